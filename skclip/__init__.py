@@ -1,0 +1,28 @@
+"""skclip: scikit-learn-style estimators for session-based recommendation.
+
+From the items of an anonymous session, rank the whole catalogue for the next item::
+
+    events -> Sessions -> item graph -> Leiden clusters -> prompts -+
+                 |                                                  |
+                 +-- prefixes -> batches -> item vectors + prompts -+-> backbone
+                                                                          |
+                          metrics <- ranking of the whole catalogue <- scores
+"""
+
+from importlib.metadata import version
+
+from skclip._clusterer import SessionClusterer
+from skclip._recommender import CLIPSessionRecommender
+from skclip._sessions import Sessions
+from skclip.baselines import PopularityRecommender
+from skclip.metrics import predict_topk
+
+__version__ = version("skclip")
+
+__all__ = [
+    "CLIPSessionRecommender",
+    "PopularityRecommender",
+    "SessionClusterer",
+    "Sessions",
+    "predict_topk",
+]

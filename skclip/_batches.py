@@ -1,0 +1,106 @@
+"""Mini-batches: index views on flat codes, padded to their own longest session."""
+
+import numpy as np
+import torch
+
+from skclip.backbones._base import Batch
+
+_BUCKET = 64  # batches that are drawn together and sorted by length
+
+
+class Batches:
+    """Cut instances into batches on a device.
+
+    Instances that share a start are prefixes of one run of events. If the network
+    answers all of them in one pass they make a single row of a batch; otherwise each
+    instance is a row. Rows of a batch have similar lengths.
+
+    Parameters
+    ----------
+    instances : Instances
+        No prefix is empty.
+    device : torch.device
+    shared : bool
+        Whether the network shares prefixes.
+    """
+
+    def __init__(self, instances, device, shared):
+        n = len(instances)
+        first = np.arange(n)
+        if shared:
+            new = np.ones(n, dtype=bool)
+            new[1:] = np.diff(instances.starts) != 0
+            first = np.flatnonzero(new)
+        self.counts = np.diff(np.append(first, n))
+        self.first = first
+        lengths = instances.stops - instances.starts
+        self.lengths = np.maximum.reduceat(lengths, first) if n else lengths
+        self.n_instances = n
+
+        def put(array):
+            return torch.from_numpy(np.array(array, dtype=np.int64)).to(device)
+
+        self._codes = put(instances.codes)
+        self._clusters = None
+        if instances.clusters is not None:
+            self._clusters = put(instances.clusters)
+        self._row_starts, self._row_lengths = (
+            put(instances.starts[first]),
+            put(self.lengths),
+        )
+        self._row_first, self._row_counts = put(first), put(self.counts)
+        self._ends, self._targets = put(lengths), put(instances.targets)
+        self._device = device
+
+    def epoch(self, batch_size, rng):
+        """Rows of each batch of an epoch, about `batch_size` instances each.
+
+        Rows are shuffled, sorted by length inside buckets of many batches, and the
+        batches shuffled again.
+        """
+        order = rng.permutation(len(self.first))
+        bucket = np.cumsum(self.counts[order]) // (_BUCKET * batch_size)
+        order = order[np.lexsort((self.lengths[order], bucket))]
+        plan = self._cut(order, batch_size)
+        return [plan[i] for i in rng.permutation(len(plan))]
+
+    def in_order_of_length(self, batch_size):
+        """Rows of each batch, shortest first."""
+        return self._cut(np.argsort(self.lengths, kind="stable"), batch_size)
+
+    def _cut(self, order, batch_size):
+        reached = np.cumsum(self.counts[order])
+        borders = np.arange(batch_size, reached[-1], batch_size)
+        return np.split(order, np.unique(np.searchsorted(reached, borders, "left") + 1))
+
+    def instances_of(self, rows):
+        """Numbers of the instances that the rows of a batch answer, in order."""
+        counts = self.counts[rows]
+        firsts = np.cumsum(counts) - counts
+        steps = np.arange(counts.sum()) - np.repeat(firsts, counts)
+        return np.repeat(self.first[rows], counts) + steps
+
+    def batch(self, rows):
+        """Build the `Batch` of the given rows."""
+        width = int(self.lengths[rows].max())
+        rows = torch.from_numpy(rows).to(self._device)
+        steps = torch.arange(width, device=self._device)
+        padding = steps >= self._row_lengths[rows][:, None]
+        at = (self._row_starts[rows][:, None] + steps).masked_fill_(padding, 0)
+        codes = self._codes[at].masked_fill_(padding, 0)
+        clusters = None
+        if self._clusters is not None:
+            clusters = self._clusters[at].masked_fill_(padding, 0)
+
+        counts = self._row_counts[rows]
+        of_row = torch.repeat_interleave(counts)
+        firsts = counts.cumsum(0) - counts
+        within = torch.arange(len(of_row), device=self._device) - firsts[of_row]
+        query = self._row_first[rows][of_row] + within
+        return Batch(
+            codes=codes,
+            rows=of_row,
+            ends=self._ends[query],
+            targets=self._targets[query],
+            clusters=clusters,
+        )

@@ -1,0 +1,267 @@
+"""Sessions and targets as codes 1..n_items of one catalogue."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skclip._ids import ItemIndex, factorize, factorize_list
+from skclip._sessions import Sessions, as_sessions, flat_positions, prefix_ends
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Prefixes to learn from or to rank for: views into one flat array of codes.
+
+    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects
+    ``targets[i]``. Instances with the same start are prefixes of one run of events,
+    and stand next to each other.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int32
+        1..n_items, 0 = an item outside the catalogue.
+    starts, stops : ndarray of shape (n_instances,), int64
+    targets : ndarray of shape (n_instances,), int32
+        1..n_items, 0 = outside the catalogue or not asked for.
+    clusters : ndarray of shape (n_events,), int32, default=None
+        1..K, 0 = unknown; None where every code's own cluster holds.
+    """
+
+    codes: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    targets: np.ndarray
+    clusters: np.ndarray = None
+
+    def __len__(self):
+        return len(self.starts)
+
+    def take(self, rows):
+        return replace(
+            self,
+            starts=self.starts[rows],
+            stops=self.stops[rows],
+            targets=self.targets[rows],
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What `fit` learns from: encoded sessions in an order of their own.
+
+    `codes` and `offsets` are the sessions, targets appended where `y` was given;
+    `graph_ends` are the flat positions of the transitions that enter the item graph
+    (None means all) and `end_times` the sessions' last times.
+    """
+
+    index: ItemIndex
+    codes: np.ndarray
+    offsets: np.ndarray
+    clusters: np.ndarray
+    end_times: np.ndarray
+    graph_ends: np.ndarray
+    one_target: bool
+
+    @property
+    def n_items(self):
+        return len(self.index)
+
+    def item_counts(self):
+        """Number of events of each item of the catalogue, in its order."""
+        return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
+
+    def item_clusters(self):
+        """Cluster 1..K that the events carry for each item, 0 where none does."""
+        clusters = np.zeros(self.n_items + 1, dtype=np.int32)
+        carried = self.clusters > 0
+        clusters[self.codes[carried]] = self.clusters[carried]
+        return clusters[1:]
+
+    def as_fit_arguments(self, rows=None):
+        """(X, y) that stand for these rows, or all: Sessions and targets or None."""
+        sessions = Sessions(
+            self.codes - 1,
+            self.offsets,
+            self.index.item_ids,
+            clusters=self.clusters,
+        )
+        rows = np.arange(len(sessions)) if rows is None else rows
+        if not self.one_target:
+            return sessions[rows], None
+        rows = rows[sessions.lengths[rows] > 0]
+        starts, lengths = sessions.offsets[:-1][rows], sessions.lengths[rows]
+        at, offsets = flat_positions(starts, lengths - 1)
+        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids)
+        return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
+
+    def instances(self, rows, max_length):
+        """Every prefix, or the one prefix before `y`, of the given rows."""
+        return session_instances(
+            self.codes, self.offsets, rows, max_length, last_only=self.one_target
+        )
+
+
+def training_data(X, y=None, *, min_item_count=1):
+    """Encode what was given to `fit`, independently of the order of its rows."""
+    sessions = as_sessions(X)
+    codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
+    clusters, end_times = sessions.clusters, sessions.end_times
+    if y is not None:
+        codes, offsets, vocabulary, clusters = _append_targets(sessions, y)
+    counts = np.bincount(codes, minlength=len(vocabulary))
+    kept = counts >= min_item_count
+    if not kept.any():
+        raise ValueError(
+            f"No item has min_item_count={min_item_count} events (the most frequent "
+            f"has {counts.max(initial=0)}). Pass a smaller min_item_count."
+        )
+    item_ids = vocabulary[kept]
+    codes = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[codes]
+    if min_item_count > 1:
+        codes, offsets, clusters = _drop_unknown(codes, offsets, clusters, y)
+    order = _canonical_order(codes, offsets, end_times)
+    at, sorted_offsets = flat_positions(offsets[:-1][order], np.diff(offsets)[order])
+    ends = None
+    if y is not None:
+        ends = sorted_offsets[1:][np.diff(sorted_offsets) > 1] - 1
+    return TrainingData(
+        index=ItemIndex(item_ids),
+        codes=codes[at],
+        offsets=sorted_offsets,
+        clusters=None if clusters is None else clusters[at],
+        end_times=None if end_times is None else end_times[order],
+        graph_ends=ends,
+        one_target=y is not None,
+    )
+
+
+def query_data(X, index, y=None, *, every_prefix=False):
+    """Encode sessions against a catalogue, to rank for them.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_events,), int32
+        1..n_items; unseen items have codes above n_items, one per raw id.
+    offsets : ndarray of shape (n_sessions + 1,)
+    rows, ends : ndarray of shape (n_instances,)
+        Instance i observes the first ``ends[i]`` events of session ``rows[i]``.
+    targets : ndarray of shape (n_instances,), int32
+        0 = outside the catalogue, or not asked for.
+    """
+    sessions = as_sessions(X)
+    codes = index.codes_of(sessions.vocabulary)
+    unseen = codes == 0
+    codes[unseen] = len(index) + 1 + np.arange(unseen.sum(), dtype=np.int32)
+    codes = codes[sessions.codes]
+    if y is None and every_prefix:
+        rows, ends = prefix_ends(sessions.lengths)
+        targets = codes[sessions.offsets[:-1][rows] + ends]
+        targets = np.where(targets > len(index), 0, targets).astype(np.int32)
+    else:
+        rows, ends = np.arange(len(sessions)), sessions.lengths
+        targets = np.zeros(len(sessions), dtype=np.int32)
+        if y is not None:
+            targets = index.codes_of(check_targets(y, len(sessions)))
+    return codes, sessions.offsets, rows, ends, targets
+
+
+def session_instances(codes, offsets, rows, max_length, *, last_only=False):
+    """Prefixes of whole sessions; a prefix keeps its latest `max_length` items."""
+    lengths = np.diff(offsets)[rows]
+    starts = offsets[:-1][rows]
+    if last_only:
+        has = lengths > 1
+        starts, stops = starts[has], (starts + lengths - 1)[has]
+    else:
+        of_row, ends = prefix_ends(lengths)
+        starts, stops = starts[of_row], starts[of_row] + ends
+    return Instances(
+        codes=codes,
+        starts=np.maximum(starts, stops - max_length),
+        stops=stops,
+        targets=codes[stops],
+    )
+
+
+def check_targets(y, n_sessions):
+    """Return the targets `y` as a 1-D array of raw ids, one per session."""
+    if isinstance(y, Sessions):
+        raise TypeError(
+            "y is Sessions. Expected one target item per session: a 1-D array."
+        )
+    y = y.to_numpy() if hasattr(y, "to_numpy") else y
+    if not isinstance(y, np.ndarray):
+        vocabulary, codes = factorize_list(list(y))
+        y = vocabulary[codes]
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_vector_to_1d(y)
+    if y.ndim != 1 or len(y) != n_sessions:
+        raise ValueError(
+            f"y has shape {y.shape}, expected ({n_sessions},): one target item per "
+            "session of X."
+        )
+    if y.dtype.kind == "c":
+        raise ValueError("Complex data not supported: item ids must be real numbers.")
+    bad = (
+        ~np.isfinite(y)
+        if y.dtype.kind == "f"
+        else np.array([v is None or v != v for v in y])
+        if y.dtype.kind == "O"
+        else np.zeros(len(y), dtype=bool)
+    )
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"y[{row}] is {y[row]!r}: Input y contains NaN, infinity or None. Expected "
+            "an item id per session; drop sessions without a target."
+        )
+    return y
+
+
+def column_vector_to_1d(y):
+    """Flatten y of shape (n, 1) with the warning that scikit-learn gives."""
+    from sklearn.utils.validation import column_or_1d
+
+    return column_or_1d(y, warn=True)
+
+
+def _append_targets(sessions, y):
+    y = check_targets(y, len(sessions))
+    words, word_codes = factorize(y)
+    both = sessions.vocabulary.tolist() + words.tolist()
+    vocabulary, renamed = factorize_list(both)
+    n_words = len(sessions.vocabulary)
+    new = sessions.offsets[1:]  # each target goes behind its session
+    codes = np.insert(renamed[sessions.codes], new, renamed[n_words:][word_codes])
+    clusters = sessions.clusters
+    if clusters is not None:
+        clusters = np.insert(clusters, new, np.zeros(len(sessions), dtype=np.int32))
+    return codes, sessions.offsets + np.arange(len(sessions) + 1), vocabulary, clusters
+
+
+def _drop_unknown(codes, offsets, clusters, y):
+    known = codes > 0
+    if y is not None:  # a row whose target is dropped has nothing left to learn
+        lost = ~known[offsets[1:] - 1]
+        known &= ~np.repeat(lost, np.diff(offsets))
+    running = np.concatenate([[0], np.cumsum(known)])
+    return codes[known], running[offsets], None if clusters is None else clusters[known]
+
+
+def _canonical_order(codes, offsets, end_times):
+    """Order sessions by end time and content, whatever the order they came in."""
+    lengths = np.diff(offsets)
+    position = (np.arange(len(codes)) - np.repeat(offsets[:-1], lengths)).astype(
+        np.uint64
+    )
+    mixed = codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= (position + np.uint64(1)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    running = np.concatenate([[np.uint64(0)], np.cumsum(mixed, dtype=np.uint64)])
+    content = running[offsets[1:]] - running[offsets[:-1]]
+    keys = (lengths, content)
+    if end_times is not None:
+        keys = (*keys, end_times)
+    return np.lexsort(keys)

@@ -1,0 +1,132 @@
+"""Raw item ids: collect them into a vocabulary, find them again."""
+
+import itertools
+from numbers import Integral
+
+import numpy as np
+
+_TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
+
+
+def factorize(values):
+    """Dictionary-encode a flat array of ids.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Ids of one native type (no missing values), or an object array.
+
+    Returns
+    -------
+    vocabulary : ndarray of shape (n_unique,)
+        The ids in native order; not comparable ones by type name, then repr.
+    codes : ndarray of shape (n,), int32
+        ``vocabulary[codes]`` equals ``values``.
+    """
+    if values.dtype.kind in "OUST":
+        return _factorize_hashable(values.tolist())
+    if values.dtype.kind in "iu" and len(values):
+        low, high = int(values.min()), int(values.max())
+        if high - low < 4 * len(values) + 1024:  # dense ids need no sort
+            shifted = values.astype(np.int64) - low if low >= -(2**62) else None
+            if shifted is not None:
+                present = np.zeros(high - low + 1, dtype=bool)
+                present[shifted] = True
+                lookup = np.cumsum(present, dtype=np.int32) - np.int32(1)
+                found = np.flatnonzero(present) + low
+                return found.astype(values.dtype), lookup[shifted]
+    vocabulary, codes = np.unique(values, return_inverse=True)
+    return vocabulary, codes.astype(np.int32)
+
+
+def factorize_list(values):
+    """Dictionary-encode a list of Python ids of any hashable type."""
+    kinds = set(map(type, values))
+    if not kinds:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)
+    if all(issubclass(k, Integral) and k is not bool for k in kinds):
+        try:
+            return factorize(np.asarray(values, dtype=np.int64))
+        except OverflowError:
+            pass
+    elif all(issubclass(k, (Integral, float, np.floating)) for k in kinds):
+        array = np.asarray(values, dtype=np.float64)
+        if all(k is not bool for k in kinds) and (abs(array) < 2**53).all():
+            return factorize(array)
+    return _factorize_hashable(values)
+
+
+def _factorize_hashable(values):
+    index = {}
+    codes = np.fromiter(
+        (index.setdefault(value, len(index)) for value in values),
+        dtype=np.int32,
+        count=len(values),
+    )
+    order = _sorted_positions(list(index))
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    keys = list(index)
+    return as_id_array([keys[i] for i in order]), rank[codes]
+
+
+def _sorted_positions(keys):
+    try:
+        return sorted(range(len(keys)), key=keys.__getitem__)
+    except (TypeError, ValueError):
+        return sorted(
+            range(len(keys)), key=lambda i: (type(keys[i]).__name__, repr(keys[i]))
+        )
+
+
+def as_id_array(ids):
+    """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
+    if ids and all(isinstance(i, str) for i in ids):
+        if max(map(len, ids)) <= _TEXT_WIDTH and not any(i.endswith("\0") for i in ids):
+            return np.array(ids, dtype=np.str_)
+    array = np.empty(len(ids), dtype=object)
+    array[:] = list(itertools.islice(ids, len(ids)))
+    return array
+
+
+class ItemIndex:
+    """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
+
+    The order is the catalogue's: sorted after ``fit``, append-only afterwards.
+    """
+
+    def __init__(self, item_ids):
+        self.item_ids = item_ids
+        if item_ids.dtype.kind in "bif" or item_ids.dtype.kind == "u" and (
+            item_ids.dtype.itemsize < 8  # uint64 compares with int64 as float
+        ):
+            self._sorter = np.argsort(item_ids, kind="stable")
+            self._sorted = item_ids[self._sorter]
+            self._codes = None
+        else:
+            self._codes = {item: i for i, item in enumerate(item_ids.tolist(), 1)}
+
+    def __len__(self):
+        return len(self.item_ids)
+
+    def codes_of(self, ids):
+        """Codes of an array of raw ids, int32, 0 where the id is unknown."""
+        if self._codes is not None:
+            get = self._codes.get
+            return np.fromiter(
+                (get(i, 0) for i in ids.tolist()), dtype=np.int32, count=len(ids)
+            )
+        if ids.dtype.kind == "O":
+            known = np.array([isinstance(i, (int, float)) for i in ids], dtype=bool)
+            codes = np.zeros(len(ids), dtype=np.int32)
+            if known.any():
+                numbers = [float(i) for i in ids[known]]
+                codes[known] = self.codes_of(np.asarray(numbers))
+            return codes
+        if ids.dtype.kind not in "biuf" or len(self) == 0:
+            return np.zeros(len(ids), dtype=np.int32)
+        at = np.searchsorted(self._sorted, ids)
+        at[at == len(self)] = 0
+        codes = (self._sorter[at] + 1).astype(np.int32)
+        codes[self._sorted[at] != ids] = 0
+        return codes

@@ -1,0 +1,327 @@
+"""Scores -> top k or rank of the target, exactly, in chunks; one tie rule."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from skclip._encoding import query_data
+from skclip._ids import as_id_array, factorize_list
+from skclip.metrics import parse_metric
+
+_CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
+
+
+def rows_per_chunk(n_items):
+    """How many rows of scores are held at a time."""
+    return max(1, _CHUNK_FLOATS // n_items)
+
+
+def topk_codes(scores, k):
+    """Best `k` columns of each row: score descending, then column ascending.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, n_items)
+    k : int
+        At most n_items.
+
+    Returns
+    -------
+    columns : LongTensor of shape (n, k)
+    values : Tensor of shape (n, k)
+    """
+    n_items = scores.shape[1]
+    values, columns = torch.topk(scores, min(k + 1, n_items), dim=1)
+    cut = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    if k < n_items:  # a tie across the cut: topk chose among equals as it liked
+        cut = values[:, k] == values[:, k - 1]
+    columns, values = columns[:, :k], values[:, :k]
+    columns, order = columns.sort(dim=1)
+    values = values.gather(1, order)
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    columns = columns.gather(1, order)
+    if cut.any():
+        full, order = scores[cut].sort(dim=1, descending=True, stable=True)
+        values[cut], columns[cut] = full[:, :k], order[:, :k]
+    return columns, values
+
+
+def target_rank(scores, targets):
+    """Rank of column `targets` in each row, ties counted against it; no sort."""
+    own = scores.gather(1, targets[:, None])
+    return (scores >= own).sum(dim=1)
+
+
+class RankingMixin:
+    """Ranking methods shared by all recommenders.
+
+    A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
+    ``scoring`` parameter, and defines ``_score_chunks(codes, offsets, rows, ends)``,
+    a generator of ``(positions, scores)``: which of the prefixes, and their scores
+    as a tensor of shape (len(positions), n_items) that the caller may overwrite.
+    """
+
+    def predict_topk(
+        self,
+        X,
+        k=None,
+        *,
+        return_scores=False,
+        exclude_seen=False,
+        allow=None,
+        deny=None,
+        fill_value=None,
+    ):
+        """Rank the catalogue for the next item of each session.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,). Unknown items and empty sessions
+            are fine; what knows nothing about a session ranks by popularity.
+        k : int, default=None
+            Number of items per session; None is the smaller of 20 and the size of
+            the catalogue.
+        return_scores : bool, default=False
+            Also return the scores.
+        exclude_seen : bool, default=False
+            Leave out the items of the session itself.
+        allow, deny : array-like of ids, or list of n_sessions lists, default=None
+            Rank only, or rank not, these items; one list for all sessions or one
+            for each. Ids that are not in the catalogue are ignored.
+        fill_value : object, default=None
+            What stands behind the last item where filters leave fewer than `k`.
+            None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
+            for other ids.
+
+        Returns
+        -------
+        items : ndarray of shape (n_sessions, k)
+            Raw item ids, best first; equal scores in the order of the catalogue.
+        scores : ndarray of shape (n_sessions, k), float32
+            Only if `return_scores`; ``-inf`` where `items` is filled.
+
+        Raises
+        ------
+        ValueError
+            `k` exceeds the catalogue or is less than 1, or `fill_value` is an id.
+        """
+        self._check_fitted()
+        n_items = len(self.item_ids_)
+        k = _check_k(k, n_items)
+        codes, offsets, rows, ends, _ = query_data(X, self._index)
+        filters = _Filters(self._index, len(rows), allow, deny)
+        filtered = exclude_seen or filters.active
+        columns = np.empty((len(rows), k), dtype=np.int64)
+        values = np.empty((len(rows), k), dtype=np.float32)
+        for at, scores in self._score_chunks(codes, offsets, rows, ends):
+            if exclude_seen:
+                _mask_seen(scores, at, codes, offsets)
+            filters.apply(scores, at)
+            best, best_scores = topk_codes(scores, k)
+            columns[at] = best.cpu().numpy()
+            values[at] = best_scores.float().cpu().numpy()
+        items = self.item_ids_[columns]
+        if filtered:
+            fill = _fill_value(fill_value, self._index)
+            if np.isneginf(values).any():
+                items = _filled(items, np.isneginf(values), fill)
+        return (items, values) if return_scores else items
+
+    def predict(self, X):
+        """Return the best next item of each session.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        items : ndarray of shape (n_sessions,)
+            Raw item ids.
+        """
+        return self.predict_topk(X, k=1)[:, 0]
+
+    def decision_function(self, X):
+        """Return the scores of all items. For small inputs: the result is dense.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        scores : ndarray of shape (n_sessions, n_items), float32
+            Columns in the order of ``item_ids_``; higher is better. Comparable
+            within a row only.
+        """
+        self._check_fitted()
+        codes, offsets, rows, ends, _ = query_data(X, self._index)
+        result = np.empty((len(rows), len(self.item_ids_)), dtype=np.float32)
+        for at, scores in self._score_chunks(codes, offsets, rows, ends):
+            result[at] = scores.cpu().numpy()
+        return result
+
+    def rank_targets(self, X, y=None):
+        """Return the rank of each target in the full catalogue.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row. None takes every prefix of every session, each
+            scored from what it has observed alone, in order.
+
+        Returns
+        -------
+        ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
+            1 = best; equal scores count against the target; ``inf`` for a target
+            that is not in the catalogue.
+
+        Raises
+        ------
+        ValueError
+            ``y`` is None and no session has two items.
+        """
+        self._check_fitted()
+        codes, offsets, rows, ends, targets = query_data(
+            X, self._index, y, every_prefix=True
+        )
+        if len(rows) == 0:
+            raise ValueError(
+                f"All {len(offsets) - 1} sessions have fewer than 2 items, so there is "
+                "no next item to rank. Pass sessions of 2 items or more, or y."
+            )
+        ranks = np.full(len(rows), np.inf)
+        known = np.flatnonzero(targets > 0)
+        for at, scores in self._score_chunks(codes, offsets, rows[known], ends[known]):
+            columns = torch.from_numpy(targets[known][at] - 1).to(scores.device)
+            ranks[known[at]] = target_rank(scores, columns.long()).cpu().numpy()
+        return ranks
+
+    def score(self, X, y=None):
+        """Return the ``scoring`` metric over every prefix, or over given targets.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row; None scores every prefix of every session.
+
+        Returns
+        -------
+        score : float
+            Over the full catalogue; a target outside it is a miss, ties count
+            against the target.
+        """
+        if callable(self.scoring):
+            return self.scoring(self, X, y)
+        metric, k = parse_metric(self.scoring)
+        return metric(self.rank_targets(X, y), k)
+
+
+def _check_k(k, n_items):
+    if k is None:
+        return min(20, n_items)
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise TypeError(f"k must be a whole number or None, got {k!r}.")
+    if k < 1:
+        raise ValueError(f"k={k} is less than 1. Pass 1 <= k <= {n_items}, or None.")
+    if k > n_items:
+        raise ValueError(
+            f"k={k} exceeds the catalogue of {n_items} items. Pass k <= {n_items}, or "
+            "k=None for the default."
+        )
+    return int(k)
+
+
+class _Filters:
+    """`allow` and `deny` of `predict_topk` as columns of the scores."""
+
+    def __init__(self, index, n_rows, allow, deny):
+        self._parts = [
+            (_columns_of(ids, name, index, n_rows), name == "allow")
+            for ids, name in ((allow, "allow"), (deny, "deny"))
+            if ids is not None
+        ]
+        self.active = bool(self._parts)
+
+    def apply(self, scores, at):
+        for columns, allowed in self._parts:
+            if isinstance(columns, np.ndarray):
+                keep = torch.zeros(scores.shape[1], dtype=torch.bool)
+                keep[torch.from_numpy(columns)] = True
+                keep = keep if allowed else ~keep
+                scores[:, ~keep.to(scores.device)] = -torch.inf
+                continue
+            mask = torch.zeros(scores.shape, dtype=torch.bool)
+            for row, i in enumerate(at):
+                mask[row, torch.from_numpy(columns[i])] = True
+            mask = ~mask if allowed else mask
+            scores.masked_fill_(mask.to(scores.device), -torch.inf)
+
+
+def _columns_of(ids, name, index, n_rows):
+    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    if not any(isinstance(i, (list, tuple, set, np.ndarray)) for i in ids):
+        return _known_columns(ids, index)
+    if len(ids) != n_rows:
+        raise ValueError(
+            f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
+            "or a flat list of ids for all of them."
+        )
+    return [_known_columns(list(row), index) for row in ids]
+
+
+def _known_columns(ids, index):
+    vocabulary, _ = factorize_list(ids)
+    codes = index.codes_of(vocabulary)
+    return codes[codes > 0].astype(np.int64) - 1
+
+
+def _mask_seen(scores, at, codes, offsets):
+    lengths = np.diff(offsets)[at]
+    row = np.repeat(np.arange(len(at)), lengths)
+    seen = np.concatenate(
+        [codes[a:b] for a, b in zip(offsets[at], offsets[at + 1], strict=True)]
+        or [np.empty(0, dtype=codes.dtype)]
+    )
+    known = seen <= scores.shape[1]
+    rows = torch.from_numpy(row[known]).to(scores.device)
+    columns = torch.from_numpy(seen[known].astype(np.int64) - 1).to(scores.device)
+    scores[rows, columns] = -torch.inf
+
+
+def _fill_value(value, index):
+    ids = index.item_ids
+    if value is None:
+        value = {"f": np.nan, "U": "", "O": None}.get(ids.dtype.kind, -1)
+    if isinstance(value, float) and value != value:
+        return value
+    probe = as_id_array([value])
+    if ids.dtype.kind in "biuf" and isinstance(value, (int, float, np.number)):
+        probe = np.asarray([value])
+    if index.codes_of(probe)[0]:
+        raise ValueError(
+            f"fill_value={value!r} is an item of the catalogue. Pass a fill_value that "
+            "is no item id."
+        )
+    return value
+
+
+def _filled(items, empty, value):
+    try:
+        fill = np.array([value], dtype=items.dtype)
+        exact = bool(fill[0] == value) or value != value
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact:
+        items = items.astype(object)
+    items[empty] = value
+    return items
+

@@ -1,0 +1,505 @@
+"""CLIPSessionRecommender: wires clusterer, model, training and ranking."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skclip._batches import Batches
+from skclip._clusterer import SessionClusterer
+from skclip._encoding import Instances, training_data
+from skclip._ids import ItemIndex
+from skclip._item_graph import vote_clusters
+from skclip._losses import cross_entropy
+from skclip._model import SessionModel
+from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._sessions import flat_positions
+from skclip._training import resolve_device, torch_session, train
+from skclip._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    accept_ragged,
+)
+from skclip.backbones import backbone_spec
+from skclip.metrics import parse_metric
+
+_EVALUATION_BATCH = 2048  # prefixes encoded at a time outside training
+
+
+class CLIPSessionRecommender(RankingMixin, BaseEstimator):
+    r"""Rank the catalogue for the next item of a session, with cluster prompts.
+
+    CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
+    cluster a learned prompt, gate the prompt into the item vectors, and let a
+    backbone read the session:
+
+    .. math::
+        T_i = \sigma(W_x \hat{x}_i + b_x) \odot \hat{x}_i
+            + \sigma(W_p \hat{p}_{c(i)} + b_p) \odot \hat{p}_{c(i)}, \qquad
+        s = \mathrm{backbone}(T_{i_1}, \dots, T_{i_t}), \qquad
+        \mathrm{score}_j = s^\top x_j
+
+    trained by the cross-entropy of the softmax over the whole catalogue. Use
+    `PopularityRecommender` as the yardstick: with few sessions per item a simple
+    model may be as good.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec, default="narm"
+        Name in ``skclip.backbones.BACKBONES`` or a spec object with hyper-parameters
+        of its own, such as ``NARM(hidden_dim=64)``. ``set_params(backbone__x=...)``
+        replaces a name by its spec object.
+    clusterer : SessionClusterer or compatible object, default=None
+        Anything with `fit` and ``membership_``; None is a default
+        `SessionClusterer`. Not used for sessions that carry clusters already, or
+        without a prompt. Its `random_state`, where None, is drawn from this one's.
+    prompt : {"cluster"} or None, default="cluster"
+        None is the bare backbone, on the same code path.
+    gate : {"elementwise", "scalar", "add"}, default="elementwise"
+        How item vector and prompt are joined.
+    normalization : {"unit", "none"}, default="unit"
+        Whether both are scaled to length 1 before the gate.
+    candidates : {"raw", "prompted"}, default="raw"
+        Score against the item vectors :math:`x_j`, or against the prompted ones
+        :math:`T_j`.
+    similarity : {"dot", "cosine"} or None, default=None
+        None is the backbone's own score. "cosine" normalises session and item
+        vectors and divides by `temperature`.
+    temperature : float, default=0.07
+        Of the cosine score; 0.07 as in CORE.
+    embedding_dim : int, default=64
+        Width of item vectors and prompts [1]_.
+    learning_rate : float, default=0.005
+        Of Adam.
+    batch_size : int, default=512
+        Prefixes per step, approximately: all prefixes of a session that share a
+        pass stay together.
+    max_epochs : int, default=20
+    weight_decay : float, default=0.0
+    max_session_length : int, default=50
+        Prefixes keep their latest items.
+    early_stopping : bool, default=True
+        Hold out a validation part (or use `eval_set`), stop when `scoring` does not
+        improve, keep the best weights. False trains `max_epochs` on all rows.
+    validation_fraction : float, default=0.1
+        Share of the sessions held out: the latest ones by the time of their last
+        event where times are known, else a seeded draw. Graph, clusters and
+        catalogue use all rows; the model is not refitted on them.
+    n_iter_no_change : int, default=3
+        Epochs without improvement before stopping.
+    max_time : float, default=None
+        Seconds after which training stops; None means no limit.
+    min_item_count : int, default=1
+        Items with fewer events are left out of the catalogue, and treated as unseen.
+    scoring : str or callable, default="mrr@20"
+        ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
+    device : str, default="auto"
+        "auto" is CUDA where available, else the CPU.
+    n_threads : int, default=None
+        Threads of torch during `fit`; None leaves them as they are. Same seed and
+        same number of threads give the same bits.
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything: clusters, split, weights, order of batches, dropout.
+    verbose : bool, default=False
+        Show a progress bar with loss and validation score.
+
+    Attributes
+    ----------
+    item_ids_ : ndarray of shape (n_items_,)
+        Raw ids of the catalogue, the items seen in `fit`, sorted.
+    n_items_ : int
+        Size of the catalogue.
+    clusterer_ : object or None
+        The fitted clusterer; None without a prompt or if the sessions carried
+        clusters.
+    membership_ : ndarray of shape (n_items_,), int32, or None
+        Cluster of each item, 0-based, -1 = none; None without a prompt.
+    history_ : list of dict
+        Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
+        validation part, ``validation_score``.
+    n_iter_ : int
+        Number of epochs run.
+    best_validation_score_ : float or None
+        `scoring` of the kept weights on the validation part.
+
+    See Also
+    --------
+    SessionClusterer : The clusters, also as a Pipeline step.
+    PopularityRecommender : The simplest yardstick.
+    skclip.predict_topk : Ranks through a Pipeline or a search.
+
+    Notes
+    -----
+    Scores for a chunk of rows take 64 MiB at a time in ranking; a training step
+    takes ``batch_size * n_items`` floats. An unseen item is voted into a cluster by
+    its neighbours in the observed prefix and speaks through its prompt; without a
+    prompt it is dropped from the input. What is then empty ranks by popularity.
+
+    References
+    ----------
+    .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt
+           Learning for Session-based Recommendation", arXiv:2410.04756.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.datasets import make_sessions
+    >>> X, _ = make_sessions(n_sessions=500, n_items=60, random_state=0)
+    >>> rec = CLIPSessionRecommender(max_epochs=3, random_state=0).fit(X)
+    >>> rec.predict_topk([["item-007", "item-021"], []], k=3).shape
+    (2, 3)
+    """
+
+    _parameter_constraints: dict = {
+        "backbone": [str, HasMethods(["build", "get_params"])],
+        "clusterer": [HasMethods(["fit"]), None],
+        "prompt": [StrOptions({"cluster"}), None],
+        "gate": [StrOptions({"elementwise", "scalar", "add"})],
+        "normalization": [StrOptions({"unit", "none"})],
+        "candidates": [StrOptions({"raw", "prompted"})],
+        "similarity": [StrOptions({"dot", "cosine"}), None],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_session_length": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "min_item_count": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable],
+        "device": [str],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone="narm",
+        *,
+        clusterer=None,
+        prompt="cluster",
+        gate="elementwise",
+        normalization="unit",
+        candidates="raw",
+        similarity=None,
+        temperature=0.07,
+        embedding_dim=64,
+        learning_rate=0.005,
+        batch_size=512,
+        max_epochs=20,
+        weight_decay=0.0,
+        max_session_length=50,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=3,
+        max_time=None,
+        min_item_count=1,
+        scoring="mrr@20",
+        device="auto",
+        n_threads=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.backbone = backbone
+        self.clusterer = clusterer
+        self.prompt = prompt
+        self.gate = gate
+        self.normalization = normalization
+        self.candidates = candidates
+        self.similarity = similarity
+        self.temperature = temperature
+        self.embedding_dim = embedding_dim
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.weight_decay = weight_decay
+        self.max_session_length = max_session_length
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.max_time = max_time
+        self.min_item_count = min_item_count
+        self.scoring = scoring
+        self.device = device
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params):
+        """Set parameters; a nested key turns a name or None into its object first.
+
+        ``set_params(backbone__hidden_dim=64)`` works while ``backbone`` is a name,
+        ``set_params(clusterer__resolution=2.0)`` while ``clusterer`` is None, so
+        both can be searched from the defaults.
+        """
+        nested = {key: value for key, value in params.items() if "__" in key}
+        super().set_params(**{k: v for k, v in params.items() if k not in nested})
+        touched = {key.split("__", 1)[0] for key in nested}
+        if "backbone" in touched and isinstance(self.backbone, str):
+            self.backbone = backbone_spec(self.backbone)
+        if "clusterer" in touched and self.clusterer is None:
+            self.clusterer = SessionClusterer()
+        return super().set_params(**nested)
+
+    # -- fitting ---------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, eval_set=None):
+        """Cluster the items of `X` and train the model.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Training sessions, shape (n_sessions,). Their order is of no
+            consequence. Whole sessions are the recommended input.
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row. Without it every prefix of every session is
+            learned; with it row i is one instance, ``X[i] -> y[i]``, and only the
+            transition from the last item of ``X[i]`` to ``y[i]`` enters the graph.
+        eval_set : tuple (X, y), default=None
+            Validation sessions and targets (or None), instead of a part of `X`.
+
+        Returns
+        -------
+        self : CLIPSessionRecommender
+
+        Raises
+        ------
+        ValueError
+            A parameter is out of range, an item id is missing, no session has two
+            items, or the loss stops being finite.
+        TypeError
+            `X` is a data frame, or a session is no sequence.
+        """
+        spec = clone(backbone_spec(self.backbone))
+        spec._validate_params()
+        device = resolve_device(self.device)
+        if not callable(self.scoring):
+            parse_metric(self.scoring)
+        accept_ragged(self, X)
+        data = training_data(X, y, min_item_count=self.min_item_count)
+        random_state = check_random_state(self.random_state)
+        cluster_seed, split_seed, torch_seed = random_state.randint(2**31 - 1, size=3)
+
+        self.item_ids_ = data.index.item_ids
+        self.n_items_ = data.n_items
+        self._index = data.index
+        self._popularity = data.item_counts()
+        item_clusters = self._item_clusters(data, cluster_seed)
+        rows, validation = self._split(data, eval_set, split_seed)
+        instances = data.instances(rows, self.max_session_length)
+        if len(instances) == 0:
+            raise ValueError(
+                f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
+                "(n_features = 1 for an array), so there is no next item to learn. "
+                "Pass sessions of 2 items or more; check the session column given "
+                "to Sessions.from_events."
+            )
+        self._model_config = {
+            "spec": spec,
+            "item_clusters": item_clusters,
+            "n_items": data.n_items,
+            "embedding_dim": self.embedding_dim,
+            "normalization": self.normalization,
+            "gate": self.gate,
+            "candidates": self.candidates,
+            "similarity": self.similarity,
+            "temperature": self.temperature,
+            "max_session_length": self.max_session_length,
+        }
+        with torch_session(int(torch_seed), self.n_threads, device):
+            self._model = self._new_model().to(device)
+            self.history_, self.best_validation_score_ = train(
+                self._model,
+                Batches(instances, device, self._model.network.shares_prefixes),
+                cross_entropy,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                max_epochs=self.max_epochs,
+                n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
+                max_time=self.max_time,
+                validate=validation,
+                rng=np.random.default_rng(int(torch_seed)),
+                verbose=self.verbose,
+            )
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def _item_clusters(self, data, seed):
+        """Cluster 1..K of each item, 0 = none; None without a prompt."""
+        self.clusterer_ = self.membership_ = None
+        if self.prompt is None:
+            return None
+        if data.clusters is not None:
+            if self.clusterer is not None:
+                warnings.warn(
+                    "The sessions carry clusters already, so `clusterer` is not used. "
+                    "Leave clusterer=None behind a SessionClusterer step.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+            clusters = data.item_clusters()
+        else:
+            clusterer = (
+                SessionClusterer() if self.clusterer is None else clone(self.clusterer)
+            )
+            if "random_state" in clusterer.get_params() and (
+                clusterer.get_params()["random_state"] is None
+            ):
+                clusterer.set_params(random_state=int(seed))
+            self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
+            clusters = np.asarray(clusterer.membership_) + 1
+            if clusters.shape != (data.n_items,):
+                raise ValueError(
+                    f"clusterer.membership_ has shape {clusters.shape}, expected "
+                    f"({data.n_items},): one cluster per item of the catalogue."
+                )
+        self.membership_ = (clusters - 1).astype(np.int32)
+        return clusters.astype(np.int32)
+
+    def _split(self, data, eval_set, seed):
+        """Rows to train on, and a function that scores the validation part."""
+        rows = np.flatnonzero(np.diff(data.offsets) > 1)
+        if eval_set is not None:
+            if not isinstance(eval_set, tuple) or len(eval_set) != 2:
+                raise TypeError(
+                    f"eval_set is a {type(eval_set).__name__}. Expected a tuple "
+                    "(X, y); y may be None."
+                )
+            return rows, self._validator(*eval_set)
+        n_validation = max(1, round(self.validation_fraction * len(rows)))
+        if not self.early_stopping or len(rows) <= n_validation:
+            return rows, None
+        if data.end_times is None:
+            rows = np.random.default_rng(int(seed)).permutation(rows)
+        held_out = np.sort(rows[-n_validation:])
+        return np.sort(rows[:-n_validation]), self._validator(
+            *data.as_fit_arguments(held_out)
+        )
+
+    def _validator(self, X, y):
+        if callable(self.scoring):
+            return lambda: float(self.scoring(self, X, y))
+        metric, k = parse_metric(self.scoring)
+        return lambda: metric(self.rank_targets(X, y), k)
+
+    def _new_model(self):
+        config = dict(self._model_config)
+        config.pop("max_session_length")
+        return SessionModel(**config)
+
+    # -- ranking ---------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _score_chunks(self, codes, offsets, rows, ends):
+        instances = self._observed(codes, offsets, rows, ends)
+        read = instances.stops > instances.starts
+        device = self._model.items.device
+        where = np.flatnonzero(read)
+        queries = self._encode(instances.take(where))
+        keys = self._model.keys()
+        step = rows_per_chunk(self.n_items_)
+        for start in range(0, len(where), step):
+            part = queries[start : start + step]
+            yield where[start : start + step], self._model.scores(part, keys)
+        popular = torch.from_numpy(self._popularity.astype(np.float32)).to(device)
+        where = np.flatnonzero(~read)
+        for start in range(0, len(where), step):
+            at = where[start : start + step]
+            yield at, popular.repeat(len(at), 1)
+
+    def _encode(self, instances):
+        """Session vectors (n_instances, d) of prefixes that are not empty."""
+        model = self._model
+        queries = model.items.new_empty(len(instances), model.items.shape[1])
+        if len(instances) == 0:
+            return queries
+        batches = Batches(
+            instances, model.items.device, model.network.shares_prefixes
+        )
+        for rows in batches.in_order_of_length(_EVALUATION_BATCH):
+            at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
+            queries[at] = model.queries(batches.batch(rows))
+        return queries
+
+    def _observed(self, codes, offsets, rows, ends):
+        """Prefixes as the model reads them: latest items, unseen ones resolved."""
+        starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
+        stops = starts + ends
+        longest = self._model_config["max_session_length"]
+        unseen = codes > self.n_items_
+        if not unseen.any():
+            return Instances(codes, np.maximum(starts, stops - longest), stops, targets)
+        before = np.concatenate([[0], np.cumsum(unseen)])
+        if self._model.prompt is None:  # drop unseen items
+            starts, stops = starts - before[starts], stops - before[stops]
+            return Instances(
+                codes[~unseen], np.maximum(starts, stops - longest), stops, targets
+            )
+        starts = np.maximum(starts, stops - longest)
+        table = np.concatenate([[0], self.membership_ + 1]).astype(np.int32)
+        clusters = table[np.where(unseen, 0, codes)]
+        # A prefix with an unseen item is read apart: its votes are its own.
+        apart = np.flatnonzero(before[stops] > before[starts])
+        at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
+        sizes = np.bincount(self.membership_[self.membership_ >= 0])
+        undecided = np.where(unseen[at], 0, np.maximum(clusters[at], 0))
+        voted = vote_clusters(codes[at], undecided, cuts, sizes)
+        voted = np.where(unseen[at], voted, clusters[at])
+        starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
+        both = np.concatenate([codes, codes[at]])
+        return Instances(
+            codes=np.where(both > self.n_items_, 0, both),
+            starts=starts,
+            stops=stops,
+            targets=targets,
+            clusters=np.concatenate([clusters, voted]),
+        )
+
+    # -- state -----------------------------------------------------------------
+
+    def _check_fitted(self):
+        check_is_fitted(self, "item_ids_")
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_model" in state:  # NumPy arrays open on any device
+            state = dict(state)
+            state["_model"] = {
+                name: tensor.detach().cpu().numpy()
+                for name, tensor in state["_model"].state_dict().items()
+            }
+            del state["_index"]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_model" in state:
+            self._index = ItemIndex(self.item_ids_)
+            weights = {
+                name: torch.from_numpy(np.array(array))
+                for name, array in state["_model"].items()
+            }
+            with torch.random.fork_rng(devices=[]):
+                self._model = self._new_model()
+            self._model.load_state_dict(weights)
+            device = "auto" if self.device != "cpu" else "cpu"
+            self._model.to(resolve_device(device)).eval()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = False
+        return tags

@@ -1,0 +1,685 @@
+"""Sessions: raw item ids in order, flat and dictionary-encoded."""
+
+import itertools
+import warnings
+from numbers import Integral
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from scipy import sparse
+
+from skclip._ids import factorize, factorize_list
+from skclip._tabular import column, parse_times
+
+
+class Sessions:
+    """Hold sessions as flat arrays that scikit-learn can split.
+
+    A session is one visit: the ids of its items in order. All sessions lie one
+    behind the other in a single array of codes, so a million of them cost a few
+    arrays, and every scikit-learn split of a `Sessions` is again a `Sessions`.
+    Objects are immutable. Use :meth:`from_events` for an event log and
+    :meth:`from_lists` for lists of ids; the constructor takes encoded parts.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int32
+        Position of each event's item in `vocabulary`.
+    offsets : ndarray of shape (n_sessions + 1,), int64
+        Session ``i`` holds the events ``offsets[i]:offsets[i + 1]``.
+    vocabulary : ndarray of shape (n_ids,)
+        Distinct raw item ids, sorted.
+    times : ndarray of shape (n_events,), default=None
+        Seconds since the epoch.
+    clusters : ndarray of shape (n_events,), int32, default=None
+        Cluster of each event's item, 1..K, 0 = unknown. `SessionClusterer` sets it.
+    ids, users : ndarray of shape (n_sessions,), default=None
+        Raw session and user ids. None means unknown.
+
+    Attributes
+    ----------
+    shape : tuple
+        ``(n_sessions,)``.
+    lengths : ndarray of shape (n_sessions,)
+        Number of events in each session.
+    n_events : int
+        Number of events in all sessions.
+    end_times : ndarray of shape (n_sessions,) or None
+        Time of the last event, seconds; NaN for an empty session.
+
+    See Also
+    --------
+    skclip.SessionClusterer : Adds a cluster to each event.
+    skclip.model_selection.TemporalSplit : Splits sessions in time.
+
+    Examples
+    --------
+    >>> from skclip import Sessions
+    >>> X = Sessions.from_lists([["tea", "cup"], ["tea", "milk", "tea"]])
+    >>> X
+    Sessions(n_sessions=2, n_events=5, n_items=3)
+    >>> X[1].tolist()
+    ['tea', 'milk', 'tea']
+    >>> X[[1]]
+    Sessions(n_sessions=1, n_events=3, n_items=2)
+    """
+
+    __slots__ = (
+        "codes",
+        "offsets",
+        "vocabulary",
+        "times",
+        "clusters",
+        "ids",
+        "users",
+    )
+    _EVENT_COLUMNS = ("times", "clusters")
+    _SESSION_COLUMNS = ("ids", "users")
+
+    def __init__(
+        self,
+        codes,
+        offsets,
+        vocabulary,
+        *,
+        times=None,
+        clusters=None,
+        ids=None,
+        users=None,
+    ):
+        parts = {
+            "codes": np.asarray(codes, dtype=np.int32),
+            "offsets": np.asarray(offsets, dtype=np.int64),
+            "vocabulary": np.asarray(vocabulary),
+            "times": None if times is None else np.asarray(times, dtype=np.float64),
+            "clusters": None if clusters is None else np.asarray(clusters, np.int32),
+            "ids": None if ids is None else np.asarray(ids),
+            "users": None if users is None else np.asarray(users),
+        }
+        n_events, n_sessions = len(parts["codes"]), len(parts["offsets"]) - 1
+        if n_sessions < 0 or parts["offsets"][-1] != n_events:
+            raise ValueError(
+                f"offsets must start at 0 and end at the number of events, {n_events}; "
+                f"got {parts['offsets'].tolist()[:5]}... Use Sessions.from_lists or "
+                "Sessions.from_events to build sessions."
+            )
+        for names, n in (
+            (self._EVENT_COLUMNS, n_events),
+            (self._SESSION_COLUMNS, n_sessions),
+        ):
+            for name in names:
+                if parts[name] is not None and len(parts[name]) != n:
+                    raise ValueError(
+                        f"{name} has {len(parts[name])} values, expected {n}."
+                    )
+        self.__setstate__(parts)
+
+    # -- building ------------------------------------------------------------
+
+    @classmethod
+    def from_events(cls, events, *, session, item, time=None, user=None):
+        """Build sessions from an event log, one row per click.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            The log, rows in any order.
+        session, item : str
+            Columns of session and item ids: numbers, text, or anything hashable.
+        time : str, default=None
+            Column of times: numbers are seconds, dates and ISO 8601 text become
+            seconds since the epoch. Events are put in order of time, equal times
+            keep the order of their rows. None keeps the order of the rows.
+        user : str, default=None
+            Column of user ids, one user per session.
+
+        Returns
+        -------
+        sessions : Sessions
+            In order of the time of their last event, equal times in order of
+            session id; without times in order of first appearance.
+
+        Raises
+        ------
+        KeyError
+            A column is missing.
+        ValueError
+            An id is missing, a time does not parse, a session has two users.
+        TypeError
+            `events` is not a data frame.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclip import Sessions
+        >>> clicks = pd.DataFrame({"sid": [7, 8, 7], "sku": ["a", "b", "c"],
+        ...                        "ts": [10, 30, 5]})
+        >>> X = Sessions.from_events(clicks, session="sid", item="sku", time="ts")
+        >>> X[0].tolist(), X.ids.tolist()
+        (['c', 'a'], [7, 8])
+        """
+        frame = _as_frame(events)
+        named = {"session": session, "item": item, "time": time, "user": user}
+        for role, name in named.items():
+            if name is not None and name not in frame.columns:
+                raise KeyError(
+                    f"events has no column {name!r} (given as {role}=). "
+                    f"Its columns are {list(frame.columns)}."
+                )
+        if len(frame) == 0:
+            raise ValueError("events has no rows. Pass at least one event.")
+        vocabulary, codes = column(frame, item, "item")
+        ids, session_codes = column(frame, session, "session")
+        times = None if time is None else parse_times(frame, time)
+        users = None if user is None else column(frame, user, "user")
+
+        order, offsets, rank = _group(session_codes, len(ids), times)
+        if users is not None:
+            names, user_codes = users
+            user_codes = user_codes[order]
+            of_session = user_codes[offsets[:-1]]
+            mixed = user_codes != np.repeat(of_session, np.diff(offsets))
+            if mixed.any():
+                at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
+                raise ValueError(
+                    f"Session {ids[rank][at - 1]!r} has events of more than one user. "
+                    "Expected one user per session; make the session ids unique per "
+                    "user, or leave user= out."
+                )
+            users = names[of_session]
+        return cls(
+            codes[order],
+            offsets,
+            vocabulary,
+            times=None if times is None else times[order],
+            ids=ids[rank],
+            users=users,
+        )
+
+    @classmethod
+    def from_lists(cls, sessions, *, ids=None, users=None):
+        """Build sessions from one sequence of item ids per session.
+
+        Parameters
+        ----------
+        sessions : sequence of sequences
+            Lists, tuples or 1-D arrays of item ids; a session may be empty.
+        ids, users : array-like of shape (n_sessions,), default=None
+            Session and user ids.
+
+        Returns
+        -------
+        sessions : Sessions
+
+        Raises
+        ------
+        TypeError
+            A session is no sequence, or an item id cannot be hashed.
+        ValueError
+            An item id is None, NaN or infinite.
+        """
+        vocabulary, codes, offsets = _encode_rows(sessions)
+        return cls(codes, offsets, vocabulary, ids=ids, users=users)
+
+    # -- the sequence protocol that scikit-learn uses ------------------------
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    @property
+    def shape(self):
+        return (len(self),)
+
+    @property
+    def lengths(self):
+        return np.diff(self.offsets)
+
+    @property
+    def n_events(self):
+        return len(self.codes)
+
+    @property
+    def end_times(self):
+        if self.times is None:
+            return None
+        ends = np.full(len(self), np.nan)
+        filled = self.lengths > 0
+        ends[filled] = self.times[self.offsets[1:][filled] - 1]
+        return ends
+
+    def __getitem__(self, key):
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # scikit-learn indexes anything with a shape this way
+        if isinstance(key, Integral):
+            row = range(len(self))[int(key)]  # IndexError past the end
+            start, stop = self.offsets[row : row + 2]
+            return self.vocabulary[self.codes[start:stop]]
+        if isinstance(key, slice):
+            return self._take(np.arange(len(self))[key])
+        rows = np.asarray(key)
+        if rows.dtype.kind == "b":
+            if rows.shape != self.shape:
+                raise IndexError(
+                    f"A mask for {len(self)} sessions must have shape {self.shape}, "
+                    f"got {rows.shape}."
+                )
+            rows = np.flatnonzero(rows)
+        elif rows.size == 0:
+            rows = rows.astype(np.int64)
+        elif rows.dtype.kind not in "iu":
+            raise IndexError(
+                "Sessions are indexed by integers, slices, integer arrays or masks; "
+                f"got {key!r}."
+            )
+        return self._take(np.arange(len(self))[rows])
+
+    def _take(self, rows):
+        starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
+        at, offsets = flat_positions(starts, lengths)
+        picked = {
+            name: None if getattr(self, name) is None else getattr(self, name)[at]
+            for name in self._EVENT_COLUMNS
+        } | {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in self._SESSION_COLUMNS
+        }
+        return type(self)(self.codes[at], offsets, self.vocabulary, **picked)
+
+    def __repr__(self):
+        return (
+            f"Sessions(n_sessions={len(self)}, n_events={self.n_events}, "
+            f"n_items={len(np.unique(self.codes))})"
+        )
+
+    # -- immutability and pickling -------------------------------------------
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"Sessions are immutable; cannot set {name!r}.")
+
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state):
+        for name in self.__slots__:
+            value = state[name]
+            if value is not None and value.flags.writeable:
+                value = value.view()
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    # -- views and conversions -----------------------------------------------
+
+    def with_clusters(self, clusters):
+        """Return the same sessions carrying a cluster per event (1..K, 0 = unknown)."""
+        state = self.__getstate__() | {"clusters": clusters}
+        return type(self)(
+            state.pop("codes"), state.pop("offsets"), state.pop("vocabulary"), **state
+        )
+
+    def to_lists(self):
+        """Return a list of lists of raw item ids."""
+        items = self.vocabulary[self.codes].tolist()
+        ends = self.offsets.tolist()
+        return [items[a:b] for a, b in itertools.pairwise(ends)]
+
+    def to_frame(self, backend="pandas"):
+        """Return one row per event as a data frame.
+
+        Parameters
+        ----------
+        backend : {"pandas", "polars", "pyarrow"}, default="pandas"
+            The library of the frame; it must be installed.
+
+        Returns
+        -------
+        frame : data frame
+            Columns ``session`` (id, or row number where ids are unknown), ``item``
+            and, where known, ``time`` (seconds), ``user`` and ``cluster``.
+        """
+        rows = np.repeat(np.arange(len(self)), self.lengths)
+        data = {
+            "session": rows if self.ids is None else self.ids[rows],
+            "item": self.vocabulary[self.codes],
+        }
+        if self.times is not None:
+            data["time"] = self.times
+        if self.users is not None:
+            data["user"] = self.users[rows]
+        if self.clusters is not None:
+            data["cluster"] = self.clusters
+        data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
+        return nw.from_dict(data, backend=backend).to_native()
+
+    def to_prefixes(self):
+        """Return every prefix that has a next item, and that item.
+
+        Returns
+        -------
+        prefixes : Sessions
+            ``session[:t]`` for ``t = 1 .. length - 1`` of each session in order.
+            Ids and users are those of the session.
+        targets : ndarray of shape (n_prefixes,)
+            ``session[t]``, raw ids.
+        """
+        rows, ends = prefix_ends(self.lengths)
+        at, offsets = flat_positions(self.offsets[:-1][rows], ends)
+        prefixes = type(self)(
+            self.codes[at],
+            offsets,
+            self.vocabulary,
+            times=None if self.times is None else self.times[at],
+            clusters=None if self.clusters is None else self.clusters[at],
+            ids=None if self.ids is None else self.ids[rows],
+            users=None if self.users is None else self.users[rows],
+        )
+        return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
+
+    @classmethod
+    def concat(cls, parts):
+        """Join several `Sessions` into one, in the order given.
+
+        Columns that one of the parts does not have are dropped.
+        """
+        parts = [as_sessions(part) for part in parts]
+        if not parts:
+            raise ValueError("Sessions.concat needs at least one part.")
+        words = [word for part in parts for word in part.vocabulary.tolist()]
+        vocabulary, codes = factorize_list(words)
+        bounds = np.cumsum([0] + [len(part.vocabulary) for part in parts])
+        joined = {
+            name: None
+            if any(getattr(part, name) is None for part in parts)
+            else np.concatenate([getattr(part, name) for part in parts])
+            for name in cls._EVENT_COLUMNS + cls._SESSION_COLUMNS
+        }
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            np.concatenate(
+                [codes[b:][part.codes] for b, part in zip(bounds, parts, strict=False)]
+            ),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            vocabulary,
+            **joined,
+        )
+
+    def describe(self):
+        """Return a dictionary that sums up the sessions.
+
+        Returns
+        -------
+        summary : dict
+            Numbers of sessions, events, items and users, the share of sessions of
+            length 1, mean, median and longest length, and first and last time.
+        """
+        lengths = self.lengths
+        summary = {
+            "n_sessions": len(self),
+            "n_events": self.n_events,
+            "n_items": len(np.unique(self.codes)),
+            "n_users": None if self.users is None else len(set(self.users.tolist())),
+            "n_prefixes": int(np.maximum(lengths - 1, 0).sum()),
+            "share_of_length_1": float((lengths == 1).mean()) if len(self) else 0.0,
+            "mean_length": float(lengths.mean()) if len(self) else 0.0,
+            "median_length": float(np.median(lengths)) if len(self) else 0.0,
+            "max_length": int(lengths.max(initial=0)),
+        }
+        if self.times is not None and self.n_events:
+            summary["first_time"] = float(self.times.min())
+            summary["last_time"] = float(self.times.max())
+        return summary
+
+
+# -- what a caller may pass for X ------------------------------------------------
+
+
+def as_sessions(X, *, min_sessions=1):
+    """Return `X` as `Sessions`, or say what is wrong with it.
+
+    Parameters
+    ----------
+    X : Sessions, sequence of sequences, Series of lists, pyarrow list array or \
+            2-D array
+        In a 2-D array each row is a session, NaN cells are padding and every other
+        value is an item id.
+    min_sessions : int, default=1
+        Fewer raise a ValueError.
+
+    Returns
+    -------
+    sessions : Sessions
+    """
+    if not isinstance(X, Sessions):
+        X = _from_anything(X)
+    if len(X) < min_sessions:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum "
+            f"of {min_sessions} is required. Pass at least {min_sessions} session(s)."
+        )
+    return X
+
+
+def _from_anything(X):
+    if sparse.issparse(X):
+        raise TypeError(
+            "X is a sparse matrix, sparse data was passed where sessions are expected. "
+            "Pass a list of lists of item ids, or Sessions."
+        )
+    if isinstance(X, (str, bytes)):
+        raise TypeError(
+            f"X is a {type(X).__name__}: {X!r:.60}. Expected sessions: a list of lists "
+            "of item ids. Wrap a single session of a single item: [['abc']]."
+        )
+    if isinstance(X, np.ndarray):
+        return _from_array(X)
+    native = nw.from_native(X, allow_series=True, pass_through=True)
+    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
+        raise TypeError(
+            "X is a data frame. Expected sessions; turn an event log into sessions "
+            "with Sessions.from_events(df, session=..., item=..., time=...) first, so "
+            "that no split cuts a session in two. For a frame with one session per "
+            "row, pass its column of lists."
+        )
+    if isinstance(native, nw.Series):
+        return Sessions.from_lists(native.to_list())
+    if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
+        return Sessions.from_lists(X.to_pylist())
+    if hasattr(X, "__array__") and getattr(X, "ndim", 0) == 2:
+        return _from_array(np.asarray(X))
+    if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        raise TypeError(
+            f"X is a {type(X).__name__}: {X!r:.60}. Expected sessions: a list of lists "
+            "of item ids, or Sessions."
+        )
+    if isinstance(X, dict):
+        raise TypeError(
+            "X is a dict. Expected a list of lists of item ids. "
+            "Pass list(X.values()) if each value is a session."
+        )
+    return Sessions.from_lists(X)
+
+
+def _from_array(X):
+    if X.ndim == 1 and X.dtype.kind == "O":
+        return Sessions.from_lists(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead (shape={X.shape}): each "
+            "row is a session. Reshape your data with X.reshape(1, -1) if it holds a "
+            "single session, or X.reshape(-1, 1) if each value is a session of one item."
+        )
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported: item ids must be real numbers.")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        what = "sample" if X.shape[0] == 0 else "feature"
+        raise ValueError(
+            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is "
+            "required."
+        )
+    if X.dtype.kind == "O":
+        return Sessions.from_lists(
+            [[item for item in row if item == item] for row in X.tolist()]
+        )
+    keep = np.ones(X.shape, dtype=bool)
+    if X.dtype.kind == "f":
+        keep = ~np.isnan(X)
+        if np.isinf(X).any():
+            row = int(np.flatnonzero(np.isinf(X).any(axis=1))[0])
+            raise ValueError(
+                f"Input X contains infinity: row {row} has an item id of inf. Item ids "
+                "must be finite; NaN marks padding."
+            )
+    elif X.dtype.kind in "iu" and X.shape[1] > 1:
+        zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
+        if (zeros > 0).any() and (X == 0).sum() == zeros.sum():
+            warnings.warn(
+                f"{int((zeros > 0).sum())} rows of X end in zeros, which are taken as "
+                "item ids. If they are padding, pass lists, or NaN in a float array.",
+                UserWarning,
+                stacklevel=4,
+            )
+    vocabulary, codes = factorize(X[keep])
+    offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
+    return Sessions(codes, offsets, vocabulary)
+
+
+def _encode_rows(rows):
+    for i, row in enumerate(rows):
+        if not isinstance(row, (list, tuple, np.ndarray)) or (
+            isinstance(row, np.ndarray) and row.ndim != 1
+        ):
+            if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
+                fix = f"Wrap a single item: [{row!r:.40}]."
+            elif isinstance(row, (range, Sessions)) or hasattr(row, "__array__"):
+                continue
+            else:
+                fix = "Pass a list, a tuple or a 1-D array."
+            raise TypeError(
+                f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
+                f"Expected a sequence of item ids. {fix}"
+            )
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    arrays = [row for row in rows if isinstance(row, np.ndarray)]
+    kinds = {row.dtype.kind for row in arrays}
+    if len(arrays) == len(rows) and kinds and kinds <= set("iuf") and len(kinds) == 1:
+        flat = np.concatenate(list(rows))
+        if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+            _refuse_id(flat, offsets, ~np.isfinite(flat))
+        return *factorize(flat), offsets
+    flat = list(
+        itertools.chain.from_iterable(
+            row.tolist() if isinstance(row, np.ndarray) else row for row in rows
+        )
+    )
+    kinds = set(map(type, flat))
+    if any(not _may_be_id(kind) for kind in kinds):
+        bad = np.array([not _is_id(value) for value in flat], dtype=bool)
+        if bad.any():
+            _refuse_id(flat, offsets, bad)
+    try:
+        vocabulary, codes = factorize_list(flat)
+    except TypeError:
+        bad = np.array([not _is_hashable(value) for value in flat], dtype=bool)
+        if not bad.any():
+            raise
+        _refuse_id(flat, offsets, bad)
+    return vocabulary, codes, offsets
+
+
+def _may_be_id(kind):
+    """Whether every value of this type is an id (no float, which may be NaN)."""
+    return issubclass(kind, (int, str, bytes, np.integer))
+
+
+def _is_id(value):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return False
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isfinite(value))
+    return value == value if isinstance(value, np.datetime64) else True
+
+
+def _is_hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _refuse_id(flat, offsets, bad):
+    at = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(offsets, at, side="right")) - 1
+    value, where = flat[at], f"Session {row} of X, position {at - int(offsets[row])}"
+    if not _is_hashable(value):
+        raise TypeError(
+            f"{where}: the item is a {type(value).__name__}: {value!r:.40}. An item "
+            "argument must be hashable, such as a string or a number."
+        )
+    raise ValueError(
+        f"{where}: the item id is {value!r}. Expected a finite number, text or "
+        "another hashable id. Drop events without an item before building sessions "
+        "(NaN marks padding only in a 2-D array)."
+    )
+
+
+# -- small array functions ---------------------------------------------------------
+
+
+def flat_positions(starts, lengths):
+    """Positions of several runs in a flat array, and the offsets of the runs."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shift = np.repeat(starts - offsets[:-1], lengths)
+    return np.arange(offsets[-1]) + shift, offsets
+
+
+def prefix_ends(lengths):
+    """Row and end of every prefix that has a next item, rows in order."""
+    counts = np.maximum(lengths - 1, 0)
+    rows = np.repeat(np.arange(len(lengths)), counts)
+    firsts = np.cumsum(counts) - counts
+    return rows, np.arange(len(rows)) - firsts[rows] + 1
+
+
+def _as_frame(events):
+    frame = nw.from_native(events, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, nw.DataFrame):
+        raise TypeError(
+            f"events is a {type(events).__name__}. Expected a pandas or polars "
+            "DataFrame or a pyarrow Table; use Sessions.from_lists for lists."
+        )
+    return frame
+
+
+def _group(session_codes, n_sessions, times):
+    """Order events by session, sessions by time; each step linear or one sort."""
+    n = len(session_codes)
+    by_time = None
+    if times is not None and (times[1:] < times[:-1]).any():
+        by_time = np.argsort(times, kind="stable")
+        session_codes = session_codes[by_time]
+        times = times[by_time]
+    if times is None:
+        first = np.empty(n_sessions, dtype=np.int64)
+        first[session_codes[::-1]] = np.arange(n - 1, -1, -1)
+        rank = np.argsort(first, kind="stable")
+    else:
+        last = np.empty(n_sessions)
+        last[session_codes] = times  # ascending, so the latest one stays
+        rank = np.argsort(last, kind="stable")
+    place = np.empty(n_sessions, dtype=np.int32)
+    place[rank] = np.arange(n_sessions, dtype=np.int32)
+    placed = place[session_codes]
+    # A matrix with one entry per row, turned to columns, is a stable counting sort.
+    entries = sparse.csr_array(
+        (np.ones(n, dtype=np.int8), placed, np.arange(n + 1)), shape=(n, n_sessions)
+    ).tocsc()
+    order = entries.indices
+    if by_time is not None:
+        order = by_time[order]
+    return order, entries.indptr.astype(np.int64), rank
+
+
+__all__ = ["Sessions", "as_sessions", "flat_positions", "prefix_ends"]

@@ -1,0 +1,195 @@
+"""Train a model: epochs, early stopping, history. Knows no backbone by name."""
+
+import time
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+
+def train(
+    model,
+    batches,
+    loss,
+    *,
+    batch_size,
+    learning_rate,
+    weight_decay,
+    max_epochs,
+    n_iter_no_change,
+    max_time,
+    validate,
+    rng,
+    verbose,
+):
+    """Fit the parameters of `model` by Adam.
+
+    Parameters
+    ----------
+    model : SessionModel
+        Changed in place; ends in evaluation mode with the best weights.
+    batches : Batches
+        Training instances.
+    loss : callable
+        ``loss(queries, keys, targets, scale=, bias=)`` -> scalar tensor.
+    validate : callable or None
+        ``validate()`` -> score of the model as it stands, higher is better.
+    n_iter_no_change : int or None
+        Stop after so many epochs without a better score; None never stops early
+        and keeps the last weights.
+    rng : numpy Generator
+        Order of the mini-batches.
+
+    Returns
+    -------
+    history : list of dict
+        Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where validated,
+        ``validation_score``.
+    best_score : float or None
+    """
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused
+    )
+    history, best = [], _Best(model)
+    started = time.perf_counter()
+    deadline = np.inf if max_time is None else started + max_time
+    with tqdm(
+        total=max_epochs, unit="epoch", disable=not verbose, desc="fit"
+    ) as progress:
+        try:
+            for epoch in range(1, max_epochs + 1):
+                begun = time.perf_counter()
+                mean_loss = _run_epoch(
+                    model,
+                    batches,
+                    loss,
+                    optimizer,
+                    batch_size,
+                    rng,
+                    epoch,
+                    deadline,
+                    progress,
+                )
+                row = {"epoch": epoch, "train_loss": mean_loss}
+                if validate is not None:
+                    model.eval()
+                    row["validation_score"] = validate()
+                    best.offer(row["validation_score"], epoch)
+                row["seconds"] = time.perf_counter() - begun
+                history.append(row)
+                progress.update()
+                progress.set_postfix(_summary(row), refresh=True)
+                if time.perf_counter() >= deadline:
+                    break
+                if (
+                    n_iter_no_change is not None
+                    and validate is not None
+                    and epoch - best.epoch >= n_iter_no_change
+                ):
+                    break
+        except KeyboardInterrupt:
+            if not history:
+                raise
+            warnings.warn(
+                f"Training was interrupted in epoch {len(history) + 1}. The model "
+                "keeps the best weights so far.",
+                UserWarning,
+                stacklevel=4,
+            )
+    if validate is not None and n_iter_no_change is not None:
+        best.restore()
+    model.eval()
+    return history, best.score
+
+
+def _run_epoch(
+    model, batches, loss, optimizer, batch_size, rng, epoch, deadline, progress
+):
+    model.train()
+    total, seen = 0.0, 0
+    plan = batches.epoch(batch_size, rng)
+    for step, rows in enumerate(plan, 1):
+        batch = batches.batch(rows)
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(
+            model.queries(batch),
+            model.keys(),
+            batch.targets - 1,
+            scale=model.scale,
+            bias=model.bias,
+        )
+        value.backward()
+        optimizer.step()
+        number = float(value.detach())
+        if not np.isfinite(number):
+            raise ValueError(
+                f"The loss became {number} in epoch {epoch}, batch {step} of "
+                f"{len(plan)}. The likely cause is learning_rate="
+                f"{optimizer.param_groups[0]['lr']:g}; pass a smaller one."
+            )
+        total += number * len(batch.targets)
+        seen += len(batch.targets)
+        if step % 20 == 0:
+            progress.set_postfix(batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}")
+        if time.perf_counter() >= deadline:
+            break
+    return total / seen
+
+
+def _summary(row):
+    shown = {"loss": f"{row['train_loss']:.3f}"}
+    if "validation_score" in row:
+        shown["validation"] = f"{row['validation_score']:.4f}"
+    return shown
+
+
+class _Best:
+    """The best score so far and the weights that reached it."""
+
+    def __init__(self, model):
+        self.model, self.score, self.epoch, self._state = model, None, 0, None
+
+    def offer(self, score, epoch):
+        if self.score is None or score > self.score:
+            self.score, self.epoch = score, epoch
+            self._state = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+    def restore(self):
+        if self._state is not None:
+            self.model.load_state_dict(self._state)
+
+
+@contextmanager
+def torch_session(seed, n_threads, device):
+    """Seed torch and set its threads inside the block; leave no trace outside."""
+    threads = torch.get_num_threads()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        try:
+            if n_threads is not None:
+                torch.set_num_threads(n_threads)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def resolve_device(device):
+    """``"auto"`` is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is unknown to torch. Pass 'auto', 'cpu' or 'cuda'."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "device='cuda' was asked for, but torch sees no CUDA device. "
+            "Pass device='auto' or 'cpu'."
+        )
+    return device

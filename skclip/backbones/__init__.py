@@ -1,0 +1,38 @@
+"""Backbones: networks that turn the vectors of a prefix into a session vector."""
+
+import difflib
+
+from skclip.backbones._base import Backbone, BackboneSpec, Batch
+from skclip.backbones._gru4rec import GRU4Rec
+from skclip.backbones._narm import NARM
+
+BACKBONES = {"gru4rec": GRU4Rec, "narm": NARM}
+
+__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Batch", "GRU4Rec", "NARM"]
+
+
+def backbone_spec(backbone):
+    """Return the spec object for a name or a spec object.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown; the message suggests the nearest.
+    TypeError
+        `backbone` is neither a name nor a spec object.
+    """
+    if isinstance(backbone, str):
+        if backbone not in BACKBONES:
+            near = difflib.get_close_matches(backbone.lower(), BACKBONES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"Unknown backbone {backbone!r}.{hint} Expected one of "
+                f"{sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64)."
+            )
+        return BACKBONES[backbone]()
+    if not hasattr(backbone, "build") or not hasattr(backbone, "get_params"):
+        raise TypeError(
+            f"backbone is a {type(backbone).__name__}: {backbone!r:.60}. Expected one "
+            f"of {sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64)."
+        )
+    return backbone

@@ -1,0 +1,93 @@
+"""NARM: GRU states, attended from the last one."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from skclip._validation import Interval, StrOptions
+from skclip.backbones._base import Backbone, BackboneSpec
+
+
+class NARMNetwork(Backbone):
+    r"""Local and global session encoder [1]_.
+
+    .. math::
+        h_1, \dots, h_t &= \mathrm{GRU}(\mathrm{dropout}(x_1, \dots, x_t)) \\
+        \alpha_j &= v^\top \sigma(A_1 h_j + A_2 h_t) \\
+        c &= \mathrm{dropout}\Big(\big[\textstyle\sum_j \alpha_j h_j ; h_t\big]\Big)
+            , \qquad s = B c
+    """
+
+    shares_prefixes = True
+
+    def __init__(self, embedding_dim, spec):
+        super().__init__()
+        hidden_dim = spec.hidden_dim
+        self.dropout = nn.Dropout(spec.dropout)
+        self.gru = nn.GRU(embedding_dim, hidden_dim, bias=False, batch_first=True)
+        self.A1 = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.A2 = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.v = nn.Linear(hidden_dim, 1, bias=False)
+        self.context_dropout = nn.Dropout(spec.context_dropout)
+        self.B = nn.Linear(2 * hidden_dim, embedding_dim, bias=False)
+        self.softmax = spec.attention == "softmax"
+        for linear in (self.A1, self.A2, self.v, self.B):
+            nn.init.xavier_normal_(linear.weight)
+
+    def encode(self, x, batch):
+        h, _ = self.gru(self.dropout(x))  # (n_sessions, length, hidden)
+        last = batch.last(h)  # (n_queries, hidden)
+        gate = torch.sigmoid(self.A1(h)[batch.rows] + self.A2(last)[:, None])
+        alpha = self.v(gate).squeeze(-1)  # (n_queries, length)
+        if self.softmax:
+            alpha = alpha.masked_fill(~batch.mask, -torch.inf).softmax(dim=1)
+        alpha = alpha * batch.mask
+        local = torch.bmm(alpha[:, None], h[batch.rows]).squeeze(1)
+        return self.B(self.context_dropout(torch.cat([local, last], dim=1)))
+
+
+class NARM(BackboneSpec):
+    """Neural attentive recommendation machine [1]_.
+
+    Parameters
+    ----------
+    hidden_dim : int, default=128
+        Width of the GRU.
+    dropout : float, default=0.25
+        On the item vectors.
+    context_dropout : float, default=0.5
+        On the concatenated local and global encoding.
+    attention : {"plain", "softmax"}, default="plain"
+        Attention weights as in the paper's equations, not normalised, or with a
+        softmax over the session as in the authors' program.
+
+    References
+    ----------
+    .. [1] J. Li, P. Ren, Z. Chen, Z. Ren, T. Lian, J. Ma, "Neural attentive
+           session-based recommendation", CIKM 2017, arXiv:1711.04725.
+
+    Examples
+    --------
+    >>> from skclip.backbones import NARM
+    >>> NARM(hidden_dim=64)
+    NARM(hidden_dim=64)
+    """
+
+    _parameter_constraints: dict = {
+        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "context_dropout": [Interval(Real, 0, 1, closed="left")],
+        "attention": [StrOptions({"plain", "softmax"})],
+    }
+
+    def __init__(
+        self, *, hidden_dim=128, dropout=0.25, context_dropout=0.5, attention="plain"
+    ):
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.context_dropout = context_dropout
+        self.attention = attention
+
+    def build(self, embedding_dim, n_items):
+        return NARMNetwork(embedding_dim, self)
