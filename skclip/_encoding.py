@@ -212,7 +212,7 @@ def check_targets(y, n_sessions):
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"y[{row}] is {y[row]!r}: Input y contains NaN, infinity or None. Expected "
+            f"y[{row}] is {y.tolist()[row]!r}: Input y contains NaN, infinity or None. Expected "
             "an item id per session; drop sessions without a target."
         )
     return y

@@ -182,7 +182,7 @@ class Sessions:
             if mixed.any():
                 at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
                 raise ValueError(
-                    f"Session {ids[rank][at - 1]!r} has events of more than one user. "
+                    f"Session {ids[rank].tolist()[at - 1]!r} has events of more than one user. "
                     "Expected one user per session; make the session ids unique per "
                     "user, or leave user= out."
                 )
@@ -610,7 +610,8 @@ def _is_hashable(value):
 def _refuse_id(flat, offsets, bad):
     at = int(np.flatnonzero(bad)[0])
     row = int(np.searchsorted(offsets, at, side="right")) - 1
-    value, where = flat[at], f"Session {row} of X, position {at - int(offsets[row])}"
+    value = flat[at].item() if isinstance(flat, np.ndarray) else flat[at]
+    where = f"Session {row} of X, position {at - int(offsets[row])}"
     if not _is_hashable(value):
         raise TypeError(
             f"{where}: the item is a {type(value).__name__}: {value!r:.40}. An item "

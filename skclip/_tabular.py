@@ -1,5 +1,6 @@
 """Columns of any data frame as arrays of codes and seconds."""
 
+import warnings
 from datetime import datetime, timezone
 
 import narwhals.stable.v2 as nw
@@ -26,7 +27,7 @@ def parse_times(frame, name):
         if not np.isfinite(seconds).all():
             row = first_row(~np.isfinite(seconds))
             raise ValueError(
-                f"Row {row} of events has time {seconds[row]!r} in column {name!r}. "
+                f"Row {row} of events has time {float(seconds[row])!r} in column {name!r}. "
                 "Expected finite seconds; drop or repair such rows."
             )
         return seconds
@@ -34,7 +35,9 @@ def parse_times(frame, name):
         return series.dt.timestamp("us").to_numpy().astype(np.float64) / 1e6
     values = series.to_list()
     try:
-        plain = np.array(values, dtype="datetime64[us]")
+        with warnings.catch_warnings():  # numpy converts time zones to UTC, and says so
+            warnings.filterwarnings("ignore", "no explicit representation of timezones")
+            plain = np.array(values, dtype="datetime64[us]")
         return plain.astype(np.int64) / 1e6
     except (ValueError, TypeError):
         return np.array([_seconds(v, row, name) for row, v in enumerate(values)])

@@ -1,0 +1,69 @@
+"""Tiny fixtures. The kitchen and the workshop share no item."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skclip import CLIPSessionRecommender
+from skclip.datasets import make_sessions
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def kitchen_and_workshop():
+    """Edges: cup-tea 2, cup-milk 1, nail-saw 2, glue-saw 1."""
+    return [
+        ["tea", "cup", "milk"],
+        ["cup", "tea"],
+        ["saw", "nail"],
+        ["nail", "saw", "glue"],
+    ]
+
+
+@pytest.fixture(scope="session")
+def shop():
+    return make_sessions(n_sessions=600, n_items=80, n_communities=5, random_state=3)
+
+
+@pytest.fixture(scope="session")
+def shop_split(shop):
+    X, _ = shop
+    return X[:500], X[500:]
+
+
+@pytest.fixture(scope="session")
+def small_recommender():
+    """A recommender that trains in a moment; change it with set_params."""
+    return CLIPSessionRecommender(
+        "gru4rec",
+        embedding_dim=16,
+        max_epochs=2,
+        batch_size=256,
+        random_state=0,
+        n_threads=1,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def fitted(small_recommender, shop_split):
+    from sklearn.base import clone
+
+    return clone(small_recommender).fit(shop_split[0])
+
+
+@pytest.fixture(scope="session")
+def data_home():
+    """Folder of real data sets, or skip (never silently: see the report)."""
+    home = os.environ.get("SKCLIP_DATA")
+    if not home or not Path(home).is_dir():
+        pytest.skip("SKCLIP_DATA names no folder of real data sets")
+    return Path(home)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
