@@ -71,7 +71,8 @@ class Batches:
     def _cut(self, order, batch_size):
         reached = np.cumsum(self.counts[order])
         borders = np.arange(batch_size, reached[-1], batch_size)
-        return np.split(order, np.unique(np.searchsorted(reached, borders, "left") + 1))
+        cuts = np.unique(np.searchsorted(reached, borders, "left") + 1)
+        return np.split(order, cuts[cuts < len(order)])
 
     def instances_of(self, rows):
         """Numbers of the instances that the rows of a batch answer, in order."""

@@ -218,6 +218,7 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
 
 

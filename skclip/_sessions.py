@@ -483,7 +483,7 @@ def _from_anything(X):
         return Sessions.from_lists(native.to_list())
     if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
         return Sessions.from_lists(X.to_pylist())
-    if hasattr(X, "__array__") and getattr(X, "ndim", 0) == 2:
+    if hasattr(X, "__array__"):
         return _from_array(np.asarray(X))
     if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
         raise TypeError(

@@ -74,7 +74,10 @@ def make_sessions(
     --------
     >>> from skclip.datasets import make_sessions
     >>> X, truth = make_sessions(n_sessions=100, n_items=40, random_state=0)
-    >>> X.shape, X[0].tolist()[:2], truth.communities[:4].tolist()
+    >>> X
+    Sessions(n_sessions=100, n_events=481, n_items=39)
+    >>> truth.communities[:8].tolist()
+    [0, 0, 0, 0, 0, 1, 1, 1]
     """
     _check_arguments(locals())
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))

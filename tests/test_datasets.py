@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from skclip import CLIPSessionRecommender, PopularityRecommender, Sessions
+from skclip.datasets import make_sessions
+
+
+def test_truth_fits_the_sessions(shop):
+    X, truth = shop
+    assert len(X) == 600
+    assert set(X.vocabulary[X.codes]) <= set(truth.item_ids)
+    assert (np.diff(X.end_times) >= 0).all()
+    assert X.lengths.min() >= 2
+    of_event = truth.communities[np.searchsorted(truth.item_ids, X.vocabulary[X.codes])]
+    same = np.diff(of_event) == 0
+    inside = np.ones(len(same), bool)
+    inside[X.offsets[1:-1] - 1] = False
+    assert same[inside].mean() > 0.9
+    counts = np.bincount(X.codes, minlength=80)
+    assert np.corrcoef(np.argsort(np.argsort(-truth.popularity)), counts)[0, 1] < -0.4
+
+
+def test_habits_and_returns():
+    X, truth = make_sessions(5000, 60, p_return=0.3, p_habit=0.5, random_state=0)
+    position = {item: i for i, item in enumerate(truth.item_ids)}
+    habitual = returns = steps = 0
+    for row in X:
+        codes = [position[item] for item in row]
+        for t in range(1, len(codes)):
+            steps += 1
+            habitual += codes[t] in truth.habits[codes[t - 1]]
+            returns += codes[t] in codes[:t]
+    assert habitual / steps > 0.4
+    assert returns / steps > 0.3
+
+
+def test_late_items_appear_late_only():
+    X, truth = make_sessions(3000, 100, late_share=0.2, late_from=0.7, random_state=0)
+    late = set(truth.item_ids[truth.late])
+    assert len(late) == 20
+    begins = X.times[X.offsets[:-1]]
+    early = begins < 0.7 * 30 * 86400
+    assert not late & set(np.concatenate(X.to_lists()[: early.sum() // 2]))
+    seen_early = {item for row, is_early in zip(X, early, strict=True) if is_early for item in row}
+    assert not late & seen_early
+    seen = {item for row in X for item in row}
+    assert len(late & seen) >= 15
+
+
+def test_seed_decides():
+    a, b, c = (make_sessions(50, 30, random_state=seed)[0] for seed in (0, 0, 1))
+    assert a.to_lists() == b.to_lists() != c.to_lists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_items": 5}, "n_items=5 is too few"),
+        ({"n_sessions": 0}, "n_sessions must be at least 1"),
+        ({"mean_length": 1}, "mean_length must be >= 2"),
+        ({"p_habit": 1.5}, "p_habit must be in"),
+        ({"p_habit": 0.9, "p_return": 0.2}, "must not exceed 1"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_sessions(**options)
+
+
+def shuffled(X, seed):
+    """The same lengths and item counts, no order left in them."""
+    codes = np.random.default_rng(seed).permutation(X.codes)
+    return Sessions(codes, X.offsets, X.vocabulary, times=X.times)
+
+
+@pytest.mark.parametrize("backbone", ["gru4rec", "narm"])
+def test_models_learn_what_is_there_and_nothing_else(backbone):
+    X, _ = make_sessions(random_state=0)
+    model = CLIPSessionRecommender(backbone, random_state=0, max_epochs=12, n_threads=2)
+    train, test = X[:1600], X[1600:]
+    popular = PopularityRecommender().fit(train).score(test)
+    assert model.fit(train).score(test) >= 2 * popular
+
+    noise = shuffled(X, 0)
+    train, test = noise[:1600], noise[1600:]
+    popular = PopularityRecommender().fit(train).score(test)
+    assert model.fit(train).score(test) <= 1.05 * popular

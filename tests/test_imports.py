@@ -1,0 +1,72 @@
+"""Who may import whom, read from the sources."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skclip
+
+ROOT = Path(skclip.__file__).parent
+# Read top to bottom: a file uses files above it, never below.
+ORDER = [
+    "_validation", "_ids", "_tabular", "_sessions", "_encoding", "metrics",
+    "_item_graph", "_clusterer", "_prompts", "backbones", "_model", "_batches",
+    "_losses", "_training", "_ranking", "_recommender", "baselines",
+    "model_selection", "datasets",
+]
+NO_TORCH = {
+    "_validation", "_ids", "_tabular", "_sessions", "_encoding", "metrics",
+    "_item_graph", "_clusterer", "datasets", "model_selection",
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(path):
+    """Full names of the modules that a file imports, in order."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names.append(node.module)
+    return names
+
+
+def room(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_up(path):
+    here = room(path)
+    assert here in [*ORDER, "__init__"], f"name {here} in ORDER"
+    for name in imported(path):
+        top = name.split(".")[0]
+        assert top not in {"tests", "examples"}
+        assert top != "pandas"
+        if top == "torch":
+            assert here not in NO_TORCH
+        if top in {"igraph", "leidenalg"}:
+            assert here in {"_item_graph", "_clusterer"}
+        if top == "skclip" and "." in name and here != "__init__":
+            there = name.split(".")[1]
+            if there == here:
+                assert here == "backbones"
+            else:
+                assert ORDER.index(there) < ORDER.index(here), f"{here} uses {there}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "backbones").glob("_[a-z]*.py")), ids=lambda p: p.name
+)
+def test_backbones_stand_alone(path):
+    allowed = {
+        "skclip._validation", "skclip.backbones._base",
+        "skclip.backbones._session_graph",
+    }
+    ours = {name for name in imported(path) if name.startswith("skclip")}
+    assert ours <= allowed
+    if path.name != "_base.py":
+        assert not any(name.startswith("sklearn") for name in imported(path))
