@@ -62,8 +62,9 @@ def main():
     )
     new_session = next(row for row in test if len(row) > 2)[:2].tolist()
     print(f"Top 10 for a new session {new_session}:")
-    top, scores = clip.predict_topk([new_session], k=min(10, clip.n_items_),
-                                    return_scores=True)
+    top, scores = clip.predict_topk(
+        [new_session], k=min(10, clip.n_items_), return_scores=True
+    )
     for place, (item, score) in enumerate(zip(top[0], scores[0], strict=True), 1):
         print(f"{place:>4}. {item}  ({score:.2f})")
 

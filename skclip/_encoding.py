@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.utils.validation import column_or_1d
 
 from skclip._ids import ItemIndex, factorize, factorize_list
 from skclip._sessions import Sessions, as_sessions, flat_positions, prefix_ends
@@ -189,12 +190,13 @@ def check_targets(y, n_sessions):
         raise TypeError(
             "y is Sessions. Expected one target item per session: a 1-D array."
         )
-    y = y.to_numpy() if hasattr(y, "to_numpy") else y
+    if not isinstance(y, np.ndarray) and hasattr(y, "__array__"):
+        y = np.asarray(y)
     if not isinstance(y, np.ndarray):
         vocabulary, codes = factorize_list(list(y))
         y = vocabulary[codes]
     if y.ndim == 2 and y.shape[1] == 1:
-        y = column_vector_to_1d(y)
+        y = column_or_1d(y, warn=True)
     if y.ndim != 1 or len(y) != n_sessions:
         raise ValueError(
             f"y has shape {y.shape}, expected ({n_sessions},): one target item per "
@@ -202,27 +204,18 @@ def check_targets(y, n_sessions):
         )
     if y.dtype.kind == "c":
         raise ValueError("Complex data not supported: item ids must be real numbers.")
-    bad = (
-        ~np.isfinite(y)
-        if y.dtype.kind == "f"
-        else np.array([v is None or v != v for v in y])
-        if y.dtype.kind == "O"
-        else np.zeros(len(y), dtype=bool)
-    )
+    bad = np.zeros(len(y), dtype=bool)
+    if y.dtype.kind == "f":
+        bad = ~np.isfinite(y)
+    elif y.dtype.kind == "O":
+        bad = np.array([value is None or value != value for value in y], dtype=bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"y[{row}] is {y.tolist()[row]!r}: Input y contains NaN, infinity or None. Expected "
-            "an item id per session; drop sessions without a target."
+            f"y[{row}] is {y.tolist()[row]!r}: Input y contains NaN, infinity or None. "
+            "Expected an item id per session; drop sessions without a target."
         )
     return y
-
-
-def column_vector_to_1d(y):
-    """Flatten y of shape (n, 1) with the warning that scikit-learn gives."""
-    from sklearn.utils.validation import column_or_1d
-
-    return column_or_1d(y, warn=True)
 
 
 def _append_targets(sessions, y):

@@ -1,6 +1,5 @@
 """Raw item ids: collect them into a vocabulary, find them again."""
 
-import itertools
 from numbers import Integral
 
 import numpy as np
@@ -81,11 +80,13 @@ def _sorted_positions(keys):
 
 def as_id_array(ids):
     """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
-    if ids and all(isinstance(i, str) for i in ids):
-        if max(map(len, ids)) <= _TEXT_WIDTH and not any(i.endswith("\0") for i in ids):
-            return np.array(ids, dtype=np.str_)
+    if ids and all(
+        isinstance(i, str) and len(i) <= _TEXT_WIDTH and not i.endswith("\0")
+        for i in ids
+    ):
+        return np.array(ids, dtype=np.str_)
     array = np.empty(len(ids), dtype=object)
-    array[:] = list(itertools.islice(ids, len(ids)))
+    array[:] = ids
     return array
 
 
@@ -97,8 +98,12 @@ class ItemIndex:
 
     def __init__(self, item_ids):
         self.item_ids = item_ids
-        if item_ids.dtype.kind in "bif" or item_ids.dtype.kind == "u" and (
-            item_ids.dtype.itemsize < 8  # uint64 compares with int64 as float
+        if (
+            item_ids.dtype.kind in "bif"
+            or item_ids.dtype.kind == "u"
+            and (
+                item_ids.dtype.itemsize < 8  # uint64 compares with int64 as float
+            )
         ):
             self._sorter = np.argsort(item_ids, kind="stable")
             self._sorted = item_ids[self._sorter]

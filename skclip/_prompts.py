@@ -45,13 +45,18 @@ class ClusterPrompt(nn.Module):
 
     def forward(self, x, clusters):
         """Prompt the vectors `x` (..., dim) of items in `clusters` (...), 0 = none."""
-        p = F.embedding(clusters, self.table, padding_idx=0)
+
+        def look_up(table):
+            return F.embedding(clusters, table, padding_idx=0)
+
+        p = self.table
         if self.normalization == "unit":
             x, p = F.normalize(x, dim=-1), F.normalize(p, dim=-1)
-        if self.gate == "elementwise":
-            x = torch.sigmoid(self.gate_item(x)) * x
-            return x + torch.sigmoid(self.gate_prompt(p)) * p
+        if self.gate == "elementwise":  # the gated prompt is the same for a cluster
+            p = torch.sigmoid(self.gate_prompt(p)) * p
+            return torch.sigmoid(self.gate_item(x)) * x + look_up(p)
         if self.gate == "scalar":
-            g = torch.sigmoid(self.gate_item(x) + self.gate_prompt(p))
-            return g * x + (1 - g) * p
-        return x + p
+            g = self.gate_item(x) + look_up(self.gate_prompt(p))
+            g = torch.sigmoid(g)
+            return g * x + (1 - g) * look_up(p)
+        return x + look_up(p)

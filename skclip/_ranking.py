@@ -324,4 +324,3 @@ def _filled(items, empty, value):
         items = items.astype(object)
     items[empty] = value
     return items
-

@@ -1,6 +1,5 @@
 """CLIPSessionRecommender: wires clusterer, model, training and ranking."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,7 +13,7 @@ from skclip._clusterer import SessionClusterer
 from skclip._encoding import Instances, training_data
 from skclip._ids import ItemIndex
 from skclip._item_graph import vote_clusters
-from skclip._losses import cross_entropy
+from skclip._losses import CrossEntropy
 from skclip._model import SessionModel
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._sessions import flat_positions
@@ -25,6 +24,7 @@ from skclip._validation import (
     StrOptions,
     _fit_context,
     accept_ragged,
+    warn_user,
 )
 from skclip.backbones import backbone_spec
 from skclip.metrics import parse_metric
@@ -298,6 +298,12 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self._popularity = data.item_counts()
         item_clusters = self._item_clusters(data, cluster_seed)
         rows, validation = self._split(data, eval_set, split_seed)
+        n_short = int((np.diff(data.offsets) < 2).sum())
+        if n_short:
+            warn_user(
+                f"{n_short} of {len(data.offsets) - 1} sessions have fewer than 2 "
+                "items and give nothing to learn; their items stay in the catalogue."
+            )
         instances = data.instances(rows, self.max_session_length)
         if len(instances) == 0:
             raise ValueError(
@@ -323,7 +329,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             self.history_, self.best_validation_score_ = train(
                 self._model,
                 Batches(instances, device, self._model.network.shares_prefixes),
-                cross_entropy,
+                CrossEntropy(),
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
@@ -344,11 +350,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             return None
         if data.clusters is not None:
             if self.clusterer is not None:
-                warnings.warn(
+                warn_user(
                     "The sessions carry clusters already, so `clusterer` is not used. "
-                    "Leave clusterer=None behind a SessionClusterer step.",
-                    UserWarning,
-                    stacklevel=4,
+                    "Leave clusterer=None behind a SessionClusterer step."
                 )
             clusters = data.item_clusters()
         else:
@@ -426,9 +430,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         queries = model.items.new_empty(len(instances), model.items.shape[1])
         if len(instances) == 0:
             return queries
-        batches = Batches(
-            instances, model.items.device, model.network.shares_prefixes
-        )
+        batches = Batches(instances, model.items.device, model.network.shares_prefixes)
         for rows in batches.in_order_of_length(_EVALUATION_BATCH):
             at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
             queries[at] = model.queries(batches.batch(rows))
@@ -440,6 +442,14 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         stops = starts + ends
         longest = self._model_config["max_session_length"]
         unseen = codes > self.n_items_
+        n_empty = int((np.diff(offsets) == 0).sum())
+        if unseen.any() or n_empty:
+            warn_user(
+                f"{int(unseen.sum())} of {len(codes)} events have an item that was not "
+                f"seen in fit, {n_empty} of {len(offsets) - 1} sessions are empty. "
+                "Unseen items speak through their cluster's prompt, or are dropped "
+                "without a prompt; what is empty then ranks by popularity."
+            )
         if not unseen.any():
             return Instances(codes, np.maximum(starts, stops - longest), stops, targets)
         before = np.concatenate([[0], np.cumsum(unseen)])

@@ -1,7 +1,6 @@
 """Sessions: raw item ids in order, flat and dictionary-encoded."""
 
 import itertools
-import warnings
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -10,6 +9,7 @@ from scipy import sparse
 
 from skclip._ids import factorize, factorize_list
 from skclip._tabular import column, parse_times
+from skclip._validation import warn_user
 
 
 class Sessions:
@@ -181,10 +181,11 @@ class Sessions:
             mixed = user_codes != np.repeat(of_session, np.diff(offsets))
             if mixed.any():
                 at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
+                name = ids[rank].tolist()[at - 1]
                 raise ValueError(
-                    f"Session {ids[rank].tolist()[at - 1]!r} has events of more than one user. "
-                    "Expected one user per session; make the session ids unique per "
-                    "user, or leave user= out."
+                    f"Session {name!r} has events of more than one user. Expected one "
+                    "user per session; make the session ids unique per user, or leave "
+                    "user= out."
                 )
             users = names[of_session]
         return cls(
@@ -505,7 +506,7 @@ def _from_array(X):
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array instead (shape={X.shape}): each "
             "row is a session. Reshape your data with X.reshape(1, -1) if it holds a "
-            "single session, or X.reshape(-1, 1) if each value is a session of one item."
+            "single session, X.reshape(-1, 1) if each value is a session of its own."
         )
     if X.dtype.kind == "c":
         raise ValueError("Complex data not supported: item ids must be real numbers.")
@@ -531,11 +532,9 @@ def _from_array(X):
     elif X.dtype.kind in "iu" and X.shape[1] > 1:
         zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
         if (zeros > 0).any() and (X == 0).sum() == zeros.sum():
-            warnings.warn(
+            warn_user(
                 f"{int((zeros > 0).sum())} rows of X end in zeros, which are taken as "
-                "item ids. If they are padding, pass lists, or NaN in a float array.",
-                UserWarning,
-                stacklevel=4,
+                "item ids. If they are padding, pass lists, or NaN in a float array."
             )
     vocabulary, codes = factorize(X[keep])
     offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])

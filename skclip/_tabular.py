@@ -27,7 +27,7 @@ def parse_times(frame, name):
         if not np.isfinite(seconds).all():
             row = first_row(~np.isfinite(seconds))
             raise ValueError(
-                f"Row {row} of events has time {float(seconds[row])!r} in column {name!r}. "
+                f"Row {row} of events has time {seconds[row]} in column {name!r}. "
                 "Expected finite seconds; drop or repair such rows."
             )
         return seconds

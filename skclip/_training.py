@@ -1,12 +1,13 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
 import time
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+
+from skclip._validation import warn_user
 
 
 def train(
@@ -93,11 +94,9 @@ def train(
         except KeyboardInterrupt:
             if not history:
                 raise
-            warnings.warn(
+            warn_user(
                 f"Training was interrupted in epoch {len(history) + 1}. The model "
-                "keeps the best weights so far.",
-                UserWarning,
-                stacklevel=4,
+                "keeps the best weights so far."
             )
     if validate is not None and n_iter_no_change is not None:
         best.restore()
@@ -133,7 +132,9 @@ def _run_epoch(
         total += number * len(batch.targets)
         seen += len(batch.targets)
         if step % 20 == 0:
-            progress.set_postfix(batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}")
+            progress.set_postfix(
+                batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}"
+            )
         if time.perf_counter() >= deadline:
             break
     return total / seen

@@ -1,9 +1,20 @@
 """The one place that touches names scikit-learn does not promise to keep."""
 
+import sys
+import warnings
+
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-__all__ = ["HasMethods", "Interval", "Options", "StrOptions", "_fit_context", "accept_ragged"]
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "accept_ragged",
+    "warn_user",
+]
 
 
 def accept_ragged(estimator, X):
@@ -12,3 +23,13 @@ def accept_ragged(estimator, X):
         estimator.n_features_in_ = X.shape[1]
     elif hasattr(estimator, "n_features_in_"):
         del estimator.n_features_in_
+
+
+def warn_user(message):
+    """Warn at the line that called into skclip, so that Python tells callers apart."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(
+        ("skclip.", "sklearn.", "torch.")
+    ):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level - 1)

@@ -75,7 +75,7 @@ def make_sessions(
     >>> from skclip.datasets import make_sessions
     >>> X, truth = make_sessions(n_sessions=100, n_items=40, random_state=0)
     >>> X
-    Sessions(n_sessions=100, n_events=481, n_items=39)
+    Sessions(n_sessions=100, n_events=491, n_items=39)
     >>> truth.communities[:8].tolist()
     [0, 0, 0, 0, 0, 1, 1, 1]
     """

@@ -67,3 +67,14 @@ def data_home():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests saw real data, so that a run without any is noticed."""
+    ran = sum(
+        "realdata" in report.keywords
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if getattr(report, "when", None) == "call"
+    )
+    terminalreporter.write_line(f"realdata tests run: {ran}")

@@ -29,13 +29,20 @@ def pipe(small_recommender):
 
 def test_pipeline_equals_the_clusterer_inside(pipe, small_recommender, shop_split):
     train, test = shop_split
-    inside = clone(small_recommender).set_params(clusterer=SessionClusterer(random_state=0))
+    inside = clone(small_recommender).set_params(
+        clusterer=SessionClusterer(random_state=0)
+    )
     inside.fit(train)
     pipe.fit(train)
     expected = inside.predict_topk(test, k=4)
     np.testing.assert_array_equal(skclip.predict_topk(pipe, test, 4), expected)
     np.testing.assert_array_equal(pipe.predict(test), expected[:, 0])
-    np.testing.assert_array_equal(pipe.predict(test, ), inside.predict(test))
+    np.testing.assert_array_equal(
+        pipe.predict(
+            test,
+        ),
+        inside.predict(test),
+    )
     assert pipe.score(test) == inside.score(test)
     unseen = [["item-001", "new"], ["new"], []]
     np.testing.assert_array_equal(
@@ -44,7 +51,9 @@ def test_pipeline_equals_the_clusterer_inside(pipe, small_recommender, shop_spli
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_grid_search_inside_and_in_a_pipeline(pipe, small_recommender, shop_split, n_jobs):
+def test_grid_search_inside_and_in_a_pipeline(
+    pipe, small_recommender, shop_split, n_jobs
+):
     train, test = shop_split
     cv = TemporalSplit(2, test_size=60)
     inside = GridSearchCV(
@@ -114,7 +123,9 @@ def test_learning_curve(small_recommender, shop_split):
     assert len(sizes) == 2
 
 
-def test_pipeline_memory_clusters_once(small_recommender, shop_split, tmp_path, monkeypatch):
+def test_pipeline_memory_clusters_once(
+    small_recommender, shop_split, tmp_path, monkeypatch
+):
     calls = []
     fit = SessionClusterer.fit
     monkeypatch.setattr(
@@ -138,21 +149,32 @@ LOAD = """
 import sys, joblib, numpy as np
 model = joblib.load(sys.argv[1], mmap_mode=sys.argv[3] or None)
 import skclip
-np.save(sys.argv[2], skclip.predict_topk(model, [["item-001", "item-002"], ["new"], []], 6))
+X = [["item-001", "item-002"], ["item-003"]]
+np.save(sys.argv[2], skclip.predict_topk(model, X, 6))
 """
 
 
 @pytest.mark.parametrize("mmap_mode", ["", "r"])
 @pytest.mark.parametrize("kind", ["recommender", "pipeline"])
-def test_joblib_into_a_fresh_process(fitted, pipe, shop_split, tmp_path, kind, mmap_mode):
+def test_joblib_into_a_fresh_process(
+    fitted, pipe, shop_split, tmp_path, kind, mmap_mode
+):
     model = fitted if kind == "recommender" else pipe.fit(shop_split[0])
     joblib.dump(model, tmp_path / "model.joblib")
     subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", LOAD,
-         tmp_path / "model.joblib", tmp_path / "top.npy", mmap_mode],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            LOAD,
+            tmp_path / "model.joblib",
+            tmp_path / "top.npy",
+            mmap_mode,
+        ],
         check=True,
     )
-    expected = skclip.predict_topk(model, [["item-001", "item-002"], ["new"], []], 6)
+    expected = skclip.predict_topk(model, [["item-001", "item-002"], ["item-003"]], 6)
     np.testing.assert_array_equal(np.load(tmp_path / "top.npy"), expected)
 
 

@@ -41,7 +41,9 @@ def test_late_items_appear_late_only():
     begins = X.times[X.offsets[:-1]]
     early = begins < 0.7 * 30 * 86400
     assert not late & set(np.concatenate(X.to_lists()[: early.sum() // 2]))
-    seen_early = {item for row, is_early in zip(X, early, strict=True) if is_early for item in row}
+    seen_early = {
+        item for row, is_early in zip(X, early, strict=True) if is_early for item in row
+    }
     assert not late & seen_early
     seen = {item for row in X for item in row}
     assert len(late & seen) >= 15

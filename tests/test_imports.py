@@ -10,14 +10,37 @@ import skclip
 ROOT = Path(skclip.__file__).parent
 # Read top to bottom: a file uses files above it, never below.
 ORDER = [
-    "_validation", "_ids", "_tabular", "_sessions", "_encoding", "metrics",
-    "_item_graph", "_clusterer", "_prompts", "backbones", "_model", "_batches",
-    "_losses", "_training", "_ranking", "_recommender", "baselines",
-    "model_selection", "datasets",
+    "_validation",
+    "_ids",
+    "_tabular",
+    "_sessions",
+    "_encoding",
+    "metrics",
+    "_item_graph",
+    "_clusterer",
+    "_prompts",
+    "backbones",
+    "_model",
+    "_batches",
+    "_losses",
+    "_training",
+    "_ranking",
+    "_recommender",
+    "baselines",
+    "model_selection",
+    "datasets",
 ]
 NO_TORCH = {
-    "_validation", "_ids", "_tabular", "_sessions", "_encoding", "metrics",
-    "_item_graph", "_clusterer", "datasets", "model_selection",
+    "_validation",
+    "_ids",
+    "_tabular",
+    "_sessions",
+    "_encoding",
+    "metrics",
+    "_item_graph",
+    "_clusterer",
+    "datasets",
+    "model_selection",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -63,7 +86,8 @@ def test_imports_point_up(path):
 )
 def test_backbones_stand_alone(path):
     allowed = {
-        "skclip._validation", "skclip.backbones._base",
+        "skclip._validation",
+        "skclip.backbones._base",
         "skclip.backbones._session_graph",
     }
     ours = {name for name in imported(path) if name.startswith("skclip")}

@@ -19,7 +19,9 @@ from skclip._item_graph import (
 )
 
 CLIP = json.loads((GOLDEN / "CLIP.json").read_text())
-sessions_of_5 = st.lists(st.lists(st.integers(1, 5), max_size=7), min_size=1, max_size=8)
+sessions_of_5 = st.lists(
+    st.lists(st.integers(1, 5), max_size=7), min_size=1, max_size=8
+)
 
 
 def graph_of(lists, n_items, **options):
@@ -103,7 +105,11 @@ def test_unlinked_items_join_the_largest_cluster():
 
 def test_no_edge_at_all():
     membership, n_clusters = leiden_membership(
-        graph_of([[1, 1], [2]], 2), resolution=1, n_iterations=2, seed=0, engine="igraph"
+        graph_of([[1, 1], [2]], 2),
+        resolution=1,
+        n_iterations=2,
+        seed=0,
+        engine="igraph",
     )
     assert (membership.tolist(), n_clusters) == ([0, 0], 1)
 

@@ -91,7 +91,11 @@ def test_scorer_shares_one_pass_and_survives_pickling(monkeypatch):
     )
     values = scorer(popular, [["a", "b"]])
     assert len(calls) == 1
-    assert values == {"recall@1": 0.0, "mrr@2": 0.5, "ndcg@2": pytest.approx(0.6309, 1e-3)}
+    assert values == {
+        "recall@1": 0.0,
+        "mrr@2": 0.5,
+        "ndcg@2": pytest.approx(0.6309, 1e-3),
+    }
     assert scorer(popular, [["a"]], ["b"]) == values
     assert SessionScorer("mrr@2")(popular, [["a", "b"]]) == 0.5
     with pytest.raises(ValueError, match="Unknown metric"):

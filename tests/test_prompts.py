@@ -44,7 +44,9 @@ def test_golden_prompted_table(form, dtype, atol):
     load_parameters(prompt, prompt_values(gate))
     items = torch.tensor(CLIP["params"]["item_emb"], dtype=dtype)
     table = prompt(items, torch.tensor(CLIP["item_to_cluster"]))
-    np.testing.assert_allclose(table, CLIP["prompted_item_table"][form], atol=atol, rtol=0)
+    np.testing.assert_allclose(
+        table, CLIP["prompted_item_table"][form], atol=atol, rtol=0
+    )
 
 
 @pytest.mark.parametrize("candidates", ["raw", "prompted"])
@@ -57,7 +59,10 @@ def test_golden_gru4rec_with_clip(candidates, dtype, atol):
         dtype,
         clusters=np.array(CLIP["item_to_cluster"][1:]),
         extra={"items": CLIP["params"]["item_emb"]}
-        | {f"prompt.{name}": value for name, value in prompt_values("elementwise").items()},
+        | {
+            f"prompt.{name}": value
+            for name, value in prompt_values("elementwise").items()
+        },
         candidates=candidates,
     )
     expected = CLIP["gru4rec_with_clip"]
@@ -78,7 +83,9 @@ def test_add_and_cosine_forms():
     expected = unit(x, dim=1) + unit(prompt.table[[1, 2, 1, 2]], dim=1)
     torch.testing.assert_close(prompt(x, torch.tensor([1, 2, 1, 2])), expected)
 
-    model = golden_model("narm", "plain", torch.float64, similarity="cosine", temperature=0.5)
+    model = golden_model(
+        "narm", "plain", torch.float64, similarity="cosine", temperature=0.5
+    )
     vectors = session_vectors(model, [[1, 2], [3]])
     cosine = unit(vectors, dim=1) @ unit(model.items[1:], dim=1).T
     torch.testing.assert_close(model.scores(vectors, model.keys()), cosine / 0.5)

@@ -61,9 +61,7 @@ def test_ranks_of_given_targets_are_places_in_the_ranking(fitted, shop_split):
     prefixes, targets = X.to_prefixes()
     everything = fitted.predict_topk(prefixes, k=fitted.n_items_)
     known = np.isin(targets, fitted.item_ids_)
-    place = np.where(
-        known, 1 + (everything == targets[:, None]).argmax(axis=1), np.inf
-    )
+    place = np.where(known, 1 + (everything == targets[:, None]).argmax(axis=1), np.inf)
     np.testing.assert_array_equal(fitted.rank_targets(prefixes, targets), place)
     np.testing.assert_array_equal(fitted.rank_targets(X), place)
 
@@ -90,7 +88,9 @@ def test_filters_that_leave_too_few_fill(popular):
     top, scores = popular.predict_topk([[1]], k=3, allow=[2], return_scores=True)
     assert top.tolist() == [[2, -1, -1]]
     assert scores.tolist() == [[2, -np.inf, -np.inf]]
-    assert popular.predict_topk([[1]], k=2, allow=[2], fill_value=0).tolist() == [[2, 0]]
+    assert popular.predict_topk([[1]], k=2, allow=[2], fill_value=0).tolist() == [
+        [2, 0]
+    ]
     assert popular.predict_topk([[1]], k=2, allow=[2], fill_value="no").tolist() == [
         [2, "no"]
     ]
@@ -100,14 +100,20 @@ def test_filters_that_leave_too_few_fill(popular):
         PopularityRecommender().fit([[-1, 2]]).predict_topk([[2]], k=2, allow=[2])
     words = PopularityRecommender().fit([["a", "b"]])
     assert words.predict_topk([["a"]], k=2, deny=["a"]).tolist() == [["b", ""]]
-    with pytest.raises(ValueError, match="deny has 1 lists, expected one for each of 2"):
+    with pytest.raises(
+        ValueError, match="deny has 1 lists, expected one for each of 2"
+    ):
         popular.predict_topk([[1], [2]], deny=[[1]])
 
 
 @pytest.mark.parametrize(
     ("k", "error", "message"),
     [
-        (5, ValueError, r"k=5 exceeds the catalogue of 4 items. Pass k <= 4, or k=None"),
+        (
+            5,
+            ValueError,
+            r"k=5 exceeds the catalogue of 4 items. Pass k <= 4, or k=None",
+        ),
         (0, ValueError, "k=0 is less than 1"),
         (2.5, TypeError, "k must be a whole number"),
         (True, TypeError, "k must be a whole number"),

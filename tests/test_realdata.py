@@ -25,7 +25,11 @@ def rsc15(data_home, *parts):
 
 def test_rsc15_has_the_documented_sizes(data_home):
     train = rsc15(data_home, "train_tr", "train_valid")
-    assert (len(train), train.n_events, len(train.vocabulary)) == (17_794, 70_278, 2_933)
+    assert (len(train), train.n_events, len(train.vocabulary)) == (
+        17_794,
+        70_278,
+        2_933,
+    )
 
 
 def test_a_few_epochs_on_real_clicks_beat_popularity(data_home):

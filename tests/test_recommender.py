@@ -30,7 +30,10 @@ def test_fitted_attributes(fitted, shop_split):
     np.testing.assert_array_equal(fitted.membership_, fitted.clusterer_.membership_)
     assert fitted.n_iter_ == len(fitted.history_) == 2
     assert set(fitted.history_[0]) == {
-        "epoch", "train_loss", "validation_score", "seconds",
+        "epoch",
+        "train_loss",
+        "validation_score",
+        "seconds",
     }
     assert fitted.history_[1]["train_loss"] < fitted.history_[0]["train_loss"]
 
@@ -265,7 +268,9 @@ def test_progress_bar_only_when_verbose(small_recommender, shop_split, capsys):
 
 def test_a_loss_that_is_not_finite_names_its_cause(small_recommender, shop_split):
     model = clone(small_recommender).set_params(learning_rate=1e30)
-    with pytest.raises(ValueError, match=r"loss became .* in epoch \d+, batch \d+.*1e\+30"):
+    with pytest.raises(
+        ValueError, match=r"loss became .* in epoch \d+, batch \d+.*1e\+30"
+    ):
         model.fit(shop_split[0])
 
 
@@ -278,7 +283,9 @@ def test_y_makes_one_instance_a_row(small_recommender):
     model.set_params(learning_rate=0.05).fit(X, y)
     assert model.item_ids_.tolist() == ["a", "b", "c"]
     assert model.clusterer_.graph_.toarray().tolist() == [
-        [0, 20, 20], [20, 0, 20], [20, 20, 0],
+        [0, 20, 20],
+        [20, 0, 20],
+        [20, 20, 0],
     ]
     assert model.predict(X[:3]).tolist() == y[:3]
     assert model.score(X, y) == 1.0
@@ -311,7 +318,8 @@ def test_empty_and_unknown_never_raise(small_recommender, shop_split, prompt):
     train, _ = shop_split
     model = clone(small_recommender).set_params(prompt=prompt).fit(train)
     popular = PopularityRecommender().fit(train).predict_topk([[]], k=5)
-    top = model.predict_topk([[], ["new"], ["item-003", "new"], ["item-003"]], k=5)
+    with pytest.warns(UserWarning, match="2 of 4 events .* 1 of 4 sessions are empty"):
+        top = model.predict_topk([[], ["new"], ["item-003", "new"], ["item-003"]], k=5)
     assert top[0].tolist() == popular[0].tolist()
     if prompt is None:  # unseen items are dropped from the input
         assert top[1].tolist() == popular[0].tolist()
@@ -330,7 +338,13 @@ def test_unseen_item_speaks_through_the_prompt_of_its_neighbours(fitted):
 
 
 def test_a_prefix_is_scored_from_what_it_has_observed_alone(fitted):
-    session = [fitted.item_ids_[0], "new", fitted.item_ids_[5], "newer", fitted.item_ids_[60]]
+    session = [
+        fitted.item_ids_[0],
+        "new",
+        fitted.item_ids_[5],
+        "newer",
+        fitted.item_ids_[60],
+    ]
     ranks = fitted.rank_targets([session])
     alone = [fitted.rank_targets([session[:t]], [session[t]])[0] for t in range(1, 5)]
     np.testing.assert_array_equal(ranks, alone)
@@ -351,9 +365,19 @@ def test_other_rows_and_earlier_calls_change_nothing(fitted, shop_split):
     [
         ({"backbone": "nram"}, [["a", "b"]], ValueError, "Did you mean 'narm'"),
         ({"backbone": 5}, [["a", "b"]], ValueError, "The 'backbone' parameter"),
-        ({"backbone": GRU4Rec(dropout=2)}, [["a", "b"]], ValueError, "'dropout' parameter of GRU4Rec"),
+        (
+            {"backbone": GRU4Rec(dropout=2)},
+            [["a", "b"]],
+            ValueError,
+            "'dropout' parameter of GRU4Rec",
+        ),
         ({"scoring": "auc"}, [["a", "b"]], ValueError, "Unknown metric 'auc'"),
-        ({"learning_rate": -1}, [["a", "b"]], ValueError, "The 'learning_rate' parameter"),
+        (
+            {"learning_rate": -1},
+            [["a", "b"]],
+            ValueError,
+            "The 'learning_rate' parameter",
+        ),
         ({"device": "abacus"}, [["a", "b"]], ValueError, "device='abacus'"),
         ({}, [["a"], ["b"]], ValueError, "All 2 sessions have fewer than 2 items"),
         ({}, [], ValueError, "0 sample"),
@@ -380,10 +404,30 @@ def test_bad_targets(y, message):
         CLIPSessionRecommender().fit([["a"], ["b"]], y)
 
 
+def test_short_sessions_are_counted(small_recommender):
+    with pytest.warns(UserWarning, match="2 of 22 sessions have fewer than 2 items"):
+        model = clone(small_recommender).fit(
+            [["a", "b"], ["b", "a"]] * 10 + [["c"], []]
+        )
+    assert model.item_ids_.tolist() == ["a", "b", "c"]
+
+
+def test_warnings_point_at_the_caller(fitted):
+    with pytest.warns(UserWarning, match="1 of 1 events") as caught:
+        fitted.predict([["new"]])
+    assert caught[0].filename == __file__
+
+
 def test_not_fitted():
     from sklearn.exceptions import NotFittedError
 
-    for method in ("predict", "predict_topk", "decision_function", "score", "rank_targets"):
+    for method in (
+        "predict",
+        "predict_topk",
+        "decision_function",
+        "score",
+        "rank_targets",
+    ):
         with pytest.raises(NotFittedError):
             getattr(CLIPSessionRecommender(), method)([["a"]])
 

@@ -57,7 +57,9 @@ def test_rows_and_shape(X):
 )
 def test_indexing_gathers_every_column(X, key):
     plain = key[0] if isinstance(key, tuple) else key
-    rows = np.arange(4)[np.array(plain, dtype=int) if isinstance(plain, list) else plain]
+    rows = np.arange(4)[
+        np.array(plain, dtype=int) if isinstance(plain, list) else plain
+    ]
     picked = X[key]
     assert isinstance(picked, Sessions)
     assert picked.to_lists() == [LISTS[i] for i in rows]
@@ -167,9 +169,13 @@ def test_times_become_seconds(library, times, seconds):
 
 
 def test_zoned_datetimes_of_pandas():
-    when = pd.to_datetime(["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:01Z"], utc=True)
+    when = pd.to_datetime(
+        ["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:01Z"], utc=True
+    )
     frame = pd.DataFrame({"s": [1, 1], "i": [5, 6], "t": when})
-    assert Sessions.from_events(frame, session="s", item="i", time="t").times.tolist() == [0, 1]
+    assert Sessions.from_events(
+        frame, session="s", item="i", time="t"
+    ).times.tolist() == [0, 1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,7 +199,9 @@ def test_from_events_equals_a_naive_loop(rows):
 
 @pytest.mark.parametrize("library", FRAMES)
 def test_missing_column_lists_the_others(library):
-    with pytest.raises(KeyError, match=r"no column 'sess' .*session=.*'sid', 'sku', 'ts'"):
+    with pytest.raises(
+        KeyError, match=r"no column 'sess' .*session=.*'sid', 'sku', 'ts'"
+    ):
         Sessions.from_events(FRAMES[library](EVENTS), session="sess", item="sku")
 
 

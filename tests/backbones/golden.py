@@ -9,16 +9,22 @@ from conftest import GOLDEN
 from skclip._batches import Batches
 from skclip._encoding import Instances
 from skclip._model import SessionModel
-from skclip.backbones import GRU4Rec, NARM
+from skclip.backbones import NARM, GRU4Rec
 
 FLOAT32, FLOAT64 = 5e-6, 1e-9  # stated tolerances, absolute
 
 
 def _gru(prefix, layers, bias=False):
     parts = ("w_ih", "w_hh", "b_ih", "b_hh") if bias else ("w_ih", "w_hh")
-    long = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+    long = {
+        "w_ih": "weight_ih",
+        "w_hh": "weight_hh",
+        "b_ih": "bias_ih",
+        "b_hh": "bias_hh",
+    }
     return {
-        f"network.gru.{long[part]}_l{k}": f"{prefix}.{part}" + (f"_l{k}" if layers else "")
+        f"network.gru.{long[part]}_l{k}": f"{prefix}.{part}"
+        + (f"_l{k}" if layers else "")
         for k in range(layers or 1)
         for part in parts
     }
@@ -70,7 +76,9 @@ def golden_model(fixture, variant, dtype, *, clusters=None, extra=None, **option
         embedding_dim=item_table.shape[1],
         **(defaults | options),
     ).to(dtype)
-    values = {"items": item_table} | {ours: params[theirs] for ours, theirs in names.items()}
+    values = {"items": item_table} | {
+        ours: params[theirs] for ours, theirs in names.items()
+    }
     if "network.bias" in values:
         values["network.bias"] = values["network.bias"][1:]
     load_parameters(model, values | (extra or {}))

@@ -6,7 +6,9 @@ import torch
 from golden import CASES, FLOAT32, FLOAT64, golden_model, load, session_vectors
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, FLOAT32), (torch.float64, FLOAT64)])
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float32, FLOAT32), (torch.float64, FLOAT64)]
+)
 @pytest.mark.parametrize(("fixture", "variant"), CASES)
 @torch.no_grad()
 def test_fixture(fixture, variant, dtype, atol):

@@ -35,7 +35,9 @@ def test_equals_a_naive_loop():
             h = (1 - z) * c + z * h
         s = p["network.dense.weight"] @ h + p["network.dense.bias"]
         with torch.no_grad():
-            np.testing.assert_allclose(session_vectors(model, [session])[0], s, atol=1e-12)
+            np.testing.assert_allclose(
+                session_vectors(model, [session])[0], s, atol=1e-12
+            )
 
 
 def test_input_dropout_acts_in_training_only():

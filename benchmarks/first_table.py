@@ -1,0 +1,87 @@
+"""The table of the README: rsc15_100k, test part, library defaults, several seeds.
+
+    SKCLIP_DATA=... python benchmarks/first_table.py
+
+Fits on train_tr + train_valid (the library cuts its own validation part from them)
+and ranks the whole catalogue for every prefix of the test sessions. Ties count
+against the target; a target that was not seen in training is a miss. Settings were
+chosen on train_valid alone (tune.py). Prints the table that stands in the README.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from _common import data_hash, log_test_evaluation, rsc15, save
+
+from skclip import CLIPSessionRecommender, PopularityRecommender
+from skclip.metrics import SessionScorer
+
+SCORER = SessionScorer("recall@20", "mrr@20")
+COSINE = {"similarity": "cosine", "candidates": "prompted"}
+MODELS = {
+    "popularity": (PopularityRecommender, {}),
+    "gru4rec, bare": (CLIPSessionRecommender, {"backbone": "gru4rec", "prompt": None}),
+    "gru4rec, CLIP": (CLIPSessionRecommender, {"backbone": "gru4rec"}),
+    "narm, bare": (CLIPSessionRecommender, {"backbone": "narm", "prompt": None}),
+    "narm, CLIP": (CLIPSessionRecommender, {"backbone": "narm"}),
+    "narm, bare, cosine": (
+        CLIPSessionRecommender,
+        {"backbone": "narm", "prompt": None, "similarity": "cosine"},
+    ),
+    "narm, CLIP, cosine, prompted": (
+        CLIPSessionRecommender,
+        {"backbone": "narm"} | COSINE,
+    ),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    train, test = rsc15("train_tr", "train_valid"), rsc15("test")
+    rows = []
+    for name, (kind, options) in MODELS.items():
+        for seed in range(arguments.seeds if kind is CLIPSessionRecommender else 1):
+            seeded = {"random_state": seed} if kind is CLIPSessionRecommender else {}
+            begun = time.perf_counter()
+            model = kind(**options, **seeded).fit(train)
+            fitted = time.perf_counter()
+            values = SCORER(model, test)
+            row = {
+                "model": name,
+                "seed": seed,
+                **values,
+                "fit_seconds": fitted - begun,
+                "score_seconds": time.perf_counter() - fitted,
+                "epochs": getattr(model, "n_iter_", None),
+                "validation": getattr(model, "best_validation_score_", None),
+            }
+            rows.append(row)
+            print(row, flush=True)
+            log_test_evaluation(
+                "first_table.py", "rsc15_100k", f"{name}, seed {seed}", values
+            )
+    save(
+        "first_table",
+        {
+            "protocol": __doc__,
+            "data_hash": {"train": data_hash(train), "test": data_hash(test)},
+            "rows": rows,
+        },
+    )
+    print("\n| model | Recall@20 | MRR@20 | fit |\n|---|---|---|---|")
+    for name in MODELS:
+        of_model = [row for row in rows if row["model"] == name]
+        cells = []
+        for key in ("recall@20", "mrr@20"):
+            values = [row[key] for row in of_model]
+            spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        seconds = np.median([row["fit_seconds"] for row in of_model])
+        print(f"| {name} | {cells[0]} | {cells[1]} | {seconds:.0f} s |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Compare training settings on validation parts; no test part is opened.
+
+    SKCLIP_DATA=... python benchmarks/tune.py rsc15
+
+rsc15: fit on train_tr, validate on train_valid. diginetica: the last quarter of the
+training sessions, of which the last tenth validates.
+"""
+
+import argparse
+import itertools
+import time
+
+import numpy as np
+from _common import data_hash, diginetica_rows, rsc15, save
+
+from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip.metrics import SessionScorer
+
+COSINE = {"similarity": "cosine", "candidates": "prompted"}
+GRIDS = {
+    "rsc15": {
+        "backbone": ["gru4rec", "narm"],
+        "form": [("bare", {"prompt": None}), ("CLIP", {}), ("CLIP, cosine", COSINE)],
+        "learning_rate": [0.003, 0.005, 0.01],
+        "batch_size": [256, 512],
+    },
+    "diginetica": {
+        "backbone": ["gru4rec", "narm"],
+        "form": [("CLIP", {}), ("bare", {"prompt": None})],
+        "learning_rate": [0.003, 0.01],
+        "batch_size": [256],
+    },
+}
+
+
+def load(data):
+    if data == "rsc15":
+        return rsc15("train_tr"), rsc15("train_valid")
+    rows = diginetica_rows()
+    rows = rows[-(len(rows) // 4) :].tolist()
+    cut = int(0.9 * len(rows))
+    return Sessions.from_lists(rows[:cut]), Sessions.from_lists(rows[cut:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", choices=GRIDS)
+    parser.add_argument("--max-epochs", type=int, default=15)
+    arguments = parser.parse_args()
+    train, valid = load(arguments.data)
+    print(train, valid)
+    grid, rows = GRIDS[arguments.data], []
+    for values in itertools.product(*grid.values()):
+        setting = dict(zip(grid, values, strict=True))
+        name, form = setting.pop("form")
+        begun = time.perf_counter()
+        model = CLIPSessionRecommender(
+            **setting,
+            **form,
+            clusterer=SessionClusterer(engine="igraph"),
+            max_epochs=arguments.max_epochs,
+            random_state=0,
+        ).fit(train, eval_set=(valid, None))
+        scores = [row["validation_score"] for row in model.history_]
+        row = {
+            "form": name,
+            **setting,
+            **SessionScorer("mrr@20", "recall@20")(model, valid),
+            "best_epoch": int(np.argmax(scores)) + 1,
+            "epochs": scores,
+            "seconds": time.perf_counter() - begun,
+            "seconds_per_epoch": float(
+                np.median([r["seconds"] for r in model.history_])
+            ),
+        }
+        rows.append(row)
+        print(
+            {
+                k: round(v, 4) if isinstance(v, float) else v
+                for k, v in row.items()
+                if k != "epochs"
+            },
+            flush=True,
+        )
+        save(
+            f"tune_{arguments.data}",
+            {
+                "protocol": __doc__,
+                "data_hash": {"train": data_hash(train), "valid": data_hash(valid)},
+                "seed": 0,
+                "rows": rows,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()
