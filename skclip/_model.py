@@ -59,6 +59,9 @@ class SessionModel(nn.Module):
             self.register_buffer("clusters", F.pad(clusters, (1, 0)))
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         self.cosine = similarity == "cosine"
+        self.sparse = (
+            False  # whether gradients of the item table hold touched rows only
+        )
         self.scale = 1.0 / temperature if self.cosine else self.network.scale
 
     @property
@@ -68,7 +71,7 @@ class SessionModel(nn.Module):
 
     def vectors(self, codes, clusters=None):
         """What the encoder sees for item codes (...), 0 = padding: (..., d)."""
-        x = F.embedding(codes, self.items, padding_idx=0)
+        x = F.embedding(codes, self.items, padding_idx=0, sparse=self.sparse)
         if self.prompt is None:
             return x
         return self.prompt(x, self.clusters[codes] if clusters is None else clusters)
@@ -79,11 +82,15 @@ class SessionModel(nn.Module):
         query = self.network.query(self.network.encode(x, batch))
         return F.normalize(query, dim=-1) if self.cosine else query
 
-    def keys(self):
-        """Candidate vectors of all items, (n_items, d)."""
-        table = self.items[1:]
+    def keys(self, items=None):
+        """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
+        if items is None:
+            table = self.items[1:]
+        else:
+            table = F.embedding(items + 1, self.items, sparse=self.sparse)
         if self.prompted_candidates:
-            table = self.prompt(table, self.clusters[1:])
+            clusters = self.clusters[1:]
+            table = self.prompt(table, clusters if items is None else clusters[items])
         table = self.network.keys(table)
         return F.normalize(table, dim=-1) if self.cosine else table
 

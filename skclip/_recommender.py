@@ -13,7 +13,14 @@ from skclip._clusterer import SessionClusterer
 from skclip._encoding import Instances, training_data
 from skclip._ids import ItemIndex
 from skclip._item_graph import vote_clusters
-from skclip._losses import CrossEntropy
+from skclip._losses import (
+    SAMPLED_LOSSES,
+    CrossEntropy,
+    SampledLoss,
+    check_sample_fits,
+    resolve_loss,
+    resolve_precision,
+)
 from skclip._model import SessionModel
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._sessions import flat_positions
@@ -75,6 +82,17 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         Of the cosine score; 0.07 as in CORE.
     embedding_dim : int, default=64
         Width of item vectors and prompts [1]_.
+    loss : str, default="auto"
+        "cross_entropy" is the softmax over the whole catalogue. For large ones
+        "sampled_softmax" (with the logQ correction), "bpr", "bpr-max" and "gbce"
+        compare each target with a sample of items; only the item vectors that a step
+        touches are then updated, and `weight_decay` spares them. "auto" is the full
+        softmax while a batch of its scores fits 512 MiB, else the sampled one.
+    n_negatives : int, default=None
+        Items sampled per step and shared by its prefixes, for sampled losses. None
+        is 2048, or the catalogue if that is smaller.
+    negative_sampling : {"uniform", "popularity"}, default="uniform"
+        What they are drawn by.
     learning_rate : float, default=0.005
         Of Adam.
     batch_size : int, default=512
@@ -99,6 +117,10 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         Items with fewer events are left out of the catalogue, and treated as unseen.
     scoring : str or callable, default="mrr@20"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
+    precision : {"auto", "float32", "bf16"}, default="auto"
+        Of the products in the full softmax: "bf16" multiplies in bfloat16 and sums
+        in float32. "auto" is "bf16" where the device does that in hardware (AMX, or
+        CUDA of compute capability 8), else "float32".
     device : str, default="auto"
         "auto" is CUDA where available, else the CPU.
     n_threads : int, default=None
@@ -166,6 +188,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "similarity": [StrOptions({"dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
+        "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
+        "negative_sampling": [StrOptions({"uniform", "popularity"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -177,6 +202,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
+        "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
@@ -195,6 +221,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         similarity=None,
         temperature=0.07,
         embedding_dim=64,
+        loss="auto",
+        n_negatives=None,
+        negative_sampling="uniform",
         learning_rate=0.005,
         batch_size=512,
         max_epochs=20,
@@ -206,6 +235,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         max_time=None,
         min_item_count=1,
         scoring="mrr@20",
+        precision="auto",
         device="auto",
         n_threads=None,
         random_state=None,
@@ -220,6 +250,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.similarity = similarity
         self.temperature = temperature
         self.embedding_dim = embedding_dim
+        self.loss = loss
+        self.n_negatives = n_negatives
+        self.negative_sampling = negative_sampling
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -231,6 +264,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.max_time = max_time
         self.min_item_count = min_item_count
         self.scoring = scoring
+        self.precision = precision
         self.device = device
         self.n_threads = n_threads
         self.random_state = random_state
@@ -329,7 +363,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             self.history_, self.best_validation_score_ = train(
                 self._model,
                 Batches(instances, device, self._model.network.shares_prefixes),
-                CrossEntropy(),
+                self._loss(device),
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
@@ -392,6 +426,27 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         return np.sort(rows[:-n_validation]), self._validator(
             *data.as_fit_arguments(held_out)
         )
+
+    def _loss(self, device):
+        """The loss to train by; tells the model whether it touches few items."""
+        name = resolve_loss(self.loss, self.batch_size, self.n_items_)
+        self._model.sparse = name in SAMPLED_LOSSES
+        if not self._model.sparse:
+            return CrossEntropy(resolve_precision(self.precision, device))
+        n_negatives = self.n_negatives
+        if n_negatives is None:
+            n_negatives = min(2048, self.n_items_)
+        if n_negatives > self.n_items_:
+            raise ValueError(
+                f"n_negatives={n_negatives} exceeds the catalogue of {self.n_items_} "
+                "items. Pass fewer, or loss='cross_entropy' to use all items."
+            )
+        check_sample_fits(self.batch_size, n_negatives)
+        weights = np.ones(self.n_items_)
+        if self.negative_sampling == "popularity":
+            weights = self._popularity
+        weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
+        return SampledLoss(name, n_negatives, weights)
 
     def _validator(self, X, y):
         if callable(self.scoring):

@@ -34,7 +34,7 @@ def train(
     batches : Batches
         Training instances.
     loss : callable
-        ``loss(queries, keys, targets, scale=, bias=)`` -> scalar tensor.
+        ``loss(queries, targets, keys, scale=, bias=)`` -> scalar tensor.
     validate : callable or None
         ``validate()`` -> score of the model as it stands, higher is better.
     n_iter_no_change : int or None
@@ -50,10 +50,7 @@ def train(
         ``validation_score``.
     best_score : float or None
     """
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused
-    )
+    optimizers = _optimizers(model, learning_rate, weight_decay)
     history, best = [], _Best(model)
     started = time.perf_counter()
     deadline = np.inf if max_time is None else started + max_time
@@ -67,7 +64,7 @@ def train(
                     model,
                     batches,
                     loss,
-                    optimizer,
+                    optimizers,
                     batch_size,
                     rng,
                     epoch,
@@ -105,29 +102,30 @@ def train(
 
 
 def _run_epoch(
-    model, batches, loss, optimizer, batch_size, rng, epoch, deadline, progress
+    model, batches, loss, optimizers, batch_size, rng, epoch, deadline, progress
 ):
     model.train()
     total, seen = 0.0, 0
     plan = batches.epoch(batch_size, rng)
     for step, rows in enumerate(plan, 1):
         batch = batches.batch(rows)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         value = loss(
             model.queries(batch),
-            model.keys(),
             batch.targets - 1,
+            model.keys,
             scale=model.scale,
             bias=model.bias,
         )
         value.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         number = float(value.detach())
         if not np.isfinite(number):
             raise ValueError(
                 f"The loss became {number} in epoch {epoch}, batch {step} of "
                 f"{len(plan)}. The likely cause is learning_rate="
-                f"{optimizer.param_groups[0]['lr']:g}; pass a smaller one."
+                f"{optimizers[0].param_groups[0]['lr']:g}; pass a smaller one."
             )
         total += number * len(batch.targets)
         seen += len(batch.targets)
@@ -138,6 +136,18 @@ def _run_epoch(
         if time.perf_counter() >= deadline:
             break
     return total / seen
+
+
+def _optimizers(model, learning_rate, weight_decay):
+    """Adam; the rows of a sparsely used item table are updated where touched."""
+    dense = [p for p in model.parameters() if not (model.sparse and p is model.items)]
+    fused = model.items.device.type in ("cpu", "cuda")
+    adam = torch.optim.Adam(
+        dense, lr=learning_rate, weight_decay=weight_decay, fused=fused
+    )
+    if not model.sparse:
+        return [adam]
+    return [adam, torch.optim.SparseAdam([model.items], lr=learning_rate)]
 
 
 def _summary(row):
