@@ -243,18 +243,51 @@ def _drop_unknown(codes, offsets, clusters, y):
 
 def _canonical_order(codes, offsets, end_times):
     """Order sessions by end time and content, whatever the order they came in."""
-    lengths = np.diff(offsets)
-    position = (np.arange(len(codes)) - np.repeat(offsets[:-1], lengths)).astype(
-        np.uint64
-    )
-    mixed = codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= (position + np.uint64(1)) * np.uint64(0xC2B2AE3D27D4EB4F)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    running = np.concatenate([[np.uint64(0)], np.cumsum(mixed, dtype=np.uint64)])
-    content = running[offsets[1:]] - running[offsets[:-1]]
-    keys = (lengths, content)
+    keys = (np.diff(offsets), content_hashes(codes, offsets[:-1], offsets[1:]))
     if end_times is not None:
         keys = (*keys, end_times)
     return np.lexsort(keys)
+
+
+def distinct_prefixes(instances):
+    """Instances that observe different things, and who shares with whom.
+
+    Returns
+    -------
+    first : ndarray of shape (n_distinct,)
+        Instances to read, in order.
+    inverse : ndarray of shape (n_instances,)
+        ``first[inverse]`` observes the same as each instance.
+    """
+    values = instances.codes.astype(np.uint64)
+    if instances.clusters is not None:
+        values |= instances.clusters.astype(np.uint64) << np.uint64(32)
+    hashes = content_hashes(values, instances.starts, instances.stops)
+    hashes ^= (instances.stops - instances.starts).astype(np.uint64)
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[inverse]
+
+
+def content_hashes(values, starts, stops):
+    """64-bit hashes of ``values[starts[i]:stops[i]]``, order and content.
+
+    Two different runs collide with probability 2 ** -64.
+    """
+    mixed = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    base = 0xC2B2AE3D27D4EB4F  # odd, so that it has an inverse modulo 2 ** 64
+    powers = _powers(base, len(values))
+    running = np.concatenate([[np.uint64(0)], np.cumsum(mixed * powers[:-1])])
+    back = _powers(pow(base, -1, 2**64), len(values))
+    return (running[stops] - running[starts]) * back[starts]
+
+
+def _powers(base, n):
+    steps = np.full(n + 1, base, dtype=np.uint64)
+    steps[0] = 1
+    return np.cumprod(steps)

@@ -94,7 +94,7 @@ class SessionModel(nn.Module):
         table = self.network.keys(table)
         return F.normalize(table, dim=-1) if self.cosine else table
 
-    def scores(self, queries, keys):
-        """Scores (n_queries, n_items)."""
-        scores = (queries * self.scale) @ keys.T
-        return scores if self.bias is None else scores + self.bias
+    def scores(self, queries, keys, out=None):
+        """Scores (n_queries, n_items), written to `out` if given."""
+        scores = torch.mm(queries * self.scale, keys.T, out=out)
+        return scores if self.bias is None else scores.add_(self.bias)

@@ -58,8 +58,9 @@ class RankingMixin:
 
     A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
     ``scoring`` parameter, and defines ``_score_chunks(codes, offsets, rows, ends)``,
-    a generator of ``(positions, scores)``: which of the prefixes, and their scores
-    as a tensor of shape (len(positions), n_items) that the caller may overwrite.
+    a generator of ``(positions, scores)``: which of the prefixes, and their scores as
+    a tensor of shape (len(positions), n_items). The caller may overwrite it, and must
+    not keep it: the next chunk may stand in the same memory.
     """
 
     def predict_topk(

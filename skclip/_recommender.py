@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
 from skclip._clusterer import SessionClusterer
-from skclip._encoding import Instances, training_data
+from skclip._encoding import Instances, distinct_prefixes, training_data
 from skclip._ids import ItemIndex
 from skclip._item_graph import vote_clusters
 from skclip._losses import (
@@ -359,7 +359,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             "max_session_length": self.max_session_length,
         }
         with torch_session(int(torch_seed), self.n_threads, device):
-            self._model = self._new_model().to(device)
+            self._model, self._keys = self._new_model().to(device), None
             self.history_, self.best_validation_score_ = train(
                 self._model,
                 Batches(instances, device, self._model.network.shares_prefixes),
@@ -375,7 +375,12 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 verbose=self.verbose,
             )
         self.n_iter_ = len(self.history_)
+        self._keep_keys()
         return self
+
+    @torch.inference_mode()
+    def _keep_keys(self):
+        self._keys = self._model.keys()
 
     def _item_clusters(self, data, seed):
         """Cluster 1..K of each item, 0 = none; None without a prompt."""
@@ -468,11 +473,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         device = self._model.items.device
         where = np.flatnonzero(read)
         queries = self._encode(instances.take(where))
-        keys = self._model.keys()
-        step = rows_per_chunk(self.n_items_)
+        keys = self._model.keys() if self._keys is None else self._keys
+        step = max(1, min(rows_per_chunk(self.n_items_), len(where)))
+        buffer = queries.new_empty(step, self.n_items_)  # one for all chunks
         for start in range(0, len(where), step):
             part = queries[start : start + step]
-            yield where[start : start + step], self._model.scores(part, keys)
+            scores = self._model.scores(part, keys, out=buffer[: len(part)])
+            yield where[start : start + step], scores
         popular = torch.from_numpy(self._popularity.astype(np.float32)).to(device)
         where = np.flatnonzero(~read)
         for start in range(0, len(where), step):
@@ -482,14 +489,21 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     def _encode(self, instances):
         """Session vectors (n_instances, d) of prefixes that are not empty."""
         model = self._model
-        queries = model.items.new_empty(len(instances), model.items.shape[1])
         if len(instances) == 0:
-            return queries
+            return model.items.new_empty(0, model.items.shape[1])
+        first, inverse = distinct_prefixes(instances)
+        instances = instances.take(first)
+        queries = model.items.new_empty(len(instances), model.items.shape[1])
         batches = Batches(instances, model.items.device, model.network.shares_prefixes)
         for rows in batches.in_order_of_length(_EVALUATION_BATCH):
             at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
             queries[at] = model.queries(batches.batch(rows))
-        return queries
+        if not bool(torch.isfinite(queries).all()):
+            raise ValueError(
+                "The model gives scores that are not finite, so there is no ranking. "
+                "Fit it again with a smaller learning_rate."
+            )
+        return queries[torch.from_numpy(inverse).to(queries.device)]
 
     def _observed(self, codes, offsets, rows, ends):
         """Prefixes as the model reads them: latest items, unseen ones resolved."""
@@ -546,7 +560,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 name: tensor.detach().cpu().numpy()
                 for name, tensor in state["_model"].state_dict().items()
             }
-            del state["_index"]
+            del state["_index"], state["_keys"]
         return state
 
     def __setstate__(self, state):
@@ -562,6 +576,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             self._model.load_state_dict(weights)
             device = "auto" if self.device != "cpu" else "cpu"
             self._model.to(resolve_device(device)).eval()
+            self._keep_keys()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -32,4 +32,4 @@ def warn_user(message):
         ("skclip.", "sklearn.", "torch.")
     ):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level - 1)
+    warnings.warn(message, UserWarning, stacklevel=level)
