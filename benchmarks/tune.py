@@ -16,19 +16,18 @@ from _common import data_hash, diginetica_rows, rsc15, save
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip.metrics import SessionScorer
 
-COSINE = {"similarity": "cosine", "candidates": "prompted"}
 GRIDS = {
     "rsc15": {
         "backbone": ["gru4rec", "narm"],
-        "form": [("bare", {"prompt": None}), ("CLIP", {}), ("CLIP, cosine", COSINE)],
-        "learning_rate": [0.003, 0.005, 0.01],
-        "batch_size": [256, 512],
+        "lr_schedule": ["constant", "cosine"],
+        "learning_rate": [0.005, 0.01, 0.02],
+        "batch_size": [512],
     },
     "diginetica": {
         "backbone": ["gru4rec", "narm"],
-        "form": [("CLIP", {}), ("bare", {"prompt": None})],
-        "learning_rate": [0.003, 0.01],
-        "batch_size": [256],
+        "lr_schedule": ["cosine"],
+        "learning_rate": [0.01, 0.02],
+        "batch_size": [512],
     },
 }
 
@@ -45,25 +44,22 @@ def load(data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=GRIDS)
-    parser.add_argument("--max-epochs", type=int, default=15)
+    parser.add_argument("--max-epochs", type=int, default=10)
     arguments = parser.parse_args()
     train, valid = load(arguments.data)
     print(train, valid)
     grid, rows = GRIDS[arguments.data], []
     for values in itertools.product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
-        name, form = setting.pop("form")
         begun = time.perf_counter()
         model = CLIPSessionRecommender(
             **setting,
-            **form,
             clusterer=SessionClusterer(engine="igraph"),
             max_epochs=arguments.max_epochs,
             random_state=0,
         ).fit(train, eval_set=(valid, None))
         scores = [row["validation_score"] for row in model.history_]
         row = {
-            "form": name,
             **setting,
             **SessionScorer("mrr@20", "recall@20")(model, valid),
             "best_epoch": int(np.argmax(scores)) + 1,

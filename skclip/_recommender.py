@@ -100,6 +100,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         pass stay together.
     max_epochs : int, default=20
     weight_decay : float, default=0.0
+        Of Adam (added to the gradient).
+    lr_schedule : {"constant", "cosine"}, default="constant"
+        "cosine" lets the learning rate fall to 0 over `max_epochs`.
     max_session_length : int, default=50
         Prefixes keep their latest items.
     early_stopping : bool, default=True
@@ -195,6 +198,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions({"constant", "cosine"})],
         "max_session_length": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -228,6 +232,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         batch_size=512,
         max_epochs=20,
         weight_decay=0.0,
+        lr_schedule="constant",
         max_session_length=50,
         early_stopping=True,
         validation_fraction=0.1,
@@ -257,6 +262,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
         self.max_session_length = max_session_length
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -367,6 +373,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
+                lr_schedule=self.lr_schedule,
                 max_epochs=self.max_epochs,
                 n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
                 max_time=self.max_time,

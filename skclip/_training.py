@@ -18,6 +18,7 @@ def train(
     batch_size,
     learning_rate,
     weight_decay,
+    lr_schedule,
     max_epochs,
     n_iter_no_change,
     max_time,
@@ -50,7 +51,8 @@ def train(
         ``validation_score``.
     best_score : float or None
     """
-    optimizers = _optimizers(model, learning_rate, weight_decay)
+    stepper = _Stepper(model, loss, learning_rate, weight_decay, lr_schedule)
+    early_stopping = validate is not None and n_iter_no_change is not None
     history, best = [], _Best(model)
     started = time.perf_counter()
     deadline = np.inf if max_time is None else started + max_time
@@ -60,32 +62,38 @@ def train(
         try:
             for epoch in range(1, max_epochs + 1):
                 begun = time.perf_counter()
-                mean_loss = _run_epoch(
-                    model,
-                    batches,
-                    loss,
-                    optimizers,
-                    batch_size,
-                    rng,
-                    epoch,
-                    deadline,
-                    progress,
-                )
-                row = {"epoch": epoch, "train_loss": mean_loss}
+                plan = batches.epoch(batch_size, rng)
+                total, seen = 0.0, 0
+                model.train()
+                for step, rows in enumerate(plan, 1):
+                    batch = batches.batch(rows)
+                    done = (epoch - 1 + (step - 1) / len(plan)) / max_epochs
+                    value = stepper.step(batch, done)
+                    if not np.isfinite(value):
+                        raise ValueError(
+                            f"The loss became {value} in epoch {epoch}, batch {step} "
+                            f"of {len(plan)}. The likely cause is learning_rate="
+                            f"{learning_rate:g}; pass a smaller one."
+                        )
+                    total += value * len(batch.targets)
+                    seen += len(batch.targets)
+                    if step % 20 == 0:
+                        progress.set_postfix(
+                            batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}"
+                        )
+                    if time.perf_counter() >= deadline:
+                        break
+                row = {"epoch": epoch, "train_loss": total / seen}
+                model.eval()
                 if validate is not None:
-                    model.eval()
                     row["validation_score"] = validate()
                     best.offer(row["validation_score"], epoch)
                 row["seconds"] = time.perf_counter() - begun
                 history.append(row)
                 progress.update()
                 progress.set_postfix(_summary(row), refresh=True)
-                if time.perf_counter() >= deadline:
-                    break
-                if (
-                    n_iter_no_change is not None
-                    and validate is not None
-                    and epoch - best.epoch >= n_iter_no_change
+                if time.perf_counter() >= deadline or (
+                    early_stopping and epoch - best.epoch >= n_iter_no_change
                 ):
                     break
         except KeyboardInterrupt:
@@ -95,59 +103,54 @@ def train(
                 f"Training was interrupted in epoch {len(history) + 1}. The model "
                 "keeps the best weights so far."
             )
-    if validate is not None and n_iter_no_change is not None:
+    if early_stopping:
         best.restore()
     model.eval()
     return history, best.score
 
 
-def _run_epoch(
-    model, batches, loss, optimizers, batch_size, rng, epoch, deadline, progress
-):
-    model.train()
-    total, seen = 0.0, 0
-    plan = batches.epoch(batch_size, rng)
-    for step, rows in enumerate(plan, 1):
-        batch = batches.batch(rows)
+class _Stepper:
+    """Take steps by Adam; a sparsely used item table is updated where touched."""
+
+    def __init__(self, model, loss, learning_rate, weight_decay, lr_schedule):
+        self.model, self.loss = model, loss
+        self.learning_rate, self.lr_schedule = learning_rate, lr_schedule
+        dense = [
+            p for p in model.parameters() if not (model.sparse and p is model.items)
+        ]
+        self.optimizers = [
+            torch.optim.Adam(
+                dense,
+                lr=learning_rate,
+                weight_decay=weight_decay,
+                fused=model.items.device.type in ("cpu", "cuda"),
+            )
+        ]
+        if model.sparse:
+            self.optimizers.append(torch.optim.SparseAdam([model.items]))
+
+    def step(self, batch, done):
+        """Return the loss of a batch; step if it is finite. `done` is in [0, 1)."""
+        model = self.model
         model.zero_grad(set_to_none=True)
-        value = loss(
+        loss = self.loss(
             model.queries(batch),
             batch.targets - 1,
             model.keys,
             scale=model.scale,
             bias=model.bias,
         )
-        value.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        number = float(value.detach())
-        if not np.isfinite(number):
-            raise ValueError(
-                f"The loss became {number} in epoch {epoch}, batch {step} of "
-                f"{len(plan)}. The likely cause is learning_rate="
-                f"{optimizers[0].param_groups[0]['lr']:g}; pass a smaller one."
-            )
-        total += number * len(batch.targets)
-        seen += len(batch.targets)
-        if step % 20 == 0:
-            progress.set_postfix(
-                batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}"
-            )
-        if time.perf_counter() >= deadline:
-            break
-    return total / seen
-
-
-def _optimizers(model, learning_rate, weight_decay):
-    """Adam; the rows of a sparsely used item table are updated where touched."""
-    dense = [p for p in model.parameters() if not (model.sparse and p is model.items)]
-    fused = model.items.device.type in ("cpu", "cuda")
-    adam = torch.optim.Adam(
-        dense, lr=learning_rate, weight_decay=weight_decay, fused=fused
-    )
-    if not model.sparse:
-        return [adam]
-    return [adam, torch.optim.SparseAdam([model.items], lr=learning_rate)]
+        value = float(loss.detach())
+        if np.isfinite(value):
+            loss.backward()
+            rate = self.learning_rate
+            if self.lr_schedule == "cosine":
+                rate *= 0.5 * (1 + np.cos(np.pi * done))
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+        return value
 
 
 def _summary(row):
