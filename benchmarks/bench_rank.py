@@ -1,0 +1,54 @@
+"""Ranking speed on Diginetica's catalogue, and the latency of a single session.
+
+    SKCLIP_DATA=... python benchmarks/bench_rank.py
+
+Speed does not depend on what was learned, so the model trains for a few seconds only;
+no metric is reported. The queries are the observed prefixes of the test part, ranked
+against their targets for the clock alone.
+"""
+
+import time
+
+import numpy as np
+import pandas as pd
+from _common import data_home, diginetica_rows, save
+
+from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+
+
+def main():
+    X = Sessions.from_lists(diginetica_rows())
+    X = SessionClusterer(engine="igraph", random_state=0).fit_transform(X)
+    test = pd.read_parquet(data_home() / "diginetica" / "test.parquet")
+    prefixes, targets = Sessions.from_lists(test.session), test.target.to_numpy()
+    rows = []
+    for backbone in ("gru4rec", "narm"):
+        model = CLIPSessionRecommender(
+            backbone, max_time=3, early_stopping=False, random_state=0
+        ).fit(X)
+        begun = time.perf_counter()
+        model.rank_targets(prefixes, targets)
+        rank_seconds = time.perf_counter() - begun
+        begun = time.perf_counter()
+        model.predict_topk(prefixes, k=20)
+        topk_seconds = time.perf_counter() - begun
+        single = []
+        for row in test.session[:600]:
+            begun = time.perf_counter()
+            model.predict_topk([row], k=20)
+            single.append(1e3 * (time.perf_counter() - begun))
+        rows.append(
+            {
+                "backbone": backbone,
+                "rank_targets_per_second": len(prefixes) / rank_seconds,
+                "predict_topk_per_second": len(prefixes) / topk_seconds,
+                "single_ms_p50": float(np.percentile(single[100:], 50)),
+                "single_ms_p99": float(np.percentile(single[100:], 99)),
+            }
+        )
+        print(rows[-1], flush=True)
+    save("bench_rank", {"protocol": __doc__, "n_items": model.n_items_, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
