@@ -98,6 +98,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_bias,
                 add=start > 0,
             )
+        ctx.keys = keys
         ctx.save_for_backward(grad_queries, grad_keys, grad_bias)
         return total / n
 
@@ -107,6 +108,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if not bool(grad == 1):
             queries, keys = queries * grad, keys * grad
             bias = None if bias is None else bias * grad
+        if ctx.keys.is_leaf and ctx.keys.grad is None:
+            ctx.keys.grad = keys  # so that look-ups can add to it in place
+            keys = None
         return queries, keys, None, bias, None
 
 

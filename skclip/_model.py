@@ -45,9 +45,9 @@ class SessionModel(nn.Module):
     ):
         super().__init__()
         self.n_items = n_items
-        self.items = nn.Parameter(torch.zeros(n_items + 1, embedding_dim))
+        self.item_table = nn.Parameter(torch.zeros(n_items, embedding_dim))
         self.network = spec.build(embedding_dim, n_items)
-        self.network.init_table_(self.items.data[1:], n_items)
+        self.network.init_table_(self.item_table.data, n_items)
         self.prompt = None
         if item_clusters is not None:
             n_clusters = int(np.max(item_clusters, initial=0))
@@ -71,7 +71,7 @@ class SessionModel(nn.Module):
 
     def vectors(self, codes, clusters=None):
         """What the encoder sees for item codes (...), 0 = padding: (..., d)."""
-        x = F.embedding(codes, self.items, padding_idx=0, sparse=self.sparse)
+        x = look_up(self.item_table, codes, self.sparse)
         if self.prompt is None:
             return x
         return self.prompt(x, self.clusters[codes] if clusters is None else clusters)
@@ -84,13 +84,13 @@ class SessionModel(nn.Module):
 
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
-        if items is None:
-            table = self.items[1:]
-        else:
-            table = F.embedding(items + 1, self.items, sparse=self.sparse)
-        if self.prompted_candidates:
-            clusters = self.clusters[1:]
-            table = self.prompt(table, clusters if items is None else clusters[items])
+        table = self.item_table
+        if items is not None:
+            table = look_up(table, items + 1, self.sparse)
+        if self.prompted_candidates and items is None:
+            table = self.prompt.of_table(table, self.clusters[1:])
+        elif self.prompted_candidates:
+            table = self.prompt(table, self.clusters[items + 1])
         table = self.network.keys(table)
         return F.normalize(table, dim=-1) if self.cosine else table
 
@@ -98,3 +98,36 @@ class SessionModel(nn.Module):
         """Scores (n_queries, n_items), written to `out` if given."""
         scores = torch.mm(queries * self.scale, keys.T, out=out)
         return scores if self.bias is None else scores.add_(self.bias)
+
+
+def look_up(table, codes, sparse=False):
+    """Rows of a table (n_items, d) for codes (...), zeros for code 0: (..., d)."""
+    if not sparse:
+        return _Rows.apply(table, codes)
+    known = codes > 0
+    rows = F.embedding(codes[known] - 1, table, sparse=True)
+    return table.new_zeros(*codes.shape, table.shape[1]).index_put((known,), rows)
+
+
+class _Rows(torch.autograd.Function):
+    """Look rows up; the gradient is added to the table's own, in place.
+
+    Returned to autograd it would be another array as large as the table, most of it
+    zeros, which costs more than the look-up.
+    """
+
+    @staticmethod
+    def forward(ctx, table, codes):
+        ctx.table = table
+        ctx.save_for_backward(codes)
+        rows = table[(codes - 1).clamp_min_(0)]
+        return rows.masked_fill_((codes == 0)[..., None], 0.0)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (codes,) = ctx.saved_tensors
+        known = codes > 0
+        if ctx.table.grad is None:
+            ctx.table.grad = torch.zeros_like(ctx.table)
+        ctx.table.grad.index_add_(0, codes[known] - 1, grad[known])
+        return None, None

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+_CHUNK_FLOATS = 2**17  # of a table that is prompted at a time
+
 
 class ClusterPrompt(nn.Module):
     r"""Gate item vectors with the prompt of their cluster, section 3.3 of CLIP-SBR.
@@ -60,3 +62,45 @@ class ClusterPrompt(nn.Module):
             g = torch.sigmoid(g)
             return g * x + (1 - g) * look_up(p)
         return x + look_up(p)
+
+    def of_table(self, table, clusters):
+        """Prompt a whole item table (n_items, d), chunk by chunk in the cache."""
+        return _InChunks.apply(self, clusters, table, *self.parameters())
+
+
+class _InChunks(torch.autograd.Function):
+    """Apply a prompt to chunks of rows; gradients come from a second pass.
+
+    A dozen element-wise steps over a large table each wait for main memory; over a
+    chunk that stays in the cache they do not.
+    """
+
+    @staticmethod
+    def forward(ctx, prompt, clusters, table, *parameters):
+        ctx.prompt, ctx.clusters = prompt, clusters
+        ctx.save_for_backward(table)
+        out = torch.empty_like(table)
+        for rows in _chunks(table):
+            out[rows] = prompt(table[rows], clusters[rows])
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        (table,) = ctx.saved_tensors
+        parameters = list(ctx.prompt.parameters())
+        grad_table = torch.empty_like(table)
+        totals = [torch.zeros_like(p) for p in parameters]
+        for rows in _chunks(table):
+            with torch.enable_grad():
+                x = table[rows].detach().requires_grad_()
+                out = ctx.prompt(x, ctx.clusters[rows])
+            parts = torch.autograd.grad(out, [x, *parameters], grad[rows])
+            grad_table[rows] = parts[0]
+            for total, part in zip(totals, parts[1:], strict=True):
+                total += part
+        return None, None, grad_table, *totals
+
+
+def _chunks(table):
+    size = max(1, _CHUNK_FLOATS // table.shape[1])
+    return [slice(a, a + size) for a in range(0, len(table), size)]

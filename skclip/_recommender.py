@@ -477,7 +477,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     def _score_chunks(self, codes, offsets, rows, ends):
         instances = self._observed(codes, offsets, rows, ends)
         read = instances.stops > instances.starts
-        device = self._model.items.device
+        device = self._model.item_table.device
         where = np.flatnonzero(read)
         queries = self._encode(instances.take(where))
         keys = self._model.keys() if self._keys is None else self._keys
@@ -497,11 +497,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         """Session vectors (n_instances, d) of prefixes that are not empty."""
         model = self._model
         if len(instances) == 0:
-            return model.items.new_empty(0, model.items.shape[1])
+            return model.item_table.new_empty(0, model.item_table.shape[1])
         first, inverse = distinct_prefixes(instances)
         instances = instances.take(first)
-        queries = model.items.new_empty(len(instances), model.items.shape[1])
-        batches = Batches(instances, model.items.device, model.network.shares_prefixes)
+        queries = model.item_table.new_empty(len(instances), model.item_table.shape[1])
+        batches = Batches(
+            instances, model.item_table.device, model.network.shares_prefixes
+        )
         for rows in batches.in_order_of_length(_EVALUATION_BATCH):
             at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
             queries[at] = model.queries(batches.batch(rows))

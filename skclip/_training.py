@@ -116,18 +116,20 @@ class _Stepper:
         self.model, self.loss = model, loss
         self.learning_rate, self.lr_schedule = learning_rate, lr_schedule
         dense = [
-            p for p in model.parameters() if not (model.sparse and p is model.items)
+            p
+            for p in model.parameters()
+            if not (model.sparse and p is model.item_table)
         ]
         self.optimizers = [
             torch.optim.Adam(
                 dense,
                 lr=learning_rate,
                 weight_decay=weight_decay,
-                fused=model.items.device.type in ("cpu", "cuda"),
+                fused=model.item_table.device.type in ("cpu", "cuda"),
             )
         ]
         if model.sparse:
-            self.optimizers.append(torch.optim.SparseAdam([model.items]))
+            self.optimizers.append(torch.optim.SparseAdam([model.item_table]))
 
     def step(self, batch, done):
         """Return the loss of a batch; step if it is finite. `done` is in [0, 1)."""

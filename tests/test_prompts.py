@@ -58,7 +58,7 @@ def test_golden_gru4rec_with_clip(candidates, dtype, atol):
         "untied",
         dtype,
         clusters=np.array(CLIP["item_to_cluster"][1:]),
-        extra={"items": CLIP["params"]["item_emb"]}
+        extra={"item_table": CLIP["params"]["item_emb"][1:]}
         | {
             f"prompt.{name}": value
             for name, value in prompt_values("elementwise").items()
@@ -87,7 +87,7 @@ def test_add_and_cosine_forms():
         "narm", "plain", torch.float64, similarity="cosine", temperature=0.5
     )
     vectors = session_vectors(model, [[1, 2], [3]])
-    cosine = unit(vectors, dim=1) @ unit(model.items[1:], dim=1).T
+    cosine = unit(vectors, dim=1) @ unit(model.item_table, dim=1).T
     torch.testing.assert_close(model.scores(vectors, model.keys()), cosine / 0.5)
 
 
@@ -99,3 +99,22 @@ def test_unknown_cluster_leaves_the_gated_item():
     torch.testing.assert_close(prompt(x, torch.tensor([0])), expected)
     nothing = prompt(torch.zeros(1, 3), torch.tensor([0]))
     assert nothing.abs().sum() == 0
+
+
+@pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
+def test_a_table_in_chunks_equals_one_pass(gate, monkeypatch):
+    torch.manual_seed(0)
+    prompt = ClusterPrompt(4, 6, gate=gate).double()
+    torch.nn.init.normal_(prompt.table[1:])
+    table = torch.randn(23, 6, dtype=torch.float64)
+    clusters, grad = torch.arange(23) % 5, torch.randn(23, 6, dtype=torch.float64)
+    monkeypatch.setattr("skclip._prompts._CHUNK_FLOATS", 30)  # five rows
+    results = []
+    for function in (prompt, prompt.of_table):
+        x = table.clone().requires_grad_()
+        prompt.zero_grad()
+        out = function(x, clusters)
+        out.backward(grad)
+        results.append([out.detach(), x.grad, *(p.grad for p in prompt.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)

@@ -61,7 +61,7 @@ def golden_model(fixture, variant, dtype, *, clusters=None, extra=None, **option
     """A `SessionModel` with the parameters of a fixture, in evaluation mode."""
     spec, names = CASES[fixture, variant]
     params = load(fixture)["params"]
-    item_table = np.array(params["item_emb"])
+    item_table = np.array(params["item_emb"])[1:]
     defaults = {
         "normalization": "unit",
         "gate": "elementwise",
@@ -72,11 +72,11 @@ def golden_model(fixture, variant, dtype, *, clusters=None, extra=None, **option
     model = SessionModel(
         spec,
         clusters,
-        n_items=len(item_table) - 1,
+        n_items=len(item_table),
         embedding_dim=item_table.shape[1],
         **(defaults | options),
     ).to(dtype)
-    values = {"items": item_table} | {
+    values = {"item_table": item_table} | {
         ours: params[theirs] for ours, theirs in names.items()
     }
     if "network.bias" in values:

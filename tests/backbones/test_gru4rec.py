@@ -28,7 +28,7 @@ def test_equals_a_naive_loop():
     for session in ([1, 2, 3, 1], [9], [5, 5, 4]):
         h = np.zeros(7)
         for item in session:
-            gi = p["network.gru.weight_ih_l0"] @ p["items"][item]
+            gi = p["network.gru.weight_ih_l0"] @ p["item_table"][item - 1]
             gh = p["network.gru.weight_hh_l0"] @ h
             r, z = sigmoid(gi[:7] + gh[:7]), sigmoid(gi[7:14] + gh[7:14])
             c = np.tanh(gi[14:] + r * gh[14:])
