@@ -18,7 +18,7 @@ from skclip import CLIPSessionRecommender, PopularityRecommender
 from skclip.metrics import SessionScorer
 
 SCORER = SessionScorer("recall@20", "mrr@20")
-COSINE = {"similarity": "cosine", "candidates": "prompted"}
+COSINE = {"similarity": "cosine", "learning_rate": 0.005}  # tune_rsc15_cosine.json
 MODELS = {
     "popularity": (PopularityRecommender, {}),
     "gru4rec, bare": (CLIPSessionRecommender, {"backbone": "gru4rec", "prompt": None}),
@@ -27,11 +27,11 @@ MODELS = {
     "narm, CLIP": (CLIPSessionRecommender, {"backbone": "narm"}),
     "narm, bare, cosine": (
         CLIPSessionRecommender,
-        {"backbone": "narm", "prompt": None, "similarity": "cosine"},
+        {"backbone": "narm", "prompt": None} | COSINE,
     ),
     "narm, CLIP, cosine, prompted": (
         CLIPSessionRecommender,
-        {"backbone": "narm"} | COSINE,
+        {"backbone": "narm", "candidates": "prompted"} | COSINE,
     ),
 }
 

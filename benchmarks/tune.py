@@ -23,17 +23,23 @@ GRIDS = {
         "learning_rate": [0.005, 0.01, 0.02],
         "batch_size": [512],
     },
+    "rsc15_cosine": {
+        "backbone": ["gru4rec", "narm"],
+        "similarity": ["cosine"],
+        "candidates": ["prompted"],
+        "learning_rate": [0.0025, 0.005, 0.01],
+    },
     "diginetica": {
         "backbone": ["gru4rec", "narm"],
         "lr_schedule": ["cosine"],
-        "learning_rate": [0.01, 0.02],
+        "learning_rate": [0.005, 0.01],
         "batch_size": [512],
     },
 }
 
 
 def load(data):
-    if data == "rsc15":
+    if data.startswith("rsc15"):
         return rsc15("train_tr"), rsc15("train_valid")
     rows = diginetica_rows()
     rows = rows[-(len(rows) // 4) :].tolist()

@@ -93,15 +93,17 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         is 2048, or the catalogue if that is smaller.
     negative_sampling : {"uniform", "popularity"}, default="uniform"
         What they are drawn by.
-    learning_rate : float, default=0.005
-        Of Adam.
+    learning_rate : float, default=0.01
+        Of Adam. Chosen with `lr_schedule` and `max_epochs` on the validation parts of
+        two data sets (``benchmarks/tune.py``); with ``similarity="cosine"`` a smaller
+        one does better.
     batch_size : int, default=512
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together.
-    max_epochs : int, default=20
+    max_epochs : int, default=10
     weight_decay : float, default=0.0
         Of Adam (added to the gradient).
-    lr_schedule : {"constant", "cosine"}, default="constant"
+    lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lets the learning rate fall to 0 over `max_epochs`.
     max_session_length : int, default=50
         Prefixes keep their latest items.
@@ -228,11 +230,11 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         loss="auto",
         n_negatives=None,
         negative_sampling="uniform",
-        learning_rate=0.005,
+        learning_rate=0.01,
         batch_size=512,
-        max_epochs=20,
+        max_epochs=10,
         weight_decay=0.0,
-        lr_schedule="constant",
+        lr_schedule="cosine",
         max_session_length=50,
         early_stopping=True,
         validation_fraction=0.1,
