@@ -60,7 +60,7 @@ def main():
         f"\nThe CLIP model found {clip.clusterer_.n_clusters_} item clusters "
         f"(modularity {clip.clusterer_.modularity_:.2f}) among {clip.n_items_} items."
     )
-    new_session = next(row for row in test if len(row) > 2)[:2].tolist()
+    new_session = max(test, key=len)[:2].tolist()
     print(f"Top 10 for a new session {new_session}:")
     top, scores = clip.predict_topk(
         [new_session], k=min(10, clip.n_items_), return_scores=True
@@ -95,7 +95,7 @@ def read_sessions(arguments):
         import pandas as pd
     except ImportError as error:
         raise SystemExit("Reading files needs pandas: pip install pandas") from error
-    read = pd.read_csv if arguments.events.suffix == ".csv" else pd.read_parquet
+    read = pd.read_parquet if arguments.events.suffix == ".parquet" else pd.read_csv
     try:
         return Sessions.from_events(
             read(arguments.events),

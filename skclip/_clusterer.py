@@ -95,7 +95,10 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     _parameter_constraints: dict = {
         "resolution": [Interval(Real, 0, None, closed="neither")],
-        "n_iterations": [Interval(Integral, None, None, closed="neither")],
+        "n_iterations": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+        ],
         "engine": [StrOptions({"leidenalg", "igraph"})],
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],

@@ -109,6 +109,10 @@ def training_data(X, y=None, *, min_item_count=1):
     clusters, end_times = sessions.clusters, sessions.end_times
     if y is not None:
         codes, offsets, vocabulary, clusters = _append_targets(sessions, y)
+    if len(codes) == 0:
+        raise ValueError(
+            f"All {len(sessions)} sessions are empty. Pass sessions of 2 items or more."
+        )
     counts = np.bincount(codes, minlength=len(vocabulary))
     kept = counts >= min_item_count
     if not kept.any():
@@ -120,6 +124,9 @@ def training_data(X, y=None, *, min_item_count=1):
     codes = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[codes]
     if min_item_count > 1:
         codes, offsets, clusters = _drop_unknown(codes, offsets, clusters, y)
+        left = np.bincount(codes, minlength=len(item_ids) + 1)[1:] > 0
+        item_ids = item_ids[left]  # rows may have gone with their targets
+        codes = np.concatenate([[0], np.cumsum(left)]).astype(np.int32)[codes]
     order = _canonical_order(codes, offsets, end_times)
     at, sorted_offsets = flat_positions(offsets[:-1][order], np.diff(offsets)[order])
     ends = None
@@ -193,7 +200,13 @@ def check_targets(y, n_sessions):
     if not isinstance(y, np.ndarray) and hasattr(y, "__array__"):
         y = np.asarray(y)
     if not isinstance(y, np.ndarray):
-        vocabulary, codes = factorize_list(list(y))
+        try:
+            vocabulary, codes = factorize_list(list(y))
+        except TypeError:
+            raise TypeError(
+                f"y is {y!r:.60}. Expected a 1-D array with one target item id per "
+                "session, such as a string or a number."
+            ) from None
         y = vocabulary[codes]
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)

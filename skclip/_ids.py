@@ -26,14 +26,14 @@ def factorize(values):
         return _factorize_hashable(values.tolist())
     if values.dtype.kind in "iu" and len(values):
         low, high = int(values.min()), int(values.max())
-        if high - low < 4 * len(values) + 1024:  # dense ids need no sort
-            shifted = values.astype(np.int64) - low if low >= -(2**62) else None
-            if shifted is not None:
-                present = np.zeros(high - low + 1, dtype=bool)
-                present[shifted] = True
-                lookup = np.cumsum(present, dtype=np.int32) - np.int32(1)
-                found = np.flatnonzero(present) + low
-                return found.astype(values.dtype), lookup[shifted]
+        dense = high - low < 4 * len(values) + 1024
+        if dense and low > -(2**62) and high < 2**62:  # no sort needed
+            shifted = values.astype(np.int64) - low
+            present = np.zeros(high - low + 1, dtype=bool)
+            present[shifted] = True
+            lookup = np.cumsum(present, dtype=np.int32) - np.int32(1)
+            found = np.flatnonzero(present) + low
+            return found.astype(values.dtype), lookup[shifted]
     vocabulary, codes = np.unique(values, return_inverse=True)
     return vocabulary, codes.astype(np.int32)
 
@@ -121,17 +121,33 @@ class ItemIndex:
             return np.fromiter(
                 (get(i, 0) for i in ids.tolist()), dtype=np.int32, count=len(ids)
             )
-        if ids.dtype.kind == "O":
-            known = np.array([isinstance(i, (int, float)) for i in ids], dtype=bool)
-            codes = np.zeros(len(ids), dtype=np.int32)
-            if known.any():
-                numbers = [float(i) for i in ids[known]]
-                codes[known] = self.codes_of(np.asarray(numbers))
+        codes = np.zeros(len(ids), dtype=np.int32)
+        if len(self) == 0 or ids.dtype.kind not in "biufO":
             return codes
-        if ids.dtype.kind not in "biuf" or len(self) == 0:
-            return np.zeros(len(ids), dtype=np.int32)
-        at = np.searchsorted(self._sorted, ids)
+        values, exact = self._as_own_type(ids)
+        at = np.searchsorted(self._sorted, values)
         at[at == len(self)] = 0
-        codes = (self._sorter[at] + 1).astype(np.int32)
-        codes[self._sorted[at] != ids] = 0
+        exact &= self._sorted[at] == values
+        codes[exact] = self._sorter[at[exact]] + 1
         return codes
+
+    def _as_own_type(self, ids):
+        """Numbers in the type of the catalogue, and which of them are still exact."""
+        kind = "f" if self._sorted.dtype.kind == "f" else "i"
+        own = np.float64 if kind == "f" else np.int64
+        if ids.dtype.kind in ("b", "i") and kind == "i":
+            return ids.astype(np.int64), np.ones(len(ids), dtype=bool)
+        if ids.dtype.kind == "f" and kind == "f":
+            return ids.astype(np.float64), np.ones(len(ids), dtype=bool)
+        if ids.dtype.kind == "f":
+            exact = (abs(ids) < 2.0**63) & (np.floor(ids) == ids)
+            return np.where(exact, ids, 0).astype(np.int64), exact
+        values, exact = np.zeros(len(ids), dtype=own), np.zeros(len(ids), dtype=bool)
+        for i, value in enumerate(ids.tolist()):
+            value = value.item() if isinstance(value, np.generic) else value
+            try:  # Python compares whole numbers and floats exactly
+                values[i] = value
+                exact[i] = values[i].item() == value
+            except (TypeError, ValueError, OverflowError):
+                continue
+        return values, exact

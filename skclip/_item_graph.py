@@ -162,7 +162,7 @@ def vote_clusters(codes, clusters, offsets, sizes):
     """
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     open_rows = np.unique(rows[clusters == 0])
-    if len(open_rows) == 0:
+    if len(open_rows) == 0 or len(sizes) == 0:
         return clusters
     busy = np.zeros(len(offsets) - 1, dtype=bool)
     busy[open_rows] = True

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skclip._encoding import query_data
-from skclip._ids import as_id_array, factorize_list
+from skclip._ids import factorize_list
 from skclip.metrics import parse_metric
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
@@ -113,7 +113,8 @@ class RankingMixin:
         k = _check_k(k, n_items)
         codes, offsets, rows, ends, _ = query_data(X, self._index)
         filters = _Filters(self._index, len(rows), allow, deny)
-        filtered = exclude_seen or filters.active
+        if fill_value is not None:
+            _check_fill_value(fill_value, self._index)
         columns = np.empty((len(rows), k), dtype=np.int64)
         values = np.empty((len(rows), k), dtype=np.float32)
         for at, scores in self._score_chunks(codes, offsets, rows, ends):
@@ -123,11 +124,13 @@ class RankingMixin:
             best, best_scores = topk_codes(scores, k)
             columns[at] = best.cpu().numpy()
             values[at] = best_scores.float().cpu().numpy()
-        items = self.item_ids_[columns]
-        if filtered:
-            fill = _fill_value(fill_value, self._index)
-            if np.isneginf(values).any():
-                items = _filled(items, np.isneginf(values), fill)
+        items, filled = self.item_ids_[columns], np.isneginf(values)
+        if filled.any():
+            if fill_value is None:
+                fills = {"f": np.nan, "U": "", "O": None}
+                fill_value = fills.get(items.dtype.kind, -1)
+                _check_fill_value(fill_value, self._index)
+            items = _filled(items, filled, fill_value)
         return (items, values) if return_scores else items
 
     def predict(self, X):
@@ -250,7 +253,6 @@ class _Filters:
             for ids, name in ((allow, "allow"), (deny, "deny"))
             if ids is not None
         ]
-        self.active = bool(self._parts)
 
     def apply(self, scores, at):
         for columns, allowed in self._parts:
@@ -268,8 +270,13 @@ class _Filters:
 
 
 def _columns_of(ids, name, index, n_rows):
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        raise TypeError(
+            f"{name} is a {type(ids).__name__}: {ids!r:.40}. Expected a list of item "
+            f"ids, or one list for each session. Wrap a single item: [{ids!r:.40}]."
+        )
     ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    if not any(isinstance(i, (list, tuple, set, np.ndarray)) for i in ids):
+    if not any(isinstance(i, (list, set, np.ndarray)) for i in ids):
         return _known_columns(ids, index)
     if len(ids) != n_rows:
         raise ValueError(
@@ -298,21 +305,13 @@ def _mask_seen(scores, at, codes, offsets):
     scores[rows, columns] = -torch.inf
 
 
-def _fill_value(value, index):
-    ids = index.item_ids
-    if value is None:
-        value = {"f": np.nan, "U": "", "O": None}.get(ids.dtype.kind, -1)
-    if isinstance(value, float) and value != value:
-        return value
-    probe = as_id_array([value])
-    if ids.dtype.kind in "biuf" and isinstance(value, (int, float, np.number)):
-        probe = np.asarray([value])
-    if index.codes_of(probe)[0]:
+def _check_fill_value(value, index):
+    vocabulary, _ = factorize_list([value])
+    if index.codes_of(vocabulary)[0]:
         raise ValueError(
             f"fill_value={value!r} is an item of the catalogue. Pass a fill_value that "
             "is no item id."
         )
-    return value
 
 
 def _filled(items, empty, value):

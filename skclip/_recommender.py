@@ -10,7 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
 from skclip._clusterer import SessionClusterer
-from skclip._encoding import Instances, distinct_prefixes, training_data
+from skclip._encoding import (
+    Instances,
+    check_targets,
+    distinct_prefixes,
+    training_data,
+)
 from skclip._ids import ItemIndex
 from skclip._item_graph import vote_clusters
 from skclip._losses import (
@@ -23,7 +28,7 @@ from skclip._losses import (
 )
 from skclip._model import SessionModel
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._sessions import flat_positions
+from skclip._sessions import as_sessions, flat_positions
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
     HasMethods,
@@ -63,7 +68,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         of its own, such as ``NARM(hidden_dim=64)``. ``set_params(backbone__x=...)``
         replaces a name by its spec object.
     clusterer : SessionClusterer or compatible object, default=None
-        Anything with `fit` and ``membership_``; None is a default
+        Anything with ``fit(X, y)`` and ``membership_``; None is a default
         `SessionClusterer`. Not used for sessions that carry clusters already, or
         without a prompt. Its `random_state`, where None, is drawn from this one's.
     prompt : {"cluster"} or None, default="cluster"
@@ -119,7 +124,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     max_time : float, default=None
         Seconds after which training stops; None means no limit.
     min_item_count : int, default=1
-        Items with fewer events are left out of the catalogue, and treated as unseen.
+        Items with fewer events are taken out of the training sessions, whose other
+        items then follow each other, and are unseen items in prediction.
     scoring : str or callable, default="mrr@20"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
     precision : {"auto", "float32", "bf16"}, default="auto"
@@ -153,7 +159,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     n_iter_ : int
         Number of epochs run.
     best_validation_score_ : float or None
-        `scoring` of the kept weights on the validation part.
+        `scoring` of the kept weights on the validation part; None without one.
 
     See Also
     --------
@@ -163,8 +169,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
 
     Notes
     -----
-    Scores for a chunk of rows take 64 MiB at a time in ranking; a training step
-    takes ``batch_size * n_items`` floats. An unseen item is voted into a cluster by
+    Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
+    most 128 MiB in a training step. An unseen item is voted into a cluster by
     its neighbours in the observed prefix and speaks through its prompt; without a
     prompt it is dropped from the input. What is then empty ranks by popularity.
 
@@ -309,6 +315,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             Next item of each row. Without it every prefix of every session is
             learned; with it row i is one instance, ``X[i] -> y[i]``, and only the
             transition from the last item of ``X[i]`` to ``y[i]`` enters the graph.
+            Sessions that carry clusters tell none for an item that is in `y` alone.
         eval_set : tuple (X, y), default=None
             Validation sessions and targets (or None), instead of a part of `X`.
 
@@ -324,6 +331,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         TypeError
             `X` is a data frame, or a session is no sequence.
         """
+        worker = type(self)(**self.get_params(deep=False))
+        worker._fit(X, y, eval_set)
+        vars(self).pop("n_features_in_", None)  # not every fit sets it
+        vars(self).update(vars(worker))  # all at once: a failed fit changes nothing
+        return self
+
+    def _fit(self, X, y, eval_set):
         spec = clone(backbone_spec(self.backbone))
         spec._validate_params()
         device = resolve_device(self.device)
@@ -338,14 +352,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.n_items_ = data.n_items
         self._index = data.index
         self._popularity = data.item_counts()
-        item_clusters = self._item_clusters(data, cluster_seed)
         rows, validation = self._split(data, eval_set, split_seed)
-        n_short = int((np.diff(data.offsets) < 2).sum())
-        if n_short:
-            warn_user(
-                f"{n_short} of {len(data.offsets) - 1} sessions have fewer than 2 "
-                "items and give nothing to learn; their items stay in the catalogue."
-            )
         instances = data.instances(rows, self.max_session_length)
         if len(instances) == 0:
             raise ValueError(
@@ -354,6 +361,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 "Pass sessions of 2 items or more; check the session column given "
                 "to Sessions.from_events."
             )
+        n_short = int((np.diff(data.offsets) < 2).sum())
+        if n_short:
+            warn_user(
+                f"{n_short} of {len(data.offsets) - 1} sessions have fewer than 2 "
+                "items and give nothing to learn; their items stay in the catalogue."
+            )
+        item_clusters = self._item_clusters(data, cluster_seed)
         self._model_config = {
             "spec": spec,
             "item_clusters": item_clusters,
@@ -385,11 +399,11 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
-        return self
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _keep_keys(self):
         self._keys = self._model.keys()
+        _check_finite(self._keys)
 
     def _item_clusters(self, data, seed):
         """Cluster 1..K of each item, 0 = none; None without a prompt."""
@@ -405,12 +419,12 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             clusters = data.item_clusters()
         else:
             clusterer = (
-                SessionClusterer() if self.clusterer is None else clone(self.clusterer)
+                SessionClusterer()
+                if self.clusterer is None
+                else clone(self.clusterer, safe=False)
             )
-            if "random_state" in clusterer.get_params() and (
-                clusterer.get_params()["random_state"] is None
-            ):
-                clusterer.set_params(random_state=int(seed))
+            if getattr(clusterer, "random_state", 0) is None:
+                clusterer.random_state = int(seed)
             self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
             clusters = np.asarray(clusterer.membership_) + 1
             if clusters.shape != (data.n_items,):
@@ -463,10 +477,24 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         return SampledLoss(name, n_negatives, weights)
 
     def _validator(self, X, y):
-        if callable(self.scoring):
-            return lambda: float(self.scoring(self, X, y))
-        metric, k = parse_metric(self.scoring)
-        return lambda: metric(self.rank_targets(X, y), k)
+        """A function that scores the model as it stands on these sessions."""
+        X = as_sessions(X)
+        y = None if y is None else check_targets(y, len(X))
+        if not callable(self.scoring):
+            metric, k = parse_metric(self.scoring)
+            return lambda: metric(self.rank_targets(X, y), k)
+
+        def validate():
+            score = self.scoring(self, X, y)
+            if not isinstance(score, Real) or score != score:
+                raise ValueError(
+                    f"scoring returned {score!r:.60}. Expected one number that is not "
+                    "NaN; for several metrics pass one to stop by and score the others "
+                    "with SessionScorer."
+                )
+            return float(score)
+
+        return validate
 
     def _new_model(self):
         config = dict(self._model_config)
@@ -475,14 +503,17 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
 
     # -- ranking ---------------------------------------------------------------
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _score_chunks(self, codes, offsets, rows, ends):
         instances = self._observed(codes, offsets, rows, ends)
         read = instances.stops > instances.starts
         device = self._model.item_table.device
         where = np.flatnonzero(read)
         queries = self._encode(instances.take(where))
-        keys = self._model.keys() if self._keys is None else self._keys
+        keys = self._keys
+        if keys is None:  # in training
+            keys = self._model.keys()
+            _check_finite(keys)
         step = max(1, min(rows_per_chunk(self.n_items_), len(where)))
         buffer = queries.new_empty(step, self.n_items_)  # one for all chunks
         for start in range(0, len(where), step):
@@ -491,6 +522,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             yield where[start : start + step], scores
         popular = torch.from_numpy(self._popularity.astype(np.float32)).to(device)
         where = np.flatnonzero(~read)
+        step = rows_per_chunk(self.n_items_)
         for start in range(0, len(where), step):
             at = where[start : start + step]
             yield at, popular.repeat(len(at), 1)
@@ -509,11 +541,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         for rows in batches.in_order_of_length(_EVALUATION_BATCH):
             at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
             queries[at] = model.queries(batches.batch(rows))
-        if not bool(torch.isfinite(queries).all()):
-            raise ValueError(
-                "The model gives scores that are not finite, so there is no ranking. "
-                "Fit it again with a smaller learning_rate."
-            )
+        _check_finite(queries)
         return queries[torch.from_numpy(inverse).to(queries.device)]
 
     def _observed(self, codes, offsets, rows, ends):
@@ -594,3 +622,11 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
+
+
+def _check_finite(vectors):
+    if not bool(torch.isfinite(vectors).all()):
+        raise ValueError(
+            "The model has vectors that are not finite, so there is no ranking. Fit it "
+            "again with a smaller learning_rate."
+        )

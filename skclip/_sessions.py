@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from skclip._ids import factorize, factorize_list
-from skclip._tabular import column, parse_times
+from skclip._tabular import column, is_hashable, parse_times
 from skclip._validation import warn_user
 
 
@@ -97,11 +97,23 @@ class Sessions:
             "users": None if users is None else np.asarray(users),
         }
         n_events, n_sessions = len(parts["codes"]), len(parts["offsets"]) - 1
-        if n_sessions < 0 or parts["offsets"][-1] != n_events:
+        offsets, codes = parts["offsets"], parts["codes"]
+        if (
+            n_sessions < 0
+            or offsets[0] != 0
+            or offsets[-1] != n_events
+            or (np.diff(offsets) < 0).any()
+        ):
             raise ValueError(
-                f"offsets must start at 0 and end at the number of events, {n_events}; "
-                f"got {parts['offsets'].tolist()[:5]}... Use Sessions.from_lists or "
+                f"offsets must rise from 0 to the number of events, {n_events}; "
+                f"got {offsets.tolist()[:5]}... Use Sessions.from_lists or "
                 "Sessions.from_events to build sessions."
+            )
+        n_ids = len(parts["vocabulary"])
+        if n_events and not (codes.min() >= 0 and codes.max() < n_ids):
+            raise ValueError(
+                f"codes must be positions in the vocabulary of {n_ids} ids, got "
+                f"{codes.min()}..{codes.max()}."
             )
         for names, n in (
             (self._EVENT_COLUMNS, n_events),
@@ -220,7 +232,13 @@ class Sessions:
             An item id is None, NaN or infinite.
         """
         vocabulary, codes, offsets = _encode_rows(sessions)
-        return cls(codes, offsets, vocabulary, ids=ids, users=users)
+        return cls(
+            codes,
+            offsets,
+            vocabulary,
+            ids=None if ids is None else _labels(ids),
+            users=None if users is None else _labels(users),
+        )
 
     # -- the sequence protocol that scikit-learn uses ------------------------
 
@@ -433,7 +451,7 @@ class Sessions:
 # -- what a caller may pass for X ------------------------------------------------
 
 
-def as_sessions(X, *, min_sessions=1):
+def as_sessions(X):
     """Return `X` as `Sessions`, or say what is wrong with it.
 
     Parameters
@@ -442,8 +460,6 @@ def as_sessions(X, *, min_sessions=1):
             2-D array
         In a 2-D array each row is a session, NaN cells are padding and every other
         value is an item id.
-    min_sessions : int, default=1
-        Fewer raise a ValueError.
 
     Returns
     -------
@@ -451,10 +467,10 @@ def as_sessions(X, *, min_sessions=1):
     """
     if not isinstance(X, Sessions):
         X = _from_anything(X)
-    if len(X) < min_sessions:
+    if len(X) == 0:
         raise ValueError(
-            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum "
-            f"of {min_sessions} is required. Pass at least {min_sessions} session(s)."
+            f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is "
+            "required. Pass at least one session."
         )
     return X
 
@@ -516,10 +532,9 @@ def _from_array(X):
             f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is "
             "required."
         )
-    if X.dtype.kind == "O":
-        return Sessions.from_lists(
-            [[item for item in row if item == item] for row in X.tolist()]
-        )
+    if X.dtype.kind not in "biuf":
+        rows = [[item for item in row if not _is_nan(item)] for row in _tolist(X)]
+        return Sessions.from_lists(rows)
     keep = np.ones(X.shape, dtype=bool)
     if X.dtype.kind == "f":
         keep = ~np.isnan(X)
@@ -542,32 +557,34 @@ def _from_array(X):
 
 
 def _encode_rows(rows):
+    rows = [
+        row
+        if isinstance(row, (list, tuple, np.ndarray)) or not hasattr(row, "__array__")
+        else np.asarray(row)
+        for row in rows
+    ]
     for i, row in enumerate(rows):
-        if not isinstance(row, (list, tuple, np.ndarray)) or (
-            isinstance(row, np.ndarray) and row.ndim != 1
-        ):
-            if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
-                fix = f"Wrap a single item: [{row!r:.40}]."
-            elif isinstance(row, (range, Sessions)) or hasattr(row, "__array__"):
-                continue
-            else:
-                fix = "Pass a list, a tuple or a 1-D array."
-            raise TypeError(
-                f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
-                f"Expected a sequence of item ids. {fix}"
-            )
+        if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
+            continue
+        fix = "Pass a list, a tuple or a 1-D array."
+        if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
+            fix = f"Wrap a single item: [{row!r:.40}]."
+        raise TypeError(
+            f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
+            f"Expected a sequence of item ids. {fix}"
+        )
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     arrays = [row for row in rows if isinstance(row, np.ndarray)]
     kinds = {row.dtype.kind for row in arrays}
     if len(arrays) == len(rows) and kinds and kinds <= set("iuf") and len(kinds) == 1:
-        flat = np.concatenate(list(rows))
+        flat = np.concatenate(rows)
         if flat.dtype.kind == "f" and not np.isfinite(flat).all():
             _refuse_id(flat, offsets, ~np.isfinite(flat))
         return *factorize(flat), offsets
     flat = list(
         itertools.chain.from_iterable(
-            row.tolist() if isinstance(row, np.ndarray) else row for row in rows
+            _tolist(row) if isinstance(row, np.ndarray) else row for row in rows
         )
     )
     kinds = set(map(type, flat))
@@ -578,7 +595,7 @@ def _encode_rows(rows):
     try:
         vocabulary, codes = factorize_list(flat)
     except TypeError:
-        bad = np.array([not _is_hashable(value) for value in flat], dtype=bool)
+        bad = np.array([not is_hashable(value) for value in flat], dtype=bool)
         if not bad.any():
             raise
         _refuse_id(flat, offsets, bad)
@@ -598,12 +615,23 @@ def _is_id(value):
     return value == value if isinstance(value, np.datetime64) else True
 
 
-def _is_hashable(value):
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _is_nan(value):
+    return isinstance(value, (float, np.floating)) and value != value
+
+
+def _tolist(array):
+    """Python values; dates as datetimes, not as counts of nanoseconds."""
+    return (
+        array.astype("datetime64[us]") if array.dtype.kind == "M" else array
+    ).tolist()
+
+
+def _labels(values):
+    """Session or user ids as an array that keeps their types."""
+    if isinstance(values, np.ndarray):
+        return values
+    vocabulary, codes = factorize_list(list(values))
+    return vocabulary[codes]
 
 
 def _refuse_id(flat, offsets, bad):
@@ -611,7 +639,7 @@ def _refuse_id(flat, offsets, bad):
     row = int(np.searchsorted(offsets, at, side="right")) - 1
     value = flat[at].item() if isinstance(flat, np.ndarray) else flat[at]
     where = f"Session {row} of X, position {at - int(offsets[row])}"
-    if not _is_hashable(value):
+    if not is_hashable(value):
         raise TypeError(
             f"{where}: the item is a {type(value).__name__}: {value!r:.40}. An item "
             "argument must be hashable, such as a string or a number."

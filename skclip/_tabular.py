@@ -1,26 +1,48 @@
 """Columns of any data frame as arrays of codes and seconds."""
 
+import re
 import warnings
 from datetime import datetime, timezone
+from numbers import Real
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._ids import factorize
+from skclip._ids import factorize, factorize_list
+
+_ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
 
 
 def column(frame, name, role):
     """Dictionary-encode the column `name`; missing values raise a ValueError."""
-    series = frame[name]
+    series = frame.get_column(name)
     _refuse_missing(series, name, role)
-    if series.dtype == nw.String or series.dtype == nw.Categorical:
-        return _encode_text(series.cast(nw.String))
-    return factorize(np.asarray(series.to_numpy()))
+    if series.dtype == nw.String:
+        return _encode_text(series)
+    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+        values = np.asarray(series.to_numpy())
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = first_row(~np.isfinite(values))
+            raise ValueError(
+                f"Row {row} of events has {role} {values[row]} in column {name!r}. "
+                "Expected finite ids; drop or repair such rows."
+            )
+        return factorize(values)
+    values = series.to_list()  # categories, dates, objects: exact Python values
+    try:
+        return factorize_list(values)
+    except TypeError:
+        row = next(i for i, v in enumerate(values) if not is_hashable(v))
+        raise TypeError(
+            f"Row {row} of events has a {type(values[row]).__name__} as {role} in "
+            f"column {name!r}: {values[row]!r:.40}. Expected a hashable id, such as a "
+            "string or a number."
+        ) from None
 
 
 def parse_times(frame, name):
     """Return the column `name` in seconds (since the epoch for dates), float64."""
-    series = frame[name]
+    series = frame.get_column(name)
     _refuse_missing(series, name, "time")
     if series.dtype.is_numeric():
         seconds = np.asarray(series.to_numpy(), dtype=np.float64)
@@ -34,13 +56,15 @@ def parse_times(frame, name):
     if series.dtype == nw.Date or series.dtype == nw.Datetime:
         return series.dt.timestamp("us").to_numpy().astype(np.float64) / 1e6
     values = series.to_list()
-    try:
-        with warnings.catch_warnings():  # numpy converts time zones to UTC, and says so
-            warnings.filterwarnings("ignore", "no explicit representation of timezones")
-            plain = np.array(values, dtype="datetime64[us]")
-        return plain.astype(np.int64) / 1e6
-    except (ValueError, TypeError):
-        return np.array([_seconds(v, row, name) for row, v in enumerate(values)])
+    if all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
+        try:
+            with warnings.catch_warnings():  # numpy converts time zones, and says so
+                warnings.filterwarnings("ignore", "no explicit representation of time")
+                plain = np.array(values, dtype="datetime64[us]")
+            return plain.astype(np.int64) / 1e6
+        except ValueError:
+            pass
+    return np.array([_seconds(v, row, name) for row, v in enumerate(values)])
 
 
 def first_row(mask):
@@ -48,16 +72,29 @@ def first_row(mask):
     return int(np.flatnonzero(mask)[0])
 
 
-def _seconds(value, row, name):
+def is_hashable(value):
     try:
-        text = value.isoformat() if hasattr(value, "isoformat") else value
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _seconds(value, row, name):
+    """Seconds of one date, number or ISO 8601 text that is no bare number."""
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str) and not _ISO_DATE.match(value):
+            raise ValueError
+        text = value if isinstance(value, str) else value.isoformat()
         when = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except (ValueError, TypeError, AttributeError):
         raise ValueError(
             f"Row {row} of events has time {value!r} in column {name!r}, which does "
             "not parse. Expected seconds as numbers, dates, or ISO 8601 text such as "
             "'2014-04-07T10:51:09'. Convert the column first, for instance with "
-            "pandas.to_datetime."
+            "pandas.to_datetime or pandas.to_numeric."
         ) from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=timezone.utc)

@@ -49,7 +49,8 @@ def train(
     history : list of dict
         Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where validated,
         ``validation_score``.
-    best_score : float or None
+    score : float or None
+        Validation score of the weights that are kept.
     """
     stepper = _Stepper(model, loss, learning_rate, weight_decay, lr_schedule)
     early_stopping = validate is not None and n_iter_no_change is not None
@@ -99,14 +100,15 @@ def train(
         except KeyboardInterrupt:
             if not history:
                 raise
+            kept = "the best weights so far" if early_stopping else "its weights"
             warn_user(
                 f"Training was interrupted in epoch {len(history) + 1}. The model "
-                "keeps the best weights so far."
+                f"keeps {kept}."
             )
     if early_stopping:
         best.restore()
     model.eval()
-    return history, best.score
+    return history, best.score if early_stopping else row.get("validation_score")
 
 
 class _Stepper:

@@ -4,12 +4,11 @@ import sys
 import warnings
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 __all__ = [
     "HasMethods",
     "Interval",
-    "Options",
     "StrOptions",
     "_fit_context",
     "accept_ragged",

@@ -6,7 +6,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._encoding import training_data
-from skclip._ids import ItemIndex
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._validation import _fit_context, accept_ragged
 
@@ -63,11 +62,8 @@ class PopularityRecommender(RankingMixin, BaseEstimator):
         data = training_data(X, y)
         self.item_ids_ = data.index.item_ids
         self.item_counts_ = data.item_counts()
+        self._index = data.index
         return self
-
-    @property
-    def _index(self):
-        return ItemIndex(self.item_ids_)
 
     def _score_chunks(self, codes, offsets, rows, ends):
         counts = torch.from_numpy(self.item_counts_.astype(np.float32))

@@ -194,6 +194,7 @@ class SessionScorer:
         self.names = names
 
     def __call__(self, estimator, X, y=None):
+        """Return the metric, or a dictionary of metrics, of a fitted estimator."""
         estimator, X = unwrap(estimator, X)
         ranks = estimator.rank_targets(X, y)
         values = {}

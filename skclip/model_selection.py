@@ -88,7 +88,8 @@ class TemporalSplit:
                 f"{n} sessions are too few for n_splits={self.n_splits} test parts of "
                 f"{size}. Pass fewer splits or another test_size."
             )
-        order = np.argsort(X.end_times, kind="stable")
+        ends = np.nan_to_num(X.end_times, nan=-np.inf)  # empty sessions come first
+        order = np.argsort(ends, kind="stable")
         for i in range(self.n_splits, 0, -1):
             start = n - i * size
             yield order[:start], order[start : start + size]

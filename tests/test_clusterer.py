@@ -73,3 +73,29 @@ def test_sessions_of_one_item_only():
 def test_parameters_are_checked_in_fit(kitchen_and_workshop):
     with pytest.raises(ValueError, match="'resolution' parameter of SessionClusterer"):
         SessionClusterer(resolution=0).fit(kitchen_and_workshop)
+
+
+def test_parameters_reach_graph_and_leiden(monkeypatch):
+    import skclip._clusterer as module
+
+    X = [["a", "a", "b", "a", "b"], ["b", "c"]]
+    graphs = [
+        SessionClusterer(**options).fit(X).graph_.toarray().tolist()
+        for options in ({}, {"self_loops": True}, {"per_session_binary": True})
+    ]
+    assert graphs[0] == [[0, 3, 0], [3, 0, 1], [0, 1, 0]]
+    assert graphs[1] == [[1, 3, 0], [3, 0, 1], [0, 1, 0]]
+    assert graphs[2] == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    seen = {}
+    leiden = module.leiden_membership
+    monkeypatch.setattr(
+        module,
+        "leiden_membership",
+        lambda graph, **options: seen.update(options) or leiden(graph, **options),
+    )
+    SessionClusterer(2.0, n_iterations=-1, engine="igraph", random_state=0).fit(X)
+    seed = seen.pop("seed")
+    assert isinstance(seed, int)
+    assert seen == {"resolution": 2.0, "n_iterations": -1, "engine": "igraph"}
+    with pytest.raises(ValueError, match="'n_iterations' parameter"):
+        SessionClusterer(n_iterations=0).fit(X)

@@ -44,3 +44,9 @@ def test_bad_input(X):
         next(TemporalSplit(5, test_size=2).split(X))
     with pytest.raises(ValueError, match="n_splits must be at least 1"):
         next(TemporalSplit(0).split(X))
+
+
+def test_empty_sessions_are_never_tested():
+    X = Sessions([0, 0], [0, 1, 1, 2], ["a"], times=[1.0, 2.0])
+    (_, test), *_ = TemporalSplit(1, test_size=1).split(X)
+    assert test.tolist() == [2]

@@ -98,6 +98,12 @@ def test_filters_that_leave_too_few_fill(popular):
         popular.predict_topk([[1]], k=2, allow=[2], fill_value=4)
     with pytest.raises(ValueError, match="fill_value=-1 is an item"):
         PopularityRecommender().fit([[-1, 2]]).predict_topk([[2]], k=2, allow=[2])
+    minus_one = PopularityRecommender().fit([[-1, 2]])  # nothing to fill: no matter
+    assert minus_one.predict_topk([[2]], k=1, deny=[2]).tolist() == [[-1]]
+    with pytest.raises(TypeError, match=r"allow is a str: 'a'.*\['a'\]"):
+        popular.predict_topk([[1]], allow="a")
+    pairs = PopularityRecommender().fit([[(1, 2), (3, 4)]])
+    assert pairs.predict_topk([[]], k=1, deny=[(1, 2)])[0, 0] == (3, 4)
     words = PopularityRecommender().fit([["a", "b"]])
     assert words.predict_topk([["a"]], k=2, deny=["a"]).tolist() == [["b", ""]]
     with pytest.raises(

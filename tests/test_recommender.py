@@ -11,7 +11,7 @@ from skclip import (
     SessionClusterer,
     Sessions,
 )
-from skclip.backbones import NARM, GRU4Rec
+from skclip.backbones import NARM, Batch, GRU4Rec
 from skclip.metrics import mrr_at_k
 
 
@@ -224,6 +224,100 @@ def test_callable_scoring(small_recommender, shop_split):
     assert model.best_validation_score_ > 0
 
 
+def test_validation_sessions_are_not_learned(small_recommender, shop_split):
+    """Held-out sessions may hold anything: the weights do not see it."""
+    train, test = shop_split
+    late = train.end_times >= np.sort(train.end_times)[-50]
+    codes = train.codes.copy()
+    held_out = np.repeat(late, train.lengths)
+    codes[held_out] = codes[held_out][::-1]
+    other = Sessions(codes, train.offsets, train.vocabulary, times=train.times)
+    model = clone(small_recommender).set_params(
+        prompt=None, n_iter_no_change=50, max_epochs=1
+    )
+    assert (other.codes != train.codes).any()
+    same(clone(model).fit(train), clone(model).fit(other), test)
+    model.set_params(early_stopping=False)
+    one, two = clone(model).fit(train), clone(model).fit(other)
+    assert (one.decision_function(test) != two.decision_function(test)).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalization": "none"},
+        {"gate": "scalar"},
+        {"gate": "add"},
+        {"candidates": "prompted"},
+        {"similarity": "cosine"},
+        {"similarity": "cosine", "temperature": 0.5},
+        {"embedding_dim": 8},
+        {"learning_rate": 0.02},
+        {"lr_schedule": "constant"},
+        {"weight_decay": 0.1},
+        {"batch_size": 64},
+        {"max_session_length": 2},
+        {"loss": "bpr", "n_negatives": 20},
+        {"backbone": "narm"},
+        {"backbone__dropout": 0.9},
+        {"backbone__tied": True},
+        {"clusterer__resolution": 5.0},
+        {"validation_fraction": 0.5},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_every_parameter_has_an_effect(small_recommender, fitted, shop_split, change):
+    train, test = shop_split
+    model = clone(small_recommender).set_params(**change).fit(train)
+    assert (model.decision_function(test) != fitted.decision_function(test)).any()
+
+
+@pytest.mark.parametrize("backbone", ["gru4rec", "narm"])
+def test_two_threads_give_the_same_bits_twice(small_recommender, shop_split, backbone):
+    train, test = shop_split
+    model = clone(small_recommender).set_params(backbone=backbone, n_threads=2)
+    same(clone(model).fit(train), clone(model).fit(train), test)
+
+
+def test_a_failed_fit_changes_nothing(small_recommender, fitted, shop_split):
+    from sklearn.exceptions import NotFittedError
+
+    train, test = shop_split
+    fresh = clone(small_recommender).set_params(learning_rate=1e30)
+    with pytest.raises(ValueError, match="loss became"):
+        fresh.fit(train)
+    with pytest.raises(NotFittedError):
+        fresh.predict(test)
+    model = clone(small_recommender).fit(train)
+    with pytest.raises(ValueError, match="vectors that are not finite"):
+        model.set_params(learning_rate=1e30).fit([["x", "y"]] * 9)
+    same(model, fitted, test)
+
+
+def test_bad_eval_sets_fail_before_training(small_recommender, shop_split):
+    train, _ = shop_split
+    model = clone(small_recommender).set_params(max_epochs=10_000)
+    with pytest.raises(TypeError, match="Session 0 of X is a str"):
+        model.fit(train, eval_set=(["abc"], None))
+    with pytest.raises(ValueError, match=r"y has shape \(1,\)"):
+        model.fit(train, eval_set=([["a"], ["b"]], ["c"]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"mrr@5": 1.0}, "good", None])
+def test_scoring_must_return_a_number(small_recommender, shop_split, value):
+    model = clone(small_recommender).set_params(scoring=lambda est, X, y=None: value)
+    with pytest.raises(ValueError, match="scoring returned .*Expected one number"):
+        model.fit(shop_split[0])
+
+
+def test_monitored_without_early_stopping(small_recommender, shop_split):
+    train, test = shop_split
+    model = clone(small_recommender).set_params(early_stopping=False, max_epochs=3)
+    model.fit(train, eval_set=(test, None))
+    assert model.best_validation_score_ == model.score(test)
+
+
 # -- ways to end -----------------------------------------------------------------------
 
 
@@ -235,18 +329,24 @@ def test_keyboard_interrupt_keeps_the_best_model(small_recommender, shop_split):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return estimator.score(X, y) if False else 1.0 / len(calls)
+        return 1.0 / len(calls)
 
-    model = clone(small_recommender).set_params(scoring=scoring, max_epochs=10)
-    with pytest.warns(UserWarning, match="interrupted in epoch 3"):
+    model = clone(small_recommender).set_params(
+        scoring=scoring, max_epochs=10, lr_schedule="constant"
+    )
+    with pytest.warns(UserWarning, match="interrupted in epoch 3.*best weights"):
         model.fit(train)
     assert model.n_iter_ == 2
     assert model.best_validation_score_ == 1.0
+    first = clone(model).set_params(scoring="mrr@20", max_epochs=1).fit(train)
+    same(model, first, test)  # the first epoch was the best
     assert model.predict_topk(test, k=3).shape == (len(test), 3)
 
-    calls = [1, 1]  # before the first epoch is over there is nothing to keep
+    before = model.decision_function(test)
+    calls[:] = [1, 1]  # before the first epoch is over there is nothing to keep
     with pytest.raises(KeyboardInterrupt):
-        model.fit(train)
+        model.fit(train[:100])
+    np.testing.assert_array_equal(model.decision_function(test), before)
 
 
 def test_max_time_stops(small_recommender, shop_split):
@@ -300,6 +400,20 @@ def test_min_item_count_leaves_rare_items_out(small_recommender):
         clone(small_recommender).set_params(min_item_count=99).fit(X)
 
 
+def test_min_item_count_with_targets_that_vanish(small_recommender):
+    X = [["a"], ["a"], ["b"], ["b"], ["c"], ["c"]]
+    y = ["r1", "r2", "c", "c", "b", "b"]
+    model = clone(small_recommender).set_params(min_item_count=2).fit(X, y)
+    assert model.item_ids_.tolist() == ["b", "c"]
+
+
+def test_sessions_that_carry_no_cluster_at_all(small_recommender):
+    X = Sessions.from_lists([["a", "b"], ["b", "c"]] * 10)
+    model = clone(small_recommender).fit(X.with_clusters(np.zeros(X.n_events)))
+    assert model.membership_.tolist() == [-1, -1, -1]
+    assert model.predict([["new"], ["a", "new"]]).shape == (2,)
+
+
 def test_long_sessions_keep_their_latest_items(small_recommender, shop_split):
     train, _ = shop_split
     model = clone(small_recommender).set_params(max_session_length=3)
@@ -327,14 +441,22 @@ def test_empty_and_unknown_never_raise(small_recommender, shop_split, prompt):
     assert model.predict_topk([[5, (1, 2), b"x"]], k=2).shape == (1, 2)
 
 
-def test_unseen_item_speaks_through_the_prompt_of_its_neighbours(fitted):
-    known = fitted.item_ids_[[0, 40]].tolist()
-    a, b = fitted.decision_function([[known[0], "new"], [known[1], "new"]])
-    cluster = int(fitted.membership_[0]) + 1
-    codes, clusters = torch.tensor([[0]]), torch.tensor([[cluster]])
-    spoken = fitted._model.vectors(codes, clusters)
-    assert spoken.abs().sum() > 0
-    assert (a != b).any()
+@pytest.mark.parametrize("cluster", [0, 1, 2])
+def test_unseen_item_speaks_through_the_prompt_of_its_neighbours(fitted, cluster):
+    item = int(np.flatnonzero(fitted.membership_ == cluster)[3])
+    known = fitted.item_ids_[item]
+    batch = Batch(
+        codes=torch.tensor([[item + 1, 0]]),
+        clusters=torch.tensor([[cluster + 1, cluster + 1]]),
+        rows=torch.tensor([0]),
+        ends=torch.tensor([2]),
+        targets=torch.tensor([0]),
+    )
+    with torch.no_grad():
+        query = fitted._model.queries(batch)
+        expected = fitted._model.scores(query, fitted._model.keys())
+    found = fitted.decision_function([[known, "new"]])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_prefix_is_scored_from_what_it_has_observed_alone(fitted):
@@ -381,6 +503,7 @@ def test_other_rows_and_earlier_calls_change_nothing(fitted, shop_split):
         ({"device": "abacus"}, [["a", "b"]], ValueError, "device='abacus'"),
         ({}, [["a"], ["b"]], ValueError, "All 2 sessions have fewer than 2 items"),
         ({}, [], ValueError, "0 sample"),
+        ({}, [[], []], ValueError, "All 2 sessions are empty"),
         ({}, ["abc"], TypeError, r"Session 0 of X is a str: 'abc'"),
     ],
 )
@@ -397,10 +520,11 @@ def test_bad_input_says_what_to_do(options, X, error, message):
         (["a"], r"y has shape \(1,\), expected \(2,\)"),
         (["a", None], r"y\[1\] is None"),
         ([1.0, float("nan")], r"y\[1\] is nan"),
+        ([[1], [2]], "Expected a 1-D array with one target item id"),
     ],
 )
 def test_bad_targets(y, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         CLIPSessionRecommender().fit([["a"], ["b"]], y)
 
 
@@ -430,6 +554,23 @@ def test_not_fitted():
     ):
         with pytest.raises(NotFittedError):
             getattr(CLIPSessionRecommender(), method)([["a"]])
+
+
+@pytest.mark.parametrize("prompt", ["cluster", None])
+def test_filters(small_recommender, shop_split, prompt):
+    train, test = shop_split
+    model = clone(small_recommender).set_params(prompt=prompt).fit(train)
+    X = [*test[:5].to_lists(), [], ["new"]]
+    everything = model.predict_topk(X, k=model.n_items_)
+    allowed = model.item_ids_[::7]
+    for row, (top, seen) in enumerate(
+        zip(model.predict_topk(X, k=6, exclude_seen=True), X, strict=True)
+    ):
+        assert top.tolist() == [i for i in everything[row] if i not in seen][:6]
+    top = model.predict_topk(X, k=6, allow=allowed, deny=allowed[:2])
+    for row in range(len(X)):
+        kept = [i for i in everything[row] if i in allowed[2:]]
+        assert top[row].tolist() == kept[:6]
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import (
@@ -18,7 +19,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import _safe_indexing, resample, shuffle
 
-from skclip import Sessions
+from skclip import PopularityRecommender, Sessions
 from skclip._sessions import as_sessions
 
 LISTS = [["b", "a"], [], ["c", "c", "a"], ["d"]]
@@ -221,10 +222,63 @@ def test_nan_item_id_in_events():
         Sessions.from_events(frame, session="s", item="i")
 
 
-def test_time_that_does_not_parse():
-    frame = pd.DataFrame({"s": [1, 1], "i": [1, 2], "t": ["2014-04-07", "soon"]})
-    with pytest.raises(ValueError, match="Row 1 of events has time 'soon'.*ISO 8601"):
+@pytest.mark.parametrize("library", FRAMES)
+@pytest.mark.parametrize(
+    "text", ["soon", "1396860669", "20140407", "", "NaT", "now", "2014-13-45"]
+)
+def test_time_that_does_not_parse(library, text):
+    frame = FRAMES[library]({"s": [1, 1], "i": [1, 2], "t": ["2014-04-07", text]})
+    with pytest.raises(ValueError, match=f"Row 1 of events has time '{text}'.*ISO"):
         Sessions.from_events(frame, session="s", item="i", time="t")
+
+
+def test_other_kinds_of_times():
+    def times(values):
+        frame = pd.DataFrame({"s": 1, "i": [1, 2], "t": values})
+        return Sessions.from_events(frame, session="s", item="i", time="t").times
+
+    assert times(pd.Series([10, 20.5], dtype=object)).tolist() == [10, 20.5]
+    assert times(pd.array([10, 20], dtype="Int64")).tolist() == [10, 20]
+    with pytest.raises(ValueError, match="Row 0 of events has time False"):
+        times([False, True])
+
+
+@pytest.mark.parametrize(
+    ("column", "ids"),
+    [
+        (pd.Categorical([30, 4, 30]), [30, 4, 30]),
+        (pd.Categorical(["b", "a", "b"]), ["b", "a", "b"]),
+        (pd.array([3, 1, 3], dtype="Int64"), [3, 1, 3]),
+        (pd.array(["x", "y", "x"], dtype="string"), ["x", "y", "x"]),
+        (pd.Series([3, "a", 3], dtype=object), [3, "a", 3]),
+        (pd.Series([(1, 2), (3, 4), (1, 2)]), [(1, 2), (3, 4), (1, 2)]),
+        (np.array([2**63 + 1, 2**63, 5], dtype=np.uint64), [2**63 + 1, 2**63, 5]),
+        (pd.to_datetime(["2020-01-02", "2020-01-01", "2020-01-02"]), None),
+    ],
+    ids=lambda x: str(getattr(x, "dtype", "")),
+)
+def test_item_columns_of_any_type_come_back(column, ids):
+    frame = pd.DataFrame({"s": 1, "i": column})
+    X = Sessions.from_events(frame, session="s", item="i")
+    assert X[0].tolist() == (list(column) if ids is None else ids)
+    if ids is not None:
+        model = PopularityRecommender().fit(X)
+        assert model.rank_targets([ids, ids[:2]]).max() < np.inf
+
+
+def test_columns_named_by_numbers():
+    frame = pd.DataFrame([[1, 5, 0.0], [1, 6, 1.0]])
+    X = Sessions.from_events(frame, session=0, item=1, time=2)
+    assert X.to_lists() == [[5, 6]]
+
+
+def test_bad_ids_in_events():
+    frame = pd.DataFrame({"s": [1, 1], "i": [1.0, np.inf]})
+    with pytest.raises(ValueError, match="Row 1 of events has item inf"):
+        Sessions.from_events(frame, session="s", item="i")
+    frame = pd.DataFrame({"s": [1, 1], "i": [[1], [2]]})
+    with pytest.raises(TypeError, match="Row 0 of events has a list as item"):
+        Sessions.from_events(frame, session="s", item="i")
 
 
 def test_two_users_in_a_session():
@@ -249,6 +303,9 @@ def test_from_events_wants_a_frame():
         [np.array([1, 2]), np.array([3])],
         np.array([[1, 2], [3, np.nan]]),
         np.array([np.array([1, 2]), np.array([3])], dtype=object),
+        np.array([[1, 2], [3, np.nan]], dtype=object),
+        [torch.tensor([1, 2]), pd.Series([3])],
+        [range(1, 3), pa.array([3])],
         pd.Series([[1, 2], [3]]),
         pl.Series([[1, 2], [3]]),
         pa.array([[1, 2], [3]]),
@@ -360,3 +417,24 @@ def test_describe():
     assert summary["n_prefixes"] == 3
     assert summary["share_of_length_1"] == 0.25
     assert summary["max_length"] == 3
+
+
+@pytest.mark.parametrize(
+    ("codes", "offsets", "message"),
+    [
+        ([0], [1, 2], "offsets must rise from 0"),
+        ([0, 0], [0, 5, 2], "offsets must rise from 0"),
+        ([0], [0, 2], "offsets must rise from 0"),
+        ([3], [0, 1], "codes must be positions in the vocabulary of 2 ids"),
+        ([-1], [0, 1], "codes must be positions"),
+    ],
+)
+def test_constructor_checks_its_parts(codes, offsets, message):
+    with pytest.raises(ValueError, match=message):
+        Sessions(codes, offsets, ["a", "b"])
+    with pytest.raises(ValueError, match="times has 2 values, expected 1"):
+        Sessions([0], [0, 1], ["a", "b"], times=[1, 2])
+
+
+def test_labels_keep_their_types():
+    assert Sessions.from_lists([[1], [2]], ids=[1, "a"]).ids.tolist() == [1, "a"]

@@ -10,7 +10,7 @@ from skclip.backbones._base import Backbone, BackboneSpec
 
 
 class GRU4RecNetwork(Backbone):
-    r"""The last state of a GRU [1]_.
+    r"""The last state of a GRU.
 
     .. math::
         e_t &= \mathrm{dropout}(x_t), \qquad
@@ -104,4 +104,5 @@ class GRU4Rec(BackboneSpec):
         self.state_dropout = state_dropout
 
     def build(self, embedding_dim, n_items):
+        """Return a new network."""
         return GRU4RecNetwork(embedding_dim, n_items, self)

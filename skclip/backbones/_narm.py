@@ -10,7 +10,7 @@ from skclip.backbones._base import Backbone, BackboneSpec
 
 
 class NARMNetwork(Backbone):
-    r"""Local and global session encoder [1]_.
+    r"""Local and global session encoder.
 
     .. math::
         h_1, \dots, h_t &= \mathrm{GRU}(\mathrm{dropout}(x_1, \dots, x_t)) \\
@@ -90,4 +90,5 @@ class NARM(BackboneSpec):
         self.attention = attention
 
     def build(self, embedding_dim, n_items):
+        """Return a new network."""
         return NARMNetwork(embedding_dim, self)
