@@ -95,3 +95,18 @@ def log_test_evaluation(script, data, model, values):
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "test_evaluations.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def load(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def replace_table(file, name, table):
+    """Write a table between its two markers in a document."""
+    path = Path(__file__).parent.parent / file
+    text = path.read_text()
+    begin, end = f"<!-- table: {name} -->", f"<!-- end of table: {name} -->"
+    head, rest = text.split(begin)
+    _, tail = rest.split(end)
+    path.write_text(f"{head}{begin}\n{table}\n{end}{tail}")
+    print("wrote table", name, "in", file)

@@ -5,14 +5,21 @@
 Fits on train_tr + train_valid (the library cuts its own validation part from them)
 and ranks the whole catalogue for every prefix of the test sessions. Ties count
 against the target; a target that was not seen in training is a miss. Settings were
-chosen on train_valid alone (tune.py). Prints the table that stands in the README.
+chosen on train_valid alone (tune.py). Writes the table that stands in the README.
 """
 
 import argparse
 import time
 
 import numpy as np
-from _common import data_hash, log_test_evaluation, rsc15, save
+from _common import (
+    data_hash,
+    load,
+    log_test_evaluation,
+    replace_table,
+    rsc15,
+    save,
+)
 
 from skclip import CLIPSessionRecommender, PopularityRecommender
 from skclip.metrics import SessionScorer
@@ -39,7 +46,11 @@ MODELS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only write the table")
     arguments = parser.parse_args()
+    if arguments.table:
+        write_table()
+        return
     train, test = rsc15("train_tr", "train_valid"), rsc15("test")
     rows = []
     for name, (kind, options) in MODELS.items():
@@ -71,16 +82,24 @@ def main():
             "rows": rows,
         },
     )
-    print("\n| model | Recall@20 | MRR@20 | fit |\n|---|---|---|---|")
+    write_table()
+
+
+def write_table():
+    """Put the table of the committed results into the README."""
+    rows = load("first_table")["rows"]
+    lines = ["| model | Recall@20 | MRR@20 | fit |", "|---|---|---|---|"]
     for name in MODELS:
         of_model = [row for row in rows if row["model"] == name]
-        cells = []
+        cells = [name]
         for key in ("recall@20", "mrr@20"):
             values = [row[key] for row in of_model]
             spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.3f}{spread}")
         seconds = np.median([row["fit_seconds"] for row in of_model])
-        print(f"| {name} | {cells[0]} | {cells[1]} | {seconds:.0f} s |")
+        cells.append(f"{seconds:.0f} s")
+        lines.append(f"| {' | '.join(cells)} |")
+    replace_table("README.md", "first_table", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -145,10 +145,13 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         """
         accept_ragged(self, X)
         data = training_data(X, y)
-        return self._fit(data)
-
-    def _fit(self, data):
-        _check_some_transition(data)
+        if (np.diff(data.offsets) < 2).all():
+            raise ValueError(
+                f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
+                "(n_features = 1 for an array), so no item follows another. Pass "
+                "sessions of 2 items or more; check the session column given to "
+                "Sessions.from_events."
+            )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.item_ids_ = data.index.item_ids
         self.graph_ = build_item_graph(
@@ -223,13 +226,3 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
-
-
-def _check_some_transition(data):
-    if (np.diff(data.offsets) < 2).all():
-        raise ValueError(
-            f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
-            "(n_features = 1 for an array), so no item follows another. Pass sessions "
-            "of 2 items or more; check the session column given to "
-            "Sessions.from_events."
-        )

@@ -7,6 +7,7 @@ import torch
 
 from skclip._encoding import query_data
 from skclip._ids import factorize_list
+from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
@@ -295,10 +296,8 @@ def _known_columns(ids, index):
 def _mask_seen(scores, at, codes, offsets):
     lengths = np.diff(offsets)[at]
     row = np.repeat(np.arange(len(at)), lengths)
-    seen = np.concatenate(
-        [codes[a:b] for a, b in zip(offsets[at], offsets[at + 1], strict=True)]
-        or [np.empty(0, dtype=codes.dtype)]
-    )
+    events, _ = flat_positions(offsets[at], lengths)
+    seen = codes[events]
     known = seen <= scores.shape[1]
     rows = torch.from_numpy(row[known]).to(scores.device)
     columns = torch.from_numpy(seen[known].astype(np.int64) - 1).to(scores.device)

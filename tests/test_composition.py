@@ -82,11 +82,14 @@ def test_grid_search_inside_and_in_a_pipeline(
     assert (outside.cv_results_["mean_test_recall@5"] > 0).all()
 
 
-def test_search_gives_the_same_bits_with_two_workers(small_recommender, shop_split):
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_search_gives_the_same_bits_with_two_workers(
+    small_recommender, shop_split, n_threads
+):
     train, _ = shop_split
     one, two = (
         GridSearchCV(
-            clone(small_recommender),
+            clone(small_recommender).set_params(n_threads=n_threads),
             {"learning_rate": [1e-3, 1e-2]},
             cv=KFold(2),
             n_jobs=n_jobs,
