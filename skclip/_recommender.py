@@ -10,14 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
 from skclip._clusterer import SessionClusterer
-from skclip._encoding import (
-    Instances,
-    check_targets,
-    distinct_prefixes,
-    training_data,
-)
+from skclip._encoding import check_targets, training_data
 from skclip._ids import ItemIndex
-from skclip._item_graph import vote_clusters
 from skclip._losses import (
     SAMPLED_LOSSES,
     CrossEntropy,
@@ -28,7 +22,8 @@ from skclip._losses import (
 )
 from skclip._model import SessionModel
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._sessions import as_sessions, flat_positions
+from skclip._reading import check_finite, observed_prefixes, session_vectors
+from skclip._sessions import as_sessions
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
     HasMethods,
@@ -40,8 +35,6 @@ from skclip._validation import (
 )
 from skclip.backbones import backbone_spec
 from skclip.metrics import parse_metric
-
-_EVALUATION_BATCH = 2048  # prefixes encoded at a time outside training
 
 
 class CLIPSessionRecommender(RankingMixin, BaseEstimator):
@@ -403,7 +396,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     @torch.no_grad()
     def _keep_keys(self):
         self._keys = self._model.keys()
-        _check_finite(self._keys)
+        check_finite(self._keys)
 
     def _item_clusters(self, data, seed):
         """Cluster 1..K of each item, 0 = none; None without a prompt."""
@@ -505,15 +498,23 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
 
     @torch.no_grad()
     def _score_chunks(self, codes, offsets, rows, ends):
-        instances = self._observed(codes, offsets, rows, ends)
+        instances = observed_prefixes(
+            codes,
+            offsets,
+            rows,
+            ends,
+            membership=self.membership_,
+            n_items=self.n_items_,
+            max_length=self._model_config["max_session_length"],
+        )
         read = instances.stops > instances.starts
         device = self._model.item_table.device
         where = np.flatnonzero(read)
-        queries = self._encode(instances.take(where))
+        queries = session_vectors(self._model, instances.take(where))
         keys = self._keys
         if keys is None:  # in training
             keys = self._model.keys()
-            _check_finite(keys)
+            check_finite(keys)
         step = max(1, min(rows_per_chunk(self.n_items_), len(where)))
         buffer = queries.new_empty(step, self.n_items_)  # one for all chunks
         for start in range(0, len(where), step):
@@ -526,65 +527,6 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         for start in range(0, len(where), step):
             at = where[start : start + step]
             yield at, popular.repeat(len(at), 1)
-
-    def _encode(self, instances):
-        """Session vectors (n_instances, d) of prefixes that are not empty."""
-        model = self._model
-        if len(instances) == 0:
-            return model.item_table.new_empty(0, model.item_table.shape[1])
-        first, inverse = distinct_prefixes(instances)
-        instances = instances.take(first)
-        queries = model.item_table.new_empty(len(instances), model.item_table.shape[1])
-        batches = Batches(
-            instances, model.item_table.device, model.network.shares_prefixes
-        )
-        for rows in batches.in_order_of_length(_EVALUATION_BATCH):
-            at = torch.from_numpy(batches.instances_of(rows)).to(queries.device)
-            queries[at] = model.queries(batches.batch(rows))
-        _check_finite(queries)
-        return queries[torch.from_numpy(inverse).to(queries.device)]
-
-    def _observed(self, codes, offsets, rows, ends):
-        """Prefixes as the model reads them: latest items, unseen ones resolved."""
-        starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
-        stops = starts + ends
-        longest = self._model_config["max_session_length"]
-        unseen = codes > self.n_items_
-        n_empty = int((np.diff(offsets) == 0).sum())
-        if unseen.any() or n_empty:
-            warn_user(
-                f"{int(unseen.sum())} of {len(codes)} events have an item that was not "
-                f"seen in fit, {n_empty} of {len(offsets) - 1} sessions are empty. "
-                "Unseen items speak through their cluster's prompt, or are dropped "
-                "without a prompt; what is empty then ranks by popularity."
-            )
-        if not unseen.any():
-            return Instances(codes, np.maximum(starts, stops - longest), stops, targets)
-        before = np.concatenate([[0], np.cumsum(unseen)])
-        if self._model.prompt is None:  # drop unseen items
-            starts, stops = starts - before[starts], stops - before[stops]
-            return Instances(
-                codes[~unseen], np.maximum(starts, stops - longest), stops, targets
-            )
-        starts = np.maximum(starts, stops - longest)
-        table = np.concatenate([[0], self.membership_ + 1]).astype(np.int32)
-        clusters = table[np.where(unseen, 0, codes)]
-        # A prefix with an unseen item is read apart: its votes are its own.
-        apart = np.flatnonzero(before[stops] > before[starts])
-        at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
-        sizes = np.bincount(self.membership_[self.membership_ >= 0])
-        undecided = np.where(unseen[at], 0, np.maximum(clusters[at], 0))
-        voted = vote_clusters(codes[at], undecided, cuts, sizes)
-        voted = np.where(unseen[at], voted, clusters[at])
-        starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
-        both = np.concatenate([codes, codes[at]])
-        return Instances(
-            codes=np.where(both > self.n_items_, 0, both),
-            starts=starts,
-            stops=stops,
-            targets=targets,
-            clusters=np.concatenate([clusters, voted]),
-        )
 
     # -- state -----------------------------------------------------------------
 
@@ -622,11 +564,3 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
-
-
-def _check_finite(vectors):
-    if not bool(torch.isfinite(vectors).all()):
-        raise ValueError(
-            "The model has vectors that are not finite, so there is no ranking. Fit it "
-            "again with a smaller learning_rate."
-        )

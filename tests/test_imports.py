@@ -24,6 +24,7 @@ ORDER = [
     "_batches",
     "_losses",
     "_training",
+    "_reading",
     "_ranking",
     "_recommender",
     "baselines",

@@ -1,0 +1,98 @@
+"""Observed prefixes, as a fitted model reads them, and their session vectors."""
+
+import numpy as np
+import torch
+
+from skclip._batches import Batches
+from skclip._encoding import Instances, distinct_prefixes
+from skclip._item_graph import vote_clusters
+from skclip._sessions import flat_positions
+from skclip._validation import warn_user
+
+_BATCH = 2048  # prefixes encoded at a time
+
+
+def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_length):
+    """Prefixes cut to their latest items, unseen items resolved.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,)
+        1..n_items, and above n_items for unseen items.
+    offsets : ndarray of shape (n_sessions + 1,)
+    rows, ends : ndarray of shape (n_prefixes,)
+        Prefix i is the first ``ends[i]`` events of session ``rows[i]``.
+    membership : ndarray of shape (n_items,) or None
+        Cluster of each item, 0-based, -1 = none. An unseen item is then voted into a
+        cluster by the prefix alone, and has code 0; with None it is dropped.
+    n_items, max_length : int
+
+    Returns
+    -------
+    instances : Instances
+        In the order of the prefixes, without targets; some may be empty.
+    """
+    starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
+    stops = starts + ends
+    unseen = codes > n_items
+    n_empty = int((np.diff(offsets) == 0).sum())
+    if unseen.any() or n_empty:
+        warn_user(
+            f"{int(unseen.sum())} of {len(codes)} events have an item that was not "
+            f"seen in fit, {n_empty} of {len(offsets) - 1} sessions are empty. "
+            "Unseen items speak through their cluster's prompt, or are dropped "
+            "without a prompt; what is empty then ranks by popularity."
+        )
+    if not unseen.any():
+        return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
+    before = np.concatenate([[0], np.cumsum(unseen)])
+    if membership is None:
+        starts, stops = starts - before[starts], stops - before[stops]
+        starts = np.maximum(starts, stops - max_length)
+        return Instances(codes[~unseen], starts, stops, targets)
+    starts = np.maximum(starts, stops - max_length)
+    table = np.concatenate([[0], membership + 1]).astype(np.int32)
+    clusters = table[np.where(unseen, 0, codes)]
+    # A prefix with an unseen item is read apart: its votes are its own.
+    apart = np.flatnonzero(before[stops] > before[starts])
+    at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
+    sizes = np.bincount(membership[membership >= 0])
+    voted = vote_clusters(codes[at], clusters[at], cuts, sizes)
+    voted = np.where(unseen[at], voted, clusters[at])
+    starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
+    both = np.concatenate([codes, codes[at]])
+    return Instances(
+        codes=np.where(both > n_items, 0, both),
+        starts=starts,
+        stops=stops,
+        targets=targets,
+        clusters=np.concatenate([clusters, voted]),
+    )
+
+
+def session_vectors(model, instances):
+    """Session vectors (n_instances, d) of prefixes that are not empty.
+
+    Each distinct prefix is read once.
+    """
+    table = model.item_table
+    if len(instances) == 0:
+        return table.new_empty(0, table.shape[1])
+    first, inverse = distinct_prefixes(instances)
+    instances = instances.take(first)
+    vectors = table.new_empty(len(instances), table.shape[1])
+    batches = Batches(instances, table.device, model.network.shares_prefixes)
+    for rows in batches.in_order_of_length(_BATCH):
+        at = torch.from_numpy(batches.instances_of(rows)).to(table.device)
+        vectors[at] = model.queries(batches.batch(rows))
+    check_finite(vectors)
+    return vectors[torch.from_numpy(inverse).to(table.device)]
+
+
+def check_finite(vectors):
+    """Refuse to rank by vectors that are not finite."""
+    if not bool(torch.isfinite(vectors).all()):
+        raise ValueError(
+            "The model has vectors that are not finite, so there is no ranking. Fit it "
+            "again with a smaller learning_rate."
+        )
