@@ -7,6 +7,7 @@ import torch
 
 from skclip._encoding import query_data
 from skclip._ids import factorize_list
+from skclip._reading import check_finite
 from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
 
@@ -38,6 +39,7 @@ def topk_codes(scores, k):
     if k < n_items:  # a tie across the cut: topk chose among equals as it liked
         cut = values[:, k] == values[:, k - 1]
     columns, values = columns[:, :k], values[:, :k]
+    check_finite(values.where(values != -torch.inf, 0.0))  # -inf: left out by a filter
     columns, order = columns.sort(dim=1)
     values = values.gather(1, order)
     values, order = values.sort(dim=1, descending=True, stable=True)
@@ -51,6 +53,7 @@ def topk_codes(scores, k):
 def target_rank(scores, targets):
     """Rank of column `targets` in each row, ties counted against it; no sort."""
     own = scores.gather(1, targets[:, None])
+    check_finite(own)
     return (scores >= own).sum(dim=1)
 
 

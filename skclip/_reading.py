@@ -89,10 +89,10 @@ def session_vectors(model, instances):
     return vectors[torch.from_numpy(inverse).to(table.device)]
 
 
-def check_finite(vectors):
-    """Refuse to rank by vectors that are not finite."""
-    if not bool(torch.isfinite(vectors).all()):
+def check_finite(numbers):
+    """Refuse to rank by vectors or scores that are not finite."""
+    if not bool(torch.isfinite(numbers).all()):
         raise ValueError(
-            "The model has vectors that are not finite, so there is no ranking. Fit it "
-            "again with a smaller learning_rate."
+            "The model has vectors or scores that are not finite, so there is no "
+            "ranking. Fit it again with a smaller learning_rate."
         )

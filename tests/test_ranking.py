@@ -26,6 +26,15 @@ def test_topk_equals_a_stable_sort(rows, k):
     assert values.tolist() == np.take_along_axis(scores.numpy(), expected, 1).tolist()
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused(bad):
+    scores = torch.tensor([[1.0, bad, 0.0]])
+    with pytest.raises(ValueError, match="not finite"):
+        target_rank(scores, torch.tensor([1]))
+    with pytest.raises(ValueError, match="not finite"):
+        topk_codes(scores, 2)
+
+
 @given(score_matrix)
 def test_ranks_equal_the_plain_formula(rows):
     scores = torch.tensor(rows, dtype=torch.float32)
