@@ -95,10 +95,12 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         Of Adam. Chosen with `lr_schedule` and `max_epochs` on the validation parts of
         two data sets (``benchmarks/tune.py``); with ``similarity="cosine"`` a smaller
         one does better.
-    batch_size : int, default=512
+    batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
-        pass stay together.
-    max_epochs : int, default=10
+        pass stay together. "auto" is 512, or on small data the power of two from 64
+        that makes about 100 steps an epoch.
+    max_epochs : int, default="auto"
+        "auto" is 10, or on small data as many as make 1,000 steps, at most 100.
     weight_decay : float, default=0.0
         Of Adam (added to the gradient).
     lr_schedule : {"constant", "cosine"}, default="cosine"
@@ -146,6 +148,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         clusters.
     membership_ : ndarray of shape (n_items_,), int32, or None
         Cluster of each item, 0-based, -1 = none; None without a prompt.
+    resolved_params_ : dict
+        What was used for parameters that leave a choice: ``batch_size``,
+        ``max_epochs``, ``loss``, ``n_negatives``, ``precision``, ``device``.
     history_ : list of dict
         Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
         validation part, ``validation_score``.
@@ -196,8 +201,14 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
         "negative_sampling": [StrOptions({"uniform", "popularity"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "max_epochs": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({"constant", "cosine"})],
         "max_session_length": [Interval(Integral, 1, None, closed="left")],
@@ -230,8 +241,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         n_negatives=None,
         negative_sampling="uniform",
         learning_rate=0.01,
-        batch_size=512,
-        max_epochs=10,
+        batch_size="auto",
+        max_epochs="auto",
         weight_decay=0.0,
         lr_schedule="cosine",
         max_session_length=50,
@@ -373,17 +384,19 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             "temperature": self.temperature,
             "max_session_length": self.max_session_length,
         }
+        resolved = self._resolve_params(len(instances), device)
+        self.resolved_params_ = resolved
         with torch_session(int(torch_seed), self.n_threads, device):
             self._model, self._keys = self._new_model().to(device), None
             self.history_, self.best_validation_score_ = train(
                 self._model,
                 Batches(instances, device, self._model.network.shares_prefixes),
-                self._loss(device),
-                batch_size=self.batch_size,
+                self._loss(device, resolved),
+                batch_size=resolved["batch_size"],
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
                 lr_schedule=self.lr_schedule,
-                max_epochs=self.max_epochs,
+                max_epochs=resolved["max_epochs"],
                 n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
                 max_time=self.max_time,
                 validate=validation,
@@ -392,6 +405,27 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
+
+    def _resolve_params(self, n_instances, device):
+        """What "auto" and None stand for on this data and device."""
+        batch_size, max_epochs = self.batch_size, self.max_epochs
+        if batch_size == "auto":  # about 100 steps an epoch, if there are enough
+            batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
+            batch_size = min(512, max(64, batch_size))
+        if max_epochs == "auto":
+            steps = -(-n_instances // batch_size)
+            max_epochs = min(100, max(10, -(-1000 // steps)))
+        n_negatives = self.n_negatives
+        if n_negatives is None:
+            n_negatives = min(2048, self.n_items_)
+        return {
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+            "loss": resolve_loss(self.loss, batch_size, self.n_items_),
+            "n_negatives": n_negatives,
+            "precision": resolve_precision(self.precision, device),
+            "device": str(device),
+        }
 
     @torch.no_grad()
     def _keep_keys(self):
@@ -448,26 +482,23 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             *data.as_fit_arguments(held_out)
         )
 
-    def _loss(self, device):
+    def _loss(self, device, resolved):
         """The loss to train by; tells the model whether it touches few items."""
-        name = resolve_loss(self.loss, self.batch_size, self.n_items_)
-        self._model.sparse = name in SAMPLED_LOSSES
+        self._model.sparse = resolved["loss"] in SAMPLED_LOSSES
         if not self._model.sparse:
-            return CrossEntropy(resolve_precision(self.precision, device))
-        n_negatives = self.n_negatives
-        if n_negatives is None:
-            n_negatives = min(2048, self.n_items_)
+            return CrossEntropy(resolved["precision"])
+        n_negatives = resolved["n_negatives"]
         if n_negatives > self.n_items_:
             raise ValueError(
                 f"n_negatives={n_negatives} exceeds the catalogue of {self.n_items_} "
                 "items. Pass fewer, or loss='cross_entropy' to use all items."
             )
-        check_sample_fits(self.batch_size, n_negatives)
+        check_sample_fits(resolved["batch_size"], n_negatives)
         weights = np.ones(self.n_items_)
         if self.negative_sampling == "popularity":
             weights = self._popularity
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
-        return SampledLoss(name, n_negatives, weights)
+        return SampledLoss(resolved["loss"], n_negatives, weights)
 
     def _validator(self, X, y):
         """A function that scores the model as it stands on these sessions."""

@@ -38,6 +38,26 @@ def test_fitted_attributes(fitted, shop_split):
     assert fitted.history_[1]["train_loss"] < fitted.history_[0]["train_loss"]
 
 
+@pytest.mark.parametrize(
+    ("n_instances", "batch_size", "max_epochs"),
+    [
+        (1, 64, 100),
+        (3_300, 64, 20),
+        (12_800, 128, 10),
+        (56_000, 512, 10),
+        (10**6, 512, 10),
+    ],
+)
+def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
+    model = CLIPSessionRecommender()
+    model.n_items_ = 300
+    resolved = model._resolve_params(n_instances, torch.device("cpu"))
+    assert resolved["batch_size"] == batch_size
+    assert resolved["max_epochs"] == max_epochs
+    assert fitted.resolved_params_["max_epochs"] == 2  # what was given wins
+    assert fitted.resolved_params_["loss"] == "cross_entropy"
+
+
 def test_same_seed_same_bits_and_other_seed_not(small_recommender, fitted, shop_split):
     train, test = shop_split
     same(fitted, clone(small_recommender).fit(train), test)
