@@ -12,6 +12,7 @@ from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
+_COLUMNS = 4096  # compared with the target's score at a time
 
 
 def rows_per_chunk(n_items):
@@ -54,7 +55,12 @@ def target_rank(scores, targets):
     """Rank of column `targets` in each row, ties counted against it; no sort."""
     own = scores.gather(1, targets[:, None])
     check_finite(own)
-    return (scores >= own).sum(dim=1)
+    ranks = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+    hits = scores.new_empty(len(scores), min(_COLUMNS, scores.shape[1]))
+    for part in scores.split(_COLUMNS, dim=1):  # sums of floats, exact, in the cache
+        reached = torch.ge(part, own, out=hits[:, : part.shape[1]])
+        ranks += reached.sum(dim=1).long()
+    return ranks
 
 
 class RankingMixin:
