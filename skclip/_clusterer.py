@@ -143,7 +143,6 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         ValueError
             No session has two items, or an item id is missing.
         """
-        accept_ragged(self, X)
         data = training_data(X, y)
         if (np.diff(data.offsets) < 2).all():
             raise ValueError(
@@ -171,6 +170,7 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         )
         self.cluster_sizes_ = np.bincount(self.membership_, minlength=self.n_clusters_)
         self.modularity_ = modularity(self.graph_, self.membership_)
+        accept_ragged(self, X)
         return self
 
     def transform(self, X):

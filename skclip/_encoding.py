@@ -5,8 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from skclip._ids import ItemIndex, factorize, factorize_list
-from skclip._sessions import Sessions, as_sessions, flat_positions, prefix_ends
+from skclip._ids import ItemIndex, as_id_array, factorize, factorize_list
+from skclip._sessions import (
+    Sessions,
+    as_sessions,
+    flat_positions,
+    is_id,
+    prefix_ends,
+    python_values,
+)
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,8 @@ def check_targets(y, n_sessions):
                 "session, such as a string or a number."
             ) from None
         y = vocabulary[codes]
+    if y.dtype.kind == "M":
+        y = as_id_array(python_values(y))
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     if y.ndim != 1 or len(y) != n_sessions:
@@ -221,7 +230,7 @@ def check_targets(y, n_sessions):
     if y.dtype.kind == "f":
         bad = ~np.isfinite(y)
     elif y.dtype.kind == "O":
-        bad = np.array([value is None or value != value for value in y], dtype=bool)
+        bad = np.array([not is_id(value) for value in y], dtype=bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(

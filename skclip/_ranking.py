@@ -100,7 +100,8 @@ class RankingMixin:
             Leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
             Rank only, or rank not, these items; one list for all sessions or one
-            for each. Ids that are not in the catalogue are ignored.
+            for each. Ids that are not in the catalogue are ignored. (Where ids are
+            tuples, a tuple is an id.)
         fill_value : object, default=None
             What stands behind the last item where filters leave fewer than `k`.
             None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
@@ -286,14 +287,29 @@ def _columns_of(ids, name, index, n_rows):
             f"ids, or one list for each session. Wrap a single item: [{ids!r:.40}]."
         )
     ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    if not any(isinstance(i, (list, set, np.ndarray)) for i in ids):
+    per_row = [_is_row(i, index) for i in ids]
+    if not any(per_row):
         return _known_columns(ids, index)
+    if not all(per_row):
+        at = per_row.index(False)
+        raise TypeError(
+            f"{name}[{at}] is a {type(ids[at]).__name__}: {ids[at]!r:.40}, others are "
+            "lists. Expected a list of ids for every session, or ids only."
+        )
     if len(ids) != n_rows:
         raise ValueError(
             f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
             "or a flat list of ids for all of them."
         )
     return [_known_columns(list(row), index) for row in ids]
+
+
+def _is_row(value, index):
+    """Whether an element of a filter is a list of ids, and no id itself."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        return False
+    hashable = isinstance(value, (tuple, frozenset))
+    return not (hashable and index.item_ids.dtype.kind == "O")
 
 
 def _known_columns(ids, index):

@@ -134,7 +134,7 @@ class Sessions:
 
         Parameters
         ----------
-        events : pandas.DataFrame, polars.DataFrame or pyarrow.Table
+        events : pandas.DataFrame, polars.DataFrame or LazyFrame, or pyarrow.Table
             The log, rows in any order.
         session, item : str
             Columns of session and item ids: numbers, text, or anything hashable.
@@ -347,7 +347,8 @@ class Sessions:
         Parameters
         ----------
         backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-            The library of the frame; it must be installed.
+            The library of the frame; it must be installed. pandas takes ids of any
+            mixture of types, the others need ids of one type.
 
         Returns
         -------
@@ -399,7 +400,7 @@ class Sessions:
 
         Columns that one of the parts does not have are dropped.
         """
-        parts = [as_sessions(part) for part in parts]
+        parts = [p if isinstance(p, Sessions) else as_sessions(p) for p in parts]
         if not parts:
             raise ValueError("Sessions.concat needs at least one part.")
         words = [word for part in parts for word in part.vocabulary.tolist()]
@@ -409,7 +410,12 @@ class Sessions:
             name: None
             if any(getattr(part, name) is None for part in parts)
             else np.concatenate([getattr(part, name) for part in parts])
-            for name in cls._EVENT_COLUMNS + cls._SESSION_COLUMNS
+            for name in cls._EVENT_COLUMNS
+        } | {
+            name: None
+            if any(getattr(part, name) is None for part in parts)
+            else _labels([x for part in parts for x in getattr(part, name).tolist()])
+            for name in cls._SESSION_COLUMNS
         }
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(
@@ -533,7 +539,7 @@ def _from_array(X):
             "required."
         )
     if X.dtype.kind not in "biuf":
-        rows = [[item for item in row if not _is_nan(item)] for row in _tolist(X)]
+        rows = [[item for item in row if not _is_nan(item)] for row in python_values(X)]
         return Sessions.from_lists(rows)
     keep = np.ones(X.shape, dtype=bool)
     if X.dtype.kind == "f":
@@ -584,12 +590,12 @@ def _encode_rows(rows):
         return *factorize(flat), offsets
     flat = list(
         itertools.chain.from_iterable(
-            _tolist(row) if isinstance(row, np.ndarray) else row for row in rows
+            python_values(row) if isinstance(row, np.ndarray) else row for row in rows
         )
     )
     kinds = set(map(type, flat))
     if any(not _may_be_id(kind) for kind in kinds):
-        bad = np.array([not _is_id(value) for value in flat], dtype=bool)
+        bad = np.array([not is_id(value) for value in flat], dtype=bool)
         if bad.any():
             _refuse_id(flat, offsets, bad)
     try:
@@ -607,7 +613,7 @@ def _may_be_id(kind):
     return issubclass(kind, (int, str, bytes, np.integer))
 
 
-def _is_id(value):
+def is_id(value):
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return False
     if isinstance(value, (float, np.floating)):
@@ -619,7 +625,7 @@ def _is_nan(value):
     return isinstance(value, (float, np.floating)) and value != value
 
 
-def _tolist(array):
+def python_values(array):
     """Python values; dates as datetimes, not as counts of nanoseconds."""
     return (
         array.astype("datetime64[us]") if array.dtype.kind == "M" else array

@@ -90,6 +90,7 @@ def train(
                     row["validation_score"] = validate()
                     best.offer(row["validation_score"], epoch)
                 row["seconds"] = time.perf_counter() - begun
+                score = row.get("validation_score")
                 history.append(row)
                 progress.update()
                 progress.set_postfix(_summary(row), refresh=True)
@@ -100,6 +101,7 @@ def train(
         except KeyboardInterrupt:
             if not history:
                 raise
+            score = None  # of weights that stand in the middle of an epoch
             kept = "the best weights so far" if early_stopping else "its weights"
             warn_user(
                 f"Training was interrupted in epoch {len(history) + 1}. The model "
@@ -108,7 +110,7 @@ def train(
     if early_stopping:
         best.restore()
     model.eval()
-    return history, best.score if early_stopping else row.get("validation_score")
+    return history, best.score if early_stopping else score
 
 
 class _Stepper:

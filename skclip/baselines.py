@@ -58,8 +58,8 @@ class PopularityRecommender(RankingMixin, BaseEstimator):
         -------
         self : PopularityRecommender
         """
-        accept_ragged(self, X)
         data = training_data(X, y)
+        accept_ragged(self, X)
         self.item_ids_ = data.index.item_ids
         self.item_counts_ = data.item_counts()
         self._index = data.index

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -89,6 +90,10 @@ def test_filters(popular):
     assert popular.predict_topk(X, k=1, deny=[1, 2]).tolist() == [[3]] * 3
     by_row = popular.predict_topk(X, k=1, allow=[[1], [4], [2, 3]])
     assert by_row.tolist() == [[1], [4], [2]]
+    for kind in (tuple, set, frozenset, np.array, pd.Series):
+        rows = [kind([1]), kind([2, 1]), kind([1, 2, 3])]
+        by_row = popular.predict_topk(X, k=1, deny=rows)
+        assert by_row.tolist() == [[2], [3], [4]]
     by_row = popular.predict_topk(X, k=1, deny=[[1], [], [1, 2, 3]])
     assert by_row.tolist() == [[2], [1], [4]]
 
@@ -111,6 +116,8 @@ def test_filters_that_leave_too_few_fill(popular):
     assert minus_one.predict_topk([[2]], k=1, deny=[2]).tolist() == [[-1]]
     with pytest.raises(TypeError, match=r"allow is a str: 'a'.*\['a'\]"):
         popular.predict_topk([[1]], allow="a")
+    with pytest.raises(TypeError, match=r"allow\[1\] is a int: 2, others are lists"):
+        popular.predict_topk([[1], [2]], allow=[[1], 2])
     pairs = PopularityRecommender().fit([[(1, 2), (3, 4)]])
     assert pairs.predict_topk([[]], k=1, deny=[(1, 2)])[0, 0] == (3, 4)
     words = PopularityRecommender().fit([["a", "b"]])

@@ -1,6 +1,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -362,6 +363,13 @@ def test_keyboard_interrupt_keeps_the_best_model(small_recommender, shop_split):
     same(model, first, test)  # the first epoch was the best
     assert model.predict_topk(test, k=3).shape == (len(test), 3)
 
+    calls.clear()
+    model.set_params(early_stopping=False)
+    with pytest.warns(UserWarning, match="interrupted in epoch 3.*keeps its weights"):
+        model.fit(train, eval_set=(test, None))
+    assert model.best_validation_score_ is None  # no epoch ended with these weights
+    model.set_params(early_stopping=True)
+
     before = model.decision_function(test)
     calls[:] = [1, 1]  # before the first epoch is over there is nothing to keep
     with pytest.raises(KeyboardInterrupt):
@@ -539,6 +547,7 @@ def test_bad_input_says_what_to_do(options, X, error, message):
     [
         (["a"], r"y has shape \(1,\), expected \(2,\)"),
         (["a", None], r"y\[1\] is None"),
+        (pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is <NA>"),
         ([1.0, float("nan")], r"y\[1\] is nan"),
         ([[1], [2]], "Expected a 1-D array with one target item id"),
     ],

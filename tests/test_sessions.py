@@ -411,6 +411,22 @@ def test_concat_joins_vocabularies():
     assert joined.vocabulary.tolist() == ["a", "b", "c"]
 
 
+def test_concat_keeps_ids_apart_and_takes_empty_parts():
+    one = Sessions.from_lists([[1], [2**60 + 1]], ids=[1, 2])
+    two = Sessions.from_lists([["a"], [0.5]], ids=["1", 2.5])
+    joined = Sessions.concat([one, two, one[:0]])
+    assert joined.ids.tolist() == [1, 2, "1", 2.5]
+    assert joined.to_lists() == [[1], [2**60 + 1], ["a"], [0.5]]
+
+
+def test_dates_as_ids_meet_everywhere():
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="M8[ns]")
+    model = PopularityRecommender().fit([days[:1], days[:1]], days[1:])
+    assert len(model.item_ids_) == 3
+    assert model.rank_targets([days[:1]], days[1:2]).max() < np.inf
+    assert model.rank_targets([[]], pd.Series(days[:1])).tolist() == [1]
+
+
 def test_describe():
     summary = Sessions.from_lists(LISTS).describe()
     assert summary["n_sessions"] == 4
