@@ -6,13 +6,12 @@ import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from skclip._ids import ItemIndex, as_id_array, factorize, factorize_list
+from skclip._rows import is_id, python_values
 from skclip._sessions import (
     Sessions,
     as_sessions,
     flat_positions,
-    is_id,
     prefix_ends,
-    python_values,
 )
 
 
