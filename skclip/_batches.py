@@ -69,6 +69,8 @@ class Batches:
         return self._cut(np.argsort(self.lengths, kind="stable"), batch_size)
 
     def _cut(self, order, batch_size):
+        if self.n_instances <= batch_size:
+            return [order]
         reached = np.cumsum(self.counts[order])
         borders = np.arange(batch_size, reached[-1], batch_size)
         cuts = np.unique(np.searchsorted(reached, borders, "left") + 1)

@@ -280,6 +280,8 @@ def distinct_prefixes(instances):
     inverse : ndarray of shape (n_instances,)
         ``first[inverse]`` observes the same as each instance.
     """
+    if len(instances) == 1:
+        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     values = instances.codes.astype(np.uint64)
     if instances.clusters is not None:
         values |= instances.clusters.astype(np.uint64) << np.uint64(32)

@@ -86,7 +86,7 @@ class SessionModel(nn.Module):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
         table = self.item_table
         if items is not None:
-            table = look_up(table, items + 1, self.sparse)
+            table = F.embedding(items, table, sparse=self.sparse)
         if self.prompted_candidates and items is None:
             table = self.prompt.of_table(table, self.clusters[1:])
         elif self.prompted_candidates:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-_CHUNK_FLOATS = 2**17  # of a table that is prompted at a time
+_CHUNK_FLOATS = 2**18  # of a table that is prompted at a time
 
 
 class ClusterPrompt(nn.Module):
@@ -53,52 +53,81 @@ class ClusterPrompt(nn.Module):
 
         p = self.table
         if self.normalization == "unit":
-            x, p = F.normalize(x, dim=-1), F.normalize(p, dim=-1)
-        if self.gate == "elementwise":  # the gated prompt is the same for a cluster
-            p = torch.sigmoid(self.gate_prompt(p)) * p
-            return torch.sigmoid(self.gate_item(x)) * x + look_up(p)
+            x = F.normalize(x, dim=-1)
+        if self.gate == "elementwise":
+            x = torch.sigmoid(self.gate_item(x)) * x
+            if clusters.numel() < len(p):
+                return x + self._gated(look_up(p))
+            return x + look_up(self._gated(p))  # each cluster once
+        if self.normalization == "unit":
+            p = F.normalize(p, dim=-1)
         if self.gate == "scalar":
             g = self.gate_item(x) + look_up(self.gate_prompt(p))
             g = torch.sigmoid(g)
             return g * x + (1 - g) * look_up(p)
         return x + look_up(p)
 
+    def _gated(self, p):
+        """Elementwise gate times prompt, for prompts `p` (..., dim)."""
+        if self.normalization == "unit":
+            p = F.normalize(p, dim=-1)
+        return torch.sigmoid(self.gate_prompt(p)) * p
+
     def of_table(self, table, clusters):
-        """Prompt a whole item table (n_items, d), chunk by chunk in the cache."""
-        return _InChunks.apply(self, clusters, table, *self.parameters())
+        """Prompt a whole item table (n_items, dim)."""
+        if self.gate != "elementwise":
+            return self(table, clusters)
+        return _GatedTable.apply(
+            table,
+            clusters,
+            self._gated(self.table),
+            self.gate_item.weight,
+            self.gate_item.bias,
+            self.normalization == "unit",
+        )
 
 
-class _InChunks(torch.autograd.Function):
-    """Apply a prompt to chunks of rows; gradients come from a second pass.
+class _GatedTable(torch.autograd.Function):
+    """The elementwise gate on a whole table, in chunks that stay in the cache.
 
-    A dozen element-wise steps over a large table each wait for main memory; over a
-    chunk that stays in the cache they do not.
+    A dozen element-wise steps over a large table, one after the other, each wait for
+    main memory. The gates are kept for the gradients; nothing is computed twice.
     """
 
     @staticmethod
-    def forward(ctx, prompt, clusters, table, *parameters):
-        ctx.prompt, ctx.clusters = prompt, clusters
-        ctx.save_for_backward(table)
-        out = torch.empty_like(table)
+    def forward(ctx, table, clusters, prompts, weight, bias, unit):
+        out, gates, units = (torch.empty_like(table) for _ in range(3))
+        norms = table.new_empty(len(table), 1) if unit else None
         for rows in _chunks(table):
-            out[rows] = prompt(table[rows], clusters[rows])
+            x = table[rows]
+            if unit:
+                norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+                torch.clamp_min(norm, 1e-12, out=norms[rows])
+                x = torch.div(x, norms[rows], out=units[rows])
+            g = torch.mm(x, weight.T, out=gates[rows]).add_(bias).sigmoid_()
+            torch.mul(g, x, out=out[rows]).add_(prompts[clusters[rows]])
+        ctx.clusters = clusters
+        ctx.save_for_backward(units if unit else table, gates, norms, prompts, weight)
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        (table,) = ctx.saved_tensors
-        parameters = list(ctx.prompt.parameters())
-        grad_table = torch.empty_like(table)
-        totals = [torch.zeros_like(p) for p in parameters]
-        for rows in _chunks(table):
-            with torch.enable_grad():
-                x = table[rows].detach().requires_grad_()
-                out = ctx.prompt(x, ctx.clusters[rows])
-            parts = torch.autograd.grad(out, [x, *parameters], grad[rows])
-            grad_table[rows] = parts[0]
-            for total, part in zip(totals, parts[1:], strict=True):
-                total += part
-        return None, None, grad_table, *totals
+        units, gates, norms, prompts, weight = ctx.saved_tensors
+        grad_table, grad_weight = torch.empty_like(units), torch.zeros_like(weight)
+        grad_bias = weight.new_zeros(len(weight))
+        for rows in _chunks(units):
+            x, g = units[rows], gates[rows]
+            direct = grad[rows] * g
+            inside = torch.addcmul(direct, direct, g, value=-1).mul_(x)
+            grad_weight.addmm_(inside.T, x)
+            grad_bias += inside.sum(dim=0)
+            grad_x = torch.mm(inside, weight, out=grad_table[rows]).add_(direct)
+            if norms is not None:  # of x / ||x||; a vector near 0 is not worth a case
+                along = (grad_x * x).sum(dim=1, keepdim=True)
+                grad_x.addcmul_(x, along, value=-1).div_(norms[rows])
+        grad_prompts = torch.zeros_like(prompts).index_add_(0, ctx.clusters, grad)
+        grad_prompts[0] = 0.0
+        return grad_table, None, grad_prompts, grad_weight, grad_bias, None
 
 
 def _chunks(table):

@@ -12,6 +12,7 @@ from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
+_GROUP = 16  # columns whose maximum is looked at first
 _COLUMNS = 4096  # compared with the target's score at a time
 
 
@@ -35,7 +36,7 @@ def topk_codes(scores, k):
     values : Tensor of shape (n, k)
     """
     n_items = scores.shape[1]
-    values, columns = torch.topk(scores, min(k + 1, n_items), dim=1)
+    values, columns = _largest(scores, min(k + 1, n_items))
     cut = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     if k < n_items:  # a tie across the cut: topk chose among equals as it liked
         cut = values[:, k] == values[:, k - 1]
@@ -49,6 +50,26 @@ def topk_codes(scores, k):
         full, order = scores[cut].sort(dim=1, descending=True, stable=True)
         values[cut], columns[cut] = full[:, :k], order[:, :k]
     return columns, values
+
+
+def _largest(scores, k):
+    """Largest `k` values of each row and columns that hold them.
+
+    Of groups of columns only the `k` with the largest maxima can hold any: a value of
+    another group has `k` values before it that are as large.
+    """
+    n_groups = scores.shape[1] // _GROUP
+    if n_groups < 8 * k:
+        return torch.topk(scores, k, dim=1)
+    n_grouped = n_groups * _GROUP  # column = step * n_groups + group
+    best = scores[:, :n_grouped].unflatten(1, (_GROUP, n_groups)).amax(dim=1)
+    groups = torch.topk(best, k, dim=1, sorted=False).indices
+    steps = torch.arange(0, n_grouped, n_groups, device=scores.device)
+    rest = torch.arange(n_grouped, scores.shape[1], device=scores.device)
+    inside = (groups[:, :, None] + steps).flatten(1)
+    columns = torch.cat([inside, rest.expand(len(scores), -1)], dim=1)
+    values, at = torch.topk(scores.gather(1, columns), k, dim=1)
+    return values, columns.gather(1, at)
 
 
 def target_rank(scores, targets):

@@ -495,6 +495,8 @@ def _from_anything(X):
         )
     if isinstance(X, np.ndarray):
         return _from_array(X)
+    if isinstance(X, (list, tuple)):  # the common case, and a matter of latency
+        return Sessions.from_lists(X)
     native = nw.from_native(X, allow_series=True, pass_through=True)
     if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
         raise TypeError(

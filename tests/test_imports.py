@@ -24,6 +24,7 @@ ORDER = [
     "_model",
     "_batches",
     "_losses",
+    "_sampled_losses",
     "_training",
     "_reading",
     "_ranking",

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,13 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from skclip import CLIPSessionRecommender, _losses
-from skclip._losses import (
-    SAMPLED_LOSSES,
-    CrossEntropy,
-    SampledLoss,
-    resolve_loss,
-    resolve_precision,
-)
+from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
 
 
 def plain(queries, keys, targets, scale, bias):
@@ -141,131 +133,12 @@ def test_workspace_is_reused():
         assert torch.equal(one, other)
 
 
-# -- sampled losses --------------------------------------------------------------------
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def naive_sampled(kind, positive, negatives, log_expected, m, n_items):
-    """One row, from the formulas; `negatives` and `log_expected` without the hits."""
-    if kind == "sampled_softmax":
-        rest = sum(
-            math.exp(s - q) for s, q in zip(negatives, log_expected, strict=True)
-        )
-        return -positive + math.log(math.exp(positive) + rest)
-    if kind == "bpr":
-        terms = [-math.log(sigmoid(positive - s)) for s in negatives]
-        return sum(terms) / max(1, len(terms))
-    if kind == "bpr-max":
-        total = sum(math.exp(s) for s in negatives)
-        weights = [math.exp(s) / total for s in negatives]
-        pairs = list(zip(weights, negatives, strict=True))
-        better = sum(w * sigmoid(positive - s) for w, s in pairs)
-        return -math.log(better) + sum(w * s * s for w, s in pairs)
-    r = m / (n_items - 1)
-    beta = r * (0.75 * (1 - 1 / r) + 1 / r)
-    rest = sum(math.log(1 - sigmoid(s)) for s in negatives)
-    return -(beta * math.log(sigmoid(positive)) + rest) / (m + 1)
-
-
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
-def test_sampled_losses_equal_naive_loops(kind, with_bias):
-    queries, table, targets, bias = case(6, 12, 4, 0.5, with_bias)
-    weights = torch.arange(1.0, 13.0)
-    m, asked = 8, []
-
-    def keys(items):
-        asked.append(items)
-        return table[items]
-
-    torch.manual_seed(0)
-    loss = SampledLoss(kind, m, weights)
-    value = loss(queries, targets, keys, scale=0.7, bias=bias)
-    sample = asked[0][len(targets) :].tolist()
-    assert asked[0][: len(targets)].equal(targets)
-    assert any(t in sample for t in targets.tolist())  # hits are covered
-    scores = 0.7 * queries @ table.T + (0 if bias is None else bias)
-    expected = []
-    for row, target in zip(scores.tolist(), targets.tolist(), strict=True):
-        kept = [j for j in sample if j != target]
-        log_expected = [math.log(m * float(weights[j] / weights.sum())) for j in kept]
-        negatives = [row[j] for j in kept]
-        expected.append(
-            naive_sampled(kind, row[target], negatives, log_expected, m, 12)
-        )
-    assert float(value) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
-
-
-@pytest.mark.parametrize("popularity", [False, True])
-def test_sampled_softmax_estimates_the_full_one(popularity):
-    queries, table, targets, _ = case(50, 300, 8, 0.3, False)
-    weights = torch.arange(1.0, 301.0) if popularity else torch.ones(300)
-    torch.manual_seed(0)
-    loss = SampledLoss("sampled_softmax", 20_000, weights)
-    value = float(loss(queries, targets, lambda items: table[items]))
-    full = float(plain(queries, table, targets, 1.0, None))
-    assert value == pytest.approx(full, rel=0.01)
-
-
-@pytest.mark.parametrize("loss", SAMPLED_LOSSES)
-@pytest.mark.parametrize("candidates", ["raw", "prompted"])
-def test_sampled_losses_train(loss, candidates, shop_split):
-    train, test = shop_split
-    model = CLIPSessionRecommender(
-        "gru4rec",
-        loss=loss,
-        n_negatives=40,
-        candidates=candidates,
-        embedding_dim=16,
-        learning_rate=0.01,
-        max_epochs=25,
-        n_iter_no_change=25,
-        batch_size=128,
-        random_state=0,
-        n_threads=1,
-    ).fit(train)
-    assert model.score(test) > 0.25  # popularity has 0.14
-    again = CLIPSessionRecommender(**model.get_params()).fit(train)
-    assert (again.decision_function(test) == model.decision_function(test)).all()
-
-
-def test_untouched_items_keep_their_vectors():
-    rows = [["a", "b"]] * 30 + [["c"]]
-    options = {
-        "loss": "sampled_softmax",
-        "n_negatives": 1,
-        "negative_sampling": "popularity",
-    }
-    one, three = (
-        CLIPSessionRecommender(
-            "gru4rec",
-            **options,
-            max_epochs=epochs,
-            learning_rate=0.1,
-            early_stopping=False,
-            random_state=1,
-            batch_size=64,
-        ).fit(rows)
-        for epochs in (1, 3)
-    )
-    changed = (one._model.item_table != three._model.item_table).any(dim=1).tolist()
-    assert changed[0] or changed[1]
-    assert not changed[2]
-
-
 def test_bad_loss_settings():
     rows = [["a", "b", "c"]] * 4
-    with pytest.raises(ValueError, match="n_negatives=9 exceeds the catalogue of 3"):
-        CLIPSessionRecommender(loss="bpr", n_negatives=9).fit(rows)
     with pytest.raises(ValueError, match="'loss' parameter of CLIPSessionRecommender"):
         CLIPSessionRecommender(loss="hinge").fit(rows)
     with pytest.raises(ValueError, match="'precision' parameter"):
         CLIPSessionRecommender(precision="float16").fit(rows)
-    with pytest.raises(ValueError, match=r"take 3.7 GiB a step.*n_negatives <= 536"):
-        _losses.check_sample_fits(1_000_000, 1000)
 
 
 def test_automatic_choices():

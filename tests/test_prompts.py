@@ -101,10 +101,11 @@ def test_unknown_cluster_leaves_the_gated_item():
     assert nothing.abs().sum() == 0
 
 
+@pytest.mark.parametrize("normalization", ["unit", "none"])
 @pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
-def test_a_table_in_chunks_equals_one_pass(gate, monkeypatch):
+def test_a_table_in_chunks_equals_one_pass(gate, normalization, monkeypatch):
     torch.manual_seed(0)
-    prompt = ClusterPrompt(4, 6, gate=gate).double()
+    prompt = ClusterPrompt(4, 6, gate=gate, normalization=normalization).double()
     torch.nn.init.normal_(prompt.table[1:])
     table = torch.randn(23, 6, dtype=torch.float64)
     clusters, grad = torch.arange(23) % 5, torch.randn(23, 6, dtype=torch.float64)

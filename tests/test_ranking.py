@@ -27,6 +27,21 @@ def test_topk_equals_a_stable_sort(rows, k):
     assert values.tolist() == np.take_along_axis(scores.numpy(), expected, 1).tolist()
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(600, 1500), st.integers(1, 4), st.integers(2, 2000), st.integers(0, 99)
+)
+def test_topk_of_many_columns_equals_a_stable_sort(n_items, k, n_values, seed):
+    """Few distinct values make ties across groups of columns and across the cut."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, n_values, (3, n_items)).astype(np.float32)
+    scores[0, : n_items // 2] = -np.inf
+    columns, values = topk_codes(torch.from_numpy(scores), k)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    assert columns.tolist() == expected.tolist()
+    assert values.tolist() == np.take_along_axis(scores, expected, 1).tolist()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(bad):
     scores = torch.tensor([[1.0, bad, 0.0]])

@@ -1,0 +1,152 @@
+"""Losses over a sample of the catalogue, for catalogues too large for all of it."""
+
+import torch
+from torch.nn import functional as F
+
+SAMPLED_LOSSES = ("sampled_softmax", "bpr", "bpr-max", "gbce")
+_MOST_SAMPLED_BYTES = 2**31
+
+
+class SampledLoss:
+    r"""A loss on each target and a sample of items that all rows share.
+
+    With target score :math:`s^+`, scores :math:`s_j` of the m sampled items and
+    :math:`Q_j` their probability in one draw; samples that hit the target are left
+    out:
+
+    .. math::
+        \mathrm{sampled\_softmax} &: -s^+ + \log\Big(e^{s^+}
+            + \sum_j e^{s_j - \log(m Q_j)}\Big) \\
+        \mathrm{bpr} &: -\tfrac{1}{m} \sum_j \log \sigma(s^+ - s_j) \\
+        \mathrm{bpr\text{-}max} &: -\log \sum_j w_j \sigma(s^+ - s_j)
+            + \sum_j w_j s_j^2, \qquad w = \mathrm{softmax}(s_1, \dots, s_m) \\
+        \mathrm{gbce} &: -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
+            + \sum_j \log(1 - \sigma(s_j))\Big)
+
+    with :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`, :math:`r = m / (n_{items} - 1)` [3]_.
+
+    Parameters
+    ----------
+    kind : {"sampled_softmax", "bpr", "bpr-max", "gbce"}
+    n_negatives : int
+    weights : Tensor of shape (n_items,)
+        Items are drawn with replacement in proportion to these.
+
+    References
+    ----------
+    .. [1] S. Rendle, C. Freudenthaler, Z. Gantner, L. Schmidt-Thieme, "BPR: Bayesian
+           personalized ranking from implicit feedback", UAI 2009, arXiv:1205.2618.
+    .. [2] B. Hidasi, A. Karatzoglou, "Recurrent neural networks with top-k gains for
+           session-based recommendations", CIKM 2018, arXiv:1706.03847.
+    .. [3] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
+           recommendation trained with negative sampling", RecSys 2023,
+           arXiv:2308.07192.
+    """
+
+    def __init__(self, kind, n_negatives, weights):
+        self.kind = kind
+        self.n_negatives = n_negatives
+        shares = weights.double() / weights.double().sum()
+        self._upto = shares.cumsum(0)
+        self._log_expected = (n_negatives * shares).log().to(torch.float32)
+        ratio = n_negatives / max(1, len(weights) - 1)
+        self._beta = 0.75 * (ratio - 1) + 1
+        self._workspace = torch.empty(0)
+
+    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None):
+        """Return the loss; see `CrossEntropy` for the arguments."""
+        u = torch.rand(self.n_negatives, dtype=torch.float64, device=queries.device)
+        sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
+        sample = sample.sort().values
+        vectors = keys(torch.cat([targets, sample]))
+        queries = queries * scale
+        negatives = vectors[len(targets) :]
+        positive = (queries * vectors[: len(targets)]).sum(dim=1)
+        if bias is not None:
+            positive = positive + bias[targets]
+        hits = _hits(sample, targets)
+        if self.kind == "sampled_softmax":
+            offset = -self._log_expected[sample]
+            if bias is not None:
+                offset = offset + bias[sample]
+            return _SampledSoftmax.apply(
+                queries, positive, negatives, offset, hits, self
+            )
+        negative = queries @ negatives.T
+        if bias is not None:
+            negative = negative + bias[sample]
+        hit = torch.zeros_like(negative, dtype=torch.bool)
+        hit[hits] = True
+        if self.kind == "bpr":
+            losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
+            return (losses.sum(dim=1) / (~hit).sum(dim=1).clamp_min(1)).mean()
+        if self.kind == "bpr-max":
+            weights = negative.masked_fill(hit, -1e9).softmax(dim=1)
+            better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
+            penalty = (weights * negative.square()).sum(dim=1)
+            return (penalty - (better + 1e-24).log()).mean()
+        losses = F.softplus(negative).masked_fill(hit, 0.0).sum(dim=1)
+        losses = losses + self._beta * F.softplus(-positive)
+        return (losses / (self.n_negatives + 1)).mean()
+
+    def workspace(self, n, like):
+        """Scores (n, n_negatives) to write to, on the device of `like`."""
+        space, size = self._workspace, n * self.n_negatives
+        if (space.device, space.dtype) != (like.device, like.dtype) or len(
+            space
+        ) < size:
+            self._workspace = space = like.new_empty(size)
+        return space[:size].view(n, -1)
+
+
+def _hits(sample, targets):
+    """Rows and columns at which a sorted sample holds the target itself."""
+    first = torch.searchsorted(sample, targets)
+    counts = torch.searchsorted(sample, targets, right=True) - first
+    rows = torch.repeat_interleave(counts)
+    before = counts.cumsum(0) - counts
+    return rows, first[rows] + torch.arange(len(rows), device=rows.device) - before[
+        rows
+    ]
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    """Mean of log(e^positive + sum_j e^s_j) - positive, in one reused workspace.
+
+    Gradients are taken in the forward pass, as long as the exponentials stand there.
+    """
+
+    @staticmethod
+    def forward(ctx, queries, positive, negatives, offset, hits, loss):
+        scores = loss.workspace(len(queries), queries)
+        torch.mm(queries, negatives.T, out=scores).add_(offset)
+        scores[hits] = -torch.inf
+        shift = torch.maximum(scores.amax(dim=1), positive)
+        exponentials = scores.sub_(shift[:, None]).exp_()
+        own = (positive - shift).exp()
+        sums = exponentials.sum(dim=1).add_(own)
+        weights = 1.0 / (len(queries) * sums)
+        ctx.save_for_backward(
+            (exponentials @ negatives).mul_(weights[:, None]),
+            own * weights - 1.0 / len(queries),
+            exponentials.T @ (queries * weights[:, None]),
+            exponentials.T @ weights,
+        )
+        return (sums.log() + shift - positive).mean()
+
+    @staticmethod
+    def backward(ctx, grad):
+        gradients = [grad * part for part in ctx.saved_tensors]
+        return *gradients, None, None
+
+
+def check_sample_fits(batch_size, n_negatives):
+    """Refuse scores of a batch against its sample that take more than 2 GiB."""
+    size = 4 * batch_size * n_negatives
+    if size > _MOST_SAMPLED_BYTES:
+        raise ValueError(
+            f"batch_size={batch_size} times n_negatives={n_negatives} scores take "
+            f"{size / 2**30:.1f} GiB a step, the limit is "
+            f"{_MOST_SAMPLED_BYTES / 2**30:.0f} GiB. Pass a smaller batch_size, or "
+            f"n_negatives <= {_MOST_SAMPLED_BYTES // (4 * batch_size)}."
+        )
