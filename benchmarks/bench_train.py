@@ -1,10 +1,13 @@
 """Prefixes per second of training and peak memory, per backbone, form and data set.
 
-    SKCLIP_DATA=... python benchmarks/bench_train.py [--seconds 20]
+    SKCLIP_DATA=... python benchmarks/bench_train.py [--seconds 20] \\
+        [--peer-python PATH] [--data rsc15_100k diginetica] [--backbones gru4rec ...]
 
 Each cell trains in a process of its own for some seconds after a warm-up of one;
 clusters come from igraph's engine and are not counted. The baseline of the ratio is
-one usual loss step of the same shape, timed in the same process.
+one usual loss step of the same shape, timed in the same process. PATH is an
+interpreter that has RecBole; its models then run on the same prefixes in between
+(`peer_recbole.py`).
 """
 
 import argparse
@@ -12,7 +15,9 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +25,11 @@ from _common import diginetica_rows, rsc15, save
 from torch.nn import functional as F
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip._encoding import training_data
+from skclip.backbones import BACKBONES
 
+PEERS = {"gru4rec": "GRU4Rec", "narm": "NARM"}
+DATA = ("rsc15_100k", "diginetica")
 FORMS = {
     "bare": {"prompt": None},
     "CLIP": {},
@@ -33,11 +42,14 @@ FORMS = {
 }
 
 
-def cell(data, backbone, form, seconds):
+def load(data):
     if data == "rsc15_100k":
-        X = rsc15("train_tr", "train_valid")
-    else:
-        X = Sessions.from_lists(diginetica_rows())
+        return rsc15("train_tr")
+    return Sessions.from_lists(diginetica_rows())
+
+
+def cell(data, backbone, form, seconds):
+    X = load(data)
     if "CLIP" in form:
         X = SessionClusterer(engine="igraph", random_state=0).fit_transform(X)
     model = CLIPSessionRecommender(
@@ -94,31 +106,58 @@ def usual_step_rate(n_items):
     return 512 / float(np.median(times[2:]))
 
 
+def peer_cell(python, data, backbone, seconds):
+    X = training_data(load(data))
+    instances = X.instances(np.flatnonzero(np.diff(X.offsets) > 1), 50)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefixes.npz"
+        np.savez(
+            file,
+            codes=instances.codes,
+            starts=instances.starts,
+            stops=instances.stops,
+            targets=instances.targets,
+        )
+        script = Path(__file__).parent / "peer_recbole.py"
+        command = [python, "-W", "ignore", script, file, PEERS[backbone], str(seconds)]
+        line = last_line(command)
+    return {"data": data, "backbone": backbone, "form": "RecBole", **line}
+
+
+def last_line(command):
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"{command} failed:\n{run.stderr[-2000:]}")
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--peer-python")
+    parser.add_argument("--data", nargs="+", default=DATA, choices=DATA)
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
+    parser.add_argument("--name", default="bench_train", help="of the result file")
     parser.add_argument("--cell", nargs=3, metavar=("DATA", "BACKBONE", "FORM"))
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(cell(*arguments.cell, arguments.seconds)))
         return
     rows = []
-    for data in ("rsc15_100k", "diginetica"):
-        for backbone in ("gru4rec", "narm"):
-            for form in FORMS:
-                run = subprocess.run(
-                    [
-                        *(sys.executable, "-W", "ignore", __file__),
-                        *("--seconds", str(arguments.seconds)),
-                        *("--cell", data, backbone, form),
-                    ],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                rows.append(json.loads(run.stdout.splitlines()[-1]))
+    for data in arguments.data:
+        for backbone in arguments.backbones:
+            for form in arguments.forms:
+                command = [sys.executable, "-W", "ignore", __file__]
+                command += ["--seconds", str(arguments.seconds)]
+                rows.append(last_line([*command, "--cell", data, backbone, form]))
                 print(rows[-1], flush=True)
-    save("bench_train", {"protocol": __doc__, "rows": rows})
+            if arguments.peer_python and backbone in PEERS:
+                rows.append(
+                    peer_cell(arguments.peer_python, data, backbone, arguments.seconds)
+                )
+                print(rows[-1], flush=True)
+            save(arguments.name, {"protocol": __doc__, "rows": rows})
 
 
 if __name__ == "__main__":
