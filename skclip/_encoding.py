@@ -101,6 +101,13 @@ class TrainingData:
         X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
+    def as_sequences(self, rows):
+        """Codes, offsets and ends of these rows, as `Backbone.prepare` takes them."""
+        lengths = np.diff(self.offsets)[rows]
+        at, offsets = flat_positions(self.offsets[:-1][rows], lengths)
+        ends = offsets[1:][lengths > 1] - 1 if self.one_target else None
+        return self.codes[at], offsets, ends
+
     def instances(self, rows, max_length):
         """Every prefix, or the one prefix before `y`, of the given rows."""
         return session_instances(

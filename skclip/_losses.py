@@ -2,9 +2,11 @@
 
 A loss is called as ``loss(queries, targets, keys, scale=, bias=)``, where ``keys()``
 gives the candidate vectors of all items and ``keys(items)`` those of some positions.
+For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
 """
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
@@ -43,23 +45,28 @@ class CrossEntropy:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._workspace = torch.empty(0)
 
-    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None):
+    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss.
 
         Parameters
         ----------
-        queries : Tensor of shape (n, d)
+        queries : Tensor of shape (n, d), or a state for `scorer`
         targets : LongTensor of shape (n,)
             Positions 0..n_items-1.
         keys : callable
             ``keys()`` -> candidate vectors of all items, (n_items, d).
         scale : float, default=1.0
         bias : Tensor of shape (n_items,), default=None
+        scorer : SessionModel, default=None
+            Has ``score_chunk(state, keys)`` and ``chunk_width(state)``; `scale` is
+            then its own affair.
 
         Returns
         -------
         loss : Tensor of shape ()
         """
+        if scorer is not None:
+            return _scorer_cross_entropy(scorer, queries, targets, keys(), bias)
         return _LinearCrossEntropy.apply(queries * scale, keys(), targets, bias, self)
 
     def workspace(self, size, like):
@@ -191,6 +198,35 @@ def _exponentiate(scores_of, chunks, shift):
         scores.sub_(shift[:, None].to(scores.dtype)).exp_()
         sums += scores.sum(dim=1, dtype=shift.dtype)
     return sums
+
+
+def _scorer_cross_entropy(scorer, state, targets, keys, bias):
+    """Cross-entropy by chunks of items, whose scores gradients compute again."""
+
+    def part(state, keys, bias, begin):
+        scores = scorer.score_chunk(state, keys)
+        scores = scores if bias is None else scores + bias
+        inside = (targets >= begin) & (targets < begin + len(keys))
+        at = (targets - begin).clamp(0, len(keys) - 1)
+        own = scores.gather(1, at[:, None]).squeeze(1)
+        return scores.logsumexp(dim=1), own.where(inside, 0.0)
+
+    width = scorer.chunk_width(state)
+    parts = keys.split(width)
+    biases = [None] * len(parts) if bias is None else bias.split(width)
+    sums, owns = zip(
+        *(
+            checkpoint(
+                part,
+                *(state, some, b, i * width),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for i, (some, b) in enumerate(zip(parts, biases, strict=True))
+        ),
+        strict=True,
+    )
+    return (torch.stack(sums).logsumexp(dim=0) - sum(owns)).mean()
 
 
 def resolve_loss(loss, batch_size, n_items):

@@ -1,4 +1,6 @@
-"""SessionModel: item table, prompt and backbone; codes in, vectors out."""
+"""SessionModel: item table, prompt and backbone; codes in, scores out."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -6,6 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._prompts import ClusterPrompt
+from skclip.backbones import Backbone
+
+_SCORER_FLOATS = 2**22  # that a scorer which is no dot product may hold at a time
 
 
 class SessionModel(nn.Module):
@@ -19,7 +24,7 @@ class SessionModel(nn.Module):
     spec : BackboneSpec
     item_clusters : ndarray of shape (n_items,) or None
         Cluster 1..K of each item, 0 = none. None builds no prompt.
-    n_items, embedding_dim : int
+    n_items, embedding_dim, max_length : int
     normalization, gate : str
         See `ClusterPrompt`.
     candidates : {"raw", "prompted"}
@@ -27,7 +32,7 @@ class SessionModel(nn.Module):
     similarity : {None, "dot", "cosine"}
         None is the backbone's own; "cosine" normalises session and item vectors.
     temperature : float
-        Divides cosine scores.
+        Divides cosine scores that `similarity` asks for.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class SessionModel(nn.Module):
         *,
         n_items,
         embedding_dim,
+        max_length,
         normalization,
         gate,
         candidates,
@@ -46,7 +52,7 @@ class SessionModel(nn.Module):
         super().__init__()
         self.n_items = n_items
         self.item_table = nn.Parameter(torch.zeros(n_items, embedding_dim))
-        self.network = spec.build(embedding_dim, n_items)
+        self.network = _build(spec, embedding_dim, n_items, max_length)
         self.network.init_table_(self.item_table.data, n_items)
         self.prompt = None
         if item_clusters is not None:
@@ -58,29 +64,55 @@ class SessionModel(nn.Module):
             clusters = torch.from_numpy(np.array(item_clusters, dtype=np.int64))
             self.register_buffer("clusters", F.pad(clusters, (1, 0)))
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
-        self.cosine = similarity == "cosine"
-        self.sparse = (
-            False  # whether gradients of the item table hold touched rows only
-        )
-        self.scale = 1.0 / temperature if self.cosine else self.network.scale
+        own = self.network.similarity
+        self.cosine = (similarity or own) == "cosine"
+        self.scale = self.network.scale if similarity in (None, own) else 1.0
+        if similarity == "cosine":
+            self.scale = 1.0 / temperature
+        # Whether gradients of the item table hold touched rows only.
+        self.sparse = False
+        self.constrain_()
 
     @property
     def bias(self):
         """Item bias of the backbone, (n_items,) or None."""
         return self.network.bias
 
+    @torch.no_grad()
+    def constrain_(self):
+        """Bring the item table back to where the backbone wants it."""
+        self.network.constrain_(self.item_table)
+
+    def param_groups(self):
+        """All parameters in groups for the optimiser; first the item table alone."""
+        groups = [{"params": [self.item_table]}]
+        if self.prompt is not None:
+            groups.append({"params": list(self.prompt.parameters())})
+        return groups + self.network.param_groups()
+
     def vectors(self, codes, clusters=None):
         """What the encoder sees for item codes (...), 0 = padding: (..., d)."""
+        if clusters is not None:  # only then there are unseen items, above n_items
+            codes = codes.masked_fill(codes > self.n_items, 0)
         x = look_up(self.item_table, codes, self.sparse)
         if self.prompt is None:
             return x
         return self.prompt(x, self.clusters[codes] if clusters is None else clusters)
 
-    def queries(self, batch):
-        """Session vectors of a batch's prefixes, (n_queries, d)."""
+    def states(self, batch):
+        """What is compared with the candidates for each prefix of a batch.
+
+        Session vectors (n_queries, d), or for a scorer that is no dot product a tensor
+        or a tuple of tensors of its own, (n_queries, ...).
+        """
+        network = self.network
         x = self.vectors(batch.codes, batch.clusters)
-        query = self.network.query(self.network.encode(x, batch))
-        return F.normalize(query, dim=-1) if self.cosine else query
+        state = network.encode(x, replace(batch, lookup=self.vectors))
+        if network.dot_product:
+            state = network.query(state)
+            expected = (len(batch.ends), self.item_table.shape[1])
+            self._check_shape(state, expected, "query(encode(x, batch))", "n_queries")
+        return network.normalize(state) if self.cosine else state
 
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
@@ -91,13 +123,67 @@ class SessionModel(nn.Module):
             table = self.prompt.of_table(table, self.clusters[1:])
         elif self.prompted_candidates:
             table = self.prompt(table, self.clusters[items + 1])
+        shape = table.shape
         table = self.network.keys(table)
+        self._check_shape(table, shape, "keys(item_table)", "n_items")
         return F.normalize(table, dim=-1) if self.cosine else table
 
-    def scores(self, queries, keys, out=None):
+    def scores(self, state, keys, out=None):
         """Scores (n_queries, n_items), written to `out` if given."""
-        scores = torch.mm(queries * self.scale, keys.T, out=out)
+        if self.network.dot_product:
+            scores = torch.mm(state * self.scale, keys.T, out=out)
+        else:
+            n = n_rows(state)
+            scores = keys.new_empty(n, len(keys)) if out is None else out
+            width = self.chunk_width(state)
+            for begin in range(0, len(keys), width):
+                part = slice(begin, begin + width)
+                scores[:, part] = self.score_chunk(state, keys[part])
         return scores if self.bias is None else scores.add_(self.bias)
+
+    def score_chunk(self, state, keys):
+        """Scores of some candidates by a scorer that is no dot product; no bias."""
+        scores = self.network.score_chunk(state, keys)
+        expected = (n_rows(state), len(keys))
+        self._check_shape(scores, expected, "score_chunk(state, keys)", "n_queries")
+        return scores * self.scale
+
+    def chunk_width(self, state):
+        """How many candidates such a scorer compares with the states at a time."""
+        floats = n_rows(state) * max(1, self.network.floats_per_score(state))
+        return max(1, _SCORER_FLOATS // floats)
+
+    def _check_shape(self, found, expected, what, first):
+        if getattr(found, "shape", None) == expected:
+            return
+        shape = getattr(found, "shape", None)
+        has = f"shape {tuple(shape)}" if shape is not None else f"{found!r:.40}"
+        raise ValueError(
+            f"{type(self.network).__name__}: {what} has {has}, expected "
+            f"{tuple(expected)}: ({first}, {'n_keys' if 'chunk' in what else 'd'})."
+        )
+
+
+def _build(spec, embedding_dim, n_items, max_length):
+    network = spec.build(embedding_dim, n_items, max_length)
+    if not isinstance(network, Backbone):
+        raise TypeError(
+            f"{type(spec).__name__}.build returned a {type(network).__name__}, not "
+            "a network that derives from skclip.backbones.Backbone."
+        )
+    return network
+
+
+def n_rows(state):
+    """Number of queries that a state, a tensor or a tuple of tensors, stands for."""
+    return len(state[0]) if isinstance(state, tuple) else len(state)
+
+
+def take_rows(state, rows):
+    """The states of some queries."""
+    if isinstance(state, tuple):
+        return tuple(part[rows] for part in state)
+    return state[rows]
 
 
 def look_up(table, codes, sparse=False):

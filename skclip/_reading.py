@@ -1,4 +1,4 @@
-"""Observed prefixes, as a fitted model reads them, and their session vectors."""
+"""Observed prefixes, as a fitted model reads them, and their states."""
 
 import numpy as np
 import torch
@@ -6,6 +6,7 @@ import torch
 from skclip._batches import Batches
 from skclip._encoding import Instances, distinct_prefixes
 from skclip._item_graph import vote_clusters
+from skclip._model import take_rows
 from skclip._sessions import flat_positions
 from skclip._validation import warn_user
 
@@ -24,7 +25,7 @@ def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_le
         Prefix i is the first ``ends[i]`` events of session ``rows[i]``.
     membership : ndarray of shape (n_items,) or None
         Cluster of each item, 0-based, -1 = none. An unseen item is then voted into a
-        cluster by the prefix alone, and has code 0; with None it is dropped.
+        cluster by the prefix alone, and keeps its code; with None it is dropped.
     n_items, max_length : int
 
     Returns
@@ -62,7 +63,7 @@ def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_le
     starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
     both = np.concatenate([codes, codes[at]])
     return Instances(
-        codes=np.where(both > n_items, 0, both),
+        codes=both,
         starts=starts,
         stops=stops,
         targets=targets,
@@ -70,23 +71,33 @@ def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_le
     )
 
 
-def session_vectors(model, instances):
-    """Session vectors (n_instances, d) of prefixes that are not empty.
+def read_states(model, instances):
+    """Read prefixes that are not empty, each distinct one once.
 
-    Each distinct prefix is read once.
+    Yields
+    ------
+    positions : ndarray of shape (n,)
+        Instances, of similar lengths.
+    state : Tensor of shape (n, d), or tensor or tuple of tensors of shape (n, ...)
+        See `SessionModel.states`.
     """
-    table = model.item_table
     if len(instances) == 0:
-        return table.new_empty(0, table.shape[1])
+        return
     first, inverse = distinct_prefixes(instances)
-    instances = instances.take(first)
-    vectors = table.new_empty(len(instances), table.shape[1])
-    batches = Batches(instances, table.device, model.network.shares_prefixes)
+    order = np.argsort(inverse, kind="stable")
+    counts = np.bincount(inverse)
+    begins = np.cumsum(counts) - counts
+    device = model.item_table.device
+    batches = Batches(instances.take(first), device, model.network.shares_prefixes)
     for rows in batches.in_order_of_length(_BATCH):
-        at = torch.from_numpy(batches.instances_of(rows)).to(table.device)
-        vectors[at] = model.queries(batches.batch(rows))
-    check_finite(vectors)
-    return vectors[torch.from_numpy(inverse).to(table.device)]
+        state = model.states(batches.batch(rows))
+        check_finite(state[0] if isinstance(state, tuple) else state)
+        read = batches.instances_of(rows)
+        at, _ = flat_positions(begins[read], counts[read])
+        if len(at) > len(read):
+            which = torch.from_numpy(np.repeat(np.arange(len(read)), counts[read]))
+            state = take_rows(state, which.to(device))
+        yield order[at], state
 
 
 def check_finite(numbers):

@@ -13,9 +13,9 @@ from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
 from skclip._ids import ItemIndex
 from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
-from skclip._model import SessionModel
+from skclip._model import SessionModel, take_rows
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._reading import check_finite, observed_prefixes, session_vectors
+from skclip._reading import check_finite, observed_prefixes, read_states
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
 from skclip._sessions import as_sessions
 from skclip._training import resolve_device, torch_session, train
@@ -29,6 +29,17 @@ from skclip._validation import (
 )
 from skclip.backbones import backbone_spec
 from skclip.metrics import parse_metric
+
+_AUTO = StrOptions({"auto"})
+# What "auto" stands for where neither the data nor the backbone's `training` decides.
+_DEFAULTS = {
+    "embedding_dim": 64,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+    "lr_schedule": "cosine",
+    "n_iter_no_change": 3,
+}
 
 
 class CLIPSessionRecommender(RankingMixin, BaseEstimator):
@@ -72,8 +83,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         vectors and divides by `temperature`.
     temperature : float, default=0.07
         Of the cosine score; 0.07 as in CORE.
-    embedding_dim : int, default=64
-        Width of item vectors and prompts [1]_.
+    embedding_dim : int, default="auto"
+        Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
+        `training` says otherwise, as for every "auto" below.
     loss : str, default="auto"
         "cross_entropy" is the softmax over the whole catalogue. For large ones
         "sampled_softmax" (with the logQ correction), "bpr", "bpr-max" and "gbce"
@@ -85,20 +97,23 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         is 2048, or the catalogue if that is smaller.
     negative_sampling : {"uniform", "popularity"}, default="uniform"
         What they are drawn by.
-    learning_rate : float, default=0.01
-        Of Adam. Chosen with `lr_schedule` and `max_epochs` on the validation parts of
-        two data sets (``benchmarks/tune.py``); with ``similarity="cosine"`` a smaller
-        one does better.
+    optimizer : {"adam", "adamw"}, default="auto"
+        "auto" is "adam".
+    learning_rate : float, default="auto"
+        "auto" is 0.01, chosen with `lr_schedule` and `max_epochs` on the validation
+        parts of two data sets (``benchmarks/tune.py``); with ``similarity="cosine"`` a
+        smaller one does better.
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together. "auto" is 512, or on small data the power of two from 64
         that makes about 100 steps an epoch.
     max_epochs : int, default="auto"
         "auto" is 10, or on small data as many as make 1,000 steps, at most 100.
-    weight_decay : float, default=0.0
-        Of Adam (added to the gradient).
-    lr_schedule : {"constant", "cosine"}, default="cosine"
-        "cosine" lets the learning rate fall to 0 over `max_epochs`.
+    weight_decay : float, default="auto"
+        Added to the gradient by "adam", taken off the weights by "adamw". "auto" is 0.
+    lr_schedule : {"constant", "cosine", "step"}, default="auto"
+        "cosine" lets the learning rate fall to 0 over `max_epochs`, "step" takes a
+        tenth of it after every 3 epochs. "auto" is "cosine".
     max_session_length : int, default=50
         Prefixes keep their latest items.
     early_stopping : bool, default=True
@@ -108,8 +123,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         Share of the sessions held out: the latest ones by the time of their last
         event where times are known, else a seeded draw. Graph, clusters and
         catalogue use all rows; the model is not refitted on them.
-    n_iter_no_change : int, default=3
-        Epochs without improvement before stopping.
+    n_iter_no_change : int, default="auto"
+        Epochs without improvement before stopping. "auto" is 3.
     max_time : float, default=None
         Seconds after which training stops; None means no limit.
     min_item_count : int, default=1
@@ -143,8 +158,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     membership_ : ndarray of shape (n_items_,), int32, or None
         Cluster of each item, 0-based, -1 = none; None without a prompt.
     resolved_params_ : dict
-        What was used for parameters that leave a choice: ``batch_size``,
-        ``max_epochs``, ``loss``, ``n_negatives``, ``precision``, ``device``.
+        What was used for parameters that leave a choice: those that may be "auto",
+        ``n_negatives`` and ``device``.
     history_ : list of dict
         Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
         validation part, ``validation_score``.
@@ -190,25 +205,20 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "candidates": [StrOptions({"raw", "prompted"})],
         "similarity": [StrOptions({"dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
         "negative_sampling": [StrOptions({"uniform", "popularity"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "max_epochs": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_schedule": [StrOptions({"constant", "cosine"})],
+        "optimizer": [StrOptions({"auto", "adam", "adamw"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), _AUTO],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), _AUTO],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), _AUTO],
+        "lr_schedule": [StrOptions({"auto", "constant", "cosine", "step"})],
         "max_session_length": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
@@ -230,19 +240,20 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         candidates="raw",
         similarity=None,
         temperature=0.07,
-        embedding_dim=64,
+        embedding_dim="auto",
         loss="auto",
         n_negatives=None,
         negative_sampling="uniform",
-        learning_rate=0.01,
+        optimizer="auto",
+        learning_rate="auto",
         batch_size="auto",
         max_epochs="auto",
-        weight_decay=0.0,
-        lr_schedule="cosine",
+        weight_decay="auto",
+        lr_schedule="auto",
         max_session_length=50,
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=3,
+        n_iter_no_change="auto",
         max_time=None,
         min_item_count=1,
         scoring="mrr@20",
@@ -264,6 +275,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.loss = loss
         self.n_negatives = n_negatives
         self.negative_sampling = negative_sampling
+        self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -366,32 +378,37 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 "items and give nothing to learn; their items stay in the catalogue."
             )
         item_clusters = self._item_clusters(data, cluster_seed)
+        resolved = self._resolve_params(spec, len(instances), device)
+        self.resolved_params_ = resolved
         self._model_config = {
             "spec": spec,
             "item_clusters": item_clusters,
             "n_items": data.n_items,
-            "embedding_dim": self.embedding_dim,
+            "embedding_dim": resolved["embedding_dim"],
             "normalization": self.normalization,
             "gate": self.gate,
             "candidates": self.candidates,
             "similarity": self.similarity,
             "temperature": self.temperature,
-            "max_session_length": self.max_session_length,
+            "max_length": self.max_session_length,
         }
-        resolved = self._resolve_params(len(instances), device)
-        self.resolved_params_ = resolved
         with torch_session(int(torch_seed), self.n_threads, device):
-            self._model, self._keys = self._new_model().to(device), None
+            self._model, self._keys = self._new_model(), None
+            self._model.network.prepare(*data.as_sequences(rows))
+            self._model.to(device)
             self.history_, self.best_validation_score_ = train(
                 self._model,
                 Batches(instances, device, self._model.network.shares_prefixes),
                 self._loss(device, resolved),
                 batch_size=resolved["batch_size"],
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                lr_schedule=self.lr_schedule,
+                learning_rate=resolved["learning_rate"],
+                optimizer=resolved["optimizer"],
+                weight_decay=resolved["weight_decay"],
+                lr_schedule=resolved["lr_schedule"],
                 max_epochs=resolved["max_epochs"],
-                n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
+                n_iter_no_change=(
+                    resolved["n_iter_no_change"] if self.early_stopping else None
+                ),
                 max_time=self.max_time,
                 validate=validation,
                 rng=np.random.default_rng(int(torch_seed)),
@@ -400,19 +417,34 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         self._keep_keys()
 
-    def _resolve_params(self, n_instances, device):
-        """What "auto" and None stand for on this data and device."""
-        batch_size, max_epochs = self.batch_size, self.max_epochs
-        if batch_size == "auto":  # about 100 steps an epoch, if there are enough
+    def _resolve_params(self, spec, n_instances, device):
+        """What "auto" and None stand for with this backbone, data and device."""
+        params, training = self.get_params(deep=False), dict(spec.training or {})
+        for key in training:
+            if key not in (*_DEFAULTS, "batch_size", "max_epochs"):
+                raise ValueError(
+                    f"`training` of the backbone sets {key!r}. It may set "
+                    f"{sorted((*_DEFAULTS, 'batch_size', 'max_epochs'))}."
+                )
+        type(self)(**params | training)._validate_params()
+        for key, value in training.items():
+            if _is_auto(params[key]):
+                params[key] = value
+        resolved = {
+            key: default if _is_auto(params[key]) else params[key]
+            for key, default in _DEFAULTS.items()
+        }
+        batch_size, max_epochs = params["batch_size"], params["max_epochs"]
+        if _is_auto(batch_size):  # about 100 steps an epoch, if there are enough
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
             batch_size = min(512, max(64, batch_size))
-        if max_epochs == "auto":
+        if _is_auto(max_epochs):
             steps = -(-n_instances // batch_size)
             max_epochs = min(100, max(10, -(-1000 // steps)))
         n_negatives = self.n_negatives
         if n_negatives is None:
             n_negatives = min(2048, self.n_items_)
-        return {
+        return resolved | {
             "batch_size": batch_size,
             "max_epochs": max_epochs,
             "loss": resolve_loss(self.loss, batch_size, self.n_items_),
@@ -516,9 +548,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         return validate
 
     def _new_model(self):
-        config = dict(self._model_config)
-        config.pop("max_session_length")
-        return SessionModel(**config)
+        return SessionModel(**self._model_config)
 
     # -- ranking ---------------------------------------------------------------
 
@@ -531,22 +561,22 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             ends,
             membership=self.membership_,
             n_items=self.n_items_,
-            max_length=self._model_config["max_session_length"],
+            max_length=self._model_config["max_length"],
         )
         read = instances.stops > instances.starts
         device = self._model.item_table.device
         where = np.flatnonzero(read)
-        queries = session_vectors(self._model, instances.take(where))
         keys = self._keys
         if keys is None:  # in training
             keys = self._model.keys()
             check_finite(keys)
         step = max(1, min(rows_per_chunk(self.n_items_), len(where)))
-        buffer = queries.new_empty(step, self.n_items_)  # one for all chunks
-        for start in range(0, len(where), step):
-            part = queries[start : start + step]
-            scores = self._model.scores(part, keys, out=buffer[: len(part)])
-            yield where[start : start + step], scores
+        buffer = keys.new_empty(step, self.n_items_)  # one for all chunks
+        for positions, state in read_states(self._model, instances.take(where)):
+            for start in range(0, len(positions), step):
+                at = positions[start : start + step]
+                part = take_rows(state, slice(start, start + step))
+                yield where[at], self._model.scores(part, keys, out=buffer[: len(at)])
         popular = torch.from_numpy(self._popularity.astype(np.float32)).to(device)
         where = np.flatnonzero(~read)
         step = rows_per_chunk(self.n_items_)
@@ -590,3 +620,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"

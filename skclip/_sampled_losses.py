@@ -53,30 +53,42 @@ class SampledLoss:
         self._beta = 0.75 * (ratio - 1) + 1
         self._workspace = torch.empty(0)
 
-    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None):
+    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss; see `CrossEntropy` for the arguments."""
         u = torch.rand(self.n_negatives, dtype=torch.float64, device=queries.device)
         sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
         sample = sample.sort().values
         vectors = keys(torch.cat([targets, sample]))
-        queries = queries * scale
-        negatives = vectors[len(targets) :]
-        positive = (queries * vectors[: len(targets)]).sum(dim=1)
+        own, negatives = vectors[: len(targets)], vectors[len(targets) :]
+        if scorer is None:
+            queries = queries * scale
+            positive = (queries * own).sum(dim=1)
+        else:
+            positive = scorer.score_chunk(queries, own).diagonal()
         if bias is not None:
             positive = positive + bias[targets]
         hits = _hits(sample, targets)
-        if self.kind == "sampled_softmax":
+        if self.kind == "sampled_softmax" and scorer is None:
             offset = -self._log_expected[sample]
             if bias is not None:
                 offset = offset + bias[sample]
             return _SampledSoftmax.apply(
                 queries, positive, negatives, offset, hits, self
             )
-        negative = queries @ negatives.T
+        if scorer is None:
+            negative = queries @ negatives.T
+        else:
+            negative = scorer.score_chunk(queries, negatives)
         if bias is not None:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
+        if self.kind == "sampled_softmax":
+            negative = (negative - self._log_expected[sample]).masked_fill(
+                hit, -torch.inf
+            )
+            both = torch.cat([positive[:, None], negative], dim=1)
+            return (torch.logsumexp(both, dim=1) - positive).mean()
         if self.kind == "bpr":
             losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
             return (losses.sum(dim=1) / (~hit).sum(dim=1).clamp_min(1)).mean()

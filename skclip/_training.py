@@ -17,6 +17,7 @@ def train(
     *,
     batch_size,
     learning_rate,
+    optimizer,
     weight_decay,
     lr_schedule,
     max_epochs,
@@ -26,7 +27,7 @@ def train(
     rng,
     verbose,
 ):
-    """Fit the parameters of `model` by Adam.
+    """Fit the parameters of `model` by Adam or AdamW.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def train(
     score : float or None
         Validation score of the weights that are kept.
     """
-    stepper = _Stepper(model, loss, learning_rate, weight_decay, lr_schedule)
+    schedule = _SCHEDULES[lr_schedule]
+    stepper = _Stepper(model, loss, optimizer, weight_decay)
     early_stopping = validate is not None and n_iter_no_change is not None
     history, best = [], _Best(model)
     started = time.perf_counter()
@@ -68,8 +70,9 @@ def train(
                 model.train()
                 for step, rows in enumerate(plan, 1):
                     batch = batches.batch(rows)
-                    done = (epoch - 1 + (step - 1) / len(plan)) / max_epochs
-                    value = stepper.step(batch, done)
+                    done = epoch - 1 + (step - 1) / len(plan)
+                    rate = learning_rate * schedule(done, max_epochs)
+                    value = stepper.step(batch, rate)
                     if not np.isfinite(value):
                         raise ValueError(
                             f"The loss became {value} in epoch {epoch}, batch {step} "
@@ -113,49 +116,51 @@ def train(
     return history, best.score if early_stopping else score
 
 
-class _Stepper:
-    """Take steps by Adam; a sparsely used item table is updated where touched."""
+_SCHEDULES = {  # share of the learning rate after so many epochs of so many
+    "constant": lambda done, max_epochs: 1.0,
+    "cosine": lambda done, max_epochs: 0.5 * (1 + np.cos(np.pi * done / max_epochs)),
+    "step": lambda done, max_epochs: 0.1 ** (int(done) // 3),
+}
 
-    def __init__(self, model, loss, learning_rate, weight_decay, lr_schedule):
+
+class _Stepper:
+    """Take steps; a sparsely used item table is updated where touched, by Adam."""
+
+    def __init__(self, model, loss, optimizer, weight_decay):
         self.model, self.loss = model, loss
-        self.learning_rate, self.lr_schedule = learning_rate, lr_schedule
-        dense = [
-            p
-            for p in model.parameters()
-            if not (model.sparse and p is model.item_table)
-        ]
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        fused = model.item_table.device.type in ("cpu", "cuda")
+        groups = model.param_groups()
         self.optimizers = [
-            torch.optim.Adam(
-                dense,
-                lr=learning_rate,
+            kinds[optimizer](
+                groups[1:] if model.sparse else groups,
                 weight_decay=weight_decay,
-                fused=model.item_table.device.type in ("cpu", "cuda"),
+                fused=fused,
             )
         ]
         if model.sparse:
-            self.optimizers.append(torch.optim.SparseAdam([model.item_table]))
+            self.optimizers.append(torch.optim.SparseAdam(groups[0]["params"]))
 
-    def step(self, batch, done):
-        """Return the loss of a batch; step if it is finite. `done` is in [0, 1)."""
+    def step(self, batch, rate):
+        """Return the loss of a batch; step if it is finite."""
         model = self.model
         model.zero_grad(set_to_none=True)
         loss = self.loss(
-            model.queries(batch),
+            model.states(batch),
             batch.targets - 1,
             model.keys,
             scale=model.scale,
             bias=model.bias,
+            scorer=None if model.network.dot_product else model,
         )
         value = float(loss.detach())
         if np.isfinite(value):
             loss.backward()
-            rate = self.learning_rate
-            if self.lr_schedule == "cosine":
-                rate *= 0.5 * (1 + np.cos(np.pi * done))
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.step()
+            model.constrain_()
         return value
 
 

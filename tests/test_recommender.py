@@ -481,7 +481,7 @@ def test_unseen_item_speaks_through_the_prompt_of_its_neighbours(fitted, cluster
         targets=torch.tensor([0]),
     )
     with torch.no_grad():
-        query = fitted._model.queries(batch)
+        query = fitted._model.states(batch)
         expected = fitted._model.scores(query, fitted._model.keys())
     found = fitted.decision_function([[known, "new"]])
     np.testing.assert_allclose(found, expected, atol=1e-6)

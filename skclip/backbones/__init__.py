@@ -3,12 +3,43 @@
 import difflib
 
 from skclip.backbones._base import Backbone, BackboneSpec, Batch
+from skclip.backbones._core import CORE
+from skclip.backbones._gcegnn import GCEGNN
+from skclip.backbones._gcsan import GCSAN
 from skclip.backbones._gru4rec import GRU4Rec
+from skclip.backbones._lessr import LESSR
 from skclip.backbones._narm import NARM
+from skclip.backbones._srgnn import SRGNN
+from skclip.backbones._stamp import STAMP
+from skclip.backbones._tagnn import TAGNN
 
-BACKBONES = {"gru4rec": GRU4Rec, "narm": NARM}
+BACKBONES = {
+    "gru4rec": GRU4Rec,
+    "narm": NARM,
+    "stamp": STAMP,
+    "core": CORE,
+    "srgnn": SRGNN,
+    "tagnn": TAGNN,
+    "gcsan": GCSAN,
+    "gcegnn": GCEGNN,
+    "lessr": LESSR,
+}
 
-__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Batch", "GRU4Rec", "NARM"]
+__all__ = [
+    "BACKBONES",
+    "CORE",
+    "GCEGNN",
+    "GCSAN",
+    "LESSR",
+    "NARM",
+    "SRGNN",
+    "STAMP",
+    "TAGNN",
+    "Backbone",
+    "BackboneSpec",
+    "Batch",
+    "GRU4Rec",
+]
 
 
 def backbone_spec(backbone):

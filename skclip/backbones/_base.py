@@ -1,10 +1,12 @@
 """What a backbone is: a spec with hyper-parameters, and a network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -12,17 +14,20 @@ class Batch:
     """Sessions of a mini-batch, right-padded, and the prefixes asked for.
 
     Query ``i`` is the prefix ``codes[rows[i], :ends[i]]``. Networks that share a
-    pass get several queries per session, all others one.
+    pass get several queries per session, all others one, of the whole session.
 
     Parameters
     ----------
     codes : LongTensor of shape (n_sessions, length)
-        Item codes, 0 = padding.
+        Item codes, 0 = padding. Codes above n_items are unseen items, which occur at
+        prediction only; equal codes are the same item.
     rows, ends : LongTensor of shape (n_queries,)
     targets : LongTensor of shape (n_queries,)
         Item codes, 0 = none.
     clusters : LongTensor of shape (n_sessions, length), default=None
         None where every item's own cluster holds.
+    lookup : callable, default=None
+        Prompted vectors (..., d) of any item codes (...), 0 = none.
     """
 
     codes: torch.Tensor
@@ -30,6 +35,7 @@ class Batch:
     ends: torch.Tensor
     targets: torch.Tensor
     clusters: torch.Tensor = None
+    lookup: Callable = None
 
     def last(self, h):
         """Rows of `h` (n_sessions, length, d) at the end of each query."""
@@ -46,26 +52,35 @@ class Backbone(nn.Module):
     """Network from the vectors of a prefix to scores of the catalogue.
 
     A subclass defines `encode`. Scores are
-    ``scale * query(state) @ keys(item_table).T + bias``.
+    ``scale * query(state) @ keys(item_table).T + bias``; a scorer that is no dot
+    product sets ``dot_product = False`` and defines `score_chunk`.
 
     Attributes
     ----------
     shares_prefixes : bool
         Whether one pass over a session serves all its prefixes (causal networks).
         Then ``encode`` answers several queries per session.
+    similarity : {"dot", "cosine"}
+        What the published scorer compares by; "cosine" normalises queries and keys.
     scale : float
     bias : Tensor of shape (n_items,) or None
+    dot_product : bool
     """
 
     shares_prefixes = False
+    similarity = "dot"
     scale = 1.0
+    dot_product = True
 
     def __init__(self):
         super().__init__()
         self.register_parameter("bias", None)
 
     def encode(self, x, batch):
-        """Map item vectors `x` (n_sessions, length, d) to states (n_queries, ...)."""
+        """Map item vectors `x` (n_sessions, length, d) to a state of each query.
+
+        A state is a tensor (n_queries, ...) or a tuple of such.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define encode(x, batch)")
 
     def query(self, state):
@@ -76,22 +91,71 @@ class Backbone(nn.Module):
         """Candidate vectors (n_items, d) of item vectors."""
         return item_table
 
+    def score_chunk(self, state, keys):
+        """Scores (n_queries, n_keys) for some rows of ``keys(item_table)``.
+
+        Only for ``dot_product = False``. Without `scale` and `bias`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define score_chunk(state, keys)"
+        )
+
+    def normalize(self, state):
+        """Normalise what `score_chunk` compares with the keys, for cosine scores."""
+        return F.normalize(state, dim=-1)
+
+    def floats_per_score(self, state):
+        """Numbers that `score_chunk` holds for each score; it bounds the chunks."""
+        return 1
+
     def init_table_(self, table, n_items):
         """Draw the rows of an item or prompt table as published for the items."""
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
+
+    def prepare(self, codes, offsets, ends):
+        """Fill buffers from the training sessions, before training.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_events,)
+            1..n_items.
+        offsets : ndarray of shape (n_sessions + 1,)
+        ends : ndarray or None
+            Flat positions of the targets where each session has one (then sessions
+            may overlap, and only what leads to these is new); None: all events count.
+        """
+
+    def constrain_(self, item_table):
+        """Change the item table (n_items, d) in place, at first and after each step."""
+
+    def param_groups(self):
+        """Parameters of the network, in groups for the optimiser as torch has them."""
+        return [{"params": list(self.parameters())}]
 
 
 class BackboneSpec(BaseEstimator):
     """Hyper-parameters of a backbone, as scikit-learn parameters.
 
     A subclass stores them in ``__init__``, names their ranges in
-    ``_parameter_constraints`` and builds the network.
+    ``_parameter_constraints`` and builds the network. A parameter `training` holds
+    settings for those parameters of the recommender that are left at "auto".
     """
 
     _parameter_constraints: dict = {}
+    training = None
 
-    def build(self, embedding_dim, n_items):
-        """Return a new, randomly initialised `Backbone`."""
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new, randomly initialised `Backbone`.
+
+        No session that it will see is longer than `max_length`.
+        """
         raise NotImplementedError(
-            f"{type(self).__name__} must define build(embedding_dim, n_items)"
+            f"{type(self).__name__} must define "
+            "build(embedding_dim, n_items, max_length)"
         )
+
+
+def init_uniform_(parameters, dim):
+    """Draw parameters from the uniform distribution on +-1/sqrt(dim)."""
+    for parameter in parameters:
+        nn.init.uniform_(parameter, -(dim**-0.5), dim**-0.5)

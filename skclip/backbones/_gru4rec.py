@@ -66,6 +66,8 @@ class GRU4Rec(BackboneSpec):
         from its state directly, with an item bias.
     state_dropout : float, default=0.0
         On the session vector, with ``tied=True``.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
 
     References
     ----------
@@ -86,6 +88,7 @@ class GRU4Rec(BackboneSpec):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "tied": ["boolean"],
         "state_dropout": [Interval(Real, 0, 1, closed="left")],
+        "training": [dict, None],
     }
 
     def __init__(
@@ -96,13 +99,23 @@ class GRU4Rec(BackboneSpec):
         dropout=0.3,
         tied=False,
         state_dropout=0.0,
+        training=None,
     ):
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
         self.dropout = dropout
         self.tied = tied
         self.state_dropout = state_dropout
+        self.training = training
 
-    def build(self, embedding_dim, n_items):
+    @classmethod
+    def published(cls):
+        """Return the configuration of CLIP-SBR, with RecBole's training settings."""
+        training = {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 2048}
+        training |= {"max_epochs": 300, "lr_schedule": "constant"}
+        training |= {"n_iter_no_change": 10, "weight_decay": 0.0}
+        return cls(training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""
         return GRU4RecNetwork(embedding_dim, n_items, self)

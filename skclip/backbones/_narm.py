@@ -61,6 +61,8 @@ class NARM(BackboneSpec):
     attention : {"plain", "softmax"}, default="plain"
         Attention weights as in the paper's equations, not normalised, or with a
         softmax over the session as in the authors' program.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
 
     References
     ----------
@@ -79,16 +81,31 @@ class NARM(BackboneSpec):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "context_dropout": [Interval(Real, 0, 1, closed="left")],
         "attention": [StrOptions({"plain", "softmax"})],
+        "training": [dict, None],
     }
 
     def __init__(
-        self, *, hidden_dim=128, dropout=0.25, context_dropout=0.5, attention="plain"
+        self,
+        *,
+        hidden_dim=128,
+        dropout=0.25,
+        context_dropout=0.5,
+        attention="plain",
+        training=None,
     ):
         self.hidden_dim = hidden_dim
         self.dropout = dropout
         self.context_dropout = context_dropout
         self.attention = attention
+        self.training = training
 
-    def build(self, embedding_dim, n_items):
+    @classmethod
+    def published(cls):
+        """Return the authors' configuration."""
+        training = {"embedding_dim": 50, "learning_rate": 1e-3, "batch_size": 512}
+        training |= {"max_epochs": 30, "lr_schedule": "constant", "weight_decay": 0.0}
+        return cls(hidden_dim=100, training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""
         return NARMNetwork(embedding_dim, self)

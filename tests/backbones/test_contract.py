@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from golden import session_vectors
+from golden import scores, session_vectors, states
 from sklearn.base import clone
 
+from skclip import CLIPSessionRecommender
 from skclip._model import SessionModel
 from skclip.backbones import BACKBONES
 
@@ -20,23 +21,31 @@ def spec(request):
     return BACKBONES[request.param]()
 
 
-@pytest.fixture(params=["bare", "prompted"])
-def model(spec, request):
+def new_model(spec, clusters, **options):
     torch.manual_seed(0)
+    defaults = {"candidates": "raw", "similarity": None, "gate": "elementwise"}
     model = SessionModel(
         spec,
-        CLUSTERS if request.param == "prompted" else None,
+        clusters,
         n_items=12,
         embedding_dim=6,
+        max_length=20,
         normalization="unit",
-        gate="elementwise",
-        candidates="raw",
-        similarity=None,
         temperature=1.0,
+        **(defaults | options),
     )
+    codes = np.concatenate(SESSIONS)
+    offsets = np.cumsum([0] + [len(session) for session in SESSIONS])
+    model.network.prepare(codes, offsets, None)
     with torch.no_grad():  # a tiny table would hide errors
         model.item_table.normal_()
+    model.constrain_()
     return model.double().eval()
+
+
+@pytest.fixture(params=["bare", "prompted"])
+def model(spec, request):
+    return new_model(spec, CLUSTERS if request.param == "prompted" else None)
 
 
 def close(a, b):
@@ -45,21 +54,71 @@ def close(a, b):
 
 @torch.no_grad()
 def test_shapes(model):
-    vectors = session_vectors(model, SESSIONS)
-    assert vectors.shape == (4, 6)
+    assert session_vectors(model, SESSIONS).shape == (4, 6)
     assert model.keys().shape == (12, 6)
-    assert model.scores(vectors, model.keys()).shape == (4, 12)
+    assert scores(model, SESSIONS).shape == (4, 12)
 
 
 @torch.no_grad()
 def test_more_padding_changes_nothing(model):
-    close(session_vectors(model, SESSIONS), session_vectors(model, SESSIONS, padding=4))
+    close(scores(model, SESSIONS), scores(model, SESSIONS, padding=4))
 
 
 @torch.no_grad()
 def test_a_batch_equals_its_rows(model):
-    alone = [session_vectors(model, [session]) for session in SESSIONS]
-    close(session_vectors(model, SESSIONS), torch.cat(alone))
+    alone = [scores(model, [session]) for session in SESSIONS]
+    close(scores(model, SESSIONS), torch.cat(alone))
+
+
+@torch.no_grad()
+def test_a_permuted_batch_gives_permuted_scores(model):
+    order = [2, 0, 3, 1]
+    permuted = scores(model, [SESSIONS[i] for i in order])
+    close(scores(model, SESSIONS)[order], permuted)
+
+
+@torch.no_grad()
+def test_other_names_of_items_change_nothing(model):
+    """Nodes are ordered by code, so this renumbers the nodes of every session."""
+    renamed = np.array([0, 9, 12, 1, 8, 2, 10, 5, 7, 3, 11, 4, 6])
+    before = scores(model, SESSIONS)
+    order = torch.from_numpy(renamed[1:] - 1)
+    model.item_table[order] = model.item_table.clone()
+    if model.prompt is not None:
+        model.clusters[renamed[1:]] = model.clusters[1:].clone()
+    sessions = [renamed[session].tolist() for session in SESSIONS]
+    codes, offsets = np.concatenate(sessions), np.cumsum([0] + list(map(len, sessions)))
+    model.network.prepare(codes, offsets, None)
+    if model.bias is not None:
+        model.bias[order] = model.bias.clone()
+    close(before, scores(model, sessions)[:, order])
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("candidates", ["raw", "prompted"])
+@torch.no_grad()
+def test_similarity_of_any_backbone(spec, similarity, candidates):
+    model = new_model(spec, CLUSTERS, similarity=similarity, candidates=candidates)
+    keys, found = model.keys(), scores(model, SESSIONS)
+    if similarity == "cosine":  # TAGNN adds two of them
+        close(keys.norm(dim=1), torch.ones(12, dtype=keys.dtype))
+        most = 1.0 if model.network.dot_product else 2.0
+        assert 0.01 < found.abs().max() <= most + 1e-12
+    elif candidates == "raw":
+        close(keys, model.item_table)
+    if model.network.dot_product:
+        close(
+            found,
+            states(model, SESSIONS) @ keys.T
+            + (0 if model.bias is None else model.bias),
+        )
+
+
+@torch.no_grad()
+def test_chunks_of_candidates_change_nothing(model, monkeypatch):
+    everything = scores(model, SESSIONS)
+    monkeypatch.setattr("skclip._model._SCORER_FLOATS", 40)
+    close(everything, scores(model, SESSIONS))
 
 
 @torch.no_grad()
@@ -73,9 +132,8 @@ def test_one_pass_equals_one_per_prefix(model):
 
 def test_every_parameter_gets_a_gradient_and_padding_none(model):
     model.train()
-    vectors = session_vectors(model, SESSIONS)
-    scores = model.scores(vectors, model.keys())
-    torch.nn.functional.cross_entropy(scores, torch.tensor([0, 3, 5, 7])).backward()
+    found = scores(model, SESSIONS)
+    torch.nn.functional.cross_entropy(found, torch.tensor([0, 3, 5, 7])).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -88,9 +146,9 @@ def test_padding_stays_zero_after_steps(model):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(3):
         optimizer.zero_grad()
-        scores = model.scores(session_vectors(model, SESSIONS), model.keys())
-        scores.square().sum().backward()
+        scores(model, SESSIONS).square().sum().backward()
         optimizer.step()
+        model.constrain_()
     assert model.vectors(torch.tensor([0])).abs().sum() == 0
 
 
@@ -100,11 +158,30 @@ def test_state_round_trip(model):
     for parameter in again.parameters():
         parameter.zero_()
     again.load_state_dict(model.state_dict())
-    close(session_vectors(model, SESSIONS), session_vectors(again, SESSIONS))
+    close(scores(model, SESSIONS), scores(again, SESSIONS))
+
+
+def test_training_on_a_single_short_session_works(model):
+    """Statistics over the rows of a batch have one row here."""
+    model.train()
+    scores(model, [[3]]).sum().backward()
+    assert torch.isfinite(model.item_table.grad).all()
 
 
 def test_spec_is_an_estimator(spec):
     assert clone(spec).get_params() == spec.get_params()
     assert set(spec._parameter_constraints) == set(spec.get_params())
-    with pytest.raises(ValueError, match="'dropout' parameter"):
-        spec.set_params(dropout=1.5)._validate_params()
+    for name in spec.get_params():
+        with pytest.raises(ValueError, match=f"'{name}' parameter"):
+            clone(spec).set_params(**{name: -1.5})._validate_params()
+
+
+def test_published_configuration(spec):
+    published = type(spec).published()
+    published._validate_params()
+    assert clone(published).get_params() == published.get_params()
+    recommender = CLIPSessionRecommender(published, max_epochs=1, random_state=0)
+    recommender.fit([[1, 2, 3], [2, 3], [3, 1, 2, 4]] * 5)
+    expected = dict(published.training) | {"max_epochs": 1}  # explicit values win
+    found = recommender.resolved_params_
+    assert {key: found[key] for key in expected} == expected

@@ -17,6 +17,7 @@ def test_equals_a_naive_loop():
         None,
         n_items=9,
         embedding_dim=4,
+        max_length=20,
         normalization="unit",
         gate="elementwise",
         candidates="raw",
@@ -41,5 +42,5 @@ def test_equals_a_naive_loop():
 
 
 def test_input_dropout_acts_in_training_only():
-    model = GRU4Rec(dropout=0.9).build(4, 5)
+    model = GRU4Rec(dropout=0.9).build(4, 5, 50)
     assert model.dropout.p == 0.9

@@ -1,0 +1,166 @@
+"""CORE: a weighted mean of the session's item vectors, compared by cosine."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from skclip._validation import Interval, StrOptions
+from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._transformer import (
+    TransformerLayer,
+    causal_mask,
+    check_heads,
+    init_normal_,
+)
+
+
+class CORENetwork(Backbone):
+    r"""Session vector in the span of the item vectors.
+
+    .. math::
+        x_t &= \mathrm{dropout}(x_t), \qquad
+        u_t = \mathrm{dropout}(\mathrm{LN}(x_t + p_t)) \\
+        a_t &= w_f^\top \mathrm{TransformerLayers}(u)_t, \qquad
+        \alpha = \mathrm{softmax}(a_1, \dots, a_n) \\
+        s &= \sum_t \alpha_t x_t, \qquad
+        score_j = \cos(s, \mathrm{dropout}(e_j)) / \tau
+
+    The average encoder has :math:`\alpha_t = 1/n`. The layers look back only, so
+    that one pass gives :math:`a_t` for all prefixes.
+    """
+
+    shares_prefixes = True
+    similarity = "cosine"
+
+    def __init__(self, embedding_dim, max_length, spec):
+        super().__init__()
+        self.scale = 1.0 / spec.temperature
+        self.dropout = nn.Dropout(spec.dropout)
+        self.item_dropout = nn.Dropout(spec.item_dropout)
+        self.layers = None
+        if spec.encoder == "transformer":
+            self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
+            self.ln_in = nn.LayerNorm(embedding_dim, eps=1e-12)
+            self.hidden_dropout = nn.Dropout(spec.hidden_dropout)
+            self.layers = nn.ModuleList(
+                TransformerLayer(
+                    embedding_dim,
+                    spec.inner_dim,
+                    spec.n_heads,
+                    dropout=spec.hidden_dropout,
+                    attention_dropout=spec.attention_dropout,
+                )
+                for _ in range(spec.n_layers)
+            )
+            self.w_f = nn.Linear(embedding_dim, 1, bias=False)
+            init_normal_(self, 0.02)
+            nn.init.normal_(self.positions, std=0.02)
+
+    def encode(self, x, batch):
+        x = self.dropout(x)  # (n_sessions, length, d)
+        a = x.new_zeros(x.shape[:2])
+        if self.layers is not None:
+            u = self.hidden_dropout(self.ln_in(x + self.positions[: x.shape[1]]))
+            allowed = causal_mask(x.shape[1], x.device)
+            for layer in self.layers:
+                u = layer(u, allowed)
+            a = self.w_f(u).squeeze(-1)
+        a = a[batch.rows].masked_fill(~batch.mask, -torch.inf)  # (n_queries, length)
+        return torch.bmm(a.softmax(dim=1)[:, None], x[batch.rows]).squeeze(1)
+
+    def keys(self, item_table):
+        return self.item_dropout(item_table)
+
+    def init_table_(self, table, n_items):
+        bound = table.shape[1] ** -0.5
+        nn.init.uniform_(table, -bound, bound)
+
+
+class CORE(BackboneSpec):
+    """Consistent representation space [1]_.
+
+    Parameters
+    ----------
+    encoder : {"transformer", "average"}, default="transformer"
+        How the items of a session are weighted.
+    n_layers : int, default=2
+    n_heads : int, default=2
+        Must divide the embedding's dimension.
+    inner_dim : int, default=256
+        Width of the feed-forward part.
+    dropout : float, default=0.2
+        On the item vectors of the session.
+    item_dropout : float, default=0.2
+        On the candidate vectors.
+    hidden_dropout, attention_dropout : float, default=0.5
+        In the transformer.
+    temperature : float, default=0.07
+        Divides the cosines. The recommender's `similarity` and `temperature` replace
+        both if `similarity` is given there.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    References
+    ----------
+    .. [1] Y. Hou, B. Hu, Z. Zhang, W. X. Zhao, "CORE: simple and effective
+           session-based recommendation within consistent representation space",
+           SIGIR 2022, arXiv:2204.11067.
+
+    Examples
+    --------
+    >>> from skclip.backbones import CORE
+    >>> CORE(encoder="average")
+    CORE(encoder='average')
+    """
+
+    _parameter_constraints: dict = {
+        "encoder": [StrOptions({"transformer", "average"})],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "inner_dim": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "item_dropout": [Interval(Real, 0, 1, closed="left")],
+        "hidden_dropout": [Interval(Real, 0, 1, closed="left")],
+        "attention_dropout": [Interval(Real, 0, 1, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "training": [dict, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        encoder="transformer",
+        n_layers=2,
+        n_heads=2,
+        inner_dim=256,
+        dropout=0.2,
+        item_dropout=0.2,
+        hidden_dropout=0.5,
+        attention_dropout=0.5,
+        temperature=0.07,
+        training=None,
+    ):
+        self.encoder = encoder
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.inner_dim = inner_dim
+        self.dropout = dropout
+        self.item_dropout = item_dropout
+        self.hidden_dropout = hidden_dropout
+        self.attention_dropout = attention_dropout
+        self.temperature = temperature
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the configuration of the authors' program."""
+        training = {"embedding_dim": 100, "learning_rate": 1e-3, "batch_size": 2048}
+        training |= {"lr_schedule": "constant", "n_iter_no_change": 5}
+        training |= {"weight_decay": 0.0, "max_epochs": 300}
+        return cls(training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        check_heads(self.n_heads, embedding_dim)
+        return CORENetwork(embedding_dim, max_length, self)

@@ -1,0 +1,251 @@
+"""GCE-GNN: session graph and global graph, read by attention over positions."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from skclip._validation import Interval
+from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
+from skclip.backbones._gated_graph import PUBLISHED_TRAINING
+from skclip.backbones._session_graph import masked_softmax, session_graph
+
+_SLOPE = 0.2  # of the leaky rectifiers
+
+
+class GCEGNNNetwork(Backbone):
+    r"""Global context enhanced graph neural network.
+
+    Nodes u of a session, their relations R in its graph, their neighbours q with
+    co-occurrence counts w in the global graph, and m, the mean of the session's items:
+
+    .. math::
+        l_u &= \sum_v \mathrm{softmax}_v \big(
+            \mathrm{leaky}((x_u \odot x_v)^\top a_{R_{uv}})\big) x_v \\
+        \pi &= \mathrm{softmax}_i \big(
+            w_2^\top \mathrm{leaky}(W_1 [m \odot q_i ; w_i])\big), \qquad
+        g_u = \mathrm{relu}\Big(W_3\, \mathrm{dropout}\Big(
+            \Big[x_u ; \sum_i \pi_i q_i\Big]\Big)\Big) \\
+        h_u &= \mathrm{dropout}(l_u) + \mathrm{dropout}(g_u) \\
+        z_t &= \tanh(P [p_t ; h_{u(t)}]), \qquad
+        s = \sum_t w_p^\top \sigma(G_1 z_t + b + G_2 \bar{h})\, h_{u(t)}
+
+    Position t counts from the latest item. With two hops a second layer takes the
+    first one's results for u and its neighbours.
+    """
+
+    def __init__(self, embedding_dim, n_items, max_length, spec):
+        super().__init__()
+        d = embedding_dim
+        self.window, self.n_hops = spec.window, spec.n_hops
+        neighbors = torch.zeros(n_items + 1, spec.n_neighbors, dtype=torch.int64)
+        self.register_buffer("neighbors", neighbors)
+        self.register_buffer("weights", torch.zeros(n_items + 1, spec.n_neighbors))
+        self.a = nn.Parameter(torch.empty(4, d))  # same, precedes, follows, both
+        self.W1 = nn.ModuleList(
+            nn.Linear(d + 1, d, bias=False) for _ in range(spec.n_hops)
+        )
+        self.w2 = nn.ModuleList(nn.Linear(d, 1, bias=False) for _ in range(spec.n_hops))
+        self.W3 = nn.ModuleList(
+            nn.Linear(2 * d, d, bias=False) for _ in range(spec.n_hops)
+        )
+        self.positions = nn.Parameter(torch.empty(max_length, d))
+        self.P = nn.Linear(2 * d, d, bias=False)  # on (position, item)
+        self.G1, self.G2 = nn.Linear(d, d), nn.Linear(d, d, bias=False)
+        self.w_p = nn.Linear(d, 1, bias=False)
+        self.dropout_gcn = nn.Dropout(spec.dropout_gcn)
+        self.dropout_local = nn.Dropout(spec.dropout_local)
+        self.dropout_global = nn.Dropout(spec.dropout_global)
+        init_uniform_(self.parameters(), d)
+
+    def prepare(self, codes, offsets, ends):
+        table, counts = neighbor_table(
+            codes,
+            offsets,
+            ends,
+            n_items=len(self.neighbors) - 1,
+            window=self.window,
+            top=self.neighbors.shape[1],
+        )
+        self.neighbors.copy_(torch.from_numpy(table))
+        self.weights.copy_(torch.from_numpy(counts))
+
+    def encode(self, x, batch):
+        graph = session_graph(batch)
+        h = graph.of_nodes(x)  # (n, size, d)
+        m = (x * batch.mask[..., None]).sum(dim=1) / batch.ends[:, None]
+        h = self.dropout_local(self.local(h, graph)) + self.dropout_global(
+            self.from_neighbors(h, m, graph, batch)
+        )
+        return self.read(graph.of_events(h), batch)
+
+    def local(self, h, graph):
+        """Attention along the edges of the session graph, (n, size, d)."""
+        kind = graph.relations()
+        e = h.new_zeros(kind.shape)
+        for relation in range(4):
+            product = torch.bmm(h * self.a[relation], h.transpose(1, 2))
+            e = torch.where(kind == relation + 1, product, e)
+        gamma = masked_softmax(F.leaky_relu(e, _SLOPE), kind > 0)
+        return torch.bmm(gamma, h)
+
+    def from_neighbors(self, h, m, graph, batch):
+        """What the global graph says of each node, (n, size, d)."""
+        row, place = torch.nonzero(graph.mask, as_tuple=True)
+        items = batch.codes[row, graph.first[row, place]]
+        items = items.masked_fill(items >= len(self.neighbors), 0)  # unseen: none
+        own, m = h[row, place], m[row]  # (n_nodes, d)
+        near = self.neighbors[items]  # (n_nodes, k)
+        q = batch.lookup(near)
+        g = self.aggregate(0, own, m, items, q)
+        if self.n_hops == 2:
+            far = batch.lookup(self.neighbors[near]).flatten(0, 1)
+            m_near = m.repeat_interleave(near.shape[1], dim=0)
+            q = self.aggregate(0, q.flatten(0, 1), m_near, near.flatten(), far)
+            g = self.aggregate(1, g, m, items, q.view(*near.shape, -1))
+        return torch.zeros_like(h).index_put((row, place), g)
+
+    def aggregate(self, layer, own, m, items, q):
+        """One layer for `items` (n,) with neighbours' vectors `q` (n, k, d): (n, d)."""
+        w = self.weights[items].to(q.dtype)
+        mixed = torch.cat([m[:, None] * q, w[..., None]], dim=-1)
+        logits = self.w2[layer](F.leaky_relu(self.W1[layer](mixed), _SLOPE)).squeeze(-1)
+        pi = masked_softmax(logits, self.neighbors[items] > 0)  # (n, k)
+        both = torch.cat([own, torch.bmm(pi[:, None], q).squeeze(1)], dim=-1)
+        return torch.relu(self.W3[layer](self.dropout_gcn(both)))
+
+    def read(self, h, batch):
+        """Attention over the events `h` (n, length, d), latest first: (n, d)."""
+        place = torch.arange(h.shape[1], device=h.device)
+        age = (batch.ends[:, None] - 1 - place).clamp_min_(0)
+        mask = batch.mask
+        of_position, of_item = self.P.weight.chunk(2, dim=1)
+        z = torch.tanh((self.positions @ of_position.T)[age] + h @ of_item.T)
+        mean = (h * mask[..., None]).sum(dim=1) / batch.ends[:, None]
+        beta = self.w_p(torch.sigmoid(self.G1(z) + self.G2(mean)[:, None])).squeeze(-1)
+        return torch.bmm((beta * mask)[:, None], h).squeeze(1)
+
+    def init_table_(self, table, n_items):
+        init_uniform_([table], table.shape[1])
+
+
+def neighbor_table(codes, offsets, ends, *, n_items, window, top):
+    """Items that occur near each other most often in the given sessions.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,)
+        1..n_items.
+    offsets : ndarray of shape (n_sessions + 1,)
+    ends : ndarray or None
+        Flat positions; only pairs whose later event stands there count. None: all.
+    n_items, window, top : int
+        Pairs at a distance of 1..window count once for either item.
+
+    Returns
+    -------
+    neighbors : ndarray of shape (n_items + 1, top), int64
+        Most counted first, then smaller code; 0 = absent.
+    counts : ndarray of shape (n_items + 1, top), float32
+    """
+    codes = codes.astype(np.int64)
+    session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    wanted = np.ones(len(codes), dtype=bool)
+    if ends is not None:
+        wanted[:] = False
+        wanted[ends] = True
+    keys = []
+    for step in range(1, window + 1):
+        near = (session[:-step] == session[step:]) & wanted[step:]
+        a, b = codes[:-step][near], codes[step:][near]
+        keys += [a * (n_items + 1) + b, b * (n_items + 1) + a]
+    keys, counts = np.unique(np.concatenate(keys), return_counts=True)
+    item, other = np.divmod(keys, n_items + 1)
+    order = np.lexsort((other, -counts, item))
+    item, other, counts = item[order], other[order], counts[order]
+    place = np.arange(len(item)) - np.searchsorted(item, item)
+    kept = place < top
+    neighbors = np.zeros((n_items + 1, top), dtype=np.int64)
+    weights = np.zeros((n_items + 1, top), dtype=np.float32)
+    neighbors[item[kept], place[kept]] = other[kept]
+    weights[item[kept], place[kept]] = counts[kept]
+    return neighbors, weights
+
+
+class GCEGNN(BackboneSpec):
+    """Global context enhanced graph neural network [1]_.
+
+    Parameters
+    ----------
+    n_hops : {1, 2}, default=1
+        Layers of the global graph. A second one costs `n_neighbors` times as much.
+    n_neighbors : int, default=12
+        Neighbours of an item in the global graph.
+    window : int, default=3
+        Distance, in events, at which items of a session are neighbours.
+    dropout_gcn : float, default=0.0
+        On the input of the global layer's last map.
+    dropout_local : float, default=0.0
+        On the session graph's result.
+    dropout_global : float, default=0.5
+        On the global graph's result.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    Notes
+    -----
+    The global graph comes from the sessions trained on, validation sessions left out.
+
+    References
+    ----------
+    .. [1] Z. Wang, W. Wei, G. Cong, X.-L. Li, X.-L. Mao, M. Qiu, "Global context
+           enhanced graph neural networks for session-based recommendation", SIGIR
+           2020, arXiv:2106.05081.
+
+    Examples
+    --------
+    >>> from skclip.backbones import GCEGNN
+    >>> GCEGNN(n_neighbors=6)
+    GCEGNN(n_neighbors=6)
+    """
+
+    _parameter_constraints: dict = {
+        "n_hops": [Interval(Integral, 1, 2, closed="both")],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "window": [Interval(Integral, 1, None, closed="left")],
+        "dropout_gcn": [Interval(Real, 0, 1, closed="left")],
+        "dropout_local": [Interval(Real, 0, 1, closed="left")],
+        "dropout_global": [Interval(Real, 0, 1, closed="left")],
+        "training": [dict, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_hops=1,
+        n_neighbors=12,
+        window=3,
+        dropout_gcn=0.0,
+        dropout_local=0.0,
+        dropout_global=0.5,
+        training=None,
+    ):
+        self.n_hops = n_hops
+        self.n_neighbors = n_neighbors
+        self.window = window
+        self.dropout_gcn = dropout_gcn
+        self.dropout_local = dropout_local
+        self.dropout_global = dropout_global
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the authors' configuration for Diginetica."""
+        training = PUBLISHED_TRAINING | {"max_epochs": 20, "n_iter_no_change": 3}
+        return cls(n_hops=2, dropout_gcn=0.2, training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return GCEGNNNetwork(embedding_dim, n_items, max_length, self)

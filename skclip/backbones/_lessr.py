@@ -1,0 +1,238 @@
+"""LESSR: order-preserving aggregation and shortcuts, in turn."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from skclip._validation import Interval
+from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._session_graph import masked_softmax, session_graph
+
+
+class LESSRNetwork(Backbone):
+    r"""Layers that see all features before them, and an attentive readout.
+
+    .. math::
+        f^0 &= x_{nodes}, \qquad
+        f^{k+1} = [\mathrm{layer}_k(f^k) ; f^k], \quad
+        \mathrm{layers} = \mathrm{EOPA}, \mathrm{SGAT}, \mathrm{EOPA}, \dots \\
+        b &= \mathrm{dropout}(\mathrm{BN}(f)), \qquad
+        \alpha = \mathrm{softmax}_v \big(w^\top \sigma(U b_v + V b_{last} + c)\big) \\
+        g &= \mathrm{PReLU}\Big(O \sum_v \alpha_v b_v\Big), \qquad
+        s = F\, \mathrm{dropout}(\mathrm{BN}([f_{last} ; g]))
+
+    Item vectors are kept at a norm of at most 1. Features are held for the real
+    nodes only, (n_nodes, width), so that batch norms see no padding.
+    """
+
+    def __init__(self, embedding_dim, spec):
+        super().__init__()
+        d, layers = embedding_dim, []
+        for k in range(spec.n_layers):
+            layer = SGAT if k % 2 else EOPA
+            layers.append(layer((k + 1) * d, d, spec.dropout))
+        self.layers = nn.ModuleList(layers)
+        width = (spec.n_layers + 1) * d
+        self.bn_nodes = BatchNorm(width)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.U = nn.Linear(width, d, bias=False)
+        self.V = nn.Linear(width, d)
+        self.w = nn.Linear(d, 1, bias=False)
+        self.O = nn.Linear(width, d, bias=False)
+        self.prelu = nn.PReLU(d)
+        self.bn = BatchNorm(width + d)
+        self.F = nn.Linear(width + d, d, bias=False)
+
+    def encode(self, x, batch):
+        graph = session_graph(batch)
+        row, place = torch.nonzero(graph.mask, as_tuple=True)
+        f = graph.of_nodes(x)[row, place]  # (n_nodes, d)
+        number = torch.zeros_like(graph.first)
+        number[row, place] = torch.arange(len(row), device=x.device)
+        links = in_edges(graph, number), shortcut_edges(graph, number)
+        for k, layer in enumerate(self.layers):
+            f = torch.cat([layer(f, links[k % 2]), f], dim=1)
+
+        last = number.gather(1, graph.last[:, None]).squeeze(1)
+        b = self.dropout(self.bn_nodes(f))
+        e = self.w(torch.sigmoid(self.U(b) + self.V(b[last])[row])).squeeze(-1)
+        e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
+        alpha = masked_softmax(e, graph.mask)[row, place]
+        summed = b.new_zeros(len(last), b.shape[1]).index_add(
+            0, row, alpha[:, None] * b
+        )
+        g = self.prelu(self.O(summed))
+        return self.F(self.dropout(self.bn(torch.cat([f[last], g], dim=1))))
+
+    def init_table_(self, table, n_items):
+        nn.init.normal_(table)
+
+    def constrain_(self, item_table):
+        norms = torch.linalg.vector_norm(item_table, dim=1, keepdim=True)
+        item_table.mul_(torch.where(norms > 1.0, 1.0 / (norms + 1e-7), 1.0))
+
+    def param_groups(self):
+        spared = {"bias"}  # and everything of batch norms and rectifiers
+        decayed, rest = [], []
+        for module in self.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                special = isinstance(module, (BatchNorm, nn.PReLU))
+                (rest if special or name.split("_")[0] in spared else decayed).append(
+                    parameter
+                )
+        return [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+
+
+class EOPA(nn.Module):
+    r"""Edge-order preserving aggregation.
+
+    With :math:`b = \mathrm{BN}(f)` and the sources u of v's in-edges in order of time:
+
+    .. math:: \mathrm{PReLU}\big(F_{self} b_v +
+        F_{neigh} \mathrm{GRU}(\mathrm{dropout}(b_{u_1}), \mathrm{dropout}(b_{u_2}),
+        \dots)\big)
+    """
+
+    def __init__(self, width, dim, dropout):
+        super().__init__()
+        self.bn = BatchNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.gru = nn.GRU(width, width)
+        self.F_self = nn.Linear(width, dim, bias=False)
+        self.F_neigh = nn.Linear(width, dim, bias=False)
+        self.prelu = nn.PReLU(dim)
+
+    def forward(self, f, edges):
+        targets, sources, sizes = edges
+        b = self.bn(f)
+        out = self.F_self(b)
+        if len(targets):
+            _, n = self.gru(PackedSequence(self.dropout(b)[sources], sizes))
+            out = out.index_add(0, targets, self.F_neigh(n[0]))
+        return self.prelu(out)
+
+
+class SGAT(nn.Module):
+    r"""Attention along shortcuts, from every node to those that come later.
+
+    With :math:`b = \mathrm{dropout}(\mathrm{BN}(f))`:
+
+    .. math:: \mathrm{PReLU}\Big(\sum_u \mathrm{softmax}_u
+        \big(w^\top \sigma(W_q b_u + b_q + W_k b_v)\big) W_v b_u\Big)
+    """
+
+    def __init__(self, width, dim, dropout):
+        super().__init__()
+        self.bn = BatchNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.W_q = nn.Linear(width, dim)
+        self.W_k = nn.Linear(width, dim, bias=False)
+        self.W_v = nn.Linear(width, dim, bias=False)
+        self.w = nn.Linear(dim, 1, bias=False)
+        self.prelu = nn.PReLU(dim)
+
+    def forward(self, f, edges):
+        sources, targets, where, mask = edges
+        b = self.dropout(self.bn(f))
+        e = self.w(torch.sigmoid(self.W_q(b)[sources] + self.W_k(b)[targets]))
+        dense = e.new_zeros(mask.shape).index_put(where, e.squeeze(-1))  # (n, u, v)
+        a = masked_softmax(dense, mask, dim=1)[where]
+        out = torch.zeros_like(b[:, : self.W_v.out_features])
+        return self.prelu(out.index_add(0, targets, a[:, None] * self.W_v(b)[sources]))
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that falls back on its running statistics for a single row."""
+
+    def forward(self, x):
+        if len(x) > 1 or not self.training:
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def in_edges(graph, number):
+    """In-edges of all nodes in order of time, packed as for a GRU.
+
+    Returns
+    -------
+    targets : LongTensor of shape (n_targets,)
+        Nodes with in-edges, most in-edges first.
+    sources : LongTensor of shape (n_edges,)
+        First sources of all targets, then the second ones, ...
+    sizes : LongTensor of shape (most in-edges,), on the CPU
+        How many targets have a first source, a second, ...
+    """
+    session, source, target = graph.transitions()
+    source, target = number[session, source], number[session, target]
+    targets, place, degree = torch.unique(
+        target, return_inverse=True, return_counts=True
+    )
+    order = degree.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    by_target = rank[place].argsort(stable=True)  # keeps the order of time
+    begins = degree[order].cumsum(0) - degree[order]
+    ranks = rank[place][by_target]
+    slot = torch.arange(len(ranks), device=ranks.device) - begins[ranks]
+    packed = by_target[slot.argsort(stable=True)]
+    return targets[order], source[packed], slot.bincount().cpu()
+
+
+def shortcut_edges(graph, number):
+    """Shortcuts as flat (sources, targets), their places in the mask, and the mask."""
+    mask = graph.shortcuts()
+    session, u, v = where = torch.nonzero(mask, as_tuple=True)
+    return number[session, u], number[session, v], where, mask
+
+
+class LESSR(BackboneSpec):
+    """Lossless edge-order preserving aggregation and shortcut graph attention [1]_.
+
+    Parameters
+    ----------
+    n_layers : int, default=4
+        Layers, of order-preserving aggregation and of shortcut attention in turn.
+    dropout : float, default=0.2
+        On the features.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    References
+    ----------
+    .. [1] T. Chen, R. C.-W. Wong, "Handling information loss of graph neural networks
+           for session-based recommendation", KDD 2020, doi:10.1145/3394486.3403170.
+
+    Examples
+    --------
+    >>> from skclip.backbones import LESSR
+    >>> LESSR(n_layers=2)
+    LESSR(n_layers=2)
+    """
+
+    _parameter_constraints: dict = {
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "training": [dict, None],
+    }
+
+    def __init__(self, *, n_layers=4, dropout=0.2, training=None):
+        self.n_layers = n_layers
+        self.dropout = dropout
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the authors' configuration for Diginetica."""
+        training = {"embedding_dim": 32, "learning_rate": 1e-3, "batch_size": 512}
+        training |= {"optimizer": "adamw", "weight_decay": 1e-4, "max_epochs": 30}
+        training |= {"lr_schedule": "constant", "n_iter_no_change": 2}
+        return cls(training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return LESSRNetwork(embedding_dim, self)

@@ -1,0 +1,139 @@
+"""Session graphs as tensors: nodes, edges, relations; made once for a batch."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class SessionGraph:
+    """Distinct items of each session of a batch as nodes. Padding is no node.
+
+    n sessions of at most `length` events and `size` nodes. Nodes are numbered by
+    ascending item code within their session.
+
+    Parameters
+    ----------
+    events : BoolTensor of shape (n, length)
+        Which places hold an event.
+    node : LongTensor of shape (n, length)
+        Node of each event, 0 where there is none.
+    last : LongTensor of shape (n,)
+        Node of the last event.
+    mask : BoolTensor of shape (n, size)
+        Which places hold a node.
+    first : LongTensor of shape (n, size)
+        Place of a node's first event.
+    counts : Tensor of shape (n, size)
+        Events of each node.
+    """
+
+    events: torch.Tensor
+    node: torch.Tensor
+    last: torch.Tensor
+    mask: torch.Tensor
+    first: torch.Tensor
+    counts: torch.Tensor
+
+    def of_nodes(self, x):
+        """Vectors of the nodes (n, size, d) from those of the events `x`."""
+        return rows_at(x, self.first)
+
+    def of_events(self, h):
+        """Vectors of the events (n, length, d) from those of the nodes `h`."""
+        return rows_at(h, self.node)
+
+    def of_last(self, h):
+        """Vectors (n, d) of the last events from those of the nodes `h`."""
+        return h[torch.arange(len(h), device=h.device), self.last]
+
+    def transitions(self):
+        """Session, source and target of each step, in order of session and time."""
+        session, place = torch.nonzero(self.events[:, 1:], as_tuple=True)
+        return session, self.node[session, place], self.node[session, place + 1]
+
+    def adjacency(self, dtype):
+        """1 where u precedes v directly, (n, u, v); repeated steps count once."""
+        n, size = self.mask.shape
+        session, source, target = self.transitions()
+        edges = torch.zeros(n * size * size, dtype=dtype, device=source.device)
+        edges[(session * size + source) * size + target] = 1.0
+        return edges.view(n, size, size)
+
+    def mean_edges(self, dtype):
+        """Means over predecessors and successors as matrices, each (n, size, size).
+
+        Row v of the first averages over the nodes that precede v, row u of the second
+        over those that follow u; a row without any is zero.
+        """
+        edges = self.adjacency(dtype)
+        incoming = edges / edges.sum(dim=1, keepdim=True).clamp_min_(1.0)
+        outgoing = edges / edges.sum(dim=2, keepdim=True).clamp_min_(1.0)
+        return incoming.transpose(1, 2), outgoing
+
+    def relations(self):
+        """How v relates to u, (n, u, v), int64.
+
+        0 = no edge, 1 = the same node, 2 = v precedes u, 3 = v follows u, 4 = both.
+        """
+        out = self.adjacency(torch.uint8).bool()
+        same = torch.eye(out.shape[1], dtype=torch.bool, device=out.device)
+        out, back = out & ~same, (out & ~same).transpose(1, 2)
+        kind = 3 * out.long() + 2 * back.long() - (out & back).long()
+        return kind + (same & self.mask[:, :, None])
+
+    def shortcuts(self):
+        """True where u occurs at v's last event or before, (n, u, v); loops too."""
+        last = self.first.scatter_reduce(
+            1,
+            self.node,
+            torch.arange(self.node.shape[1], device=self.node.device)
+            .expand_as(self.node)
+            .where(self.events, 0),
+            "amax",
+        )
+        both = self.mask[:, :, None] & self.mask[:, None, :]
+        return (self.first[:, :, None] <= last[:, None, :]) & both
+
+
+def session_graph(batch):
+    """Find the nodes of the sessions of a batch that asks one query of each."""
+    events = batch.mask
+    none = torch.iinfo(batch.codes.dtype).max
+    codes, place = batch.codes.masked_fill(~events, none).sort(dim=1, stable=True)
+    new = torch.ones_like(events)
+    new[:, 1:] = codes[:, 1:] != codes[:, :-1]
+    number = new.cumsum(dim=1) - 1
+    new &= codes != none
+    node = torch.empty_like(number).scatter_(1, place, number).where(events, 0)
+    n_nodes = new.sum(dim=1)
+    size = int(n_nodes.max())
+    session, at = torch.nonzero(new, as_tuple=True)
+    first = torch.zeros(len(codes), size, dtype=torch.int64, device=codes.device)
+    first[session, number[session, at]] = place[session, at]
+    counts = torch.zeros(first.shape, device=codes.device)
+    counts.scatter_add_(1, node, events.to(counts.dtype))
+    return SessionGraph(
+        events=events,
+        node=node,
+        last=node.gather(1, batch.ends[:, None] - 1).squeeze(1),
+        mask=torch.arange(size, device=codes.device) < n_nodes[:, None],
+        first=first,
+        counts=counts,
+    )
+
+
+def rows_at(x, index):
+    """Rows `index` (n, m) of each matrix of `x` (n, length, d): (n, m, d)."""
+    n, length, d = x.shape
+    begins = torch.arange(0, n * length, length, device=x.device)
+    flat = (index + begins[:, None]).flatten()
+    return x.reshape(-1, d).index_select(0, flat).view(n, -1, d)
+
+
+def masked_softmax(logits, mask, dim=-1):
+    """Softmax over the places where `mask` is true; 0 elsewhere, also if none is."""
+    logits = logits.masked_fill(~mask, -torch.inf)
+    top = logits.detach().amax(dim=dim, keepdim=True).nan_to_num(neginf=0.0)
+    weights = (logits - top).exp()
+    return weights / weights.sum(dim=dim, keepdim=True).clamp_min(1e-30)

@@ -1,0 +1,91 @@
+"""STAMP: attention from the last item and the session's mean."""
+
+import torch
+from torch import nn
+
+from skclip.backbones._base import Backbone, BackboneSpec
+
+
+class STAMPNetwork(Backbone):
+    r"""Short-term attention and memory priority.
+
+    .. math::
+        m_s &= \tfrac{1}{n} \sum_t x_t, \qquad m_t = x_n \\
+        \alpha_i &= w_0^\top \sigma(W_1 x_i + W_2 m_t + W_3 m_s + b_a), \qquad
+        m_a = \sum_i \alpha_i x_i \; [+ m_s] \\
+        s &= \tanh(W_a m_a + b) \odot \tanh(W_b m_t + b')
+    """
+
+    shares_prefixes = True
+
+    def __init__(self, embedding_dim, spec):
+        super().__init__()
+        dim = embedding_dim
+        self.W1 = nn.Linear(dim, dim)  # its bias is b_a
+        self.W2, self.W3 = (nn.Linear(dim, dim, bias=False) for _ in range(2))
+        self.w0 = nn.Linear(dim, 1, bias=False)
+        self.Wa, self.Wb = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.add_mean = spec.add_mean
+        for linear in (self.W1, self.W2, self.W3, self.w0, self.Wa, self.Wb):
+            nn.init.normal_(linear.weight, std=0.05)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def encode(self, x, batch):
+        m_t = batch.last(x)  # (n_queries, d)
+        m_s = batch.last(x.cumsum(dim=1)) / batch.ends[:, None]
+        asking = self.W2(m_t) + self.W3(m_s)
+        gate = torch.sigmoid(self.W1(x)[batch.rows] + asking[:, None])
+        alpha = self.w0(gate).squeeze(-1) * batch.mask  # (n_queries, length)
+        m_a = torch.bmm(alpha[:, None], x[batch.rows]).squeeze(1)
+        if self.add_mean:
+            m_a = m_a + m_s
+        return torch.tanh(self.Wa(m_a)) * torch.tanh(self.Wb(m_t))
+
+    def init_table_(self, table, n_items):
+        nn.init.normal_(table, std=0.002)
+
+
+class STAMP(BackboneSpec):
+    """Short-term attention/memory priority model [1]_.
+
+    Parameters
+    ----------
+    add_mean : bool, default=True
+        Whether the session's mean is added to the attended sum, as in the authors'
+        program; the paper's formula has the sum alone.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    References
+    ----------
+    .. [1] Q. Liu, Y. Zeng, R. Mokhosi, H. Zhang, "STAMP: short-term attention/memory
+           priority model for session-based recommendation", KDD 2018,
+           doi:10.1145/3219819.3219950.
+
+    Examples
+    --------
+    >>> from skclip.backbones import STAMP
+    >>> STAMP(add_mean=False)
+    STAMP(add_mean=False)
+    """
+
+    _parameter_constraints: dict = {
+        "add_mean": ["boolean"],
+        "training": [dict, None],
+    }
+
+    def __init__(self, *, add_mean=True, training=None):
+        self.add_mean = add_mean
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the configuration of the authors' program, but for its clipping."""
+        training = {"embedding_dim": 100, "learning_rate": 3e-3, "batch_size": 512}
+        training |= {"max_epochs": 10, "lr_schedule": "constant", "weight_decay": 0.0}
+        return cls(training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return STAMPNetwork(embedding_dim, self)

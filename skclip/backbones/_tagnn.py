@@ -1,0 +1,109 @@
+"""TAGNN: SR-GNN whose session vector attends to each candidate."""
+
+from numbers import Integral
+
+from torch import nn
+from torch.nn import functional as F
+
+from skclip._validation import Interval
+from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
+from skclip.backbones._gated_graph import (
+    PUBLISHED_TRAINING,
+    GatedGraph,
+    SoftAttention,
+)
+from skclip.backbones._session_graph import session_graph
+
+
+class TAGNNNetwork(Backbone):
+    r"""Gated graph network, soft attention, target attention.
+
+    .. math::
+        h &= \mathrm{GatedGraph}(x_{nodes}), \qquad
+        s = W_3 \Big[\sum_t \alpha_t h_{v(t)} ; h_{last}\Big] + b_3, \qquad
+        \alpha = \mathrm{softmax}_t \\
+        \beta_{tj} &= \mathrm{softmax}_t\big(e_j^\top W_t h_{v(t)}\big), \qquad
+        score_j = \Big(s + \sum_t \beta_{tj} h_{v(t)}\Big)^\top e_j
+
+    The sums over events t run over nodes v, weighted by their events.
+    """
+
+    dot_product = False
+
+    def __init__(self, embedding_dim, spec):
+        super().__init__()
+        self.gnn = GatedGraph(embedding_dim, spec.step, post_bias=True)
+        self.attention = SoftAttention(embedding_dim, softmax=True)
+        self.target = nn.Linear(embedding_dim, embedding_dim, bias=False)
+        init_uniform_(self.parameters(), embedding_dim)
+
+    def encode(self, x, batch):
+        graph = session_graph(batch)
+        h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
+        s = self.attention(h, graph)
+        return s, h, self.target(h), graph.counts.to(h.dtype).log()
+
+    def normalize(self, state):
+        s, h, asked, log_counts = state
+        return F.normalize(s, dim=-1), F.normalize(h, dim=-1), asked, log_counts
+
+    def score_chunk(self, state, keys):
+        s, h, asked, log_counts = state
+        own = s @ keys.T  # (n, n_keys)
+        value = (h.flatten(0, 1) @ keys.T).view(*h.shape[:2], -1)  # (n, size, n_keys)
+        beta = (asked.flatten(0, 1) @ keys.T).view_as(value)
+        beta = (beta + log_counts[..., None]).softmax(dim=1)
+        return own + (beta * value).sum(dim=1)
+
+    def floats_per_score(self, state):
+        return state[1].shape[1]
+
+    def init_table_(self, table, n_items):
+        init_uniform_([table], table.shape[1])
+
+
+class TAGNN(BackboneSpec):
+    """Target attentive graph neural network [1]_.
+
+    Parameters
+    ----------
+    step : int, default=1
+        Rounds of messages.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    Notes
+    -----
+    Every candidate attends to the session, so that scores cost size (items of the
+    session) times as much as a dot product; they are made in chunks of bounded size.
+
+    References
+    ----------
+    .. [1] F. Yu, Y. Zhu, Q. Liu, S. Wu, L. Wang, T. Tan, "TAGNN: target attentive
+           graph neural networks for session-based recommendation", SIGIR 2020,
+           arXiv:2005.02844.
+
+    Examples
+    --------
+    >>> from skclip.backbones import TAGNN
+    >>> TAGNN(step=2)
+    TAGNN(step=2)
+    """
+
+    _parameter_constraints: dict = {
+        "step": [Interval(Integral, 1, None, closed="left")],
+        "training": [dict, None],
+    }
+
+    def __init__(self, *, step=1, training=None):
+        self.step = step
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the configuration of the authors' program."""
+        return cls(training=dict(PUBLISHED_TRAINING))
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return TAGNNNetwork(embedding_dim, self)

@@ -1,0 +1,73 @@
+"""The post-norm transformer layer that CORE and GC-SAN share."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class TransformerLayer(nn.Module):
+    r"""Multi-head attention and a feed-forward part, each followed by its norm.
+
+    .. math::
+        y &= \mathrm{LN}_1(x + \mathrm{dropout}(W_o\, \mathrm{attention}(x))) \\
+        x' &= \mathrm{LN}_2(y + \mathrm{dropout}(F_2\, \mathrm{gelu}(F_1 y)))
+
+    The keys have no bias: in the softmax it cancels.
+    """
+
+    def __init__(self, dim, inner_dim, n_heads, *, dropout, attention_dropout):
+        super().__init__()
+        self.n_heads, self.attention_dropout = n_heads, attention_dropout
+        self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        self.v, self.o = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.ff1, self.ff2 = nn.Linear(dim, inner_dim), nn.Linear(inner_dim, dim)
+        self.ln1, self.ln2 = (nn.LayerNorm(dim, eps=1e-12) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, allowed, asking=None):
+        """Transform `asking` (n, m, d), all places by default, attending to `x`.
+
+        `x` is (n, length, d), `allowed` a mask (n, m, length) or (1, m, length).
+        """
+        asking = x if asking is None else asking
+
+        def heads(y):
+            return y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+        attended = F.scaled_dot_product_attention(
+            heads(self.q(asking)),
+            heads(self.k(x)),
+            heads(self.v(x)),
+            attn_mask=allowed[:, None],
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        attended = self.o(attended.transpose(1, 2).flatten(2))
+        y = self.ln1(asking + self.dropout(attended))
+        return self.ln2(y + self.dropout(self.ff2(F.gelu(self.ff1(y)))))
+
+
+def causal_mask(length, device):
+    """True where place j may be seen from place t, (1, length, length): j <= t.
+
+    With padding on the right every place that a real one sees is real.
+    """
+    ones = torch.ones(1, length, length, dtype=torch.bool, device=device)
+    return ones.tril_()
+
+
+def init_normal_(module, std):
+    """Draw weights from a normal distribution; biases 0, norms the identity."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def check_heads(n_heads, embedding_dim):
+    """Refuse a number of heads that does not divide the dimension."""
+    if embedding_dim % n_heads:
+        raise ValueError(
+            f"n_heads={n_heads} does not divide embedding_dim={embedding_dim}. Pass "
+            "a number of heads that does."
+        )
