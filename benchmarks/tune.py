@@ -14,6 +14,7 @@ import numpy as np
 from _common import data_hash, diginetica_rows, rsc15, save
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip.backbones import BACKBONES
 from skclip.metrics import SessionScorer
 
 GRIDS = {
@@ -28,6 +29,11 @@ GRIDS = {
         "similarity": ["cosine"],
         "candidates": ["prompted"],
         "learning_rate": [0.0025, 0.005, 0.01],
+    },
+    "rsc15_bare": {
+        "backbone": list(BACKBONES),
+        "prompt": [None],
+        "learning_rate": [0.005, 0.01, 0.0025],
     },
     "diginetica": {
         "backbone": ["gru4rec", "narm"],
@@ -51,10 +57,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=GRIDS)
     parser.add_argument("--max-epochs", type=int, default=10)
+    parser.add_argument("--backbones", nargs="+", help="only these of the grid")
     arguments = parser.parse_args()
     train, valid = load(arguments.data)
     print(train, valid)
-    grid, rows = GRIDS[arguments.data], []
+    grid, rows = dict(GRIDS[arguments.data]), []
+    if arguments.backbones:
+        grid["backbone"] = arguments.backbones
     for values in itertools.product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
         begun = time.perf_counter()

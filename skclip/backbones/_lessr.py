@@ -5,7 +5,6 @@ from numbers import Integral, Real
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec
@@ -100,7 +99,7 @@ class EOPA(nn.Module):
         super().__init__()
         self.bn = BatchNorm(width)
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(width, width)
+        self.gru = nn.GRUCell(width, width)
         self.F_self = nn.Linear(width, dim, bias=False)
         self.F_neigh = nn.Linear(width, dim, bias=False)
         self.prelu = nn.PReLU(dim)
@@ -109,10 +108,27 @@ class EOPA(nn.Module):
         targets, sources, sizes = edges
         b = self.bn(f)
         out = self.F_self(b)
-        if len(targets):
-            _, n = self.gru(PackedSequence(self.dropout(b)[sources], sizes))
-            out = out.index_add(0, targets, self.F_neigh(n[0]))
+        if sizes:
+            n = self.read(self.dropout(b)[sources], sizes)
+            out = out.index_add(0, targets, self.F_neigh(n))
         return self.prelu(out)
+
+    def read(self, x, sizes):
+        """Last states of the GRU; `x` holds all first inputs, all second ones, ..."""
+        gru, h, ended = self.gru, None, []
+        inputs = F.linear(x, gru.weight_ih, gru.bias_ih).split(sizes)
+        for gates, n_left in zip(inputs, [*sizes[1:], 0], strict=True):
+            if h is None:  # a state of zeros
+                of_state = gru.bias_hh.chunk(3)
+            else:
+                of_state = F.linear(h, gru.weight_hh, gru.bias_hh).chunk(3, dim=1)
+            r, z, c = gates.chunk(3, dim=1)
+            r, z = torch.sigmoid(r + of_state[0]), torch.sigmoid(z + of_state[1])
+            c = torch.tanh(c + r * of_state[2])
+            h = c - z * c if h is None else torch.lerp(c, h, z)
+            h, last = h.split([n_left, len(h) - n_left])
+            ended.append(last)
+        return torch.cat(ended[::-1])
 
 
 class SGAT(nn.Module):
@@ -164,7 +180,7 @@ def in_edges(graph, number):
         Nodes with in-edges, most in-edges first.
     sources : LongTensor of shape (n_edges,)
         First sources of all targets, then the second ones, ...
-    sizes : LongTensor of shape (most in-edges,), on the CPU
+    sizes : list of int
         How many targets have a first source, a second, ...
     """
     session, source, target = graph.transitions()
@@ -180,7 +196,7 @@ def in_edges(graph, number):
     ranks = rank[place][by_target]
     slot = torch.arange(len(ranks), device=ranks.device) - begins[ranks]
     packed = by_target[slot.argsort(stable=True)]
-    return targets[order], source[packed], slot.bincount().cpu()
+    return targets[order], source[packed], slot.bincount().tolist()
 
 
 def shortcut_edges(graph, number):

@@ -89,7 +89,8 @@ def _lessr(n_layers):
                 names[f"{ours}.{letter}.weight"] = f"{theirs}.{part}"
         else:
             gru = _gru(f"{theirs}.gru", 0, bias=True)
-            names |= {n.replace("network", ours): t for n, t in gru.items()}
+            for name, value in gru.items():
+                names[name.replace("network", ours).removesuffix("_l0")] = value
             for part in ("self", "neigh"):
                 names[f"{ours}.F_{part}.weight"] = f"{theirs}.fc_{part}"
     return names

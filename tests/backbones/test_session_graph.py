@@ -92,12 +92,12 @@ def test_in_edges_are_packed_in_order_of_time(sessions):
             expected.setdefault(int(number[r, nodes.index(b)]), []).append(source)
     found = {int(t): [] for t in targets}
     begin = 0
-    for size in sizes.tolist():
+    for size in sizes:
         for rank in range(size):
             found[int(targets[rank])].append(int(sources[begin + rank]))
         begin += size
     assert found == expected
-    assert sorted(sizes.tolist(), reverse=True) == sizes.tolist()
+    assert sorted(sizes, reverse=True) == sizes
 
 
 def test_golden_graphs():
