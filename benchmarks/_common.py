@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -99,6 +100,24 @@ def log_test_evaluation(script, data, model, values):
 
 def load(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def seed_table(rows, names, extra=()):
+    """Markdown table: Recall@20 and MRR@20 over seeds, mean and spread, fit time."""
+    head = ["model", *(key.replace("_", " ") for key in extra)]
+    lines = [[*head, "Recall@20", "MRR@20", "fit"], ["---"] * (len(head) + 3)]
+    for name in names:
+        of_model = [row for row in rows if row["model"] == name]
+        if not of_model:
+            continue
+        cells = [name, *(f"{of_model[0][key]:g}" for key in extra)]
+        for key in ("recall@20", "mrr@20"):
+            values = [row[key] for row in of_model]
+            spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        seconds = np.median([row["fit_seconds"] for row in of_model])
+        lines.append([*cells, f"{seconds:.0f} s"])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def replace_table(file, name, table):

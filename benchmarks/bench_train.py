@@ -28,7 +28,14 @@ from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip._encoding import training_data
 from skclip.backbones import BACKBONES
 
-PEERS = {"gru4rec": "GRU4Rec", "narm": "NARM"}
+PEERS = {
+    "gru4rec": "GRU4Rec",
+    "narm": "NARM",
+    "stamp": "STAMP",
+    "core": "CORE",
+    "srgnn": "SRGNN",
+    "gcsan": "GCSAN",
+}
 DATA = ("rsc15_100k", "diginetica")
 FORMS = {
     "bare": {"prompt": None},

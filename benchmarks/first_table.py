@@ -11,7 +11,6 @@ chosen on train_valid alone (tune.py). Writes the table that stands in the READM
 import argparse
 import time
 
-import numpy as np
 from _common import (
     data_hash,
     load,
@@ -19,6 +18,7 @@ from _common import (
     replace_table,
     rsc15,
     save,
+    seed_table,
 )
 
 from skclip import CLIPSessionRecommender, PopularityRecommender
@@ -87,19 +87,8 @@ def main():
 
 def write_table():
     """Put the table of the committed results into the README."""
-    rows = load("first_table")["rows"]
-    lines = ["| model | Recall@20 | MRR@20 | fit |", "|---|---|---|---|"]
-    for name in MODELS:
-        of_model = [row for row in rows if row["model"] == name]
-        cells = [name]
-        for key in ("recall@20", "mrr@20"):
-            values = [row[key] for row in of_model]
-            spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.3f}{spread}")
-        seconds = np.median([row["fit_seconds"] for row in of_model])
-        cells.append(f"{seconds:.0f} s")
-        lines.append(f"| {' | '.join(cells)} |")
-    replace_table("README.md", "first_table", "\n".join(lines))
+    table = seed_table(load("first_table")["rows"], list(MODELS))
+    replace_table("README.md", "first_table", table)
 
 
 if __name__ == "__main__":

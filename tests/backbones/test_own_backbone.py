@@ -1,0 +1,142 @@
+"""A backbone from outside: the page that explains it, and what may go wrong."""
+
+import re
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skclip import CLIPSessionRecommender
+from skclip.backbones import NARM, SRGNN, Backbone, BackboneSpec
+
+PAGE = Path(__file__).parents[2] / "docs" / "write_a_backbone.md"
+ROWS = [["a", "b", "c"], ["b", "c", "d"], ["c", "d"]] * 8
+
+
+def test_the_code_of_the_page_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    exec("\n".join(blocks), names)  # the page is ours
+    assert "backbone__half_life" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="half_life=-1 must be positive"):
+        names["rec"].set_params(backbone__half_life=-1).fit(ROWS)
+
+
+class Network(Backbone):
+    def __init__(self, broken, dim):
+        super().__init__()
+        self.broken, self.linear = broken, torch.nn.Linear(dim, dim)
+        self.dot_product = broken != "score_chunk"
+
+    def encode(self, x, batch):
+        h = self.linear(batch.last(x))
+        if self.broken == "encode":
+            return h[:, 1:]
+        return x if self.broken == "sequence" else h
+
+    def keys(self, item_table):
+        return item_table[1:] if self.broken == "keys" else item_table
+
+    def score_chunk(self, state, keys):
+        return state @ state.T
+
+
+class Own(BackboneSpec):
+    def __init__(self, broken=None):
+        self.broken = broken
+
+    def build(self, embedding_dim, n_items, max_length):
+        if self.broken == "build":
+            return torch.nn.Linear(2, 2)
+        if self.broken == "nothing":
+            return super().build(embedding_dim, n_items, max_length)
+        return Network(self.broken, embedding_dim)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (
+            "encode",
+            ValueError,
+            r"Network: query.* has shape \(\d+, 7\), expected .*8\b",
+        ),
+        ("sequence", ValueError, r"has shape \(\d+, \d, 8\), expected \(\d+, 8\)"),
+        ("keys", ValueError, r"keys\(item_table\) has shape \(3, 8\), expected \(4, 8"),
+        (
+            "score_chunk",
+            ValueError,
+            r"score_chunk.*expected \(\d+, 4\): \(n_quer",
+        ),
+        ("build", TypeError, r"Own.build returned a Linear.*skclip.backbones.Backbone"),
+        ("nothing", NotImplementedError, r"Own must define build\(embedding_dim, n_it"),
+    ],
+)
+def test_a_wrong_shape_is_told_the_right_one(broken, error, message):
+    with pytest.raises(error, match=message):
+        CLIPSessionRecommender(Own(broken), embedding_dim=8, max_epochs=1).fit(ROWS)
+
+
+def test_an_own_backbone_is_saved_and_loaded(tmp_path):
+    model = CLIPSessionRecommender(Own(), max_epochs=2, random_state=0).fit(ROWS)
+    joblib.dump(model, tmp_path / "own.joblib")
+    again = joblib.load(tmp_path / "own.joblib")
+    np.testing.assert_array_equal(
+        model.decision_function(ROWS), again.decision_function(ROWS)
+    )
+
+
+def test_backbones_are_searched_beside_each_other():
+    model = CLIPSessionRecommender(max_epochs=1, embedding_dim=8, random_state=0)
+    grid = {"backbone": [NARM(hidden_dim=8), SRGNN(), Own()]}
+    search = GridSearchCV(model, grid, cv=2).fit(ROWS)
+    assert len(search.cv_results_["params"]) == 3
+    nested = clone(model).set_params(backbone="gcsan", backbone__dropout=0.4)
+    assert nested.backbone.dropout == 0.4
+    with pytest.raises(ValueError, match="'weight' parameter of GCSAN"):
+        nested.set_params(backbone__weight=1.5).fit(ROWS)
+    with pytest.raises(ValueError, match="n_heads=3 does not divide embedding_dim=8"):
+        nested.set_params(backbone__weight=0.5, backbone__n_heads=3).fit(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("sr-gnn", "srgnn"), ("nram", "narm"), ("GCE_GNN", "gcegnn")]
+)
+def test_unknown_names_suggest_the_nearest(typed, meant):
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'"):
+        CLIPSessionRecommender(typed).fit(ROWS)
+
+
+def test_training_settings_of_a_backbone():
+    """Explicit values win, then the backbone's, then the defaults."""
+    backbone = SRGNN(training={"learning_rate": 0.002, "optimizer": "adamw"})
+    model = CLIPSessionRecommender(
+        backbone, learning_rate=0.003, max_epochs=1, weight_decay=0.1
+    ).fit(ROWS)
+    found = model.resolved_params_
+    assert found["learning_rate"] == 0.003
+    assert found["optimizer"] == "adamw"
+    assert found["lr_schedule"] == "cosine"
+    for training, message in (
+        ({"learning_rat": 1}, "'learning_rat'. It may set"),
+        ({"learning_rate": -1}, "'learning_rate' parameter"),
+        ({"scoring": "mrr@5"}, "'scoring'. It may set"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.set_params(backbone=SRGNN(training=training)).fit(ROWS)
+
+
+@pytest.mark.parametrize("backbone", ["srgnn", "gcegnn", "lessr", "tagnn", "gcsan"])
+def test_unseen_items_are_nodes_of_their_own(backbone):
+    model = CLIPSessionRecommender(backbone, max_epochs=2, random_state=0).fit(ROWS)
+    with pytest.warns(UserWarning, match="not seen in fit"):
+        two, same, again = model.decision_function(
+            [["x", "a", "y"], ["x", "a", "x"], ["q", "a", "q"]]
+        )
+    np.testing.assert_allclose(same, again, atol=1e-6)
+    assert abs(two - same).max() > 1e-6
