@@ -2,11 +2,11 @@
 
     SKCLIP_DATA=... python benchmarks/backbones.py [--backbones narm ...] [--seeds 3]
 
-Learning rate: the best of three on the validation part (tune.py rsc15_bare); everything
-else is the library's default, for every backbone alike. Fits on train_tr + train_valid,
-of which the library cuts its own validation part for early stopping, and ranks the whole
-catalogue for every prefix of the test sessions; ties count against the target. Rows that
-exist are kept, so that the run can be taken up again. Writes the table of
+Learning rate: the best on the validation part (tune.py rsc15_bare); everything else is
+the library's default, for every backbone alike. Fits on train_tr + train_valid, of
+which the library cuts its own validation part for early stopping, and ranks the whole
+catalogue for every prefix of the test sessions; ties count against the target. Rows
+that exist are kept, so that the run can be taken up again. Writes the table of
 benchmarks/README.md.
 """
 

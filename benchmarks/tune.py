@@ -11,7 +11,8 @@ import itertools
 import time
 
 import numpy as np
-from _common import data_hash, diginetica_rows, rsc15, save
+from _common import RESULTS, data_hash, diginetica_rows, rsc15, save
+from _common import load as load_results
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip.backbones import BACKBONES
@@ -31,9 +32,9 @@ GRIDS = {
         "learning_rate": [0.0025, 0.005, 0.01],
     },
     "rsc15_bare": {
+        "learning_rate": [0.005, 0.01, 0.0025],
         "backbone": list(BACKBONES),
         "prompt": [None],
-        "learning_rate": [0.005, 0.01, 0.0025],
     },
     "diginetica": {
         "backbone": ["gru4rec", "narm"],
@@ -62,10 +63,14 @@ def main():
     train, valid = load(arguments.data)
     print(train, valid)
     grid, rows = dict(GRIDS[arguments.data]), []
+    if (RESULTS / f"tune_{arguments.data}.json").exists():  # taken up again
+        rows = load_results(f"tune_{arguments.data}")["rows"]
     if arguments.backbones:
         grid["backbone"] = arguments.backbones
     for values in itertools.product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
+        if any(all(row.get(k) == v for k, v in setting.items()) for row in rows):
+            continue
         begun = time.perf_counter()
         model = CLIPSessionRecommender(
             **setting,
