@@ -14,7 +14,7 @@ import sys
 import time
 
 import numpy as np
-from _common import save
+from _common import load, replace_table, save
 
 from skclip import CLIPSessionRecommender, Sessions
 from skclip._encoding import training_data
@@ -114,10 +114,17 @@ def training_line(n_sessions, n_items, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--events", type=int, nargs="+", default=[10**6, 10**7, 5 * 10**7]
+        "--events",
+        type=int,
+        nargs="+",
+        default=[5 * 10**4, 10**6, 10**7, 5 * 10**7],
     )
     parser.add_argument("--line", nargs="+")
+    parser.add_argument("--table", action="store_true", help="only write the table")
     arguments = parser.parse_args()
+    if arguments.table:
+        write_table()
+        return
     if arguments.line:
         kind, *values = arguments.line
         if kind == "events":
@@ -133,7 +140,7 @@ def main():
         for library in ("pandas", "polars")
     ]
     lines.append(["events", "polars", min(10**7, max(arguments.events)), 10**5, "text"])
-    lines += [["training", 10**5, 10**5, 30], ["training", 10**6, 10**6, 30]]
+    lines += [["training", n, n, 30] for n in (10**4, 10**5, 10**6)]
     rows = []
     for line in lines:
         run = subprocess.run(
@@ -145,6 +152,38 @@ def main():
         rows.append({"what": line[0]} | json.loads(run.stdout.splitlines()[-1]))
         print(rows[-1], flush=True)
         save("bench_scale", {"protocol": __doc__, "rows": rows})
+    write_table()
+
+
+def write_table():
+    """Put the tables of the committed results into benchmarks/README.md."""
+    rows = load("bench_scale")["rows"]
+    lines = [
+        "| events | items | frame, ids | from_events | beyond the input | encode |"
+    ]
+    lines[0] += " graph | pairs | peak |"
+    lines.append("|---" * 9 + "|")
+    for row in rows:
+        if row["what"] == "events":
+            beyond = row["gib_peak_of_from_events"] - row["gib_before"]
+            beyond = f"{beyond:.2f} GiB" if beyond else "not seen"  # below an old peak
+            frame = f"{row['library']}, {row['ids']}"
+            lines.append(
+                f"| {row['events']:,} | {row['items']:,} | {frame}"
+                f" | {row['from_events_seconds']:.2f} s | {beyond}"
+                f" | {row['encode_seconds']:.2f} s | {row['graph_seconds']:.2f} s"
+                f" | {row['edges']:,} | {row['gib_peak_of_graph']:.2f} GiB |"
+            )
+    lines += ["", "| sessions | items | set-up | prefixes per second | peak |"]
+    lines.append("|---" * 5 + "|")
+    for row in rows:
+        if row["what"] == "training":
+            lines.append(
+                f"| {row['sessions']:,} | {row['items']:,}"
+                f" | {row['setup_seconds']:.1f} s"
+                f" | {row['prefixes_per_second']:,.0f} | {row['gib_peak']:.2f} GiB |"
+            )
+    replace_table("benchmarks/README.md", "bench_scale", "\n".join(lines))
 
 
 if __name__ == "__main__":

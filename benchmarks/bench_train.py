@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import diginetica_rows, rsc15, save
+from _common import diginetica_rows, replace_table, rsc15, save
+from _common import load as load_results
 from torch.nn import functional as F
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
@@ -145,11 +146,14 @@ def main():
     parser.add_argument("--data", nargs="+", default=DATA, choices=DATA)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
-    parser.add_argument("--name", default="bench_train", help="of the result file")
+    parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--cell", nargs=3, metavar=("DATA", "BACKBONE", "FORM"))
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(cell(*arguments.cell, arguments.seconds)))
+        return
+    if arguments.table:
+        write_table()
         return
     rows = []
     for data in arguments.data:
@@ -164,7 +168,36 @@ def main():
                     peer_cell(arguments.peer_python, data, backbone, arguments.seconds)
                 )
                 print(rows[-1], flush=True)
-            save(arguments.name, {"protocol": __doc__, "rows": rows})
+            save("bench_train", {"protocol": __doc__, "rows": rows})
+    write_table()
+
+
+def write_table():
+    """Put the table of the committed results into benchmarks/README.md."""
+    rows = load_results("bench_train")["rows"]
+    head = ["data", "backbone", *FORMS, "peer", "ratio", "peak GiB"]
+    lines = [head, ["---"] * len(head)]
+    for data, backbone in dict.fromkeys((r["data"], r["backbone"]) for r in rows):
+        cells = {
+            r["form"]: r for r in rows if (r["data"], r["backbone"]) == (data, backbone)
+        }
+        rates = [cells.get(form, {}).get("prefixes_per_second") for form in FORMS]
+        peer = cells.get("RecBole")
+        both = f"{peer['as_shipped']:,.0f}; {peer['debug_off']:,.0f}" if peer else "-"
+        ratios = (
+            [rates[0] / peer[k] for k in ("as_shipped", "debug_off")] if peer else []
+        )
+        lines.append(
+            [
+                *(data, backbone),
+                *(f"{rate:,.0f}" if rate else "-" for rate in rates),
+                both,
+                "; ".join(f"{ratio:.1f}" for ratio in ratios) or "-",
+                f"{max(c.get('peak_gib', 0) for c in cells.values()):.2f}",
+            ]
+        )
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    replace_table("benchmarks/README.md", "bench_train", table)
 
 
 if __name__ == "__main__":

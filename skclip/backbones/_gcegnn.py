@@ -2,7 +2,6 @@
 
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import PUBLISHED_TRAINING
+from skclip.backbones._global_graph import neighbor_table
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 _SLOPE = 0.2  # of the leaky rectifiers
@@ -129,49 +129,6 @@ class GCEGNNNetwork(Backbone):
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
-
-
-def neighbor_table(codes, offsets, ends, *, n_items, window, top):
-    """Items that occur near each other most often in the given sessions.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,)
-        1..n_items.
-    offsets : ndarray of shape (n_sessions + 1,)
-    ends : ndarray or None
-        Flat positions; only pairs whose later event stands there count. None: all.
-    n_items, window, top : int
-        Pairs at a distance of 1..window count once for either item.
-
-    Returns
-    -------
-    neighbors : ndarray of shape (n_items + 1, top), int64
-        Most counted first, then smaller code; 0 = absent.
-    counts : ndarray of shape (n_items + 1, top), float32
-    """
-    codes = codes.astype(np.int64)
-    session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    wanted = np.ones(len(codes), dtype=bool)
-    if ends is not None:
-        wanted[:] = False
-        wanted[ends] = True
-    keys = []
-    for step in range(1, window + 1):
-        near = (session[:-step] == session[step:]) & wanted[step:]
-        a, b = codes[:-step][near], codes[step:][near]
-        keys += [a * (n_items + 1) + b, b * (n_items + 1) + a]
-    keys, counts = np.unique(np.concatenate(keys), return_counts=True)
-    item, other = np.divmod(keys, n_items + 1)
-    order = np.lexsort((other, -counts, item))
-    item, other, counts = item[order], other[order], counts[order]
-    place = np.arange(len(item)) - np.searchsorted(item, item)
-    kept = place < top
-    neighbors = np.zeros((n_items + 1, top), dtype=np.int64)
-    weights = np.zeros((n_items + 1, top), dtype=np.float32)
-    neighbors[item[kept], place[kept]] = other[kept]
-    weights[item[kept], place[kept]] = counts[kept]
-    return neighbors, weights
 
 
 class GCEGNN(BackboneSpec):

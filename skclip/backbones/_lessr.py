@@ -51,7 +51,7 @@ class LESSRNetwork(Backbone):
         f = graph.of_nodes(x)[row, place]  # (n_nodes, d)
         number = torch.zeros_like(graph.first)
         number[row, place] = torch.arange(len(row), device=x.device)
-        links = in_edges(graph, number), shortcut_edges(graph, number)
+        links = graph.in_edges(number), graph.shortcut_edges(number)
         for k, layer in enumerate(self.layers):
             f = torch.cat([layer(f, links[k % 2]), f], dim=1)
 
@@ -169,41 +169,6 @@ class BatchNorm(nn.BatchNorm1d):
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
-
-
-def in_edges(graph, number):
-    """In-edges of all nodes in order of time, packed as for a GRU.
-
-    Returns
-    -------
-    targets : LongTensor of shape (n_targets,)
-        Nodes with in-edges, most in-edges first.
-    sources : LongTensor of shape (n_edges,)
-        First sources of all targets, then the second ones, ...
-    sizes : list of int
-        How many targets have a first source, a second, ...
-    """
-    session, source, target = graph.transitions()
-    source, target = number[session, source], number[session, target]
-    targets, place, degree = torch.unique(
-        target, return_inverse=True, return_counts=True
-    )
-    order = degree.argsort(descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    by_target = rank[place].argsort(stable=True)  # keeps the order of time
-    begins = degree[order].cumsum(0) - degree[order]
-    ranks = rank[place][by_target]
-    slot = torch.arange(len(ranks), device=ranks.device) - begins[ranks]
-    packed = by_target[slot.argsort(stable=True)]
-    return targets[order], source[packed], slot.bincount().tolist()
-
-
-def shortcut_edges(graph, number):
-    """Shortcuts as flat (sources, targets), their places in the mask, and the mask."""
-    mask = graph.shortcuts()
-    session, u, v = where = torch.nonzero(mask, as_tuple=True)
-    return number[session, u], number[session, v], where, mask
 
 
 class LESSR(BackboneSpec):

@@ -95,6 +95,44 @@ class SessionGraph:
         both = self.mask[:, :, None] & self.mask[:, None, :]
         return (self.first[:, :, None] <= last[:, None, :]) & both
 
+    def in_edges(self, number):
+        """In-edges of all nodes in order of time, packed for a recurrent cell.
+
+        Parameters
+        ----------
+        number : LongTensor of shape (n, size)
+            Number of each node in the batch.
+
+        Returns
+        -------
+        targets : LongTensor of shape (n_targets,)
+            Nodes with in-edges, most in-edges first.
+        sources : LongTensor of shape (n_edges,)
+            First sources of all targets, then the second ones, ...
+        sizes : list of int
+            How many targets have a first source, a second, ...
+        """
+        session, source, target = self.transitions()
+        source, target = number[session, source], number[session, target]
+        targets, place, degree = torch.unique(
+            target, return_inverse=True, return_counts=True
+        )
+        order = degree.argsort(descending=True, stable=True)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        by_target = rank[place].argsort(stable=True)  # keeps the order of time
+        begins = degree[order].cumsum(0) - degree[order]
+        ranks = rank[place][by_target]
+        slot = torch.arange(len(ranks), device=ranks.device) - begins[ranks]
+        packed = by_target[slot.argsort(stable=True)]
+        return targets[order], source[packed], slot.bincount().tolist()
+
+    def shortcut_edges(self, number):
+        """Shortcuts as flat sources and targets, their places, and their mask."""
+        mask = self.shortcuts()
+        session, u, v = where = torch.nonzero(mask, as_tuple=True)
+        return number[session, u], number[session, v], where, mask
+
 
 def session_graph(batch):
     """Find the nodes of the sessions of a batch that asks one query of each."""

@@ -161,6 +161,15 @@ def test_state_round_trip(model):
     close(scores(model, SESSIONS), scores(again, SESSIONS))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+def test_gpu_equals_cpu(model):
+    expected = scores(model, SESSIONS)
+    torch.testing.assert_close(
+        scores(model.cuda(), SESSIONS).cpu(), expected, atol=1e-8, rtol=0
+    )
+
+
 def test_training_on_a_single_short_session_works(model):
     """Statistics over the rows of a batch have one row here."""
     model.train()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from skclip import CLIPSessionRecommender
 from skclip.backbones import GCEGNN
-from skclip.backbones._gcegnn import neighbor_table
+from skclip.backbones._global_graph import neighbor_table
 
 
 def flat(sessions):

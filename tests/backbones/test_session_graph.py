@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skclip._batches import Batches
-from skclip.backbones._lessr import in_edges
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 session_lists = st.lists(
@@ -83,7 +82,7 @@ def test_in_edges_are_packed_in_order_of_time(sessions):
     row, place = torch.nonzero(graph.mask, as_tuple=True)
     number = torch.zeros_like(graph.first)
     number[row, place] = torch.arange(len(row))
-    targets, sources, sizes = in_edges(graph, number)
+    targets, sources, sizes = graph.in_edges(number)
     expected = {}
     for r, session in enumerate(sessions):
         nodes = sorted(set(session))
