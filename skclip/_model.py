@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._prompts import ClusterPrompt
+from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
 
 _SCORER_FLOATS = 2**22  # that a scorer which is no dot product may hold at a time
@@ -126,7 +127,7 @@ class SessionModel(nn.Module):
         shape = table.shape
         table = self.network.keys(table)
         self._check_shape(table, shape, "keys(item_table)", "n_items")
-        return F.normalize(table, dim=-1) if self.cosine else table
+        return unit_rows(table) if self.cosine else table
 
     def scores(self, state, keys, out=None):
         """Scores (n_queries, n_items), written to `out` if given."""
@@ -184,36 +185,3 @@ def take_rows(state, rows):
     if isinstance(state, tuple):
         return tuple(part[rows] for part in state)
     return state[rows]
-
-
-def look_up(table, codes, sparse=False):
-    """Rows of a table (n_items, d) for codes (...), zeros for code 0: (..., d)."""
-    if not sparse:
-        return _Rows.apply(table, codes)
-    known = codes > 0
-    rows = F.embedding(codes[known] - 1, table, sparse=True)
-    return table.new_zeros(*codes.shape, table.shape[1]).index_put((known,), rows)
-
-
-class _Rows(torch.autograd.Function):
-    """Look rows up; the gradient is added to the table's own, in place.
-
-    Returned to autograd it would be another array as large as the table, most of it
-    zeros, which costs more than the look-up.
-    """
-
-    @staticmethod
-    def forward(ctx, table, codes):
-        ctx.table = table
-        ctx.save_for_backward(codes)
-        rows = table[(codes - 1).clamp_min_(0)]
-        return rows.masked_fill_((codes == 0)[..., None], 0.0)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (codes,) = ctx.saved_tensors
-        known = codes > 0
-        if ctx.table.grad is None:
-            ctx.table.grad = torch.zeros_like(ctx.table)
-        ctx.table.grad.index_add_(0, codes[known] - 1, grad[known])
-        return None, None

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-_CHUNK_FLOATS = 2**18  # of a table that is prompted at a time
+from skclip._tables import gate_rows, unit_rows
 
 
 class ClusterPrompt(nn.Module):
@@ -77,59 +77,6 @@ class ClusterPrompt(nn.Module):
         """Prompt a whole item table (n_items, dim)."""
         if self.gate != "elementwise":
             return self(table, clusters)
-        return _GatedTable.apply(
-            table,
-            clusters,
-            self._gated(self.table),
-            self.gate_item.weight,
-            self.gate_item.bias,
-            self.normalization == "unit",
-        )
-
-
-class _GatedTable(torch.autograd.Function):
-    """The elementwise gate on a whole table, in chunks that stay in the cache.
-
-    A dozen element-wise steps over a large table, one after the other, each wait for
-    main memory. The gates are kept for the gradients; nothing is computed twice.
-    """
-
-    @staticmethod
-    def forward(ctx, table, clusters, prompts, weight, bias, unit):
-        out, gates, units = (torch.empty_like(table) for _ in range(3))
-        norms = table.new_empty(len(table), 1) if unit else None
-        for rows in _chunks(table):
-            x = table[rows]
-            if unit:
-                norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-                torch.clamp_min(norm, 1e-12, out=norms[rows])
-                x = torch.div(x, norms[rows], out=units[rows])
-            g = torch.mm(x, weight.T, out=gates[rows]).add_(bias).sigmoid_()
-            torch.mul(g, x, out=out[rows]).add_(prompts[clusters[rows]])
-        ctx.clusters = clusters
-        ctx.save_for_backward(units if unit else table, gates, norms, prompts, weight)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad):
-        units, gates, norms, prompts, weight = ctx.saved_tensors
-        grad_table, grad_weight = torch.empty_like(units), torch.zeros_like(weight)
-        grad_bias = weight.new_zeros(len(weight))
-        for rows in _chunks(units):
-            x, g = units[rows], gates[rows]
-            direct = grad[rows] * g
-            inside = torch.addcmul(direct, direct, g, value=-1).mul_(x)
-            grad_weight.addmm_(inside.T, x)
-            grad_bias += inside.sum(dim=0)
-            grad_x = torch.mm(inside, weight, out=grad_table[rows]).add_(direct)
-            if norms is not None:  # of x / ||x||; a vector near 0 is not worth a case
-                along = (grad_x * x).sum(dim=1, keepdim=True)
-                grad_x.addcmul_(x, along, value=-1).div_(norms[rows])
-        grad_prompts = torch.zeros_like(prompts).index_add_(0, ctx.clusters, grad)
-        grad_prompts[0] = 0.0
-        return grad_table, None, grad_prompts, grad_weight, grad_bias, None
-
-
-def _chunks(table):
-    size = max(1, _CHUNK_FLOATS // table.shape[1])
-    return [slice(a, a + size) for a in range(0, len(table), size)]
+        x = unit_rows(table) if self.normalization == "unit" else table
+        gate, p = self.gate_item, self._gated(self.table)
+        return gate_rows(x, p, clusters, gate.weight, gate.bias)

@@ -19,6 +19,7 @@ ORDER = [
     "metrics",
     "_item_graph",
     "_clusterer",
+    "_tables",
     "_prompts",
     "backbones",
     "_model",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skclip._model import look_up
+from skclip._tables import look_up
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -109,7 +109,7 @@ def test_a_table_in_chunks_equals_one_pass(gate, normalization, monkeypatch):
     torch.nn.init.normal_(prompt.table[1:])
     table = torch.randn(23, 6, dtype=torch.float64)
     clusters, grad = torch.arange(23) % 5, torch.randn(23, 6, dtype=torch.float64)
-    monkeypatch.setattr("skclip._prompts._CHUNK_FLOATS", 30)  # five rows
+    monkeypatch.setattr("skclip._tables._CHUNK_FLOATS", 30)  # five rows
     results = []
     for function in (prompt, prompt.of_table):
         x = table.clone().requires_grad_()

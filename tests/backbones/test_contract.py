@@ -177,6 +177,26 @@ def test_training_on_a_single_short_session_works(model):
     assert torch.isfinite(model.item_table.grad).all()
 
 
+@torch.no_grad()
+def test_each_dropout_acts_in_training_only(spec):
+    names = [name for name in spec.get_params() if "dropout" in name]
+    off = clone(spec).set_params(**dict.fromkeys(names, 0.0))
+    for name in [None, *names]:
+        one = clone(off)
+        if name is not None:
+            one.set_params(**{name: 0.5})
+        if name == "state_dropout":
+            one.set_params(tied=True)
+        model = new_model(one, CLUSTERS)
+        expected = scores(model, SESSIONS)
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.eval()
+        differs = (scores(model, SESSIONS) - expected).abs().max() > 1e-6
+        assert differs == (name is not None), name
+
+
 def test_spec_is_an_estimator(spec):
     assert clone(spec).get_params() == spec.get_params()
     assert set(spec._parameter_constraints) == set(spec.get_params())
