@@ -64,14 +64,23 @@ class Batches:
         plan = self._cut(order, batch_size)
         return [plan[i] for i in rng.permutation(len(plan))]
 
-    def in_order_of_length(self, batch_size):
-        """Rows of each batch, shortest first."""
-        return self._cut(np.argsort(self.lengths, kind="stable"), batch_size)
+    def in_order_of_length(self, batch_size, most):
+        """Rows of each batch, shortest first.
+
+        A batch has at most about `batch_size` instances, and about ``most(length)``
+        if its longest session has so many events.
+        """
+        plan = self._cut(np.argsort(self.lengths, kind="stable"), batch_size)
+        return [
+            part
+            for rows in plan
+            for part in self._cut(rows, max(1, most(int(self.lengths[rows].max()))))
+        ]
 
     def _cut(self, order, batch_size):
-        if self.n_instances <= batch_size:
-            return [order]
         reached = np.cumsum(self.counts[order])
+        if reached[-1] <= batch_size:
+            return [order]
         borders = np.arange(batch_size, reached[-1], batch_size)
         cuts = np.unique(np.searchsorted(reached, borders, "left") + 1)
         return np.split(order, cuts[cuts < len(order)])

@@ -31,7 +31,9 @@ class CrossEntropy:
     ----------
     precision : {"float32", "bf16"}, default="float32"
         "bf16" takes the products in bfloat16 with float32 accumulation; sums,
-        logarithms and gradients stay in float32.
+        logarithms and gradients stay in float32. The scores are rounded to 8 bits, so
+        that errors grow with them: gradients are off by 0.3 %, 1 % and 2 % (relative
+        norm) where the largest scores are 14, 28 and 57.
 
     Notes
     -----
@@ -79,6 +81,8 @@ class CrossEntropy:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
+    """Leaves the gradient of a leaf of keys in its ``.grad``; made for `backward`."""
+
     @staticmethod
     def forward(ctx, queries, keys, targets, bias, loss):
         n, n_items = len(queries), len(keys)
@@ -216,12 +220,7 @@ def _scorer_cross_entropy(scorer, state, targets, keys, bias):
     biases = [None] * len(parts) if bias is None else bias.split(width)
     sums, owns = zip(
         *(
-            checkpoint(
-                part,
-                *(state, some, b, i * width),
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
+            checkpoint(part, state, some, b, i * width, use_reentrant=False)
             for i, (some, b) in enumerate(zip(parts, biases, strict=True))
         ),
         strict=True,
@@ -243,6 +242,7 @@ def resolve_precision(precision, device):
         return precision
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:  # AVX-512 alone makes bf16 no faster
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    else:  # AVX-512 alone makes bf16 no faster; torch may not tell of AMX one day
+        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+        fast = has_amx is not None and has_amx()
     return "bf16" if fast else "float32"

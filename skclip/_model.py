@@ -92,9 +92,12 @@ class SessionModel(nn.Module):
         return groups + self.network.param_groups()
 
     def vectors(self, codes, clusters=None):
-        """What the encoder sees for item codes (...), 0 = padding: (..., d)."""
-        if clusters is not None:  # only then there are unseen items, above n_items
-            codes = codes.masked_fill(codes > self.n_items, 0)
+        """What the encoder sees for item codes (...), 0 = padding: (..., d).
+
+        Items above n_items, unseen in training, are the prompt of `clusters` alone, or
+        zeros without `clusters`.
+        """
+        codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = look_up(self.item_table, codes, self.sparse)
         if self.prompt is None:
             return x

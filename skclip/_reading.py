@@ -11,6 +11,7 @@ from skclip._sessions import flat_positions
 from skclip._validation import warn_user
 
 _BATCH = 2048  # prefixes encoded at a time
+_READ_FLOATS = 2**26  # that reading them may hold, about
 
 
 def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_length):
@@ -89,7 +90,12 @@ def read_states(model, instances):
     begins = np.cumsum(counts) - counts
     device = model.item_table.device
     batches = Batches(instances.take(first), device, model.network.shares_prefixes)
-    for rows in batches.in_order_of_length(_BATCH):
+    dim = model.item_table.shape[1]
+
+    def most(length):
+        return int(_READ_FLOATS // model.network.floats_per_query(length, dim))
+
+    for rows in batches.in_order_of_length(_BATCH, most):
         state = model.states(batches.batch(rows))
         check_finite(state[0] if isinstance(state, tuple) else state)
         read = batches.instances_of(rows)

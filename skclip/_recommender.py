@@ -27,7 +27,7 @@ from skclip._validation import (
     accept_ragged,
     warn_user,
 )
-from skclip.backbones import backbone_spec
+from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
 _AUTO = StrOptions({"auto"})
@@ -100,9 +100,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     optimizer : {"adam", "adamw"}, default="auto"
         "auto" is "adam".
     learning_rate : float, default="auto"
-        "auto" is 0.01, chosen with `lr_schedule` and `max_epochs` on the validation
-        parts of two data sets (``benchmarks/tune.py``); with ``similarity="cosine"`` a
-        smaller one does better.
+        "auto" is 0.01, or 0.005 where scores are cosines, chosen with `lr_schedule` and
+        `max_epochs` on validation parts (``benchmarks/tune.py``).
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together. "auto" is 512, or on small data the power of two from 64
@@ -135,12 +134,14 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     precision : {"auto", "float32", "bf16"}, default="auto"
         Of the products in the full softmax: "bf16" multiplies in bfloat16 and sums
         in float32. "auto" is "bf16" where the device does that in hardware (AMX, or
-        CUDA of compute capability 8), else "float32".
+        CUDA of compute capability 8), else "float32". A scorer that is no dot product
+        (TAGNN) always has "float32".
     device : str, default="auto"
         "auto" is CUDA where available, else the CPU.
     n_threads : int, default=None
         Threads of torch during `fit`; None leaves them as they are. Same seed and
-        same number of threads give the same bits.
+        same number of threads give the same bits on a CPU; on CUDA some sums are
+        taken in an order of chance.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: clusters, split, weights, order of batches, dropout.
     verbose : bool, default=False
@@ -197,7 +198,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "backbone": [str, HasMethods(["build", "get_params"])],
+        "backbone": [str, BackboneSpec],
         "clusterer": [HasMethods(["fit"]), None],
         "prompt": [StrOptions({"cluster"}), None],
         "gate": [StrOptions({"elementwise", "scalar", "add"})],
@@ -419,7 +420,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
 
     def _resolve_params(self, spec, n_instances, device):
         """What "auto" and None stand for with this backbone, data and device."""
-        params, training = self.get_params(deep=False), dict(spec.training or {})
+        params, training = self.get_params(deep=False), spec.training or {}
         for key in training:
             if key not in (*_DEFAULTS, "batch_size", "max_epochs"):
                 raise ValueError(
@@ -427,7 +428,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                     f"{sorted((*_DEFAULTS, 'batch_size', 'max_epochs'))}."
                 )
         type(self)(**params | training)._validate_params()
-        for key, value in training.items():
+        if self.similarity == "cosine":
+            training = {"learning_rate": 0.005} | training
+        for key, value in (spec.default_training | training).items():
             if _is_auto(params[key]):
                 params[key] = value
         resolved = {
@@ -513,6 +516,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         """The loss to train by; tells the model whether it touches few items."""
         self._model.sparse = resolved["loss"] in SAMPLED_LOSSES
         if not self._model.sparse:
+            if not self._model.network.dot_product:
+                resolved["precision"] = "float32"
             return CrossEntropy(resolved["precision"])
         n_negatives = resolved["n_negatives"]
         if n_negatives > self.n_items_:
@@ -520,7 +525,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 f"n_negatives={n_negatives} exceeds the catalogue of {self.n_items_} "
                 "items. Pass fewer, or loss='cross_entropy' to use all items."
             )
-        check_sample_fits(resolved["batch_size"], n_negatives)
+        check_sample_fits(resolved["loss"], resolved["batch_size"], n_negatives)
         weights = np.ones(self.n_items_)
         if self.negative_sampling == "popularity":
             weights = self._popularity

@@ -2,8 +2,12 @@
 
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-SAMPLED_LOSSES = ("sampled_softmax", "bpr", "bpr-max", "gbce")
+from skclip._model import take_rows
+
+# Each with the arrays of scores, n x n_negatives, that a step holds at its peak.
+SAMPLED_LOSSES = {"sampled_softmax": 1, "gbce": 4, "bpr": 6, "bpr-max": 9}
 _MOST_SAMPLED_BYTES = 2**31
 
 
@@ -55,7 +59,7 @@ class SampledLoss:
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss; see `CrossEntropy` for the arguments."""
-        u = torch.rand(self.n_negatives, dtype=torch.float64, device=queries.device)
+        u = torch.rand(self.n_negatives, dtype=torch.float64, device=targets.device)
         sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
         sample = sample.sort().values
         vectors = keys(torch.cat([targets, sample]))
@@ -64,7 +68,7 @@ class SampledLoss:
             queries = queries * scale
             positive = (queries * own).sum(dim=1)
         else:
-            positive = scorer.score_chunk(queries, own).diagonal()
+            positive = _own_scores(scorer, queries, own)
         if bias is not None:
             positive = positive + bias[targets]
         hits = _hits(sample, targets)
@@ -78,7 +82,7 @@ class SampledLoss:
         if scorer is None:
             negative = queries @ negatives.T
         else:
-            negative = scorer.score_chunk(queries, negatives)
+            negative = _chunked_scores(scorer, queries, negatives)
         if bias is not None:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
@@ -109,6 +113,26 @@ class SampledLoss:
         ) < size:
             self._workspace = space = like.new_empty(size)
         return space[:size].view(n, -1)
+
+
+def _own_scores(scorer, state, keys):
+    """Score of each query with the key of its own, by a scorer that is no product."""
+    step = 16  # a block of queries meets all keys of the block
+    return torch.cat(
+        [
+            scorer.score_chunk(take_rows(state, slice(a, a + step)), part).diagonal()
+            for a, part in zip(range(0, len(keys), step), keys.split(step), strict=True)
+        ]
+    )
+
+
+def _chunked_scores(scorer, state, keys):
+    """Scores in chunks that are computed again for the gradients."""
+    parts = [
+        checkpoint(scorer.score_chunk, state, part, use_reentrant=False)
+        for part in keys.split(scorer.chunk_width(state))
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def _hits(sample, targets):
@@ -152,13 +176,14 @@ class _SampledSoftmax(torch.autograd.Function):
         return *gradients, None, None
 
 
-def check_sample_fits(batch_size, n_negatives):
+def check_sample_fits(loss, batch_size, n_negatives):
     """Refuse scores of a batch against its sample that take more than 2 GiB."""
-    size = 4 * batch_size * n_negatives
+    size = 4 * SAMPLED_LOSSES[loss] * batch_size * n_negatives
     if size > _MOST_SAMPLED_BYTES:
+        most = int(n_negatives * _MOST_SAMPLED_BYTES / size)
         raise ValueError(
-            f"batch_size={batch_size} times n_negatives={n_negatives} scores take "
-            f"{size / 2**30:.1f} GiB a step, the limit is "
+            f"loss={loss!r} with batch_size={batch_size} and n_negatives={n_negatives} "
+            f"takes {size / 2**30:.1f} GiB a step, the limit is "
             f"{_MOST_SAMPLED_BYTES / 2**30:.0f} GiB. Pass a smaller batch_size, or "
-            f"n_negatives <= {_MOST_SAMPLED_BYTES // (4 * batch_size)}."
+            f"n_negatives <= {most}."
         )

@@ -95,7 +95,8 @@ class _Rows(torch.autograd.Function):
     """Look rows up; the gradient is added to the table's own, in place.
 
     Returned to autograd it would be another array as large as the table, most of it
-    zeros, which costs more than the look-up.
+    zeros, which costs more than the look-up. So it serves `backward` alone, not
+    ``torch.autograd.grad``.
     """
 
     @staticmethod

@@ -114,6 +114,45 @@ def test_scores_of_any_size_are_safe(size):
         assert relative(one, other) < 1e-5
 
 
+def test_scorers_that_are_no_product_give_the_same_loss():
+    """In chunks, with a bias, and with a random part that must come twice the same."""
+    queries, table, targets, bias = case(20, 30, 5, 1.0, True)
+
+    class Scorer:
+        chunk_width = staticmethod(lambda state: 7)
+
+        @staticmethod
+        def score_chunk(state, keys):
+            return state @ keys.T * Scorer.factor(len(keys))
+
+        factor = staticmethod(lambda n: 1.0)
+
+    def scored(q, k, b):
+        return CrossEntropy()(q, targets, lambda: k, bias=b, scorer=Scorer())
+
+    expected = gradients(
+        lambda q, k, b: plain(q, k, targets, 1.0, b), queries, table, bias
+    )
+    for one, other in zip(
+        gradients(scored, queries, table, bias), expected, strict=True
+    ):
+        assert relative(one, other) < 1e-5
+
+    Scorer.factor = staticmethod(lambda n: 1.0 + (torch.rand(n) > 0.5))
+    torch.manual_seed(0)
+    found = gradients(scored, queries, table, bias)
+    torch.manual_seed(0)
+    factors = torch.cat([1.0 + (torch.rand(n) > 0.5) for n in (7, 7, 7, 7, 2)])
+    expected = gradients(
+        lambda q, k, b: F.cross_entropy(q @ k.T * factors + b, targets),
+        queries,
+        table,
+        bias,
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert relative(one, other) < 1e-5
+
+
 def test_nan_stays_nan():
     loss = CrossEntropy()(
         torch.tensor([[float("nan")]]), torch.tensor([1]), lambda: torch.ones(4, 1)

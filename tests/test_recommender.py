@@ -12,7 +12,7 @@ from skclip import (
     SessionClusterer,
     Sessions,
 )
-from skclip.backbones import NARM, Batch, GRU4Rec
+from skclip.backbones import BACKBONES, NARM, Batch, GRU4Rec
 from skclip.metrics import mrr_at_k
 
 
@@ -294,10 +294,13 @@ def test_every_parameter_has_an_effect(small_recommender, fitted, shop_split, ch
     assert (model.decision_function(test) != fitted.decision_function(test)).any()
 
 
-@pytest.mark.parametrize("backbone", ["gru4rec", "narm"])
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
 def test_two_threads_give_the_same_bits_twice(small_recommender, shop_split, backbone):
+    """Wide enough that torch splits the work of look-ups and of their gradients."""
     train, test = shop_split
-    model = clone(small_recommender).set_params(backbone=backbone, n_threads=2)
+    model = clone(small_recommender).set_params(
+        backbone=backbone, n_threads=2, embedding_dim=64, max_epochs=1, batch_size=512
+    )
     same(clone(model).fit(train), clone(model).fit(train), test)
 
 

@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from test_losses import case, gradients, plain, relative
 
 from skclip import CLIPSessionRecommender
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
+from skclip.backbones import BACKBONES
 
 
 def sigmoid(x):
@@ -96,6 +98,45 @@ def test_sampled_losses_train(loss, candidates, shop_split):
     assert (again.decision_function(test) == model.decision_function(test)).all()
 
 
+@pytest.mark.parametrize("loss", SAMPLED_LOSSES)
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+def test_every_backbone_takes_every_loss(backbone, loss, shop_split):
+    train, test = shop_split
+    model = CLIPSessionRecommender(
+        backbone,
+        loss=loss,
+        n_negatives=20,
+        embedding_dim=8,
+        max_epochs=1,
+        random_state=0,
+        n_threads=1,
+    ).fit(train[:100])
+    assert np.isfinite(model.decision_function(test[:5])).all()
+    assert np.isfinite(model.history_[0]["train_loss"])
+
+
+@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
+def test_scorers_that_are_no_product_give_the_same_loss(kind, monkeypatch):
+    """A scorer that happens to be a product, in blocks, against the product."""
+    queries, table, targets, _ = case(40, 30, 5, 1.0, False)
+
+    class Scorer:
+        score_chunk = staticmethod(lambda state, keys: 0.7 * state @ keys.T)
+        chunk_width = staticmethod(lambda state: 4)
+
+    losses = {
+        "product": lambda q, k, b: loss(q, targets, lambda i: k[i], scale=0.7),
+        "scorer": lambda q, k, b: loss(q, targets, lambda i: k[i], scorer=Scorer()),
+    }
+    found = []
+    for function in losses.values():
+        torch.manual_seed(0)
+        loss = SampledLoss(kind, 25, torch.arange(1.0, 31.0))
+        found.append(gradients(function, queries, table, None))
+    for one, other in zip(*found, strict=True):
+        assert relative(one, other) < 1e-5
+
+
 def test_untouched_items_keep_their_vectors():
     rows = [["a", "b"]] * 30 + [["c"]]
     options = {
@@ -157,5 +198,7 @@ def test_gradients_of_sampled_softmax_equal_autograd(with_bias):
 def test_bad_sample_sizes():
     with pytest.raises(ValueError, match="n_negatives=9 exceeds the catalogue of 3"):
         CLIPSessionRecommender(loss="bpr", n_negatives=9).fit([["a", "b", "c"]] * 4)
-    with pytest.raises(ValueError, match=r"take 3.7 GiB a step.*n_negatives <= 536"):
-        check_sample_fits(1_000_000, 1000)
+    with pytest.raises(ValueError, match=r"takes 3.7 GiB a step.*n_negatives <= 536"):
+        check_sample_fits("sampled_softmax", 1_000_000, 1000)
+    with pytest.raises(ValueError, match=r"takes 33.5 GiB a step.*n_negatives <= 59"):
+        check_sample_fits("bpr-max", 1_000_000, 1000)

@@ -61,9 +61,10 @@ def backbone_spec(backbone):
                 f"{sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64)."
             )
         return BACKBONES[backbone]()
-    if not hasattr(backbone, "build") or not hasattr(backbone, "get_params"):
+    if not isinstance(backbone, BackboneSpec):
         raise TypeError(
             f"backbone is a {type(backbone).__name__}: {backbone!r:.60}. Expected one "
-            f"of {sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64)."
+            f"of {sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64), "
+            "derived from skclip.backbones.BackboneSpec."
         )
     return backbone

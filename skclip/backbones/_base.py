@@ -27,7 +27,8 @@ class Batch:
     clusters : LongTensor of shape (n_sessions, length), default=None
         None where every item's own cluster holds.
     lookup : callable, default=None
-        Prompted vectors (..., d) of any item codes (...), 0 = none.
+        Prompted vectors (..., d) of any item codes (...); zeros for 0 and for
+        unseen items.
     """
 
     codes: torch.Tensor
@@ -40,6 +41,10 @@ class Batch:
     def last(self, h):
         """Rows of `h` (n_sessions, length, d) at the end of each query."""
         return h[self.rows, self.ends - 1]
+
+    def of_rows(self, h):
+        """The session's part of `h` (n_sessions, ...) for each query."""
+        return h.index_select(0, self.rows)  # its gradient adds up in a fixed order
 
     @property
     def mask(self):
@@ -94,15 +99,28 @@ class Backbone(nn.Module):
     def score_chunk(self, state, keys):
         """Scores (n_queries, n_keys) for some rows of ``keys(item_table)``.
 
-        Only for ``dot_product = False``. Without `scale` and `bias`.
+        Only for ``dot_product = False``. Without `scale` and `bias`. Called with some
+        keys, and some queries of a batch, at a time; twice in training.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define score_chunk(state, keys)"
         )
 
     def normalize(self, state):
-        """Normalise what `score_chunk` compares with the keys, for cosine scores."""
+        """Normalise what is compared with the keys, for cosine scores."""
+        if isinstance(state, tuple):
+            raise TypeError(
+                f"{type(self).__name__} has states of several tensors, so it must "
+                "define normalize(state) before it can score by cosine similarity."
+            )
         return F.normalize(state, dim=-1)
+
+    def floats_per_query(self, length, dim):
+        """Numbers that `encode` holds for a query of so many events, about.
+
+        It bounds how many prefixes are read at a time in prediction.
+        """
+        return 16 * length * dim
 
     def floats_per_score(self, state):
         """Numbers that `score_chunk` holds for each score; it bounds the chunks."""
@@ -139,10 +157,16 @@ class BackboneSpec(BaseEstimator):
     A subclass stores them in ``__init__``, names their ranges in
     ``_parameter_constraints`` and builds the network. A parameter `training` holds
     settings for those parameters of the recommender that are left at "auto".
+
+    Attributes
+    ----------
+    default_training : dict
+        Such settings where `training` is None or silent.
     """
 
     _parameter_constraints: dict = {}
     training = None
+    default_training: dict = {}
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new, randomly initialised `Backbone`.

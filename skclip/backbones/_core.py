@@ -7,6 +7,7 @@ from torch import nn
 
 from skclip._validation import Interval, StrOptions
 from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._published import RECBOLE
 from skclip.backbones._transformer import (
     TransformerLayer,
     causal_mask,
@@ -66,8 +67,8 @@ class CORENetwork(Backbone):
             for layer in self.layers:
                 u = layer(u, allowed)
             a = self.w_f(u).squeeze(-1)
-        a = a[batch.rows].masked_fill(~batch.mask, -torch.inf)  # (n_queries, length)
-        return torch.bmm(a.softmax(dim=1)[:, None], x[batch.rows]).squeeze(1)
+        a = batch.of_rows(a).masked_fill(~batch.mask, -torch.inf)  # (n_queries, length)
+        return torch.bmm(a.softmax(dim=1)[:, None], batch.of_rows(x)).squeeze(1)
 
     def keys(self, item_table):
         return self.item_dropout(item_table)
@@ -127,6 +128,8 @@ class CORE(BackboneSpec):
         "training": [dict, None],
     }
 
+    default_training = {"learning_rate": 0.005}
+
     def __init__(
         self,
         *,
@@ -155,12 +158,10 @@ class CORE(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the configuration of the authors' program."""
-        training = {"embedding_dim": 100, "learning_rate": 1e-3, "batch_size": 2048}
-        training |= {"lr_schedule": "constant", "n_iter_no_change": 5}
-        training |= {"weight_decay": 0.0, "max_epochs": 300}
-        return cls(training=training)
+        return cls(training=RECBOLE | {"embedding_dim": 100, "n_iter_no_change": 5})
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""
-        check_heads(self.n_heads, embedding_dim)
+        if self.encoder == "transformer":
+            check_heads(self.n_heads, embedding_dim)
         return CORENetwork(embedding_dim, max_length, self)

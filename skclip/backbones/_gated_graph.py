@@ -74,15 +74,3 @@ class SoftAttention(nn.Module):
             alpha = alpha * counts
         g = torch.bmm(alpha[:, None], h).squeeze(1)
         return g if self.W3 is None else self.W3(torch.cat([g, last], dim=-1))
-
-
-# Settings of the authors' programs of SR-GNN and TAGNN; GCE-GNN's start from them.
-PUBLISHED_TRAINING = {
-    "embedding_dim": 100,
-    "batch_size": 100,
-    "learning_rate": 1e-3,
-    "weight_decay": 1e-5,
-    "lr_schedule": "step",
-    "max_epochs": 30,
-    "n_iter_no_change": 10,
-}

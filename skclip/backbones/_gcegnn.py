@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
-from skclip.backbones._gated_graph import PUBLISHED_TRAINING
 from skclip.backbones._global_graph import neighbor_table
+from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 _SLOPE = 0.2  # of the leaky rectifiers
@@ -96,7 +96,7 @@ class GCEGNNNetwork(Backbone):
         row, place = torch.nonzero(graph.mask, as_tuple=True)
         items = batch.codes[row, graph.first[row, place]]
         items = items.masked_fill(items >= len(self.neighbors), 0)  # unseen: none
-        own, m = h[row, place], m[row]  # (n_nodes, d)
+        own, m = h[row, place], m.index_select(0, row)  # (n_nodes, d)
         near = self.neighbors[items]  # (n_nodes, k)
         q = batch.lookup(near)
         g = self.aggregate(0, own, m, items, q)
@@ -122,10 +122,14 @@ class GCEGNNNetwork(Backbone):
         age = (batch.ends[:, None] - 1 - place).clamp_min_(0)
         mask = batch.mask
         of_position, of_item = self.P.weight.chunk(2, dim=1)
-        z = torch.tanh((self.positions @ of_position.T)[age] + h @ of_item.T)
+        of_age = F.embedding(age, self.positions @ of_position.T)
+        z = torch.tanh(of_age + h @ of_item.T)
         mean = (h * mask[..., None]).sum(dim=1) / batch.ends[:, None]
         beta = self.w_p(torch.sigmoid(self.G1(z) + self.G2(mean)[:, None])).squeeze(-1)
         return torch.bmm((beta * mask)[:, None], h).squeeze(1)
+
+    def floats_per_query(self, length, dim):
+        return 4 * dim * length * self.neighbors.shape[1] ** self.n_hops
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
@@ -200,7 +204,7 @@ class GCEGNN(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the authors' configuration for Diginetica."""
-        training = PUBLISHED_TRAINING | {"max_epochs": 20, "n_iter_no_change": 3}
+        training = SRGNN_FAMILY | {"max_epochs": 20, "n_iter_no_change": 3}
         return cls(n_hops=2, dropout_gcn=0.2, training=training)
 
     def build(self, embedding_dim, n_items, max_length):

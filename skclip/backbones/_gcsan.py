@@ -8,6 +8,7 @@ from torch import nn
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph
+from skclip.backbones._published import RECBOLE
 from skclip.backbones._session_graph import session_graph
 from skclip.backbones._transformer import (
     TransformerLayer,
@@ -130,10 +131,7 @@ class GCSAN(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the sizes that CLIP-SBR used, with RecBole's training settings."""
-        training = {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 2048}
-        training |= {"max_epochs": 300, "lr_schedule": "constant"}
-        training |= {"n_iter_no_change": 10, "weight_decay": 0.0}
-        return cls(n_layers=2, n_heads=2, dropout=0.5, training=training)
+        return cls(n_layers=2, n_heads=2, dropout=0.5, training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""

@@ -28,12 +28,14 @@ def neighbor_table(codes, offsets, ends, *, n_items, window, top):
     if ends is not None:
         wanted[:] = False
         wanted[ends] = True
-    keys = []
+    keys, counts = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     for step in range(1, window + 1):
         near = (session[:-step] == session[step:]) & wanted[step:]
         a, b = codes[:-step][near], codes[step:][near]
-        keys += [a * (n_items + 1) + b, b * (n_items + 1) + a]
-    keys, counts = np.unique(np.concatenate(keys), return_counts=True)
+        for first, second in ((a, b), (b, a)):  # one at a time, to hold less
+            more, n = np.unique(first * (n_items + 1) + second, return_counts=True)
+            keys, place = np.unique(np.r_[keys, more], return_inverse=True)
+            counts = np.bincount(place, np.r_[counts, n]).astype(np.int64)
     item, other = np.divmod(keys, n_items + 1)
     order = np.lexsort((other, -counts, item))
     item, other, counts = item[order], other[order], counts[order]

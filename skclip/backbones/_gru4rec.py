@@ -7,6 +7,7 @@ from torch import nn
 
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._published import RECBOLE
 
 
 class GRU4RecNetwork(Backbone):
@@ -49,6 +50,13 @@ class GRU4RecNetwork(Backbone):
         h, _ = self.gru(self.dropout(x))  # (n_sessions, length, hidden)
         h = batch.last(h)  # (n_queries, hidden)
         return self.state_dropout(h) if self.tied else self.dense(h)
+
+    def init_table_(self, table, n_items):
+        if self.tied:
+            bound = (6.0 / (n_items + table.shape[1])) ** 0.5
+            nn.init.uniform_(table, -bound, bound)
+        else:
+            super().init_table_(table, n_items)
 
 
 class GRU4Rec(BackboneSpec):
@@ -111,10 +119,7 @@ class GRU4Rec(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the configuration of CLIP-SBR, with RecBole's training settings."""
-        training = {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 2048}
-        training |= {"max_epochs": 300, "lr_schedule": "constant"}
-        training |= {"n_iter_no_change": 10, "weight_decay": 0.0}
-        return cls(training=training)
+        return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""

@@ -57,7 +57,8 @@ class LESSRNetwork(Backbone):
 
         last = number.gather(1, graph.last[:, None]).squeeze(1)
         b = self.dropout(self.bn_nodes(f))
-        e = self.w(torch.sigmoid(self.U(b) + self.V(b[last])[row])).squeeze(-1)
+        asking = self.V(b[last]).index_select(0, row)
+        e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
         summed = b.new_zeros(len(last), b.shape[1]).index_add(
@@ -68,6 +69,9 @@ class LESSRNetwork(Backbone):
 
     def init_table_(self, table, n_items):
         nn.init.normal_(table)
+
+    def floats_per_query(self, length, dim):
+        return 4 * dim * length * (length + 10)  # shortcuts, at most length^2 / 2
 
     def constrain_(self, item_table):
         norms = torch.linalg.vector_norm(item_table, dim=1, keepdim=True)
@@ -109,7 +113,7 @@ class EOPA(nn.Module):
         b = self.bn(f)
         out = self.F_self(b)
         if sizes:
-            n = self.read(self.dropout(b)[sources], sizes)
+            n = self.read(self.dropout(b).index_select(0, sources), sizes)
             out = out.index_add(0, targets, self.F_neigh(n))
         return self.prelu(out)
 
@@ -153,11 +157,13 @@ class SGAT(nn.Module):
     def forward(self, f, edges):
         sources, targets, where, mask = edges
         b = self.dropout(self.bn(f))
-        e = self.w(torch.sigmoid(self.W_q(b)[sources] + self.W_k(b)[targets]))
+        q = self.W_q(b).index_select(0, sources)  # its gradient adds up in order
+        e = self.w(torch.sigmoid(q + self.W_k(b).index_select(0, targets)))
         dense = e.new_zeros(mask.shape).index_put(where, e.squeeze(-1))  # (n, u, v)
         a = masked_softmax(dense, mask, dim=1)[where]
         out = torch.zeros_like(b[:, : self.W_v.out_features])
-        return self.prelu(out.index_add(0, targets, a[:, None] * self.W_v(b)[sources]))
+        v = self.W_v(b).index_select(0, sources)
+        return self.prelu(out.index_add(0, targets, a[:, None] * v))
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -208,7 +214,10 @@ class LESSR(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the authors' configuration for Diginetica."""
+        """Return the authors' configuration for Diginetica.
+
+        They drop the last, incomplete batch of an epoch; here it is used.
+        """
         training = {"embedding_dim": 32, "learning_rate": 1e-3, "batch_size": 512}
         training |= {"optimizer": "adamw", "weight_decay": 1e-4, "max_epochs": 30}
         training |= {"lr_schedule": "constant", "n_iter_no_change": 2}

@@ -38,12 +38,12 @@ class NARMNetwork(Backbone):
     def encode(self, x, batch):
         h, _ = self.gru(self.dropout(x))  # (n_sessions, length, hidden)
         last = batch.last(h)  # (n_queries, hidden)
-        gate = torch.sigmoid(self.A1(h)[batch.rows] + self.A2(last)[:, None])
+        gate = torch.sigmoid(batch.of_rows(self.A1(h)) + self.A2(last)[:, None])
         alpha = self.v(gate).squeeze(-1)  # (n_queries, length)
         if self.softmax:
             alpha = alpha.masked_fill(~batch.mask, -torch.inf).softmax(dim=1)
         alpha = alpha * batch.mask
-        local = torch.bmm(alpha[:, None], h[batch.rows]).squeeze(1)
+        local = torch.bmm(alpha[:, None], batch.of_rows(h)).squeeze(1)
         return self.B(self.context_dropout(torch.cat([local, last], dim=1)))
 
 
@@ -101,9 +101,10 @@ class NARM(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the authors' configuration."""
+        """Return the authors' configuration; they cut sessions to 19 items."""
         training = {"embedding_dim": 50, "learning_rate": 1e-3, "batch_size": 512}
         training |= {"max_epochs": 30, "lr_schedule": "constant", "weight_decay": 0.0}
+        training |= {"n_iter_no_change": 30}
         return cls(hidden_dim=100, training=training)
 
     def build(self, embedding_dim, n_items, max_length):

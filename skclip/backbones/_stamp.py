@@ -35,9 +35,9 @@ class STAMPNetwork(Backbone):
         m_t = batch.last(x)  # (n_queries, d)
         m_s = batch.last(x.cumsum(dim=1)) / batch.ends[:, None]
         asking = self.W2(m_t) + self.W3(m_s)
-        gate = torch.sigmoid(self.W1(x)[batch.rows] + asking[:, None])
+        gate = torch.sigmoid(batch.of_rows(self.W1(x)) + asking[:, None])
         alpha = self.w0(gate).squeeze(-1) * batch.mask  # (n_queries, length)
-        m_a = torch.bmm(alpha[:, None], x[batch.rows]).squeeze(1)
+        m_a = torch.bmm(alpha[:, None], batch.of_rows(x)).squeeze(1)
         if self.add_mean:
             m_a = m_a + m_s
         return torch.tanh(self.Wa(m_a)) * torch.tanh(self.Wb(m_t))
@@ -84,6 +84,7 @@ class STAMP(BackboneSpec):
         """Return the configuration of the authors' program, but for its clipping."""
         training = {"embedding_dim": 100, "learning_rate": 3e-3, "batch_size": 512}
         training |= {"max_epochs": 10, "lr_schedule": "constant", "weight_decay": 0.0}
+        training |= {"n_iter_no_change": 10}
         return cls(training=training)
 
     def build(self, embedding_dim, n_items, max_length):

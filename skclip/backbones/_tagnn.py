@@ -7,11 +7,8 @@ from torch.nn import functional as F
 
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
-from skclip.backbones._gated_graph import (
-    PUBLISHED_TRAINING,
-    GatedGraph,
-    SoftAttention,
-)
+from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import session_graph
 
 
@@ -102,7 +99,7 @@ class TAGNN(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the configuration of the authors' program."""
-        return cls(training=dict(PUBLISHED_TRAINING))
+        return cls(training=dict(SRGNN_FAMILY))
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new network."""

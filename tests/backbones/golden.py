@@ -1,6 +1,7 @@
 """Read golden fixtures and map their names to the parameters of our networks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -258,8 +259,6 @@ def states(model, sessions, *, shared=None, every_prefix=False, padding=0):
     rows = np.arange(len(batches.first))
     batch = batches.batch(rows)
     if padding:
-        from dataclasses import replace
-
         codes = torch.nn.functional.pad(batch.codes, (0, padding))
         batch = replace(batch, codes=codes)
     return model.states(batch)

@@ -5,11 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from golden import scores, session_vectors, states
+from golden import instances_of, scores, session_vectors, states
 from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender
 from skclip._model import SessionModel
+from skclip._reading import read_states
 from skclip.backbones import BACKBONES
 
 SESSIONS = [[3, 5, 3, 7, 5], [2], [4, 4, 9, 1, 9, 4, 11], [12, 6, 8, 10]]
@@ -50,6 +51,25 @@ def model(spec, request):
 
 def close(a, b):
     torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+
+
+@torch.no_grad()
+def test_reading_in_small_parts_changes_nothing(model, monkeypatch):
+    instances = instances_of(SESSIONS * 3, every_prefix=True)
+
+    def read():
+        parts = list(read_states(model, instances))
+        found = torch.empty(len(instances), 12, dtype=torch.float64)
+        for positions, state in parts:
+            found[positions] = model.scores(state, model.keys())
+        return found, len(parts)
+
+    expected, one = read()
+    monkeypatch.setattr("skclip._reading._READ_FLOATS", 3000)
+    found, several = read()
+    assert one == 1
+    assert several > 2
+    close(expected, found)
 
 
 @torch.no_grad()
@@ -161,6 +181,7 @@ def test_state_round_trip(model):
     close(scores(model, SESSIONS), scores(again, SESSIONS))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.no_grad()
 def test_gpu_equals_cpu(model):

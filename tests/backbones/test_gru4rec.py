@@ -41,6 +41,6 @@ def test_equals_a_naive_loop():
             )
 
 
-def test_input_dropout_acts_in_training_only():
+def test_dropout_reaches_the_network():
     model = GRU4Rec(dropout=0.9).build(4, 5, 50)
     assert model.dropout.p == 0.9

@@ -131,6 +131,43 @@ def test_training_settings_of_a_backbone():
             model.set_params(backbone=SRGNN(training=training)).fit(ROWS)
 
 
+class PairNetwork(Backbone):
+    """A state of two tensors, and look-ups of whatever was clicked."""
+
+    dot_product = False
+
+    def encode(self, x, batch):
+        again = batch.lookup(batch.codes)
+        return batch.last(x), batch.last(again)
+
+    def score_chunk(self, state, keys):
+        return (state[0] + state[1]) @ keys.T
+
+
+class Pair(BackboneSpec):
+    def build(self, embedding_dim, n_items, max_length):
+        return PairNetwork()
+
+
+def test_a_state_of_two_tensors():
+    model = CLIPSessionRecommender(Pair(), max_epochs=1, random_state=0).fit(ROWS)
+    with pytest.warns(UserWarning, match="not seen in fit"):
+        assert model.predict([["zz", "a"], ["zz"]]).shape == (2,)
+    with pytest.raises(TypeError, match=r"must define normalize\(state\)"):
+        model.set_params(similarity="cosine").fit(ROWS)
+
+
+def test_what_is_no_spec_is_refused():
+    class Duck:
+        def build(self, embedding_dim, n_items, max_length): ...
+        def get_params(self, deep=True):
+            return {}
+
+    for backbone in (Duck(), NARM, None):
+        with pytest.raises(ValueError, match="'backbone' parameter.*BackboneSpec"):
+            CLIPSessionRecommender(backbone).fit(ROWS)
+
+
 @pytest.mark.parametrize("backbone", ["srgnn", "gcegnn", "lessr", "tagnn", "gcsan"])
 def test_unseen_items_are_nodes_of_their_own(backbone):
     model = CLIPSessionRecommender(backbone, max_epochs=2, random_state=0).fit(ROWS)
