@@ -151,6 +151,23 @@ class Backbone(nn.Module):
         return [{"params": list(self.parameters())}]
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose masks cost a quarter of torch's on a CPU.
+
+    Four numbers are compared with 16 random bits each, so that `p` is kept to 1/65536.
+    """
+
+    def forward(self, x):
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(
+            -(2**63), None
+        )
+        bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        drawn = round(self.p * 2**16) - 2**15
+        return x * (bits >= drawn).to(x.dtype).mul_(1.0 / (1.0 - self.p))
+
+
 class BackboneSpec(BaseEstimator):
     """Hyper-parameters of a backbone, as scikit-learn parameters.
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skclip._validation import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._published import RECBOLE
 from skclip.backbones._transformer import (
     TransformerLayer,
@@ -37,13 +37,13 @@ class CORENetwork(Backbone):
     def __init__(self, embedding_dim, max_length, spec):
         super().__init__()
         self.scale = 1.0 / spec.temperature
-        self.dropout = nn.Dropout(spec.dropout)
-        self.item_dropout = nn.Dropout(spec.item_dropout)
+        self.dropout = Dropout(spec.dropout)
+        self.item_dropout = Dropout(spec.item_dropout)
         self.layers = None
         if spec.encoder == "transformer":
             self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
             self.ln_in = nn.LayerNorm(embedding_dim, eps=1e-12)
-            self.hidden_dropout = nn.Dropout(spec.hidden_dropout)
+            self.hidden_dropout = Dropout(spec.hidden_dropout)
             self.layers = nn.ModuleList(
                 TransformerLayer(
                     embedding_dim,
@@ -128,7 +128,7 @@ class CORE(BackboneSpec):
         "training": [dict, None],
     }
 
-    default_training = {"learning_rate": 0.005}
+    default_training = {"learning_rate": 0.0025}
 
     def __init__(
         self,

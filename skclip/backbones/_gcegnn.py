@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._validation import Interval
-from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._global_graph import neighbor_table
 from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import masked_softmax, session_graph
@@ -55,9 +55,9 @@ class GCEGNNNetwork(Backbone):
         self.P = nn.Linear(2 * d, d, bias=False)  # on (position, item)
         self.G1, self.G2 = nn.Linear(d, d), nn.Linear(d, d, bias=False)
         self.w_p = nn.Linear(d, 1, bias=False)
-        self.dropout_gcn = nn.Dropout(spec.dropout_gcn)
-        self.dropout_local = nn.Dropout(spec.dropout_local)
-        self.dropout_global = nn.Dropout(spec.dropout_global)
+        self.dropout_gcn = Dropout(spec.dropout_gcn)
+        self.dropout_local = Dropout(spec.dropout_local)
+        self.dropout_global = Dropout(spec.dropout_global)
         init_uniform_(self.parameters(), d)
 
     def prepare(self, codes, offsets, ends):

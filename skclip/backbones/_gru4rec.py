@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skclip._validation import Interval
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._published import RECBOLE
 
 
@@ -27,12 +27,12 @@ class GRU4RecNetwork(Backbone):
         super().__init__()
         tied = spec.tied
         hidden_dim = embedding_dim if tied else spec.hidden_dim
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.gru = nn.GRU(
             embedding_dim, hidden_dim, spec.n_layers, bias=tied, batch_first=True
         )
         if tied:
-            self.state_dropout = nn.Dropout(spec.state_dropout)
+            self.state_dropout = Dropout(spec.state_dropout)
             self.bias = nn.Parameter(torch.zeros(n_items))
             for name, weight in self.gru.named_parameters():
                 if "bias" in name:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._validation import Interval
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 
@@ -36,7 +36,7 @@ class LESSRNetwork(Backbone):
         self.layers = nn.ModuleList(layers)
         width = (spec.n_layers + 1) * d
         self.bn_nodes = BatchNorm(width)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.U = nn.Linear(width, d, bias=False)
         self.V = nn.Linear(width, d)
         self.w = nn.Linear(d, 1, bias=False)
@@ -102,7 +102,7 @@ class EOPA(nn.Module):
     def __init__(self, width, dim, dropout):
         super().__init__()
         self.bn = BatchNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRUCell(width, width)
         self.F_self = nn.Linear(width, dim, bias=False)
         self.F_neigh = nn.Linear(width, dim, bias=False)
@@ -147,7 +147,7 @@ class SGAT(nn.Module):
     def __init__(self, width, dim, dropout):
         super().__init__()
         self.bn = BatchNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.W_q = nn.Linear(width, dim)
         self.W_k = nn.Linear(width, dim, bias=False)
         self.W_v = nn.Linear(width, dim, bias=False)

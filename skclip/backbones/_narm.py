@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skclip._validation import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 
 
 class NARMNetwork(Backbone):
@@ -24,12 +24,12 @@ class NARMNetwork(Backbone):
     def __init__(self, embedding_dim, spec):
         super().__init__()
         hidden_dim = spec.hidden_dim
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.gru = nn.GRU(embedding_dim, hidden_dim, bias=False, batch_first=True)
         self.A1 = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.A2 = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.v = nn.Linear(hidden_dim, 1, bias=False)
-        self.context_dropout = nn.Dropout(spec.context_dropout)
+        self.context_dropout = Dropout(spec.context_dropout)
         self.B = nn.Linear(2 * hidden_dim, embedding_dim, bias=False)
         self.softmax = spec.attention == "softmax"
         for linear in (self.A1, self.A2, self.v, self.B):

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skclip.backbones._base import Dropout
+
 
 class TransformerLayer(nn.Module):
     r"""Multi-head attention and a feed-forward part, each followed by its norm.
@@ -22,7 +24,7 @@ class TransformerLayer(nn.Module):
         self.v, self.o = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.ff1, self.ff2 = nn.Linear(dim, inner_dim), nn.Linear(inner_dim, dim)
         self.ln1, self.ln2 = (nn.LayerNorm(dim, eps=1e-12) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x, allowed, asking=None):
         """Transform `asking` (n, m, d), all places by default, attending to `x`.
