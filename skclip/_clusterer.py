@@ -11,6 +11,7 @@ from skclip._encoding import query_data, training_data
 from skclip._ids import ItemIndex
 from skclip._item_graph import (
     build_item_graph,
+    canonical_clusters,
     leiden_membership,
     modularity,
     vote_clusters,
@@ -19,7 +20,73 @@ from skclip._sessions import as_sessions
 from skclip._validation import Interval, StrOptions, _fit_context, accept_ragged
 
 
-class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class ItemClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """What every clusterer of items can do once it has ``membership_``."""
+
+    def transform(self, X):
+        """Return the sessions carrying a cluster per event.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        sessions : Sessions
+            The rows of `X` with ``clusters``: 1..n_clusters_ (``membership_ + 1``),
+            0 for items not seen in `fit`.
+        """
+        check_is_fitted(self)
+        sessions = as_sessions(X)
+        codes = ItemIndex(self.item_ids_).codes_of(sessions.vocabulary)
+        clusters = np.concatenate([[0], self.membership_ + 1]).astype(np.int32)
+        return sessions.with_clusters(clusters[codes][sessions.codes])
+
+    def predict(self, X):
+        """Return the cluster of each event, items not seen in `fit` resolved.
+
+        An unseen item is voted into a cluster by its neighbours in the session,
+        over the whole session that is given; a session of unseen items only gets
+        the largest cluster.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        clusters : ndarray of shape (n_sessions, longest session), int32
+            0..n_clusters_-1 as in ``membership_``; -1 behind the end of a session.
+        """
+        check_is_fitted(self)
+        codes, offsets, *_ = query_data(X, ItemIndex(self.item_ids_))
+        known = codes <= len(self.item_ids_)
+        clusters = np.zeros(len(codes), dtype=np.int32)
+        clusters[known] = self.membership_[codes[known] - 1] + 1
+        clusters = vote_clusters(codes, clusters, offsets, self.cluster_sizes_)
+        lengths = np.diff(offsets)
+        padded = np.full((len(lengths), lengths.max()), -1, dtype=np.int32)
+        padded[np.arange(lengths.max()) < lengths[:, None]] = clusters - 1
+        return padded
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []  # Sessions have none
+        return tags
+
+    def _set_membership(self, X, data, membership):
+        """Set the fitted attributes of a clusterer; clusters get canonical numbers."""
+        self.item_ids_ = data.index.item_ids
+        self.membership_, self.n_clusters_ = canonical_clusters(membership)
+        self.cluster_sizes_ = np.bincount(self.membership_)
+        accept_ragged(self, X)
+        return self
+
+
+class SessionClusterer(ItemClusterer):
     """Cluster items that follow each other in sessions.
 
     Builds the item graph of the training sessions (an edge weighs how often its two
@@ -68,6 +135,7 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     See Also
     --------
     CLIPSessionRecommender : Learns a prompt per cluster.
+    skclip.controls : Clusters without knowledge, to compare with.
 
     Notes
     -----
@@ -172,57 +240,3 @@ class SessionClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         self.modularity_ = modularity(self.graph_, self.membership_)
         accept_ragged(self, X)
         return self
-
-    def transform(self, X):
-        """Return the sessions carrying a cluster per event.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Sessions, shape (n_sessions,).
-
-        Returns
-        -------
-        sessions : Sessions
-            The rows of `X` with ``clusters``: 1..n_clusters_ (``membership_ + 1``),
-            0 for items not seen in `fit`.
-        """
-        check_is_fitted(self)
-        sessions = as_sessions(X)
-        codes = ItemIndex(self.item_ids_).codes_of(sessions.vocabulary)
-        clusters = np.concatenate([[0], self.membership_ + 1]).astype(np.int32)
-        return sessions.with_clusters(clusters[codes][sessions.codes])
-
-    def predict(self, X):
-        """Return the cluster of each event, items not seen in `fit` resolved.
-
-        An unseen item is voted into a cluster by its neighbours in the session,
-        over the whole session that is given; a session of unseen items only gets
-        the largest cluster.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Sessions, shape (n_sessions,).
-
-        Returns
-        -------
-        clusters : ndarray of shape (n_sessions, longest session), int32
-            0..n_clusters_-1 as in ``membership_``; -1 behind the end of a session.
-        """
-        check_is_fitted(self)
-        codes, offsets, *_ = query_data(X, ItemIndex(self.item_ids_))
-        known = codes <= len(self.item_ids_)
-        clusters = np.zeros(len(codes), dtype=np.int32)
-        clusters[known] = self.membership_[codes[known] - 1] + 1
-        clusters = vote_clusters(codes, clusters, offsets, self.cluster_sizes_)
-        lengths = np.diff(offsets)
-        padded = np.full((len(lengths), lengths.max()), -1, dtype=np.int32)
-        padded[np.arange(lengths.max()) < lengths[:, None]] = clusters - 1
-        return padded
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []  # Sessions have none
-        return tags

@@ -11,7 +11,7 @@ from skclip._prompts import ClusterPrompt
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
 
-_SCORER_FLOATS = 2**22  # that a scorer which is no dot product may hold at a time
+_SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
 
 
 class SessionModel(nn.Module):

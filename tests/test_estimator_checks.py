@@ -4,6 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skclip import CLIPSessionRecommender, PopularityRecommender, SessionClusterer
+from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
 
 WIDTH = "sessions are ragged; width is not a feature count"
 XFAIL = {"check_n_features_in_after_fitting": WIDTH}
@@ -20,6 +21,9 @@ XFAIL_TRANSFORMER = XFAIL | {
         CLIPSessionRecommender("gru4rec", max_epochs=1, embedding_dim=8),
         SessionClusterer(),
         PopularityRecommender(),
+        OneCluster(),
+        RandomClusters(random_state=0),
+        PopularityBuckets(),
     ],
     expected_failed_checks=lambda estimator: (
         XFAIL_TRANSFORMER if hasattr(estimator, "transform") else XFAIL

@@ -30,6 +30,7 @@ ORDER = [
     "_reading",
     "_ranking",
     "_recommender",
+    "controls",
     "baselines",
     "model_selection",
     "datasets",

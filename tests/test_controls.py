@@ -1,0 +1,89 @@
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+
+from skclip import CLIPSessionRecommender, SessionClusterer
+from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
+
+CONTROLS = [OneCluster(), RandomClusters(random_state=0), PopularityBuckets(5)]
+
+
+def test_random_clusters_have_the_same_sizes_and_nothing_else(shop):
+    X, _ = shop
+    known = SessionClusterer(random_state=0).fit(X)
+    control = RandomClusters(known, random_state=1).fit(X)
+    assert control.cluster_sizes_.tolist() == sorted(known.cluster_sizes_)[::-1]
+    assert abs(adjusted_rand_score(known.membership_, control.membership_)) < 0.1
+    again = clone(control).fit(X)
+    np.testing.assert_array_equal(control.membership_, again.membership_)
+    other = clone(control).set_params(random_state=2).fit(X)
+    assert (other.membership_ != control.membership_).any()
+    with pytest.raises(AttributeError):
+        clone(control).membership_  # noqa: B018
+
+
+def test_popularity_buckets_follow_the_counts(shop):
+    X, _ = shop
+    control = PopularityBuckets(8).fit(X)
+    counts = np.bincount(X.codes)
+    item_counts = dict(zip(X.vocabulary.tolist(), counts.tolist(), strict=True))
+    counts = np.array([item_counts[i] for i in control.item_ids_.tolist()])
+    assert np.ptp(control.cluster_sizes_) <= 1
+    ranges = sorted(
+        (counts[control.membership_ == c].min(), counts[control.membership_ == c].max())
+        for c in range(8)
+    )
+    for (_, high), (low, _) in zip(ranges, ranges[1:], strict=False):
+        assert high <= low
+
+
+def test_more_buckets_than_items():
+    control = PopularityBuckets(20).fit([["a", "b"], ["a"]])
+    assert control.membership_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda c: type(c).__name__)
+def test_controls_stand_in_for_the_clusterer(control, small_recommender, shop_split):
+    train, test = shop_split
+    inside = clone(small_recommender).set_params(clusterer=control).fit(train)
+    assert inside.membership_.max() + 1 == inside.clusterer_.n_clusters_
+    piped = make_pipeline(clone(control), clone(small_recommender)).fit(train)
+    np.testing.assert_array_equal(
+        piped[-1].membership_, clone(control).fit(train).membership_
+    )
+    with_target = clone(control).fit([["a", "b"], ["c"]], ["c", "d"])
+    assert with_target.item_ids_.tolist() == ["a", "b", "c", "d"]
+    assert np.isfinite(inside.score(test))
+    assert clone(control).fit(train).predict([["new"]]).tolist() == [[0]]
+
+
+def test_controls_are_saved(tmp_path, shop):
+    for control in CONTROLS:
+        fitted = clone(control).fit(shop[0])
+        joblib.dump(fitted, tmp_path / "control.joblib")
+        again = joblib.load(tmp_path / "control.joblib")
+        np.testing.assert_array_equal(fitted.membership_, again.membership_)
+
+
+def test_bad_parameters():
+    with pytest.raises(ValueError, match="'n_clusters' parameter of PopularityBuckets"):
+        PopularityBuckets(0).fit([["a"]])
+    with pytest.raises(ValueError, match="'clusterer' parameter of RandomClusters"):
+        RandomClusters("leiden").fit([["a"]])
+
+
+def test_recommender_takes_any_membership():
+    class ByLetter:
+        def get_params(self, deep=True):
+            return {}
+
+        def fit(self, X, y=None):
+            self.membership_ = np.array([0, 0, 1])
+            return self
+
+    rows = [["a1", "a2", "b1"]] * 5
+    model = CLIPSessionRecommender(clusterer=ByLetter(), max_epochs=1).fit(rows)
+    assert model.membership_.tolist() == [0, 0, 1]
