@@ -3,8 +3,8 @@
     SKCLIP_DATA=... python benchmarks/precision.py [--max-epochs 3] [--seeds 3]
 
 CLIP-GRU4Rec on rsc15_100k, fit on train_tr, validated on train_valid, float32 over
-some seeds and bf16 with the first ones. Without hardware for bfloat16 the bf16 runs take
-some thirty times as long; the numbers do not depend on it.
+some seeds and bf16 with the first ones. Without hardware for bfloat16 the bf16 runs
+take some thirty times as long; the numbers do not depend on it.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from skclip._prompts import ClusterPrompt
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
 
+_FIRST_LOG_SCALE = 2.659260  # -log 0.07
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
 
 
@@ -32,8 +33,8 @@ class SessionModel(nn.Module):
         Whether the scores use the item table or the prompted one.
     similarity : {None, "dot", "cosine"}
         None is the backbone's own; "cosine" normalises session and item vectors.
-    temperature : float
-        Divides cosine scores that `similarity` asks for.
+    temperature : float or "learned"
+        Divides cosine scores that `similarity` asks for; "learned" begins at 0.07.
     """
 
     def __init__(
@@ -67,9 +68,12 @@ class SessionModel(nn.Module):
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         own = self.network.similarity
         self.cosine = (similarity or own) == "cosine"
-        self.scale = self.network.scale if similarity in (None, own) else 1.0
-        if similarity == "cosine":
-            self.scale = 1.0 / temperature
+        self._scale = self.network.scale if similarity in (None, own) else 1.0
+        self.register_parameter("log_scale", None)
+        if similarity == "cosine" and temperature == "learned":
+            self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE))
+        elif similarity == "cosine":
+            self._scale = 1.0 / temperature
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         self.constrain_()
@@ -78,6 +82,11 @@ class SessionModel(nn.Module):
     def bias(self):
         """Item bias of the backbone, (n_items,) or None."""
         return self.network.bias
+
+    @property
+    def scale(self):
+        """What scores are multiplied by: a number, or a learned one."""
+        return self._scale if self.log_scale is None else self.log_scale.exp()
 
     @torch.no_grad()
     def constrain_(self):
@@ -89,6 +98,8 @@ class SessionModel(nn.Module):
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})
+        if self.log_scale is not None:
+            groups.append({"params": [self.log_scale], "weight_decay": 0.0})
         return groups + self.network.param_groups()
 
     def vectors(self, codes, clusters=None):

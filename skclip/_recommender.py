@@ -81,8 +81,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     similarity : {"dot", "cosine"} or None, default=None
         None is the backbone's own score. "cosine" normalises session and item
         vectors and divides by `temperature`.
-    temperature : float, default=0.07
-        Of the cosine score; 0.07 as in CORE.
+    temperature : float or "learned", default=0.07
+        Of the cosine score; 0.07 as in CORE. "learned" begins there.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" below.
@@ -205,7 +205,10 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         "normalization": [StrOptions({"unit", "none"})],
         "candidates": [StrOptions({"raw", "prompted"})],
         "similarity": [StrOptions({"dot", "cosine"}), None],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "temperature": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"learned"}),
+        ],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],

@@ -1,6 +1,10 @@
+import pickle
+
+import numpy as np
 import pytest
 import torch
 
+from skclip import CLIPSessionRecommender
 from skclip._tables import look_up
 
 
@@ -38,3 +42,33 @@ def test_look_ups_and_loss_add_up_to_one_gradient():
     queries = padded[codes] + 2 * padded[codes.flip(0)]
     torch.nn.functional.cross_entropy(queries @ plain.T, targets).backward()
     torch.testing.assert_close(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax"])
+@pytest.mark.parametrize("backbone", ["gru4rec", "tagnn", "core"])
+def test_a_learned_temperature_moves_and_is_saved(backbone, loss, shop_split):
+    train, test = shop_split
+    model = CLIPSessionRecommender(
+        backbone,
+        similarity="cosine",
+        temperature="learned",
+        loss=loss,
+        n_negatives=20,
+        weight_decay=1.0,  # spares it
+        embedding_dim=8,
+        max_epochs=2,
+        random_state=0,
+        n_threads=1,
+    ).fit(train[:200])
+    learned = float(model._model.scale.detach())
+    assert abs(learned - 1 / 0.07) > 1e-3
+    assert learned > 5
+    again = pickle.loads(pickle.dumps(model))
+    assert float(again._model.scale.detach()) == learned
+    scores = again.decision_function(test[:9])
+    np.testing.assert_array_equal(scores, model.decision_function(test[:9]))
+
+
+def test_bad_temperature():
+    with pytest.raises(ValueError, match="'temperature' parameter"):
+        CLIPSessionRecommender(temperature="learn").fit([["a", "b"]])
