@@ -145,7 +145,12 @@ def main():
     parser.add_argument("--peer-python")
     parser.add_argument("--data", nargs="+", default=DATA, choices=DATA)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
+    parser.add_argument(
+        "--forms",
+        nargs="+",
+        choices=FORMS,
+        help="all for gru4rec and narm, bare for the others, if not said",
+    )
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--cell", nargs=3, metavar=("DATA", "BACKBONE", "FORM"))
     arguments = parser.parse_args()
@@ -158,7 +163,8 @@ def main():
     rows = []
     for data in arguments.data:
         for backbone in arguments.backbones:
-            for form in arguments.forms:
+            of_backbone = FORMS if backbone in ("gru4rec", "narm") else ["bare"]
+            for form in arguments.forms or of_backbone:
                 command = [sys.executable, "-W", "ignore", __file__]
                 command += ["--seconds", str(arguments.seconds)]
                 rows.append(last_line([*command, "--cell", data, backbone, form]))
@@ -173,8 +179,9 @@ def main():
 
 
 def write_table():
-    """Put the table of the committed results into benchmarks/README.md."""
+    """Put the results into benchmarks/README.md, and a short table into README.md."""
     rows = load_results("bench_train")["rows"]
+    short = ["| data | backbone | skclip | RecBole | times as fast |", "|---" * 5 + "|"]
     head = ["data", "backbone", *FORMS, "peer", "ratio", "peak GiB"]
     lines = [head, ["---"] * len(head)]
     for data, backbone in dict.fromkeys((r["data"], r["backbone"]) for r in rows):
@@ -196,8 +203,13 @@ def write_table():
                 f"{max(c.get('peak_gib', 0) for c in cells.values()):.2f}",
             ]
         )
+        if peer:
+            ratio = f"{ratios[0]:.0f}; {ratios[1]:.0f}"
+            cells = (data, backbone, f"{rates[0]:,.0f}", both, ratio)
+            short.append(f"| {' | '.join(cells)} |")
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     replace_table("benchmarks/README.md", "bench_train", table)
+    replace_table("README.md", "speed", "\n".join(short))
 
 
 if __name__ == "__main__":
