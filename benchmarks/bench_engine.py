@@ -7,11 +7,12 @@ matrix products alone, written to buffers that exist. All are timed in turn, in 
 run, so that ratios hold on a noisy machine.
 """
 
+import sys
 import time
 
 import numpy as np
 import torch
-from _common import save
+from _common import load, replace_table, save
 from torch.nn import functional as F
 
 from skclip._losses import CrossEntropy, resolve_precision
@@ -20,6 +21,9 @@ N, D, N_ITEMS, ROUNDS = 512, 64, 43_097, 15
 
 
 def main():
+    if "--table" in sys.argv:
+        write_table()
+        return
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(N, D, generator=generator).requires_grad_()
     table = (0.3 * torch.randn(N_ITEMS, D, generator=generator)).requires_grad_()
@@ -65,6 +69,20 @@ def main():
     for name, value in result.items():
         print(name, value)
     save("bench_engine", {"shape": [N, D, N_ITEMS], **result})
+    write_table()
+
+
+def write_table():
+    """Put the table of the committed results into benchmarks/README.md."""
+    result = load("bench_engine")
+    lines = ["| form | milliseconds | of the usual form | relative error of gradients |"]
+    lines.append("|---" * 4 + "|")
+    for name, time_ in result["milliseconds"].items():
+        errors = result["relative_error"].get(name)
+        error = f"{max(errors[1:]):.1e}" if errors else "-"
+        ratio = result["ratio_to_usual"][name]
+        lines.append(f"| {name} | {time_:.0f} | {ratio:.2f} | {error} |")
+    replace_table("benchmarks/README.md", "bench_engine", "\n".join(lines))
 
 
 def errors(z, table, y):

@@ -7,16 +7,20 @@ no metric is reported. The queries are the observed prefixes of the test part, r
 against their targets for the clock alone.
 """
 
+import sys
 import time
 
 import numpy as np
 import pandas as pd
-from _common import data_home, diginetica_rows, save
+from _common import data_home, diginetica_rows, load, replace_table, save
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 
 
 def main():
+    if "--table" in sys.argv:
+        write_table()
+        return
     X = Sessions.from_lists(diginetica_rows())
     X = SessionClusterer(engine="igraph", random_state=0).fit_transform(X)
     test = pd.read_parquet(data_home() / "diginetica" / "test.parquet")
@@ -48,6 +52,21 @@ def main():
         )
         print(rows[-1], flush=True)
     save("bench_rank", {"protocol": __doc__, "n_items": model.n_items_, "rows": rows})
+    write_table()
+
+
+def write_table():
+    """Put the table of the committed results into benchmarks/README.md."""
+    lines = ["| backbone | `score` per second | `predict_topk(k=20)` per second"]
+    lines[0] += " | one session, p50 | p99 |"
+    lines.append("|---" * 5 + "|")
+    for row in load("bench_rank")["rows"]:
+        lines.append(
+            f"| {row['backbone']} | {row['rank_targets_per_second']:,.0f}"
+            f" | {row['predict_topk_per_second']:,.0f}"
+            f" | {row['single_ms_p50']:.1f} ms | {row['single_ms_p99']:.1f} ms |"
+        )
+    replace_table("benchmarks/README.md", "bench_rank", "\n".join(lines))
 
 
 if __name__ == "__main__":
