@@ -75,7 +75,9 @@ def main():
 def write_table():
     """Put the table of the committed results into benchmarks/README.md."""
     result = load("bench_engine")
-    lines = ["| form | milliseconds | of the usual form | relative error of gradients |"]
+    lines = [
+        "| form | milliseconds | of the usual form | relative error of gradients |"
+    ]
     lines.append("|---" * 4 + "|")
     for name, time_ in result["milliseconds"].items():
         errors = result["relative_error"].get(name)
