@@ -86,9 +86,9 @@ def test_sampled_losses_train(loss, candidates, shop_split):
         n_negatives=40,
         candidates=candidates,
         embedding_dim=16,
-        learning_rate=0.01,
-        max_epochs=25,
-        n_iter_no_change=25,
+        learning_rate=0.03 if loss == "gbce" else 0.01,  # it learns slowly
+        max_epochs=40,
+        n_iter_no_change=40,
         batch_size=128,
         random_state=0,
         n_threads=1,
