@@ -100,8 +100,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     optimizer : {"adam", "adamw"}, default="auto"
         "auto" is "adam".
     learning_rate : float, default="auto"
-        "auto" is 0.01, or 0.005 where scores are cosines, chosen with `lr_schedule` and
-        `max_epochs` on validation parts (``benchmarks/tune.py``).
+        "auto" is 0.01, 0.005 with ``similarity="cosine"``, and 0.0025 for CORE, chosen
+        with `lr_schedule` and `max_epochs` on validation parts
+        (``benchmarks/tune.py``).
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together. "auto" is 512, or on small data the power of two from 64
@@ -431,9 +432,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                     f"{sorted((*_DEFAULTS, 'batch_size', 'max_epochs'))}."
                 )
         type(self)(**params | training)._validate_params()
-        if self.similarity == "cosine":
-            training = {"learning_rate": 0.005} | training
-        for key, value in (spec.default_training | training).items():
+        general = {"learning_rate": 0.005} if self.similarity == "cosine" else {}
+        for key, value in (general | spec.default_training | training).items():
             if _is_auto(params[key]):
                 params[key] = value
         resolved = {

@@ -615,3 +615,44 @@ def test_cuda_agrees_with_cpu(fitted, shop_split):
         np.testing.assert_allclose(fitted.decision_function(X), expected, atol=1e-4)
     finally:
         fitted._model.to("cpu")
+
+
+def test_schedules():
+    from skclip._training import _SCHEDULES
+
+    step = [_SCHEDULES["step"](done, 30) for done in (0, 2.9, 3, 5.9, 6)]
+    assert step == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    cosine = [_SCHEDULES["cosine"](done, 10) for done in (0, 5, 10)]
+    assert cosine == pytest.approx([1, 0.5, 0])
+    assert _SCHEDULES["constant"](7, 10) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_weight_decay_shrinks_the_table(small_recommender, shop_split, optimizer):
+    norms = [
+        clone(small_recommender)
+        .set_params(optimizer=optimizer, weight_decay=decay)
+        .fit(shop_split[0])
+        ._model.item_table.norm()
+        for decay in (0.0, 5.0)
+    ]
+    assert norms[1] < 0.9 * norms[0]
+
+
+def test_optimizers_and_schedules_differ(small_recommender, shop_split):
+    train, test = shop_split
+    scores = [
+        clone(small_recommender)
+        .set_params(weight_decay=0.1, max_epochs=4, **options)
+        .fit(train)
+        .decision_function(test)
+        for options in (
+            {},
+            {"optimizer": "adamw"},
+            {"lr_schedule": "step"},
+            {"lr_schedule": "constant"},
+        )
+    ]
+    for i, one in enumerate(scores):
+        for other in scores[:i]:
+            assert (one != other).any()

@@ -78,15 +78,15 @@ class LESSRNetwork(Backbone):
         item_table.mul_(torch.where(norms > 1.0, 1.0 / (norms + 1e-7), 1.0))
 
     def param_groups(self):
-        spared = {"bias"}  # and everything of batch norms and rectifiers
-        decayed, rest = [], []
+        groups = {True: [], False: []}  # spared: biases, batch norms, rectifiers
         for module in self.modules():
+            special = isinstance(module, (BatchNorm, nn.PReLU))
             for name, parameter in module.named_parameters(recurse=False):
-                special = isinstance(module, (BatchNorm, nn.PReLU))
-                (rest if special or name.split("_")[0] in spared else decayed).append(
-                    parameter
-                )
-        return [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+                groups[special or name.startswith("bias")].append(parameter)
+        return [
+            {"params": groups[False]},
+            {"params": groups[True], "weight_decay": 0.0},
+        ]
 
 
 class EOPA(nn.Module):

@@ -218,6 +218,21 @@ def test_each_dropout_acts_in_training_only(spec):
         assert differs == (name is not None), name
 
 
+def test_groups_hold_every_parameter_once(model):
+    grouped = [id(p) for group in model.param_groups() for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+
+
+def test_lessr_spares_biases_norms_and_rectifiers_from_decay():
+    network = new_model(BACKBONES["lessr"](), None).network
+    _, spared = network.param_groups()
+    assert spared["weight_decay"] == 0.0
+    ids = {id(p) for p in spared["params"]}
+    for name, parameter in network.named_parameters():
+        special = any(part in name for part in ("bias", "bn", "prelu"))
+        assert (id(parameter) in ids) == special, name
+
+
 def test_spec_is_an_estimator(spec):
     assert clone(spec).get_params() == spec.get_params()
     assert set(spec._parameter_constraints) == set(spec.get_params())

@@ -122,6 +122,14 @@ def test_training_settings_of_a_backbone():
     assert found["learning_rate"] == 0.003
     assert found["optimizer"] == "adamw"
     assert found["lr_schedule"] == "cosine"
+    for backbone, similarity, rate in (
+        ("narm", None, 0.01),
+        ("narm", "cosine", 0.005),
+        ("core", None, 0.0025),
+        ("core", "cosine", 0.0025),
+    ):
+        plain = CLIPSessionRecommender(backbone, similarity=similarity, max_epochs=1)
+        assert plain.fit(ROWS).resolved_params_["learning_rate"] == rate
     for training, message in (
         ({"learning_rat": 1}, "'learning_rat'. It may set"),
         ({"learning_rate": -1}, "'learning_rate' parameter"),
