@@ -44,6 +44,11 @@ class Batches:
         self._clusters = None
         if instances.clusters is not None:
             self._clusters = put(instances.clusters)
+        self._of_rows = {  # one for each session
+            name: put(values[first])
+            for name in ("users", "sessions")
+            if (values := getattr(instances, name)) is not None
+        }
         self._row_starts, self._row_lengths = (
             put(instances.starts[first]),
             put(self.lengths),
@@ -115,4 +120,5 @@ class Batches:
             ends=self._ends[query],
             targets=self._targets[query],
             clusters=clusters,
+            **{name: values[rows] for name, values in self._of_rows.items()},
         )

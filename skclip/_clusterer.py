@@ -61,7 +61,8 @@ class ItemClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
             0..n_clusters_-1 as in ``membership_``; -1 behind the end of a session.
         """
         check_is_fitted(self)
-        codes, offsets, *_ = query_data(X, ItemIndex(self.item_ids_))
+        queries = query_data(X, ItemIndex(self.item_ids_))
+        codes, offsets = queries.codes, queries.offsets
         known = codes <= len(self.item_ids_)
         clusters = np.zeros(len(codes), dtype=np.int32)
         clusters[known] = self.membership_[codes[known] - 1] + 1

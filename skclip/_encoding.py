@@ -32,6 +32,9 @@ class Instances:
         1..n_items, 0 = outside the catalogue or not asked for.
     clusters : ndarray of shape (n_events,), int32, default=None
         1..K, 0 = unknown; None where every code's own cluster holds.
+    users, sessions : ndarray of shape (n_instances,), int32, default=None
+        Codes of those that have a prompt, 0 = unknown; equal for instances with the
+        same start.
     """
 
     codes: np.ndarray
@@ -39,17 +42,47 @@ class Instances:
     stops: np.ndarray
     targets: np.ndarray
     clusters: np.ndarray = None
+    users: np.ndarray = None
+    sessions: np.ndarray = None
 
     def __len__(self):
         return len(self.starts)
 
     def take(self, rows):
-        return replace(
-            self,
-            starts=self.starts[rows],
-            stops=self.stops[rows],
-            targets=self.targets[rows],
-        )
+        names = ("starts", "stops", "targets", "users", "sessions")
+        return replace(self, **_picked(self, names, rows))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Prefixes to rank for, encoded against a catalogue.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int32
+        1..n_items; unseen items have codes above n_items, one per raw id.
+    offsets : ndarray of shape (n_sessions + 1,)
+    rows, ends : ndarray of shape (n_queries,)
+        Query i observes the first ``ends[i]`` events of session ``rows[i]``.
+    targets : ndarray of shape (n_queries,), int32
+        0 = outside the catalogue, or not asked for.
+    users, ids : ndarray of shape (n_sessions,), default=None
+        Raw ids of users and sessions, where known.
+    """
+
+    codes: np.ndarray
+    offsets: np.ndarray
+    rows: np.ndarray
+    ends: np.ndarray
+    targets: np.ndarray
+    users: np.ndarray = None
+    ids: np.ndarray = None
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, which):
+        return replace(self, **_picked(self, ("rows", "ends", "targets"), which))
 
 
 @dataclass(frozen=True)
@@ -58,7 +91,8 @@ class TrainingData:
 
     `codes` and `offsets` are the sessions, targets appended where `y` was given;
     `graph_ends` are the flat positions of the transitions that enter the item graph
-    (None means all) and `end_times` the sessions' last times.
+    (None means all), `end_times` the sessions' last times, `users` and `ids` raw ids
+    of users and sessions; None where they are unknown.
     """
 
     index: ItemIndex
@@ -68,6 +102,8 @@ class TrainingData:
     end_times: np.ndarray
     graph_ends: np.ndarray
     one_target: bool
+    users: np.ndarray = None
+    ids: np.ndarray = None
 
     @property
     def n_items(self):
@@ -91,6 +127,8 @@ class TrainingData:
             self.offsets,
             self.index.item_ids,
             clusters=self.clusters,
+            users=self.users,
+            ids=self.ids,
         )
         rows = np.arange(len(sessions)) if rows is None else rows
         if not self.one_target:
@@ -98,7 +136,8 @@ class TrainingData:
         rows = rows[sessions.lengths[rows] > 0]
         starts, lengths = sessions.offsets[:-1][rows], sessions.lengths[rows]
         at, offsets = flat_positions(starts, lengths - 1)
-        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids)
+        of_rows = _picked(self, ("users", "ids"), rows)
+        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **of_rows)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
     def as_sequences(self, rows):
@@ -108,10 +147,18 @@ class TrainingData:
         ends = offsets[1:][lengths > 1] - 1 if self.one_target else None
         return self.codes[at], offsets, ends
 
-    def instances(self, rows, max_length):
-        """Every prefix, or the one prefix before `y`, of the given rows."""
-        return session_instances(
+    def instances(self, rows, max_length, users=None, sessions=None):
+        """Every prefix, or the one prefix before `y`, of the given rows.
+
+        `users` and `sessions` are codes for each of the `rows`.
+        """
+        instances, of_row = session_instances(
             self.codes, self.offsets, rows, max_length, last_only=self.one_target
+        )
+        return replace(
+            instances,
+            users=None if users is None else users[of_row],
+            sessions=None if sessions is None else sessions[of_row],
         )
 
 
@@ -153,22 +200,12 @@ def training_data(X, y=None, *, min_item_count=1):
         end_times=None if end_times is None else end_times[order],
         graph_ends=ends,
         one_target=y is not None,
+        **_picked(sessions, ("users", "ids"), order),
     )
 
 
 def query_data(X, index, y=None, *, every_prefix=False):
-    """Encode sessions against a catalogue, to rank for them.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_events,), int32
-        1..n_items; unseen items have codes above n_items, one per raw id.
-    offsets : ndarray of shape (n_sessions + 1,)
-    rows, ends : ndarray of shape (n_instances,)
-        Instance i observes the first ``ends[i]`` events of session ``rows[i]``.
-    targets : ndarray of shape (n_instances,), int32
-        0 = outside the catalogue, or not asked for.
-    """
+    """Encode sessions against a catalogue, as `Queries`."""
     sessions = as_sessions(X)
     codes = index.codes_of(sessions.vocabulary)
     unseen = codes == 0
@@ -183,25 +220,26 @@ def query_data(X, index, y=None, *, every_prefix=False):
         targets = np.zeros(len(sessions), dtype=np.int32)
         if y is not None:
             targets = index.codes_of(check_targets(y, len(sessions)))
-    return codes, sessions.offsets, rows, ends, targets
+    return Queries(
+        codes, sessions.offsets, rows, ends, targets, sessions.users, sessions.ids
+    )
 
 
 def session_instances(codes, offsets, rows, max_length, *, last_only=False):
-    """Prefixes of whole sessions; a prefix keeps its latest `max_length` items."""
+    """Prefixes of whole sessions, and which of the `rows` each belongs to.
+
+    A prefix keeps its latest `max_length` items.
+    """
     lengths = np.diff(offsets)[rows]
-    starts = offsets[:-1][rows]
     if last_only:
-        has = lengths > 1
-        starts, stops = starts[has], (starts + lengths - 1)[has]
+        of_row = np.flatnonzero(lengths > 1)
+        ends = lengths[of_row] - 1
     else:
         of_row, ends = prefix_ends(lengths)
-        starts, stops = starts[of_row], starts[of_row] + ends
-    return Instances(
-        codes=codes,
-        starts=np.maximum(starts, stops - max_length),
-        stops=stops,
-        targets=codes[stops],
-    )
+    starts = offsets[:-1][rows][of_row]
+    stops = starts + ends
+    starts = np.maximum(starts, stops - max_length)
+    return Instances(codes, starts, stops, targets=codes[stops]), of_row
 
 
 def check_targets(y, n_sessions):
@@ -294,6 +332,9 @@ def distinct_prefixes(instances):
         values |= instances.clusters.astype(np.uint64) << np.uint64(32)
     hashes = content_hashes(values, instances.starts, instances.stops)
     hashes ^= (instances.stops - instances.starts).astype(np.uint64)
+    for owner in (instances.users, instances.sessions):
+        if owner is not None:
+            hashes = _mixed(hashes ^ _mixed(owner))
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty(len(order), dtype=np.int64)
@@ -306,10 +347,7 @@ def content_hashes(values, starts, stops):
 
     Two different runs collide with probability 2 ** -64.
     """
-    mixed = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
+    mixed = _mixed(values)
     base = 0xC2B2AE3D27D4EB4F  # odd, so that it has an inverse modulo 2 ** 64
     powers = _powers(base, len(values))
     running = np.concatenate([[np.uint64(0)], np.cumsum(mixed * powers[:-1])])
@@ -317,7 +355,21 @@ def content_hashes(values, starts, stops):
     return (running[stops] - running[starts]) * back[starts]
 
 
+def _mixed(values):
+    """64 well mixed bits of each value, by the finaliser of SplitMix64."""
+    mixed = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def _powers(base, n):
     steps = np.full(n + 1, base, dtype=np.uint64)
     steps[0] = 1
     return np.cumprod(steps)
+
+
+def _picked(owner, names, rows):
+    """Rows of some attributes, None where they are None."""
+    values = {name: getattr(owner, name) for name in names}
+    return {k: None if v is None else v[rows] for k, v in values.items()}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._prompts import ClusterPrompt
+from skclip._prompts import Prompts
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
 
@@ -16,19 +16,22 @@ _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a ti
 
 
 class SessionModel(nn.Module):
-    """An item table, an optional prompt and a backbone network.
+    """An item table, prompts and a backbone network.
 
-    Every item look-up of the encoder goes through the prompt (docs/deviations);
-    without one the backbone sees the bare table, on the same path.
+    Every item look-up of the encoder goes through the prompts (docs/deviations);
+    without any the backbone sees the bare table, on the same path.
 
     Parameters
     ----------
     spec : BackboneSpec
-    item_clusters : ndarray of shape (n_items,) or None
-        Cluster 1..K of each item, 0 = none. None builds no prompt.
+    item_clusters : ndarray of shape (n_items,), default=None
+        Cluster 1..K of each item, 0 = none. None builds no cluster prompts.
+    n_users, n_sessions : int, default=None
+        Number of user and session prompts, "pooled" for a session prompt that is made
+        of the session's own items. None builds none.
     n_items, embedding_dim, max_length : int
-    normalization, gate : str
-        See `ClusterPrompt`.
+    normalization, gate, unknown_user : str
+        See `Prompts`.
     candidates : {"raw", "prompted"}
         Whether the scores use the item table or the prompted one.
     similarity : {None, "dot", "cosine"}
@@ -40,8 +43,10 @@ class SessionModel(nn.Module):
     def __init__(
         self,
         spec,
-        item_clusters,
+        item_clusters=None,
         *,
+        n_users=None,
+        n_sessions=None,
         n_items,
         embedding_dim,
         max_length,
@@ -50,21 +55,34 @@ class SessionModel(nn.Module):
         candidates,
         similarity,
         temperature,
+        unknown_user="zero",
     ):
         super().__init__()
         self.n_items = n_items
         self.item_table = nn.Parameter(torch.zeros(n_items, embedding_dim))
         self.network = _build(spec, embedding_dim, n_items, max_length)
         self.network.init_table_(self.item_table.data, n_items)
-        self.prompt = None
+        sizes = {"user": n_users, "session": n_sessions}
+        self.clusters = None
         if item_clusters is not None:
-            n_clusters = int(np.max(item_clusters, initial=0))
-            self.prompt = ClusterPrompt(
-                n_clusters, embedding_dim, normalization=normalization, gate=gate
-            )
-            self.network.init_table_(self.prompt.table.data[1:], n_items)
+            sizes = {"cluster": int(np.max(item_clusters, initial=0))} | sizes
             clusters = torch.from_numpy(np.array(item_clusters, dtype=np.int64))
+            del self.clusters
             self.register_buffer("clusters", F.pad(clusters, (1, 0)))
+        sizes = {kind: n for kind, n in sizes.items() if n is not None}
+        self.prompt = None
+        if sizes:
+            self.prompt = Prompts(
+                embedding_dim,
+                sizes,
+                normalization=normalization,
+                gate=gate,
+                unknown_user=unknown_user,
+            )
+            for kind, n in sizes.items():
+                if n != "pooled":
+                    table = self.prompt.kinds[kind].table
+                    self.network.init_table_(table.data[1:], n_items)
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         own = self.network.similarity
         self.cosine = (similarity or own) == "cosine"
@@ -102,17 +120,26 @@ class SessionModel(nn.Module):
             groups.append({"params": [self.log_scale], "weight_decay": 0.0})
         return groups + self.network.param_groups()
 
-    def vectors(self, codes, clusters=None):
+    @property
+    def shares_prefixes(self):
+        """Whether one pass over a session answers all its prefixes."""
+        pooled = self.prompt is not None and self.prompt.pooled
+        return self.network.shares_prefixes and not pooled
+
+    def vectors(self, codes, clusters=None, **of_sessions):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
 
         Items above n_items, unseen in training, are the prompt of `clusters` alone, or
-        zeros without `clusters`.
+        zeros without `clusters`. `of_sessions` are the arguments of `Prompts` for the
+        sessions that are read.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = look_up(self.item_table, codes, self.sparse)
         if self.prompt is None:
             return x
-        return self.prompt(x, self.clusters[codes] if clusters is None else clusters)
+        if clusters is None and self.clusters is not None:
+            clusters = self.clusters[codes]
+        return self.prompt(x, clusters, **of_sessions)
 
     def states(self, batch):
         """What is compared with the candidates for each prefix of a batch.
@@ -121,7 +148,10 @@ class SessionModel(nn.Module):
         or a tuple of tensors of its own, (n_queries, ...).
         """
         network = self.network
-        x = self.vectors(batch.codes, batch.clusters)
+        of_sessions = {"users": batch.users, "sessions": batch.sessions}
+        if not self.shares_prefixes:
+            of_sessions["mask"] = batch.codes > 0
+        x = self.vectors(batch.codes, batch.clusters, **of_sessions)
         state = network.encode(x, replace(batch, lookup=self.vectors))
         if network.dot_product:
             state = network.query(state)
@@ -134,10 +164,12 @@ class SessionModel(nn.Module):
         table = self.item_table
         if items is not None:
             table = F.embedding(items, table, sparse=self.sparse)
-        if self.prompted_candidates and items is None:
-            table = self.prompt.of_table(table, self.clusters[1:])
-        elif self.prompted_candidates:
-            table = self.prompt(table, self.clusters[items + 1])
+        if self.prompted_candidates:
+            clusters = self.clusters
+            if clusters is not None:
+                clusters = clusters[1:] if items is None else clusters[items + 1]
+            prompt = self.prompt.of_table if items is None else self.prompt
+            table = prompt(table, clusters)
         shape = table.shape
         table = self.network.keys(table)
         self._check_shape(table, shape, "keys(item_table)", "n_items")

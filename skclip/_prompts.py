@@ -1,4 +1,4 @@
-"""ClusterPrompt: gates an item's vector with the vector of its cluster."""
+"""Prompts: gate an item's vector with those of its cluster, its user, its session."""
 
 import torch
 from torch import nn
@@ -6,77 +6,164 @@ from torch.nn import functional as F
 
 from skclip._tables import gate_rows, unit_rows
 
+KINDS = ("cluster", "user", "session")
 
-class ClusterPrompt(nn.Module):
-    r"""Gate item vectors with the prompt of their cluster, section 3.3 of CLIP-SBR.
+
+class Prompts(nn.Module):
+    r"""Gate item vectors with prompts, section 3.3 of CLIP-SBR and its ablation.
 
     With :math:`\hat{v} = v / \max(\lVert v \rVert, 10^{-12})` for
-    ``normalization="unit"`` and :math:`\hat{v} = v` for ``"none"``:
+    ``normalization="unit"`` and :math:`\hat{v} = v` for ``"none"``, and a sum over the
+    kinds k of prompts:
 
     .. math::
         \mathrm{elementwise:}\quad & \sigma(W_x \hat{x} + b_x) \odot \hat{x}
-            + \sigma(W_p \hat{p} + b_p) \odot \hat{p} \\
-        \mathrm{scalar:}\quad & g \hat{x} + (1 - g) \hat{p}, \quad
-            g = \sigma(w_x^\top \hat{x} + w_p^\top \hat{p} + b) \\
-        \mathrm{add:}\quad & \hat{x} + \hat{p}
+            + \sum_k \sigma(W_k \hat{p}_k + b_k) \odot \hat{p}_k \\
+        \mathrm{scalar:}\quad & g \hat{x} + (1 - g) \sum_k \hat{p}_k, \quad
+            g = \sigma\Big(w_x^\top \hat{x} + \sum_k w_k^\top \hat{p}_k + b\Big) \\
+        \mathrm{add:}\quad & \hat{x} + \sum_k \hat{p}_k
 
     Parameters
     ----------
-    n_clusters : int
     dim : int
+    sizes : dict
+        Kind -> number of prompts. The session's may be "pooled": its prompt is then
+        :math:`W_s` times the mean of the session's :math:`\hat{x}`.
     normalization : {"unit", "none"}, default="unit"
     gate : {"elementwise", "scalar", "add"}, default="elementwise"
+    unknown_user : {"zero", "mean"}, default="zero"
+        What stands for a user without a prompt: nothing, or the mean of all prompts.
     """
 
-    def __init__(self, n_clusters, dim, *, normalization="unit", gate="elementwise"):
+    def __init__(
+        self,
+        dim,
+        sizes,
+        *,
+        normalization="unit",
+        gate="elementwise",
+        unknown_user="zero",
+    ):
         super().__init__()
         self.normalization = normalization
         self.gate = gate
-        self.table = nn.Parameter(torch.zeros(n_clusters + 1, dim))  # row 0: unknown
-        if gate == "elementwise":
-            self.gate_item = nn.Linear(dim, dim)
-            self.gate_prompt = nn.Linear(dim, dim)
-        elif gate == "scalar":
-            self.gate_item = nn.Linear(dim, 1)
-            self.gate_prompt = nn.Linear(dim, 1, bias=False)
-        if gate != "add":
-            for linear in (self.gate_item, self.gate_prompt):
-                nn.init.xavier_uniform_(linear.weight)
-                if linear.bias is not None:
-                    nn.init.zeros_(linear.bias)
+        self.unknown_user = unknown_user
+        self.gate_item = _gate(gate, dim, bias=True)
+        self.kinds = nn.ModuleDict(
+            {
+                kind: _Pooled(dim, gate) if n == "pooled" else _Table(n, dim, gate)
+                for kind, n in sizes.items()
+            }
+        )
 
-    def forward(self, x, clusters):
-        """Prompt the vectors `x` (..., dim) of items in `clusters` (...), 0 = none."""
+    def forward(self, x, clusters=None, users=None, sessions=None, mask=None):
+        """Prompt item vectors.
 
-        def look_up(table):
-            return F.embedding(clusters, table, padding_idx=0)
+        Parameters
+        ----------
+        x : Tensor of shape (..., dim)
+        clusters : LongTensor of shape (...), default=None
+            0 = none.
+        users, sessions : LongTensor of shape (n_sessions,), default=None
+            Of the first axis of `x`, 0 = unknown.
+        mask : BoolTensor of shape (n_sessions, length), default=None
+            Events to pool over.
 
-        p = self.table
+        Returns
+        -------
+        Tensor of the shape of `x`
+            A kind of prompt whose codes are not given does not take part.
+        """
         if self.normalization == "unit":
             x = F.normalize(x, dim=-1)
+        terms = []  # of each kind: its part, and its part in a scalar gate
+        if "cluster" in self.kinds and clusters is not None:
+            terms.append(self._looked_up("cluster", clusters))
+        if "user" in self.kinds and users is not None:
+            terms.append(self._looked_up("user", users, self.unknown_user == "mean"))
+        if "session" in self.kinds and self.pooled and mask is not None:
+            mean = (x * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+            pooled = self.kinds["session"]
+            terms.append(self._gated(pooled, pooled.W_s(mean)))
+        elif "session" in self.kinds and not self.pooled and sessions is not None:
+            terms.append(self._looked_up("session", sessions))
+
+        def along(term):  # (n_sessions, ...) beside (n_sessions, length, ...)
+            return term.unsqueeze(1) if term.dim() < x.dim() else term
+
+        prompt = sum(along(term) for term, _ in terms)
         if self.gate == "elementwise":
-            x = torch.sigmoid(self.gate_item(x)) * x
-            if clusters.numel() < len(p):
-                return x + self._gated(look_up(p))
-            return x + look_up(self._gated(p))  # each cluster once
-        if self.normalization == "unit":
-            p = F.normalize(p, dim=-1)
+            return torch.sigmoid(self.gate_item(x)) * x + prompt
         if self.gate == "scalar":
-            g = self.gate_item(x) + look_up(self.gate_prompt(p))
+            g = self.gate_item(x) + sum(along(logit) for _, logit in terms)
             g = torch.sigmoid(g)
-            return g * x + (1 - g) * look_up(p)
-        return x + look_up(p)
+            return g * x + (1 - g) * prompt
+        return x + prompt
 
-    def _gated(self, p):
-        """Elementwise gate times prompt, for prompts `p` (..., dim)."""
+    @property
+    def pooled(self):
+        """Whether a session's prompt is made of its own items."""
+        return "session" in self.kinds and isinstance(self.kinds["session"], _Pooled)
+
+    def _looked_up(self, kind, codes, mean_of_unknown=False):
+        """Gated prompts of codes (...), and logits of a scalar gate."""
+        kind = self.kinds[kind]
+        table = kind.table
+        if mean_of_unknown:  # row 0 is then a prompt like others
+            table = torch.cat([table[1:].mean(dim=0, keepdim=True), table[1:]])
+
+        def rows(table):
+            padding = None if mean_of_unknown else 0
+            return F.embedding(codes, table, padding_idx=padding)
+
+        if codes.numel() < len(table):
+            return self._gated(kind, rows(table))
+        p, logit = self._gated(kind, table)  # each prompt once
+        return rows(p), None if logit is None else rows(logit)
+
+    def _gated(self, kind, p):
+        """Part of prompts `p` (..., dim) in the sum, and in a scalar gate."""
         if self.normalization == "unit":
             p = F.normalize(p, dim=-1)
-        return torch.sigmoid(self.gate_prompt(p)) * p
+        if self.gate == "elementwise":
+            return torch.sigmoid(kind.gate(p)) * p, None
+        return p, kind.gate(p) if self.gate == "scalar" else None
 
-    def of_table(self, table, clusters):
-        """Prompt a whole item table (n_items, dim)."""
-        if self.gate != "elementwise":
+    def of_table(self, table, clusters=None):
+        """Prompt a whole item table (n_items, dim) with the items' clusters."""
+        if self.gate != "elementwise" or clusters is None:
             return self(table, clusters)
         x = unit_rows(table) if self.normalization == "unit" else table
-        gate, p = self.gate_item, self._gated(self.table)
-        return gate_rows(x, p, clusters, gate.weight, gate.bias)
+        cluster, item = self.kinds["cluster"], self.gate_item
+        p, _ = self._gated(cluster, cluster.table)
+        return gate_rows(x, p, clusters, item.weight, item.bias)
+
+
+class _Table(nn.Module):
+    """A learned vector for each code 1..n, zeros for 0, and their gate."""
+
+    def __init__(self, n, dim, gate):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(n + 1, dim))
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+
+class _Pooled(nn.Module):
+    """A map of the mean of a session's items, and its gate."""
+
+    def __init__(self, dim, gate):
+        super().__init__()
+        self.W_s = nn.Linear(dim, dim, bias=False)
+        nn.init.xavier_uniform_(self.W_s.weight)
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+
+def _gate(gate, dim, *, bias):
+    """The map inside a gate: one number per feature, or one for all, or none."""
+    if gate == "add":
+        return None
+    linear = nn.Linear(dim, dim if gate == "elementwise" else 1, bias=bias)
+    nn.init.xavier_uniform_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear

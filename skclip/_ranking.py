@@ -88,7 +88,7 @@ class RankingMixin:
     """Ranking methods shared by all recommenders.
 
     A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
-    ``scoring`` parameter, and defines ``_score_chunks(codes, offsets, rows, ends)``,
+    ``scoring`` parameter, and defines ``_score_chunks(queries)``,
     a generator of ``(positions, scores)``: which of the prefixes, and their scores as
     a tensor of shape (len(positions), n_items). The caller may overwrite it, and must
     not keep it: the next chunk may stand in the same memory.
@@ -143,15 +143,15 @@ class RankingMixin:
         self._check_fitted()
         n_items = len(self.item_ids_)
         k = _check_k(k, n_items)
-        codes, offsets, rows, ends, _ = query_data(X, self._index)
-        filters = _Filters(self._index, len(rows), allow, deny)
+        queries = query_data(X, self._index)
+        filters = _Filters(self._index, len(queries), allow, deny)
         if fill_value is not None:
             _check_fill_value(fill_value, self._index)
-        columns = np.empty((len(rows), k), dtype=np.int64)
-        values = np.empty((len(rows), k), dtype=np.float32)
-        for at, scores in self._score_chunks(codes, offsets, rows, ends):
+        columns = np.empty((len(queries), k), dtype=np.int64)
+        values = np.empty((len(queries), k), dtype=np.float32)
+        for at, scores in self._score_chunks(queries):
             if exclude_seen:
-                _mask_seen(scores, at, codes, offsets)
+                _mask_seen(scores, at, queries.codes, queries.offsets)
             filters.apply(scores, at)
             best, best_scores = topk_codes(scores, k)
             columns[at] = best.cpu().numpy()
@@ -195,9 +195,9 @@ class RankingMixin:
             within a row only.
         """
         self._check_fitted()
-        codes, offsets, rows, ends, _ = query_data(X, self._index)
-        result = np.empty((len(rows), len(self.item_ids_)), dtype=np.float32)
-        for at, scores in self._score_chunks(codes, offsets, rows, ends):
+        queries = query_data(X, self._index)
+        result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
+        for at, scores in self._score_chunks(queries):
             result[at] = scores.cpu().numpy()
         return result
 
@@ -224,18 +224,17 @@ class RankingMixin:
             ``y`` is None and no session has two items.
         """
         self._check_fitted()
-        codes, offsets, rows, ends, targets = query_data(
-            X, self._index, y, every_prefix=True
-        )
-        if len(rows) == 0:
+        queries = query_data(X, self._index, y, every_prefix=True)
+        if len(queries) == 0:
             raise ValueError(
-                f"All {len(offsets) - 1} sessions have fewer than 2 items, so there is "
+                f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so there is "
                 "no next item to rank. Pass sessions of 2 items or more, or y."
             )
-        ranks = np.full(len(rows), np.inf)
-        known = np.flatnonzero(targets > 0)
-        for at, scores in self._score_chunks(codes, offsets, rows[known], ends[known]):
-            columns = torch.from_numpy(targets[known][at] - 1).to(scores.device)
+        ranks = np.full(len(queries), np.inf)
+        known = np.flatnonzero(queries.targets > 0)
+        queries = queries.take(known)
+        for at, scores in self._score_chunks(queries):
+            columns = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
             ranks[known[at]] = target_rank(scores, columns.long()).cpu().numpy()
         return ranks
 
@@ -255,10 +254,16 @@ class RankingMixin:
             Over the full catalogue; a target outside it is a miss, ties count
             against the target.
         """
-        if callable(self.scoring):
-            return self.scoring(self, X, y)
-        metric, k = parse_metric(self.scoring)
+        self._check_fitted()
+        scoring = self._scoring
+        if callable(scoring):
+            return scoring(self, X, y)
+        metric, k = parse_metric(scoring)
         return metric(self.rank_targets(X, y), k)
+
+    @property
+    def _scoring(self):
+        return self.scoring
 
 
 def _check_k(k, n_items):

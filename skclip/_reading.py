@@ -1,5 +1,7 @@
 """Observed prefixes, as a fitted model reads them, and their states."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -14,28 +16,38 @@ _BATCH = 2048  # prefixes encoded at a time
 _READ_FLOATS = 2**26  # that reading them may hold, about
 
 
-def observed_prefixes(codes, offsets, rows, ends, *, membership, n_items, max_length):
+def observed_prefixes(
+    queries, *, membership, n_items, max_length, users=None, sessions=None
+):
     """Prefixes cut to their latest items, unseen items resolved.
 
     Parameters
     ----------
-    codes : ndarray of shape (n_events,)
-        1..n_items, and above n_items for unseen items.
-    offsets : ndarray of shape (n_sessions + 1,)
-    rows, ends : ndarray of shape (n_prefixes,)
-        Prefix i is the first ``ends[i]`` events of session ``rows[i]``.
+    queries : Queries
     membership : ndarray of shape (n_items,) or None
         Cluster of each item, 0-based, -1 = none. An unseen item is then voted into a
         cluster by the prefix alone, and keeps its code; with None it is dropped.
     n_items, max_length : int
+    users, sessions : ndarray of shape (n_sessions,), default=None
+        Codes of those that have a prompt.
 
     Returns
     -------
     instances : Instances
-        In the order of the prefixes, without targets; some may be empty.
+        In the order of the queries, without targets; some may be empty.
     """
+    instances = _observed(queries, membership, n_items, max_length)
+    return replace(
+        instances,
+        users=None if users is None else users[queries.rows],
+        sessions=None if sessions is None else sessions[queries.rows],
+    )
+
+
+def _observed(queries, membership, n_items, max_length):
+    codes, offsets, rows = queries.codes, queries.offsets, queries.rows
     starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
-    stops = starts + ends
+    stops = starts + queries.ends
     unseen = codes > n_items
     n_empty = int((np.diff(offsets) == 0).sum())
     if unseen.any() or n_empty:
@@ -89,7 +101,7 @@ def read_states(model, instances):
     counts = np.bincount(inverse)
     begins = np.cumsum(counts) - counts
     device = model.item_table.device
-    batches = Batches(instances.take(first), device, model.network.shares_prefixes)
+    batches = Batches(instances.take(first), device, model.shares_prefixes)
     dim = model.item_table.shape[1]
 
     def most(length):

@@ -11,9 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from skclip._batches import Batches
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
-from skclip._ids import ItemIndex
+from skclip._ids import ItemIndex, factorize
 from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
 from skclip._model import SessionModel, take_rows
+from skclip._prompts import KINDS
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._reading import check_finite, observed_prefixes, read_states
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
@@ -31,14 +32,55 @@ from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
 _AUTO = StrOptions({"auto"})
-# What "auto" stands for where neither the data nor the backbone's `training` decides.
+# What "auto" stands for where no preset, no backbone and no data decide. Backbones may
+# set those of `_TRAINING` in their `training`.
 _DEFAULTS = {
+    "gate": "elementwise",
+    "normalization": "unit",
+    "candidates": "raw",
+    "similarity": None,
+    "temperature": 0.07,
+    "scoring": "mrr@20",
     "embedding_dim": 64,
     "optimizer": "adam",
     "learning_rate": 0.01,
     "weight_decay": 0.0,
     "lr_schedule": "cosine",
     "n_iter_no_change": 3,
+}
+_TRAINING = (
+    "embedding_dim",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "lr_schedule",
+    "n_iter_no_change",
+    "batch_size",
+    "max_epochs",
+)
+PRESETS = {
+    "paper": {
+        "gate": "elementwise",
+        "normalization": "unit",
+        "candidates": "raw",
+        "similarity": None,
+        "scoring": "mrr@5",
+        "embedding_dim": 64,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "lr_schedule": "constant",
+        "n_iter_no_change": 10,
+        "batch_size": 256,
+        "max_epochs": 50,
+    },
+    "strong": {
+        "gate": "elementwise",
+        "normalization": "unit",
+        "candidates": "prompted",
+        "similarity": "cosine",
+        "temperature": 0.1,
+    },
 }
 
 
@@ -69,23 +111,41 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         Anything with ``fit(X, y)`` and ``membership_``; None is a default
         `SessionClusterer`. Not used for sessions that carry clusters already, or
         without a prompt. Its `random_state`, where None, is drawn from this one's.
-    prompt : {"cluster"} or None, default="cluster"
-        None is the bare backbone, on the same code path.
-    gate : {"elementwise", "scalar", "add"}, default="elementwise"
-        How item vector and prompt are joined.
-    normalization : {"unit", "none"}, default="unit"
-        Whether both are scaled to length 1 before the gate.
-    candidates : {"raw", "prompted"}, default="raw"
-        Score against the item vectors :math:`x_j`, or against the prompted ones
-        :math:`T_j`.
-    similarity : {"dot", "cosine"} or None, default=None
+    preset : {"paper", "strong"} or None, default=None
+        What the parameters below that are left at "auto" become. "paper" is the form
+        and the training of [1]_: raw candidates, the backbone's own score, MRR@5 with
+        patience 10, at most 50 epochs at a constant learning rate of 0.01, batches of
+        256. "strong" prompts the candidates as well and compares by cosine with a
+        temperature; ``benchmarks/README.md`` says where that helps and where not.
+        Explicit values win, and `training` of the backbone before a preset;
+        `resolved_params_` shows the outcome.
+    prompt : {"cluster", "user", "session"}, tuple of them or None, default="cluster"
+        What has a learned vector that joins the items' (section 4.3 of [1]_): the
+        item's cluster, the user, the session; several add up. "user" needs sessions
+        with users. None is the bare backbone, on the same code path.
+    session_prompt : {"table", "pooled"}, default="table"
+        "table" learns a vector for each training session, which speaks again only
+        where sessions of the same id are ranked for (as in the within-session
+        protocol); others have none. "pooled" is a map of the mean of the observed
+        items, defined for new sessions; each prefix is then read on its own.
+    unknown_user : {"zero", "mean"}, default="zero"
+        What a user without a prompt gets: none, or the mean of all user prompts.
+    gate : {"elementwise", "scalar", "add"}, default="auto"
+        How item vector and prompt are joined. "auto" is "elementwise", unless a preset
+        says otherwise, as for every "auto" below.
+    normalization : {"unit", "none"}, default="auto"
+        Whether both are scaled to length 1 before the gate. "auto" is "unit".
+    candidates : {"raw", "prompted"}, default="auto"
+        Score against the item vectors :math:`x_j`, or against those with their
+        cluster's prompt, :math:`T_j`. "auto" is "raw".
+    similarity : {"dot", "cosine"} or None, default="auto"
         None is the backbone's own score. "cosine" normalises session and item
-        vectors and divides by `temperature`.
-    temperature : float or "learned", default=0.07
-        Of the cosine score; 0.07 as in CORE. "learned" begins there.
+        vectors and divides by `temperature`. "auto" is None.
+    temperature : float or "learned", default="auto"
+        Of the cosine score. "auto" is 0.07 as in CORE. "learned" begins there.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
-        `training` says otherwise, as for every "auto" below.
+        `training` says otherwise, as for every "auto" of training below.
     loss : str, default="auto"
         "cross_entropy" is the softmax over the whole catalogue. For large ones
         "sampled_softmax" (with the logQ correction), "bpr", "bpr-max" and "gbce"
@@ -130,8 +190,9 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     min_item_count : int, default=1
         Items with fewer events are taken out of the training sessions, whose other
         items then follow each other, and are unseen items in prediction.
-    scoring : str or callable, default="mrr@20"
+    scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
+        "auto" is "mrr@20".
     precision : {"auto", "float32", "bf16"}, default="auto"
         Of the products in the full softmax: "bf16" multiplies in bfloat16 and sums
         in float32. "auto" is "bf16" where the device does that in hardware (AMX, or
@@ -155,10 +216,12 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     n_items_ : int
         Size of the catalogue.
     clusterer_ : object or None
-        The fitted clusterer; None without a prompt or if the sessions carried
+        The fitted clusterer; None without cluster prompts or if the sessions carried
         clusters.
     membership_ : ndarray of shape (n_items_,), int32, or None
-        Cluster of each item, 0-based, -1 = none; None without a prompt.
+        Cluster of each item, 0-based, -1 = none; None without cluster prompts.
+    user_ids_ : ndarray of shape (n_users,) or None
+        Users that have a prompt, those trained on, sorted; None without user prompts.
     resolved_params_ : dict
         What was used for parameters that leave a choice: those that may be "auto",
         ``n_negatives`` and ``device``.
@@ -180,8 +243,10 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     -----
     Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
     most 128 MiB in a training step. An unseen item is voted into a cluster by
-    its neighbours in the observed prefix and speaks through its prompt; without a
-    prompt it is dropped from the input. What is then empty ranks by popularity.
+    its neighbours in the observed prefix and speaks through its prompt; without
+    cluster prompts it is dropped from the input. What is then empty ranks by
+    popularity. Sessions of users that were not trained on, or without users, have no
+    user prompt (see `unknown_user`).
 
     References
     ----------
@@ -201,14 +266,17 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
         "clusterer": [HasMethods(["fit"]), None],
-        "prompt": [StrOptions({"cluster"}), None],
-        "gate": [StrOptions({"elementwise", "scalar", "add"})],
-        "normalization": [StrOptions({"unit", "none"})],
-        "candidates": [StrOptions({"raw", "prompted"})],
-        "similarity": [StrOptions({"dot", "cosine"}), None],
+        "preset": [StrOptions(set(PRESETS)), None],
+        "prompt": [StrOptions(set(KINDS)), tuple, list, None],
+        "session_prompt": [StrOptions({"table", "pooled"})],
+        "unknown_user": [StrOptions({"zero", "mean"})],
+        "gate": [StrOptions({"auto", "elementwise", "scalar", "add"})],
+        "normalization": [StrOptions({"auto", "unit", "none"})],
+        "candidates": [StrOptions({"auto", "raw", "prompted"})],
+        "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
-            StrOptions({"learned"}),
+            StrOptions({"auto", "learned"}),
         ],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
@@ -239,12 +307,15 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         backbone="narm",
         *,
         clusterer=None,
+        preset=None,
         prompt="cluster",
-        gate="elementwise",
-        normalization="unit",
-        candidates="raw",
-        similarity=None,
-        temperature=0.07,
+        session_prompt="table",
+        unknown_user="zero",
+        gate="auto",
+        normalization="auto",
+        candidates="auto",
+        similarity="auto",
+        temperature="auto",
         embedding_dim="auto",
         loss="auto",
         n_negatives=None,
@@ -261,7 +332,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         n_iter_no_change="auto",
         max_time=None,
         min_item_count=1,
-        scoring="mrr@20",
+        scoring="auto",
         precision="auto",
         device="auto",
         n_threads=None,
@@ -270,7 +341,10 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     ):
         self.backbone = backbone
         self.clusterer = clusterer
+        self.preset = preset
         self.prompt = prompt
+        self.session_prompt = session_prompt
+        self.unknown_user = unknown_user
         self.gate = gate
         self.normalization = normalization
         self.candidates = candidates
@@ -356,10 +430,19 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         spec = clone(backbone_spec(self.backbone))
         spec._validate_params()
         device = resolve_device(self.device)
-        if not callable(self.scoring):
-            parse_metric(self.scoring)
+        kinds = _prompt_kinds(self.prompt)
+        chosen = self._chosen_params(spec)
+        self.resolved_params_ = chosen  # of these, `scoring` is needed at once
+        if not callable(chosen["scoring"]):
+            parse_metric(chosen["scoring"])
         accept_ragged(self, X)
         data = training_data(X, y, min_item_count=self.min_item_count)
+        if "user" in kinds and data.users is None:
+            raise ValueError(
+                f"prompt={self.prompt!r} needs sessions with users. Pass user= to "
+                "Sessions.from_events, users= to Sessions.from_lists, or prompt="
+                "'cluster'."
+            )
         random_state = check_random_state(self.random_state)
         cluster_seed, split_seed, torch_seed = random_state.randint(2**31 - 1, size=3)
 
@@ -368,7 +451,8 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self._index = data.index
         self._popularity = data.item_counts()
         rows, validation = self._split(data, eval_set, split_seed)
-        instances = data.instances(rows, self.max_session_length)
+        users, sessions = self._owners(data, rows, kinds)
+        instances = data.instances(rows, self.max_session_length, users, sessions)
         if len(instances) == 0:
             raise ValueError(
                 f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
@@ -382,19 +466,22 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 f"{n_short} of {len(data.offsets) - 1} sessions have fewer than 2 "
                 "items and give nothing to learn; their items stay in the catalogue."
             )
-        item_clusters = self._item_clusters(data, cluster_seed)
-        resolved = self._resolve_params(spec, len(instances), device)
+        item_clusters = self._item_clusters(data, cluster_seed, kinds)
+        resolved = self._resolve_params(chosen, len(instances), device)
         self.resolved_params_ = resolved
+        n_sessions = None if sessions is None else len(rows)
+        if "session" in kinds and self.session_prompt == "pooled":
+            n_sessions = "pooled"
+        shape = ("normalization", "gate", "candidates", "similarity", "temperature")
         self._model_config = {
             "spec": spec,
             "item_clusters": item_clusters,
+            "n_users": None if users is None else len(self.user_ids_),
+            "n_sessions": n_sessions,
             "n_items": data.n_items,
             "embedding_dim": resolved["embedding_dim"],
-            "normalization": self.normalization,
-            "gate": self.gate,
-            "candidates": self.candidates,
-            "similarity": self.similarity,
-            "temperature": self.temperature,
+            **{name: resolved[name] for name in shape},
+            "unknown_user": self.unknown_user,
             "max_length": self.max_session_length,
         }
         with torch_session(int(torch_seed), self.n_threads, device):
@@ -403,7 +490,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             self._model.to(device)
             self.history_, self.best_validation_score_ = train(
                 self._model,
-                Batches(instances, device, self._model.network.shares_prefixes),
+                Batches(instances, device, self._model.shares_prefixes),
                 self._loss(device, resolved),
                 batch_size=resolved["batch_size"],
                 learning_rate=resolved["learning_rate"],
@@ -422,25 +509,35 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         self._keep_keys()
 
-    def _resolve_params(self, spec, n_instances, device):
-        """What "auto" and None stand for with this backbone, data and device."""
+    def _chosen_params(self, spec):
+        """What "auto" stands for with this preset and backbone, before any data."""
         params, training = self.get_params(deep=False), spec.training or {}
         for key in training:
-            if key not in (*_DEFAULTS, "batch_size", "max_epochs"):
+            if key not in _TRAINING:
                 raise ValueError(
                     f"`training` of the backbone sets {key!r}. It may set "
-                    f"{sorted((*_DEFAULTS, 'batch_size', 'max_epochs'))}."
+                    f"{sorted(_TRAINING)}."
                 )
         type(self)(**params | training)._validate_params()
-        general = {"learning_rate": 0.005} if self.similarity == "cosine" else {}
-        for key, value in (general | spec.default_training | training).items():
-            if _is_auto(params[key]):
-                params[key] = value
-        resolved = {
-            key: default if _is_auto(params[key]) else params[key]
-            for key, default in _DEFAULTS.items()
+        preset = PRESETS.get(self.preset, {})
+        chosen = {
+            key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")
         }
-        batch_size, max_epochs = params["batch_size"], params["max_epochs"]
+        for source in (training, preset, spec.default_training):
+            chosen = {
+                key: source.get(key, "auto") if _is_auto(value) else value
+                for key, value in chosen.items()
+            }
+        if _is_auto(chosen["learning_rate"]) and chosen["similarity"] == "cosine":
+            chosen["learning_rate"] = 0.005
+        return {
+            key: _DEFAULTS.get(key, "auto") if _is_auto(value) else value
+            for key, value in chosen.items()
+        }
+
+    def _resolve_params(self, chosen, n_instances, device):
+        """What "auto" and None stand for with this data and device."""
+        batch_size, max_epochs = chosen["batch_size"], chosen["max_epochs"]
         if _is_auto(batch_size):  # about 100 steps an epoch, if there are enough
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
             batch_size = min(512, max(64, batch_size))
@@ -450,7 +547,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         n_negatives = self.n_negatives
         if n_negatives is None:
             n_negatives = min(2048, self.n_items_)
-        return resolved | {
+        return chosen | {
             "batch_size": batch_size,
             "max_epochs": max_epochs,
             "loss": resolve_loss(self.loss, batch_size, self.n_items_),
@@ -465,10 +562,34 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         check_finite(keys)
         self._keys = keys.T.contiguous().T  # a single query reads it twice as fast so
 
-    def _item_clusters(self, data, seed):
-        """Cluster 1..K of each item, 0 = none; None without a prompt."""
+    def _owners(self, data, rows, kinds):
+        """Codes of user and session of each of the rows that are trained on, or None.
+
+        They alone have a prompt that was trained.
+        """
+        self.user_ids_ = self._session_ids = self._users = self._sessions = None
+        users = sessions = None
+        if "user" in kinds:
+            self.user_ids_, users = factorize(data.users[rows])
+            users = users + 1
+        if "session" in kinds and self.session_prompt == "table":
+            sessions = np.arange(1, len(rows) + 1)
+            if data.ids is not None:
+                self._session_ids, sessions = factorize(data.ids[rows])
+                sessions = sessions + 1
+        self._index_owners()
+        return users, sessions
+
+    def _index_owners(self):
+        if self.user_ids_ is not None:
+            self._users = ItemIndex(self.user_ids_)
+        if self._session_ids is not None:
+            self._sessions = ItemIndex(self._session_ids)
+
+    def _item_clusters(self, data, seed, kinds):
+        """Cluster 1..K of each item, 0 = none; None without cluster prompts."""
         self.clusterer_ = self.membership_ = None
-        if self.prompt is None:
+        if "cluster" not in kinds:
             return None
         if data.clusters is not None:
             if self.clusterer is not None:
@@ -486,12 +607,7 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             if getattr(clusterer, "random_state", 0) is None:
                 clusterer.random_state = int(seed)
             self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
-            clusters = np.asarray(clusterer.membership_) + 1
-            if clusters.shape != (data.n_items,):
-                raise ValueError(
-                    f"clusterer.membership_ has shape {clusters.shape}, expected "
-                    f"({data.n_items},): one cluster per item of the catalogue."
-                )
+            clusters = _checked_membership(clusterer, data.n_items) + 1
         self.membership_ = (clusters - 1).astype(np.int32)
         return clusters.astype(np.int32)
 
@@ -539,12 +655,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
         """A function that scores the model as it stands on these sessions."""
         X = as_sessions(X)
         y = None if y is None else check_targets(y, len(X))
-        if not callable(self.scoring):
-            metric, k = parse_metric(self.scoring)
+        scoring = self._scoring
+        if not callable(scoring):
+            metric, k = parse_metric(scoring)
             return lambda: metric(self.rank_targets(X, y), k)
 
         def validate():
-            score = self.scoring(self, X, y)
+            score = scoring(self, X, y)
             if not isinstance(score, Real) or score != score:
                 raise ValueError(
                     f"scoring returned {score!r:.60}. Expected one number that is not "
@@ -561,15 +678,14 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     # -- ranking ---------------------------------------------------------------
 
     @torch.no_grad()
-    def _score_chunks(self, codes, offsets, rows, ends):
+    def _score_chunks(self, queries):
         instances = observed_prefixes(
-            codes,
-            offsets,
-            rows,
-            ends,
+            queries,
             membership=self.membership_,
             n_items=self.n_items_,
             max_length=self._model_config["max_length"],
+            users=_codes_of(self._users, queries.users, queries.offsets),
+            sessions=_codes_of(self._sessions, queries.ids, queries.offsets),
         )
         read = instances.stops > instances.starts
         device = self._model.item_table.device
@@ -592,6 +708,13 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
             at = where[start : start + step]
             yield at, popular.repeat(len(at), 1)
 
+    @property
+    def _scoring(self):
+        """The metric of `score`."""
+        return (
+            self.resolved_params_["scoring"] if _is_auto(self.scoring) else self.scoring
+        )
+
     # -- state -----------------------------------------------------------------
 
     def _check_fitted(self):
@@ -605,13 +728,16 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
                 name: tensor.detach().cpu().numpy()
                 for name, tensor in state["_model"].state_dict().items()
             }
-            del state["_index"], state["_keys"]
+            for name in ("_index", "_keys", "_users", "_sessions"):
+                del state[name]
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "_model" in state:
             self._index = ItemIndex(self.item_ids_)
+            self._users = self._sessions = None
+            self._index_owners()
             weights = {
                 name: torch.from_numpy(np.array(array))
                 for name, array in state["_model"].items()
@@ -632,3 +758,51 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
 
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
+
+
+def _prompt_kinds(prompt):
+    """The kinds of prompts asked for, as a tuple."""
+    kinds = (prompt,) if isinstance(prompt, str) else tuple(prompt or ())
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(
+                f"prompt={prompt!r} has the kind {kind!r}. Pass one of {KINDS}, a "
+                "tuple of them, or None."
+            )
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"prompt={prompt!r} names a kind twice. Name each once.")
+    return kinds
+
+
+def _codes_of(index, ids, offsets):
+    """Codes of the users or ids of sessions, 0 = unknown; None without prompts."""
+    if index is None:
+        return None
+    if ids is None:
+        return np.zeros(len(offsets) - 1, dtype=np.int32)
+    return index.codes_of(ids)
+
+
+def _checked_membership(clusterer, n_items):
+    """The clusters that a clusterer found, one of 0, 1, ... or -1 for each item."""
+    membership = getattr(clusterer, "membership_", None)
+    if membership is None:
+        raise ValueError(
+            f"{type(clusterer).__name__} has no membership_ after fit. Set it to one "
+            "cluster (0, 1, ...) for each item, in the order of the sorted item ids."
+        )
+    membership = np.asarray(membership)
+    if membership.shape != (n_items,):
+        raise ValueError(
+            f"clusterer.membership_ has shape {membership.shape}, expected "
+            f"({n_items},): one cluster for each item of the catalogue, in the order "
+            "of the sorted item ids. Fit the clusterer on the sessions it is given; "
+            "-1 stands for items without a cluster."
+        )
+    whole = membership.dtype.kind in "iu"
+    if not whole or (len(membership) and membership.min() < -1):
+        raise ValueError(
+            f"clusterer.membership_ holds {membership.dtype} down to "
+            f"{membership.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
+        )
+    return membership

@@ -171,7 +171,7 @@ class Sessions:
         >>> X[0].tolist(), X.ids.tolist()
         (['c', 'a'], [7, 8])
         """
-        frame = _as_frame(events)
+        frame = as_frame(events)
         named = {"session": session, "item": item, "time": time, "user": user}
         for role, name in named.items():
             if name is not None and name not in frame.columns:
@@ -331,7 +331,18 @@ class Sessions:
 
     def with_clusters(self, clusters):
         """Return the same sessions carrying a cluster per event (1..K, 0 = unknown)."""
-        state = self.__getstate__() | {"clusters": clusters}
+        return self._with(clusters=clusters)
+
+    def with_ids(self, ids):
+        """Return the same sessions with session ids, array-like of (n_sessions,)."""
+        return self._with(ids=labels(ids))
+
+    def with_users(self, users):
+        """Return the same sessions with user ids, array-like of (n_sessions,)."""
+        return self._with(users=labels(users))
+
+    def _with(self, **columns):
+        state = self.__getstate__() | columns
         return type(self)(
             state.pop("codes"), state.pop("offsets"), state.pop("vocabulary"), **state
         )
@@ -583,7 +594,7 @@ def prefix_ends(lengths):
     return rows, np.arange(len(rows)) - firsts[rows] + 1
 
 
-def _as_frame(events):
+def as_frame(events):
     frame = nw.from_native(events, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
@@ -624,4 +635,4 @@ def _group(session_codes, n_sessions, times):
     return order, entries.indptr.astype(np.int64), rank
 
 
-__all__ = ["Sessions", "as_sessions", "flat_positions", "prefix_ends"]
+__all__ = ["Sessions", "as_frame", "as_sessions", "flat_positions", "prefix_ends"]

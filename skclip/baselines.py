@@ -65,11 +65,11 @@ class PopularityRecommender(RankingMixin, BaseEstimator):
         self._index = data.index
         return self
 
-    def _score_chunks(self, codes, offsets, rows, ends):
+    def _score_chunks(self, queries):
         counts = torch.from_numpy(self.item_counts_.astype(np.float32))
         step = rows_per_chunk(len(counts))
-        for start in range(0, len(rows), step):
-            at = np.arange(start, min(start + step, len(rows)))
+        for start in range(0, len(queries), step):
+            at = np.arange(start, min(start + step, len(queries)))
             yield at, counts.repeat(len(at), 1)
 
     def _check_fitted(self):

@@ -1,8 +1,10 @@
+from datetime import datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 
 from skclip import CLIPSessionRecommender, PopularityRecommender, Sessions
-from skclip.datasets import make_sessions
+from skclip.datasets import make_sessions, read_lastfm_1k, read_reddit, read_xing
 
 
 def test_truth_fits_the_sessions(shop):
@@ -78,7 +80,7 @@ def shuffled(X, seed):
 @pytest.mark.parametrize("backbone", ["gru4rec", "narm"])
 def test_models_learn_what_is_there_and_nothing_else(backbone):
     X, _ = make_sessions(random_state=0)
-    model = CLIPSessionRecommender(backbone, random_state=0, max_epochs=12, n_threads=2)
+    model = CLIPSessionRecommender(backbone, random_state=0, max_epochs=12, n_threads=1)
     train, test = X[:1600], X[1600:]
     popular = PopularityRecommender().fit(train).score(test)
     assert model.fit(train).score(test) >= 2 * popular
@@ -93,3 +95,74 @@ def test_models_learn_what_is_there_and_nothing_else(backbone):
 def reciprocal_ranks(model, X):
     ranks = model.rank_targets(X)
     return np.where(ranks <= 20, 1 / ranks, 0)
+
+
+# -- files as they were published ------------------------------------------------------
+
+
+def lastfm_line(user, minutes, artist, track="song"):
+    when = datetime(2009, 4, 8, tzinfo=timezone.utc) + timedelta(minutes=minutes)
+    return f"{user}\t{when:%Y-%m-%dT%H:%M:%SZ}\tid-{artist}\t{artist}\t\t{track}\n"
+
+
+def test_lastfm_1k(tmp_path):
+    path = tmp_path / "plays.tsv"
+    lines = []
+    for user in ("user_000001", "user_000002"):
+        for visit in range(6):
+            start = visit * 24 * 60
+            for i, artist in enumerate(["Can", "Can", "Air", 'The "B"', "Air"]):
+                lines.append(lastfm_line(user, start + 10 * i, artist))
+    lines.append(lastfm_line("user_000002", 20 * 24 * 60, "Rare"))  # too short
+    for visit in range(4):  # a user with too few sessions
+        for i, artist in enumerate(["Can", "Air", "Can"]):
+            lines.append(lastfm_line("user_000003", visit * 24 * 60 + i, artist))
+    lines.append("user_000001\t2009-04-08T01:00:00Z\t\t\t\tsong\n")  # no artist
+    path.write_text("".join(lines[::-1]), encoding="utf-8")  # newest first, as there
+    X = read_lastfm_1k(path)
+    assert X.to_lists() == [["Can", "Air", 'The "B"', "Air"]] * 12
+    assert set(X.users.tolist()) == {"user_000001", "user_000002"}
+    assert X.times is not None
+    shorter = read_lastfm_1k(path, max_length=3, n_items=2, min_session_length=2)
+    assert shorter.to_lists()[0] == ["Can", "Air"]
+
+
+def test_xing(tmp_path):
+    path = tmp_path / "interactions.csv"
+    lines = ["user_id\titem_id\tinteraction_type\tcreated_at\n"]
+    for visit in range(5):
+        for i, (item, kind) in enumerate([(5, 1), (5, 3), (7, 1), (9, 4), (8, 2)]):
+            lines.append(f"11\t{item}\t{kind}\t{visit * 10_000 + 300 * i}\n")
+    path.write_text("".join(lines))
+    X = read_xing(path)
+    assert X.to_lists() == [[5, 7, 8]] * 5
+    assert X.users.tolist() == [11] * 5
+    with pytest.raises(ValueError, match="No user has 6 sessions of 3 events"):
+        read_xing(path, min_user_sessions=6)
+
+
+def test_reddit(tmp_path):
+    path = tmp_path / "reddit_data.csv"
+    lines = ["username,subreddit,utc\n"]
+    for visit in range(5):
+        for i, name in enumerate(["python", "python", "rust", "python"]):
+            lines.append(f"kar0,{name},{visit * 100_000 + 3600 * i}.0\n")
+    path.write_text("".join(lines))
+    with pytest.raises(ValueError, match="No user has 5 sessions"):
+        read_reddit(path, gap=3599)
+    X = read_reddit(path)  # an idle hour is not yet more than an hour
+    assert X.to_lists() == [["python", "rust", "python"]] * 5
+    assert X.users.tolist() == ["kar0"] * 5
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    path = tmp_path / "wrong.csv"
+    path.write_text("user;item;time\n1;2;3\n")
+    with pytest.raises(ValueError, match="line 1: no column 'user_id'.*found"):
+        read_xing(path)
+    path.write_text("a\tb\tc\td\te\tf\na\tb\tc\td\te\tf\tg\n")
+    with pytest.raises(ValueError, match="line 2"):
+        read_lastfm_1k(path)
+    path.write_text("user_1\t2009-04-08T01:00:00Z\tmbid\n")
+    with pytest.raises(ValueError, match="line 1: expected 6 fields"):
+        read_lastfm_1k(path)

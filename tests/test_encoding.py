@@ -37,7 +37,7 @@ def test_hashes_tell_contents_apart_wherever_they_stand(lists):
 @given(sessions_of_3.filter(lambda x: any(len(s) > 1 for s in x)), st.booleans())
 def test_distinct_prefixes(lists, with_clusters):
     X, codes = encode(lists)
-    views = session_instances(codes, X.offsets, np.arange(len(X)), 4)
+    views, _ = session_instances(codes, X.offsets, np.arange(len(X)), 4)
     clusters = np.arange(len(codes)) % 2
     instances = Instances(
         codes,
@@ -64,7 +64,7 @@ def test_distinct_prefixes(lists, with_clusters):
 @given(sessions_of_3, st.integers(1, 4))
 def test_instances_equal_a_naive_loop(lists, longest):
     X, codes = encode(lists)
-    instances = session_instances(codes, X.offsets, np.arange(len(X)), longest)
+    instances, _ = session_instances(codes, X.offsets, np.arange(len(X)), longest)
     views = zip(instances.starts, instances.stops, instances.targets, strict=True)
     found = [(codes[a:b].tolist(), int(t)) for a, b, t in views]
     assert found == [

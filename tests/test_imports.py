@@ -33,6 +33,7 @@ ORDER = [
     "controls",
     "baselines",
     "model_selection",
+    "preprocessing",
     "datasets",
 ]
 NO_TORCH = {
@@ -47,6 +48,7 @@ NO_TORCH = {
     "_clusterer",
     "datasets",
     "model_selection",
+    "preprocessing",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -74,7 +76,6 @@ def test_imports_point_up(path):
     for name in imported(path):
         top = name.split(".")[0]
         assert top not in {"tests", "examples"}
-        assert top != "pandas"
         if top == "torch":
             assert here not in NO_TORCH
         if top in {"igraph", "leidenalg"}:
@@ -85,6 +86,15 @@ def test_imports_point_up(path):
                 assert here == "backbones"
             else:
                 assert ORDER.index(there) < ORDER.index(here), f"{here} uses {there}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_optional_package_at_import_time(path):
+    for node in ast.parse(path.read_text()).body:  # those in functions are lazy
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names]
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {"pandas", "polars", "matplotlib"} & set(names)
 
 
 @pytest.mark.parametrize(

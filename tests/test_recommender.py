@@ -52,7 +52,8 @@ def test_fitted_attributes(fitted, shop_split):
 def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
     model = CLIPSessionRecommender()
     model.n_items_ = 300
-    resolved = model._resolve_params(NARM(), n_instances, torch.device("cpu"))
+    chosen = model._chosen_params(NARM())
+    resolved = model._resolve_params(chosen, n_instances, torch.device("cpu"))
     assert resolved["batch_size"] == batch_size
     assert resolved["max_epochs"] == max_epochs
     assert fitted.resolved_params_["max_epochs"] == 2  # what was given wins

@@ -26,9 +26,11 @@ class Batch:
         Item codes, 0 = none.
     clusters : LongTensor of shape (n_sessions, length), default=None
         None where every item's own cluster holds.
+    users, sessions : LongTensor of shape (n_sessions,), default=None
+        Codes of those that have a prompt, 0 = unknown.
     lookup : callable, default=None
-        Prompted vectors (..., d) of any item codes (...); zeros for 0 and for
-        unseen items.
+        Vectors (..., d) of any item codes (...), prompted by their clusters; zeros
+        for 0 and for unseen items.
     """
 
     codes: torch.Tensor
@@ -36,6 +38,8 @@ class Batch:
     ends: torch.Tensor
     targets: torch.Tensor
     clusters: torch.Tensor = None
+    users: torch.Tensor = None
+    sessions: torch.Tensor = None
     lookup: Callable = None
 
     def last(self, h):

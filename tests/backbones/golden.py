@@ -254,7 +254,7 @@ def scores(model, sessions, **options):
 
 def states(model, sessions, *, shared=None, every_prefix=False, padding=0):
     instances = instances_of(sessions, every_prefix)
-    shared = model.network.shares_prefixes if shared is None else shared
+    shared = model.shares_prefixes if shared is None else shared
     batches = Batches(instances, model.item_table.device, shared)
     rows = np.arange(len(batches.first))
     batch = batches.batch(rows)

@@ -158,7 +158,7 @@ def test_every_parameter_gets_a_gradient_and_padding_none(model):
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
     if model.prompt is not None:
-        assert model.prompt.table.grad[0].abs().sum() == 0
+        assert model.prompt.kinds["cluster"].table.grad[0].abs().sum() == 0
 
 
 def test_padding_stays_zero_after_steps(model):
