@@ -194,6 +194,7 @@ def run(cell, tag, extra):
         else int(model.membership_.max()) + 1,
         "modularity": getattr(model.clusterer_, "modularity_", None),
         "n_items": model.n_items_,
+        "n_events": int(model._popularity.sum()),
         "n_parameters": sum(p.numel() for p in model._model.parameters()),
         "resolved": {
             k: v for k, v in model.resolved_params_.items() if not callable(v)

@@ -1,0 +1,314 @@
+"""Tables, intervals and figures of reproduce.py, from its committed rows."""
+
+from collections import defaultdict
+
+import numpy as np
+from _common import RESULTS, environment, replace_table
+from _common import save as save_json
+
+FILE = "docs/reproduction.md"
+N_DRAWS = 10_000
+MEASURES = ("mrr@5", "recall@5", "mrr@20", "recall@20")
+NAMES = {"none": "no prompt", "leiden": "CLIP", "random": "random", "one": "one"}
+
+
+def write(rows, folder, name_of):
+    """Write all tables that have rows, and the intervals to a JSON file."""
+    gains = _gains(rows, folder, name_of)
+    save_json("reproduce_gains", {"draws": N_DRAWS, "gains": gains})
+    for data in ("rsc15", "diginetica", "tmall", "lastfm"):
+        for form in ("paper", "strong"):
+            of_form = [
+                r
+                for r in rows
+                if r["cell"]["data"] == data
+                and r["cell"]["form"] == form
+                and r["cell"]["every"] == 1
+                and "prompt" not in r["cell"]
+            ]
+            if of_form:
+                replace_table(FILE, f"rq1_{data}_{form}", _rq1(of_form, gains))
+    replace_table(FILE, "sparse", _sparse(rows, gains))
+    replace_table(FILE, "rq2", _rq2(rows))
+    replace_table(FILE, "rq4", _rq4(rows))
+    replace_table(FILE, "frequency", _frequency(rows))
+    _figures(rows)
+
+
+def _key(row):
+    cell = row["cell"]
+    return cell["data"], cell["every"], cell["backbone"], cell["form"]
+
+
+def _mean(rows, key):
+    values = [row[key] for row in rows if row[key] is not None]
+    return np.mean(values), np.std(values)
+
+
+def _groups(rows):
+    """Rows by data, density, backbone and form, then by variant."""
+    groups = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if not {"prompt", "resolution"} & set(row["cell"]):
+            groups[_key(row)][row["cell"]["variant"]].append(row)
+    return groups
+
+
+def _gains(rows, folder, name_of):
+    """Relative gain of CLIP over each control, with bootstrap intervals in pairs."""
+    found = []
+    for key, variants in _groups(rows).items():
+        for control in ("none", "random", "one"):
+            pairs = [
+                (a, b)
+                for a in variants["leiden"]
+                for b in variants[control]
+                if a["cell"]["seed"] == b["cell"]["seed"]
+            ]
+            files = [
+                tuple(folder / f"{name_of(r['cell'])}.npz" for r in pair)
+                for pair in pairs
+            ]
+            if not pairs or not all(f.exists() for pair in files for f in pair):
+                continue
+            found.append(
+                {
+                    "data": key[0],
+                    "every": key[1],
+                    "backbone": key[2],
+                    "form": key[3],
+                    "control": control,
+                    "n_seeds": len(pairs),
+                    **_bootstrap(files),
+                }
+            )
+    return found
+
+
+def _bootstrap(files):
+    """Gain in % and its 95 % interval for each measure, over test sessions."""
+    sums = {m: [0.0, 0.0] for m in MEASURES}
+    for pair in files:
+        for side, file in enumerate(pair):
+            with np.load(file) as stored:
+                ranks, sessions = stored["ranks"], stored["sessions"]
+            for measure in MEASURES:
+                name, k = measure.split("@")
+                hit = (ranks > 0) & (ranks <= int(k))
+                worth = hit / np.maximum(ranks, 1) if name == "mrr" else hit * 1.0
+                sums[measure][side] = sums[measure][side] + np.bincount(
+                    sessions, weights=worth, minlength=sessions.max() + 1
+                )
+    n = len(sums["mrr@5"][0])
+    rng = np.random.default_rng(0)
+    result = {}
+    draws = {m: [] for m in MEASURES}
+    for _ in range(N_DRAWS // 100):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=100).astype(np.float32)
+        for measure, (clip, control) in sums.items():
+            draws[measure].append((weights @ clip) / (weights @ control) - 1)
+    for measure, (clip, control) in sums.items():
+        low, high = np.percentile(np.concatenate(draws[measure]), [2.5, 97.5])
+        gain = clip.sum() / control.sum() - 1
+        result[measure] = [round(100 * float(x), 2) for x in (gain, low, high)]
+    return result
+
+
+def _gain_of(gains, key, control):
+    for gain in gains:
+        if (gain["data"], gain["every"], gain["backbone"], gain["form"]) == key:
+            if gain["control"] == control:
+                return gain
+    return None
+
+
+def _interval(gain, measure):
+    if gain is None:
+        return "not run"
+    value, low, high = gain[measure]
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _rq1(rows, gains):
+    lines = [
+        "| backbone | variant | MRR@5 | Recall@5 | MRR@20 | Recall@20 | CLIP's gain in "
+        "MRR@20 over it, % | in Recall@20, % | seeds | fit | clusters |",
+        "|" + "---|" * 11,
+    ]
+    for key, variants in _groups(rows).items():
+        for variant in ("leiden", "none", "random", "one"):
+            of_variant = variants[variant]
+            if not of_variant:
+                continue
+            cells = [key[2], NAMES[variant]]
+            for measure in MEASURES:
+                mean, spread = _mean(of_variant, measure)
+                cells.append(f"{mean:.4f} ± {spread:.4f}")
+            gain = _gain_of(gains, key, variant)
+            own = variant == "leiden"
+            cells += [
+                "" if own else _interval(gain, m) for m in ("mrr@20", "recall@20")
+            ]
+            cells.append(str(len(of_variant)))
+            cells.append(f"{np.median([r['fit_seconds'] for r in of_variant]):.0f} s")
+            n_clusters = of_variant[0]["n_clusters"]
+            cells.append("" if n_clusters is None else str(n_clusters))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _sparse(rows, gains):
+    lines = [
+        "| data | training sessions | backbone | CLIP, MRR@20 | no prompt | random | one "
+        "| gain over no prompt, % | over random, % | over one, % | clusters | modularity"
+        " | clicks per item | seeds |",
+        "|" + "---|" * 14,
+    ]
+    for key, variants in sorted(_groups(rows).items()):
+        if key[3] != "strong" or not variants["leiden"]:
+            continue
+        if key[0] == "rsc15" and key[2] != "gru4rec":
+            continue
+        first = variants["leiden"][0]
+        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[2]]
+        for variant in ("leiden", "none", "random", "one"):
+            some = variants[variant]
+            cells.append(f"{_mean(some, 'mrr@20')[0]:.4f}" if some else "not run")
+        cells += [
+            _interval(_gain_of(gains, key, c), "mrr@20")
+            for c in ("none", "random", "one")
+        ]
+        cells += [str(first["n_clusters"]), f"{first['modularity']:.2f}"]
+        cells += [f"{first.get('n_events', 0) / first['n_items']:.1f}"]
+        cells.append(str(len(variants["leiden"])))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _rq2(rows):
+    lines = [
+        "| prompt | by session: MRR@5 | Recall@5 | MRR@20 | Recall@20 | within session: "
+        "MRR@5 | Recall@5 | MRR@20 | Recall@20 |",
+        "|" + "---|" * 9,
+    ]
+    groups = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if "prompt" in row["cell"]:
+            kinds = row["cell"]["prompt"]
+            name = "none" if kinds is None else " + ".join(kinds)
+            if row["cell"].get("pooled"):
+                name += " (pooled)"
+            groups[name][row["cell"]["data"]].append(row)
+    for name, of_data in groups.items():
+        cells = [name]
+        for data in ("lastfm10", "lastfm10-within"):
+            for measure in MEASURES:
+                if of_data[data]:
+                    mean, spread = _mean(of_data[data], measure)
+                    cells.append(f"{mean:.4f} ± {spread:.4f}")
+                else:
+                    cells.append("not run")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _resolutions(rows, form):
+    groups = defaultdict(list)
+    for row in rows:
+        if "resolution" in row["cell"] and row["cell"]["form"] == form:
+            groups[row["cell"]["resolution"]].append(row)
+    return dict(sorted(groups.items()))
+
+
+def _rq4(rows):
+    lines = ["| form | resolution | clusters | modularity | MRR@5 | MRR@20 | seeds |"]
+    lines.append("|" + "---|" * 7)
+    for form in ("paper", "strong"):
+        for resolution, some in _resolutions(rows, form).items():
+            cells = [form, f"{resolution:g}"]
+            cells.append(f"{np.mean([r['n_clusters'] for r in some]):.0f}")
+            cells.append(f"{np.mean([r['modularity'] for r in some]):.3f}")
+            for measure in ("mrr@5", "mrr@20"):
+                mean, spread = _mean(some, measure)
+                cells.append(f"{mean:.4f} ± {spread:.4f}")
+            cells.append(str(len(some)))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _frequency(rows):
+    bins = ("1-5", "6-20", "21-")
+    lines = [
+        "| data | training sessions | form | variant | "
+        + " | ".join(f"target clicked {b} times" for b in bins)
+        + " |",
+        "|" + "---|" * (4 + len(bins)),
+    ]
+    for key, variants in sorted(_groups(rows).items()):
+        if key[2] != "gru4rec" or key[1] not in (1, 8, 16):
+            continue
+        for variant in ("leiden", "none", "random", "one"):
+            some = variants[variant]
+            if some:
+                cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3]]
+                cells.append(NAMES[variant])
+                for b in bins:
+                    name = f"recall@20, targets {b}"
+                    if some[0][name] is None:
+                        cells.append("")
+                        continue
+                    n = some[0][f"n, targets {b}"]
+                    cells.append(f"{_mean(some, name)[0]:.3f} (n = {n})")
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _figures(rows):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    folder = RESULTS.parent.parent / "docs" / "figures"
+    folder.mkdir(exist_ok=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    groups = _groups(rows)
+    for variant, colour in zip(
+        ("leiden", "none", "random", "one"), ("C3", "C0", "C7", "C1"), strict=True
+    ):
+        points = sorted(
+            (1 / key[1], *_mean(variants[variant], "mrr@20"))
+            for key, variants in groups.items()
+            if key[0] == "rsc15" and key[2:] == ("gru4rec", "strong")
+            and variants[variant]
+        )  # fmt: skip
+        if points:
+            x, y, spread = zip(*points, strict=True)
+            axes[0].errorbar(x, y, spread, label=NAMES[variant], color=colour, marker="o")
+    axes[0].set_xscale("log", base=2)
+    axes[0].set_xlabel("share of the training sessions")
+    axes[0].set_ylabel("MRR@20, test, mean of 3 seeds")
+    axes[0].set_title("rsc15_100k, GRU4Rec, strong preset")
+    axes[0].legend(frameon=False)
+    for form, colour in (("paper", "C0"), ("strong", "C3")):
+        of_form = _resolutions(rows, form)
+        if of_form:
+            x = list(of_form)
+            y, spread = zip(*(_mean(s, "mrr@5") for s in of_form.values()), strict=True)
+            axes[1].errorbar(x, y, spread, label=form, color=colour, marker="o")
+            for resolution, some in of_form.items():
+                if form == "paper":
+                    axes[1].annotate(
+                        f"{some[0]['n_clusters']}",
+                        (resolution, _mean(some, "mrr@5")[0]),
+                        textcoords="offset points", xytext=(0, -14), ha="center",
+                        fontsize=7,
+                    )  # fmt: skip
+    axes[1].set_xscale("log", base=2)
+    axes[1].set_xlabel("resolution (numbers: clusters)")
+    axes[1].set_ylabel("MRR@5, validation")
+    axes[1].set_title("resolution, GRU4Rec")
+    axes[1].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(folder / "density_and_resolution.png", dpi=130)
+    print("wrote docs/figures/density_and_resolution.png", environment()["commit"])
