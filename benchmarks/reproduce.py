@@ -13,8 +13,9 @@ validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``. Variants:
 no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all.
 All variants of a form have the same parameters. Nothing is chosen on a test part.
 
-Protocols: rsc15: train_tr + train_valid, of which the library holds the latest tenth
-out for early stopping; diginetica, tmall, lastfm: the last twentieth of the training
+Protocols: "strong" trains the preset's number of epochs on all training sessions, without
+early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the library
+holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the training
 sessions validates, the rest trains. Every n-th training session is taken in order of
 end time, before that. Test: the given test pairs (diginetica, tmall), every prefix
 otherwise; whole catalogue, ties count against the target, unknown targets are misses.
@@ -146,8 +147,10 @@ def cells(question, data, backbones, forms, variants, seeds, every):
 def run(cell, tag, extra):
     train, valid, (X_test, y_test) = load_data(cell["data"], cell["every"])
     parameters = {"random_state": cell["seed"], **extra}
-    if cell["form"] == "strong":
-        parameters["preset"] = "strong"
+    if cell["form"] == "strong":  # as many epochs as the preset says, on all rows
+        parameters |= {"preset": "strong", "early_stopping": False}
+        if valid is not None and valid[1] is None:
+            train, valid = Sessions.concat([train, valid[0]]), None
     else:
         parameters["learning_rate"] = chosen_learning_rates()[cell["backbone"]]
     more = {"resolution": cell["resolution"]} if "resolution" in cell else {}

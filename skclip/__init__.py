@@ -9,20 +9,22 @@ From the items of an anonymous session, rank the whole catalogue for the next it
                           metrics <- ranking of the whole catalogue <- scores
 """
 
-from importlib.metadata import version
-
 from skclip._clusterer import SessionClusterer
 from skclip._recommender import CLIPSessionRecommender
 from skclip._sessions import Sessions
+from skclip._state import VERSION
 from skclip.baselines import PopularityRecommender
 from skclip.metrics import predict_topk
+from skclip.persistence import load, save
 
-__version__ = version("skclip")
+__version__ = VERSION
 
 __all__ = [
     "CLIPSessionRecommender",
     "PopularityRecommender",
     "SessionClusterer",
     "Sessions",
+    "load",
     "predict_topk",
+    "save",
 ]

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,10 +17,11 @@ from skclip._item_graph import (
     vote_clusters,
 )
 from skclip._sessions import as_sessions
+from skclip._state import StampedEstimator
 from skclip._validation import Interval, StrOptions, _fit_context, accept_ragged
 
 
-class ItemClusterer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=None):
     """What every clusterer of items can do once it has ``membership_``."""
 
     def transform(self, X):

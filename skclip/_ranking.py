@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skclip._encoding import query_data
-from skclip._ids import factorize_list
+from skclip._ids import ItemIndex, factorize_list
 from skclip._reading import check_finite
 from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
@@ -264,6 +264,16 @@ class RankingMixin:
     @property
     def _scoring(self):
         return self.scoring
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_index", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "item_ids_" in state:
+            self._index = ItemIndex(self.item_ids_)
 
 
 def _check_k(k, n_items):

@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +19,7 @@ from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._reading import check_finite, observed_prefixes, read_states
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
 from skclip._sessions import as_sessions
+from skclip._state import StampedEstimator
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
     HasMethods,
@@ -80,11 +81,12 @@ PRESETS = {
         "candidates": "prompted",
         "similarity": "cosine",
         "temperature": 0.1,
+        "max_epochs": 6,
     },
 }
 
 
-class CLIPSessionRecommender(RankingMixin, BaseEstimator):
+class CLIPSessionRecommender(RankingMixin, StampedEstimator):
     r"""Rank the catalogue for the next item of a session, with cluster prompts.
 
     CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
@@ -723,19 +725,17 @@ class CLIPSessionRecommender(RankingMixin, BaseEstimator):
     def __getstate__(self):
         state = super().__getstate__()
         if "_model" in state:  # NumPy arrays open on any device
-            state = dict(state)
             state["_model"] = {
                 name: tensor.detach().cpu().numpy()
                 for name, tensor in state["_model"].state_dict().items()
             }
-            for name in ("_index", "_keys", "_users", "_sessions"):
+            for name in ("_keys", "_users", "_sessions"):
                 del state[name]
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "_model" in state:
-            self._index = ItemIndex(self.item_ids_)
             self._users = self._sessions = None
             self._index_owners()
             weights = {

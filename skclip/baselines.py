@@ -2,17 +2,17 @@
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._encoding import training_data
 from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._state import StampedEstimator
 from skclip._validation import _fit_context, accept_ragged
 
 __all__ = ["PopularityRecommender"]
 
 
-class PopularityRecommender(RankingMixin, BaseEstimator):
+class PopularityRecommender(RankingMixin, StampedEstimator):
     """Rank the items by their number of training events, whatever the session.
 
     The first yardstick: a model that does not beat it has learned nothing about

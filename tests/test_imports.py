@@ -11,6 +11,7 @@ ROOT = Path(skclip.__file__).parent
 # Read top to bottom: a file uses files above it, never below.
 ORDER = [
     "_validation",
+    "_state",
     "_ids",
     "_tabular",
     "_rows",
@@ -32,12 +33,14 @@ ORDER = [
     "_recommender",
     "controls",
     "baselines",
+    "persistence",
     "model_selection",
     "preprocessing",
     "datasets",
 ]
 NO_TORCH = {
     "_validation",
+    "_state",
     "_ids",
     "_tabular",
     "_rows",

@@ -1,0 +1,143 @@
+"""What might make prompts better, one at a time, on validation parts.
+
+    SKCLIP_DATA=... python benchmarks/extras.py --data rsc15 --every 8
+
+Each extra is compared with `preset="strong"` without it, over the same seeds, and (where
+it touches the clusters) with random clusters of its own sizes. No test part is opened.
+Rows go to results/extras.jsonl; none of these is part of the library unless the table
+in benchmarks/README.md says that it survived.
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+import torch
+from _common import RESULTS, environment
+from recipe import SCORER, load
+from scipy import sparse
+
+import skclip._recommender
+from skclip import CLIPSessionRecommender, SessionClusterer
+from skclip._item_graph import canonical_clusters, leiden_membership
+from skclip.controls import RandomClusters
+
+FILE = RESULTS / "extras.jsonl"
+
+
+class Reweighted(SessionClusterer):
+    """Leiden on edge weights that are less ruled by popular items."""
+
+    def __init__(self, resolution=1.0, *, kind="log", random_state=None):
+        super().__init__(resolution, engine="igraph", random_state=random_state)
+        self.kind = kind
+
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        graph, counts = self.graph_.tocoo(), self.graph_.sum(axis=1)
+        weights = {
+            "log": lambda: np.log1p(graph.data),
+            "cosine": lambda: graph.data / np.sqrt(counts[graph.row] * counts[graph.col]),
+            "no singles": lambda: graph.data * (graph.data > 1),
+        }[self.kind]()
+        changed = sparse.coo_array((weights, (graph.row, graph.col)), graph.shape)
+        changed = changed.tocsr()
+        changed.eliminate_zeros()
+        self.membership_, self.n_clusters_ = leiden_membership(
+            changed, resolution=self.resolution, n_iterations=2, seed=0, engine="igraph"
+        )
+        return self
+
+
+class Shared(SessionClusterer):
+    """Clusters of fewer than `least` items share one prompt."""
+
+    def __init__(self, resolution=1.0, *, least=5, random_state=None):
+        super().__init__(resolution, engine="igraph", random_state=random_state)
+        self.least = least
+
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        small = np.bincount(self.membership_)[self.membership_] < self.least
+        labels = np.where(small, self.membership_.max() + 1, self.membership_)
+        self.membership_, self.n_clusters_ = canonical_clusters(labels)
+        return self
+
+
+class Uniform:
+    """Cross-entropy plus the item uniformity loss of the items of the batch."""
+
+    weight, temperature = 0.0, 0.1
+    plain = skclip._recommender.CrossEntropy
+
+    def __init__(self, precision):
+        self.loss = self.plain(precision)
+
+    def __call__(self, queries, targets, keys, **options):
+        table = keys()
+        value = self.loss(queries, targets, lambda: table, **options)
+        items = torch.unique(targets)
+        units = torch.nn.functional.normalize(table[items], dim=1)
+        spread = (units @ units.T / self.temperature).logsumexp(dim=1).mean()
+        return value + self.weight * (spread - 1.0 / self.temperature)
+
+
+def extras():
+    """Name -> (clusterer or None for no prompt, weight of the uniformity loss)."""
+    leiden = SessionClusterer(engine="igraph")
+    yield "strong", leiden, 0.0
+    yield "no prompt", None, 0.0
+    yield "random", RandomClusters(leiden), 0.0
+    for kind in ("log", "cosine", "no singles"):
+        yield f"edges: {kind}", Reweighted(kind=kind), 0.0
+    yield "small clusters share", Shared(), 0.0
+    yield "random, small share", RandomClusters(Shared()), 0.0
+    for weight in (0.01, 0.1, 0.3):
+        yield f"uniformity {weight}", leiden, weight
+        yield f"uniformity {weight}, no prompt", None, weight
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="rsc15")
+    parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    train, valid = load(arguments.data)
+    done = []
+    if FILE.exists():
+        done = [json.loads(line)["cell"] for line in FILE.read_text().splitlines()]
+    skclip._recommender.CrossEntropy = Uniform
+    for seed in arguments.seeds:
+        for name, clusterer, weight in extras():
+            cell = {"data": arguments.data, "every": arguments.every, "extra": name,
+                    "seed": seed}  # fmt: skip
+            if cell in done:
+                continue
+            Uniform.weight = weight
+            begun = time.perf_counter()
+            model = CLIPSessionRecommender(
+                "gru4rec",
+                preset="strong",
+                prompt=None if clusterer is None else "cluster",
+                clusterer=clusterer,
+                early_stopping=False,
+                random_state=seed,
+            ).fit(train[:: arguments.every], eval_set=(valid, None))
+            row = {
+                "cell": cell,
+                **SCORER(model, valid),
+                "n_clusters": None
+                if model.membership_ is None
+                else int(model.membership_.max()) + 1,
+                "seconds": time.perf_counter() - begun,
+                "environment": environment(),
+            }
+            with FILE.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(cell, f"{row['recall@20']:.4f} / {row['mrr@20']:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Save and load fitted models in one file that runs no code.
+
+joblib and pickle open a file by running what is in it, so they are for files of your
+own. `save` writes plain data: a JSON document that names classes and parameters, and
+arrays in the safetensors format, under a checksum. `load` builds the classes that it
+knows by name, and no others.
+"""
+
+import base64
+import binascii
+import hashlib
+import inspect
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from skclip import baselines, controls
+from skclip._clusterer import SessionClusterer
+from skclip._recommender import CLIPSessionRecommender
+from skclip._state import VERSION
+from skclip.backbones import BACKBONES, BackboneSpec
+from skclip.metrics import SessionScorer
+
+__all__ = ["load", "save"]
+
+_MAGIC = b"\x89skclip\n"
+_FORMAT = 1
+_HEAD = struct.Struct("<8sIQQ32s")  # magic, format, sizes of both parts, SHA-256
+_KIND = "\N{SECTION SIGN}"  # key that marks what JSON has no word for
+
+
+class _Damaged(ValueError):
+    """What stands in the file is not what `save` writes."""
+
+
+def save(estimator, path):
+    """Write a fitted estimator to one file.
+
+    Parameters
+    ----------
+    estimator : CLIPSessionRecommender, clusterer, baseline, or Pipeline of these
+        Also one with a backbone of your own, which `load` is then told.
+    path : path-like
+        Any name. An existing file is replaced at once when everything is written, so
+        that a crash leaves the old one whole.
+
+    Raises
+    ------
+    TypeError
+        The estimator, a parameter (such as a callable `scoring`) or an item id is
+        nothing that the file can carry exactly. Ids may be numbers, text, bytes,
+        booleans and tuples of these.
+
+    Notes
+    -----
+    The file takes 4 bytes for each parameter of the network (``embedding_dim`` for
+    each item), and the ids. Clusterers carry their graph, 12 bytes an edge.
+
+    Examples
+    --------
+    >>> import tempfile, os, skclip
+    >>> model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     skclip.save(model, os.path.join(folder, "model.skclip"))
+    ...     again = skclip.load(os.path.join(folder, "model.skclip"))
+    >>> again.predict([["a"]]).tolist()
+    ['b']
+    """
+    arrays = {}
+    document = {"skclip": VERSION, "estimator": _encode(estimator, arrays, "estimator")}
+    text = json.dumps(document, allow_nan=True).encode("ascii")
+    tensors = safetensors.numpy.save(arrays)
+    digest = hashlib.sha256(text + tensors).digest()
+    head = _HEAD.pack(_MAGIC, _FORMAT, len(text), len(tensors), digest)
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in (head, text, tensors):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load(path, *, backbones=()):
+    """Open a file that `save` wrote. Nothing that stands in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+    backbones : sequence of BackboneSpec classes, default=()
+        Classes of your own that the file may name, apart from those of skclip.
+
+    Returns
+    -------
+    estimator : object
+        Fitted; ranks bit for bit as the saved one on the same machine. On a machine
+        with a GPU it is there if its ``device`` parameter allows.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        The file is no skclip model, is truncated or changed, comes from a newer
+        format, or names a class that is not known.
+    """
+    classes = _known_classes()
+    for cls in backbones:
+        if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
+            raise TypeError(
+                f"backbones holds {cls!r:.60}. Expected classes that derive from "
+                "skclip.backbones.BackboneSpec, such as [MyBackbone]."
+            )
+        classes[cls.__name__] = cls
+    data = Path(path).read_bytes()
+    if len(data) < _HEAD.size or not data.startswith(_MAGIC):
+        raise ValueError(
+            f"{path} is no skclip model file. Expected one that skclip.save wrote; "
+            "open joblib files with joblib.load."
+        )
+    _, number, n_text, n_tensors, digest = _HEAD.unpack_from(data)
+    if number != _FORMAT:
+        raise ValueError(
+            f"{path} has format {number}, this skclip ({VERSION}) reads format "
+            f"{_FORMAT}. Open it with the version of skclip that wrote it, or a newer."
+        )
+    body = memoryview(data)[_HEAD.size :]
+    if len(body) != n_text + n_tensors:
+        raise ValueError(
+            f"{path} has {len(body)} bytes behind its head, expected "
+            f"{n_text + n_tensors}: it is truncated or something was appended. Copy it "
+            "again."
+        )
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError(
+            f"{path} does not have the checksum that it was saved with: it was changed "
+            "or damaged. Copy it again."
+        )
+    try:
+        document = json.loads(bytes(body[:n_text]))
+        arrays = safetensors.numpy.load(bytes(body[n_text:]))
+        if not isinstance(document, dict):
+            raise _Damaged("the document is no object")
+        return _decode(document.get("estimator"), arrays, classes)
+    except (_Damaged, SafetensorError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"{path} is no sound skclip model: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no sound skclip model: {error}") from error
+    except (AttributeError, TypeError, RuntimeError) as error:  # of parts that misfit
+        raise ValueError(f"{path} is no sound skclip model: {error!r:.200}") from error
+
+
+def _known_classes():
+    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline]
+    for module in (baselines, controls):
+        classes += [getattr(module, name) for name in module.__all__]
+    return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
+
+
+# -- to plain data ---------------------------------------------------------------------
+
+
+def _encode(value, arrays, where):
+    """Turn a value into JSON, its numeric arrays aside; `where` is for messages."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if type(value) in (int, float):
+        return value
+    if isinstance(value, np.generic):
+        kind = value.dtype
+        if kind.kind not in "biuf":
+            raise _refused(value, where)
+        return {_KIND: "number", "dtype": kind.str, "value": value.item()}
+    if isinstance(value, bytes):
+        return {_KIND: "bytes", "value": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, (list, tuple)):
+        items = [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
+        return items if type(value) is list else {_KIND: "tuple", "value": items}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and key != _KIND for key in value):
+            return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
+        raise _refused(value, where)
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, arrays, where)
+    if isinstance(value, sparse.csr_array):
+        parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
+        return {
+            _KIND: "csr",
+            "shape": list(value.shape),
+            **{k: _encode(v, arrays, f"{where}.{k}") for k, v in parts.items()},
+        }
+    if isinstance(value, np.random.RandomState):
+        return {_KIND: "random_state", "value": _encode(value.get_state(), arrays, where)}
+    if isinstance(value, SessionScorer):
+        return {_KIND: "scorer", "names": list(value.names)}
+    if isinstance(value, Pipeline):
+        steps = _encode(value.steps, arrays, f"{where}.steps")
+        return {_KIND: "estimator", "class": "Pipeline", "state": {"steps": steps}}
+    known = _known_classes()
+    cls = type(value)
+    ours = known.get(cls.__name__) is cls or isinstance(value, BackboneSpec)
+    if isinstance(value, BaseEstimator) and ours:
+        return {
+            _KIND: "estimator",
+            "class": cls.__name__,
+            "state": _encode(dict(value.__getstate__()), arrays, where),
+        }
+    raise _refused(value, where)
+
+
+def _encode_array(value, arrays, where):
+    if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        name = f"{len(arrays)}"
+        arrays[name] = np.ascontiguousarray(value)
+        if value.dtype.byteorder == ">":
+            arrays[name] = arrays[name].astype(value.dtype.newbyteorder("<"))
+        return {_KIND: "array", "name": name}
+    if value.dtype.kind == "U" and value.ndim == 1:
+        return {_KIND: "text", "value": value.tolist()}
+    if value.dtype.kind == "O" and value.ndim == 1:
+        items = [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
+        return {_KIND: "objects", "value": items}
+    raise _refused(value, where)
+
+
+def _refused(value, where):
+    return TypeError(
+        f"{where} is a {type(value).__module__}.{type(value).__name__}: {value!r:.60}, "
+        "which a skclip file cannot carry exactly. Use ids that are numbers, text, "
+        "bytes or tuples of these, and names instead of callables; or joblib.dump, for "
+        "files that you alone open."
+    )
+
+
+# -- and back --------------------------------------------------------------------------
+
+
+def _decode(value, arrays, classes):
+    if isinstance(value, list):
+        return [_decode(v, arrays, classes) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if _KIND not in value:
+        return {k: _decode(v, arrays, classes) for k, v in value.items()}
+    kind = value[_KIND]
+    if kind == "array":
+        return arrays[value["name"]]
+    if kind == "text":
+        return np.array(value["value"], dtype=np.str_)
+    if kind == "objects":
+        items = np.empty(len(value["value"]), dtype=object)
+        for i, item in enumerate(value["value"]):
+            items[i] = _decode(item, arrays, classes)
+        return items
+    if kind == "tuple":
+        return tuple(_decode(v, arrays, classes) for v in value["value"])
+    if kind == "number":
+        dtype = np.dtype(str(value["dtype"]))
+        if dtype.kind not in "biuf":
+            raise _Damaged(f"a number of type {dtype}")
+        return dtype.type(value["value"])
+    if kind == "bytes":
+        try:
+            return base64.b64decode(value["value"], validate=True)
+        except binascii.Error as error:
+            raise _Damaged(str(error)) from error
+    if kind == "csr":
+        parts = [_decode(value[k], arrays, classes) for k in ("data", "indices", "indptr")]
+        return sparse.csr_array(tuple(parts), shape=tuple(value["shape"]))
+    if kind == "random_state":
+        state = np.random.RandomState()
+        state.set_state(_decode(value["value"], arrays, classes))
+        return state
+    if kind == "scorer":
+        return SessionScorer(*value["names"])
+    if kind == "estimator":
+        return _decode_estimator(value, arrays, classes)
+    raise _Damaged(f"a value of the unknown kind {kind!r:.40}")
+
+
+def _decode_estimator(value, arrays, classes):
+    name = value["class"]
+    if name not in classes:
+        raise _Damaged(
+            f"it names the class {name!r:.60}, which skclip does not have. Pass a "
+            "backbone of your own: skclip.load(path, backbones=[MyBackbone])"
+        )
+    state = _decode(value["state"], arrays, classes)
+    if name == "Pipeline":
+        return Pipeline(state["steps"])
+    cls = classes[name]
+    parameters = set(cls._get_param_names())
+    if not parameters <= set(state):
+        raise _Damaged(f"{name} lacks {sorted(parameters - set(state))[0]!r}")
+    estimator = cls(**{key: state[key] for key in parameters})
+    estimator.__setstate__(state)
+    return estimator
