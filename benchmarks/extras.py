@@ -2,8 +2,9 @@
 
     SKCLIP_DATA=... python benchmarks/extras.py --data rsc15 --every 8
 
-Each extra is compared with `preset="strong"` without it, over the same seeds, and (where
-it touches the clusters) with random clusters of its own sizes. No test part is opened.
+Each extra is compared with `preset="strong"` without it, over the same seeds, and
+(where it touches the clusters) with random clusters of its own sizes. No test part is
+opened.
 Rows go to results/extras.jsonl; none of these is part of the library unless the table
 in benchmarks/README.md says that it survived.
 """
@@ -38,7 +39,9 @@ class Reweighted(SessionClusterer):
         graph, counts = self.graph_.tocoo(), self.graph_.sum(axis=1)
         weights = {
             "log": lambda: np.log1p(graph.data),
-            "cosine": lambda: graph.data / np.sqrt(counts[graph.row] * counts[graph.col]),
+            "cosine": lambda: (
+                graph.data / np.sqrt(counts[graph.row] * counts[graph.col])
+            ),
             "no singles": lambda: graph.data * (graph.data > 1),
         }[self.kind]()
         changed = sparse.coo_array((weights, (graph.row, graph.col)), graph.shape)

@@ -1,6 +1,6 @@
 """Settle a recipe on validation parts: settings x controls x density x seed.
 
-    SKCLIP_DATA=... python benchmarks/recipe.py rsc15 --every 8 --set '{"similarity": "cosine"}'
+    SKCLIP_DATA=... python benchmarks/recipe.py rsc15 --every 8 --set '{"gate": "add"}'
 
 No test part is opened. Trains on every n-th training session in order of end time and
 validates on the whole validation part: rsc15: train_tr and train_valid; diginetica,
@@ -73,7 +73,10 @@ def main():
     train, valid = load(arguments.data)
     done = []
     if FILE.exists():
-        done = [{"spec": {}} | json.loads(line)["cell"] for line in FILE.read_text().splitlines()]
+        done = [
+            {"spec": {}} | json.loads(line)["cell"]
+            for line in FILE.read_text().splitlines()
+        ]
     for every, seed, backbone, setting, clusters, variant in itertools.product(
         arguments.every,
         arguments.seeds,

@@ -13,10 +13,10 @@ validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``. Variants:
 no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all.
 All variants of a form have the same parameters. Nothing is chosen on a test part.
 
-Protocols: "strong" trains the preset's number of epochs on all training sessions, without
-early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the library
-holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the training
-sessions validates, the rest trains. Every n-th training session is taken in order of
+Protocols: "strong" trains the preset's number of epochs on all training sessions,
+without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
+library holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the
+training sessions validates, the rest trains. Every n-th training session is taken in order of
 end time, before that. Test: the given test pairs (diginetica, tmall), every prefix
 otherwise; whole catalogue, ties count against the target, unknown targets are misses.
 
@@ -170,7 +170,9 @@ def run(cell, tag, extra):
         for name, metric in METRICS.items()
         for k in (5, 20)
     }
-    counts = dict(zip(model.item_ids_.tolist(), model._popularity.tolist(), strict=True))
+    counts = dict(
+        zip(model.item_ids_.tolist(), model._popularity.tolist(), strict=True)
+    )
     targets = y_test if y_test is not None else X_test.to_prefixes()[1]
     frequency = np.array([counts.get(t, 0) for t in targets.tolist()])
     for low, high in ((1, 5), (6, 20), (21, None)):
@@ -264,7 +266,9 @@ def main():
 
         write(rows_done(), RANKS, name_of)
         return
-    every = arguments.every or ([1, 2, 4, 8, 16] if arguments.question == "density" else [1])
+    every = arguments.every or (
+        [1, 2, 4, 8, 16] if arguments.question == "density" else [1]
+    )
     done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
     todo = [
         cell

@@ -116,9 +116,9 @@ def _bootstrap(files):
 
 def _gain_of(gains, key, control):
     for gain in gains:
-        if (gain["data"], gain["every"], gain["backbone"], gain["form"]) == key:
-            if gain["control"] == control:
-                return gain
+        found = tuple(gain[k] for k in ("data", "every", "backbone", "form"))
+        if found == key and gain["control"] == control:
+            return gain
     return None
 
 
@@ -159,9 +159,9 @@ def _rq1(rows, gains):
 
 def _sparse(rows, gains):
     lines = [
-        "| data | training sessions | backbone | CLIP, MRR@20 | no prompt | random | one "
-        "| gain over no prompt, % | over random, % | over one, % | clusters | modularity"
-        " | clicks per item | seeds |",
+        "| data | training sessions | backbone | CLIP, MRR@20 | no prompt | random "
+        "| one | gain over no prompt, % | over random, % | over one, % | clusters "
+        "| modularity | clicks per item | seeds |",
         "|" + "---|" * 14,
     ]
     for key, variants in sorted(_groups(rows).items()):
@@ -187,8 +187,8 @@ def _sparse(rows, gains):
 
 def _rq2(rows):
     lines = [
-        "| prompt | by session: MRR@5 | Recall@5 | MRR@20 | Recall@20 | within session: "
-        "MRR@5 | Recall@5 | MRR@20 | Recall@20 |",
+        "| prompt | by session: MRR@5 | Recall@5 | MRR@20 | Recall@20 "
+        "| within session: MRR@5 | Recall@5 | MRR@20 | Recall@20 |",
         "|" + "---|" * 9,
     ]
     groups = defaultdict(lambda: defaultdict(list))
@@ -284,7 +284,9 @@ def _figures(rows):
         )  # fmt: skip
         if points:
             x, y, spread = zip(*points, strict=True)
-            axes[0].errorbar(x, y, spread, label=NAMES[variant], color=colour, marker="o")
+            axes[0].errorbar(
+                x, y, spread, label=NAMES[variant], color=colour, marker="o"
+            )
     axes[0].set_xscale("log", base=2)
     axes[0].set_xlabel("share of the training sessions")
     axes[0].set_ylabel("MRR@20, test, mean of 3 seeds")

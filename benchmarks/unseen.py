@@ -27,9 +27,7 @@ from skclip.model_selection import temporal_split
 
 
 def main():
-    events = pd.read_parquet(
-        data_home() / "retailrocket_last8days" / "events.parquet"
-    )
+    events = pd.read_parquet(data_home() / "retailrocket_last8days" / "events.parquet")
     X = Sessions.from_events(
         events, session="session_id", item="item_id", time="timestamp", user="user_id"
     )
@@ -107,9 +105,7 @@ def main():
             some = [r for r in rows if r["form"] == form and r["way"] == way]
             cells = [form, way]
             for part in parts:
-                pair = [
-                    [r[part][key] for r in some] for key in ("recall@20", "mrr@20")
-                ]
+                pair = [[r[part][key] for r in some] for key in ("recall@20", "mrr@20")]
                 cells.append(
                     " / ".join(f"{np.mean(v):.3f} ± {np.std(v):.3f}" for v in pair)
                 )

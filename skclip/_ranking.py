@@ -227,8 +227,8 @@ class RankingMixin:
         queries = query_data(X, self._index, y, every_prefix=True)
         if len(queries) == 0:
             raise ValueError(
-                f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so there is "
-                "no next item to rank. Pass sessions of 2 items or more, or y."
+                f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
+                "there is no next item to rank. Pass sessions of 2 items or more, or y."
             )
         ranks = np.full(len(queries), np.inf)
         known = np.flatnonzero(queries.targets > 0)

@@ -522,9 +522,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 )
         type(self)(**params | training)._validate_params()
         preset = PRESETS.get(self.preset, {})
-        chosen = {
-            key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")
-        }
+        chosen = {key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")}
         for source in (training, preset, spec.default_training):
             chosen = {
                 key: source.get(key, "auto") if _is_auto(value) else value

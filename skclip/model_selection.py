@@ -208,10 +208,10 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     Examples
     --------
     >>> from skclip.model_selection import within_session_split
-    >>> train, (X_valid, y_valid), (X_test, y_test) = within_session_split([list("abcd")])
+    >>> train, (X_valid, y_valid), test = within_session_split([list("abcd")])
     >>> train.to_lists(), X_valid.to_lists(), y_valid.tolist()
     ([['a', 'b']], [['a', 'b']], ['c'])
-    >>> X_test.to_lists(), y_test.tolist()
+    >>> test[0].to_lists(), test[1].tolist()
     ([['a', 'b', 'c']], ['d'])
     """
     X = as_sessions(X)
@@ -254,9 +254,11 @@ class WithinSessionSplit:
     --------
     >>> from skclip import Sessions
     >>> from skclip.model_selection import WithinSessionSplit
-    >>> X, y = Sessions.from_lists([list("abcd"), list("ab")], ids=[1, 2]).to_prefixes()
-    >>> [(train.tolist(), test.tolist()) for train, test in WithinSessionSplit().split(X)]
-    [([0, 3], [2])]
+    >>> X = Sessions.from_lists([list("abcd"), list("ab")], ids=[1, 2])
+    >>> X, y = X.to_prefixes()
+    >>> train, test = next(WithinSessionSplit().split(X))
+    >>> train.tolist(), test.tolist()
+    ([0, 3], [2])
     """
 
     def __init__(self, *, validation_size=0.1, test_size=0.1):

@@ -8,23 +8,16 @@ knows by name, and no others.
 
 import base64
 import binascii
-import hashlib
 import inspect
-import json
-import os
-import struct
-import tempfile
-from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from skclip import baselines, controls
 from skclip._clusterer import SessionClusterer
+from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
 from skclip._state import VERSION
 from skclip.backbones import BACKBONES, BackboneSpec
@@ -33,8 +26,6 @@ from skclip.metrics import SessionScorer
 __all__ = ["load", "save"]
 
 _MAGIC = b"\x89skclip\n"
-_FORMAT = 1
-_HEAD = struct.Struct("<8sIQQ32s")  # magic, format, sizes of both parts, SHA-256
 _KIND = "\N{SECTION SIGN}"  # key that marks what JSON has no word for
 
 
@@ -77,22 +68,7 @@ def save(estimator, path):
     """
     arrays = {}
     document = {"skclip": VERSION, "estimator": _encode(estimator, arrays, "estimator")}
-    text = json.dumps(document, allow_nan=True).encode("ascii")
-    tensors = safetensors.numpy.save(arrays)
-    digest = hashlib.sha256(text + tensors).digest()
-    head = _HEAD.pack(_MAGIC, _FORMAT, len(text), len(tensors), digest)
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in (head, text, tensors):
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_container(path, _MAGIC, document, arrays)
 
 
 def load(path, *, backbones=()):
@@ -125,41 +101,17 @@ def load(path, *, backbones=()):
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
         classes[cls.__name__] = cls
-    data = Path(path).read_bytes()
-    if len(data) < _HEAD.size or not data.startswith(_MAGIC):
-        raise ValueError(
-            f"{path} is no skclip model file. Expected one that skclip.save wrote; "
-            "open joblib files with joblib.load."
-        )
-    _, number, n_text, n_tensors, digest = _HEAD.unpack_from(data)
-    if number != _FORMAT:
-        raise ValueError(
-            f"{path} has format {number}, this skclip ({VERSION}) reads format "
-            f"{_FORMAT}. Open it with the version of skclip that wrote it, or a newer."
-        )
-    body = memoryview(data)[_HEAD.size :]
-    if len(body) != n_text + n_tensors:
-        raise ValueError(
-            f"{path} has {len(body)} bytes behind its head, expected "
-            f"{n_text + n_tensors}: it is truncated or something was appended. Copy it "
-            "again."
-        )
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError(
-            f"{path} does not have the checksum that it was saved with: it was changed "
-            "or damaged. Copy it again."
-        )
+    document, arrays = read_container(
+        path, _MAGIC, "skclip model file; skclip.save writes them, joblib.load opens "
+        "joblib files"
+    )  # fmt: skip
     try:
-        document = json.loads(bytes(body[:n_text]))
-        arrays = safetensors.numpy.load(bytes(body[n_text:]))
         if not isinstance(document, dict):
             raise _Damaged("the document is no object")
         return _decode(document.get("estimator"), arrays, classes)
-    except (_Damaged, SafetensorError, UnicodeDecodeError, KeyError) as error:
+    except _Damaged as error:
         raise ValueError(f"{path} is no sound skclip model: {error}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no sound skclip model: {error}") from error
-    except (AttributeError, TypeError, RuntimeError) as error:  # of parts that misfit
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is no sound skclip model: {error!r:.200}") from error
 
 
@@ -203,7 +155,10 @@ def _encode(value, arrays, where):
             **{k: _encode(v, arrays, f"{where}.{k}") for k, v in parts.items()},
         }
     if isinstance(value, np.random.RandomState):
-        return {_KIND: "random_state", "value": _encode(value.get_state(), arrays, where)}
+        return {
+            _KIND: "random_state",
+            "value": _encode(value.get_state(), arrays, where),
+        }
     if isinstance(value, SessionScorer):
         return {_KIND: "scorer", "names": list(value.names)}
     if isinstance(value, Pipeline):
@@ -224,9 +179,7 @@ def _encode(value, arrays, where):
 def _encode_array(value, arrays, where):
     if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
         name = f"{len(arrays)}"
-        arrays[name] = np.ascontiguousarray(value)
-        if value.dtype.byteorder == ">":
-            arrays[name] = arrays[name].astype(value.dtype.newbyteorder("<"))
+        arrays[name] = value
         return {_KIND: "array", "name": name}
     if value.dtype.kind == "U" and value.ndim == 1:
         return {_KIND: "text", "value": value.tolist()}
@@ -278,7 +231,9 @@ def _decode(value, arrays, classes):
         except binascii.Error as error:
             raise _Damaged(str(error)) from error
     if kind == "csr":
-        parts = [_decode(value[k], arrays, classes) for k in ("data", "indices", "indptr")]
+        parts = [
+            _decode(value[k], arrays, classes) for k in ("data", "indices", "indptr")
+        ]
         return sparse.csr_array(tuple(parts), shape=tuple(value["shape"]))
     if kind == "random_state":
         state = np.random.RandomState()

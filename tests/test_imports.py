@@ -12,6 +12,7 @@ ROOT = Path(skclip.__file__).parent
 ORDER = [
     "_validation",
     "_state",
+    "_container",
     "_ids",
     "_tabular",
     "_rows",
@@ -41,6 +42,7 @@ ORDER = [
 NO_TORCH = {
     "_validation",
     "_state",
+    "_container",
     "_ids",
     "_tabular",
     "_rows",

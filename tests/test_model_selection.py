@@ -107,7 +107,9 @@ def test_within_session_split_equals_a_loop():
         expected["train"].append((row[: a + 1], i))
         expected["valid"] += [(*sample, i) for sample in samples[a : a + b]]
         expected["test"] += [(*sample, i) for sample in samples[a + b :]]
-    assert [*zip(train.to_lists(), train.ids.tolist(), strict=True)] == expected["train"]
+    assert [*zip(train.to_lists(), train.ids.tolist(), strict=True)] == expected[
+        "train"
+    ]
     for name, (prefixes, targets) in (("valid", valid), ("test", test)):
         found = zip(
             prefixes.to_lists(), targets.tolist(), prefixes.ids.tolist(), strict=True

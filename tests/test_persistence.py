@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from datetime import date
 
 import joblib
 import numpy as np
@@ -18,6 +19,7 @@ from skclip import (
     PopularityRecommender,
     SessionClusterer,
     Sessions,
+    _container,
     persistence,
 )
 from skclip.backbones import BACKBONES, NARM
@@ -144,11 +146,9 @@ def test_what_cannot_be_carried_is_refused(small_recommender, shop_split, tmp_pa
     model = clone(small_recommender).set_params(scoring=lambda est, X, y=None: 0.0)
     with pytest.raises(TypeError, match=r"estimator.scoring is a .*names instead of"):
         skclip.save(model, path)
+    days = PopularityRecommender().fit([[date(2020, 1, 1), date(2020, 1, 2)]])
     with pytest.raises(TypeError, match=r"item_ids_\[\d\] is a datetime.date"):
-        from datetime import date
-
-        days = [[date(2020, 1, 1), date(2020, 1, 2)]]
-        skclip.save(PopularityRecommender().fit(days), path)
+        skclip.save(days, path)
     with pytest.raises(TypeError, match="estimator is a builtins.dict|estimator is a"):
         skclip.save(Sessions.from_lists([["a"]]), path)
     assert not list(tmp_path.iterdir())  # nothing half-written is left
@@ -196,15 +196,15 @@ def resealed(data, change):
     """The file after a change of its document, with a checksum that fits."""
     import hashlib
 
-    head, body = data[: persistence._HEAD.size], data[persistence._HEAD.size :]
-    _, _, n_text, n_tensors, _ = persistence._HEAD.unpack(head)
+    head, body = data[: _container._HEAD.size], data[_container._HEAD.size :]
+    _, _, n_text, n_tensors, _ = _container._HEAD.unpack(head)
     document = json.loads(body[:n_text])
     change(document)
     body = json.dumps(document).encode() + body[n_text:]
     return (
-        persistence._HEAD.pack(
+        _container._HEAD.pack(
             persistence._MAGIC,
-            persistence._FORMAT,
+            _container._FORMAT,
             len(body) - n_tensors,
             n_tensors,
             hashlib.sha256(body).digest(),
@@ -253,6 +253,7 @@ def test_own_backbones_must_be_handed_in(small_recommender, shop_split, tmp_path
     np.testing.assert_array_equal(again.predict(test), model.predict(test))
 
 
+@pytest.mark.filterwarnings("ignore:This .* was saved by skclip")
 def test_five_thousand_mutated_files(tmp_path):
     """Each is refused, or holds the same content; nothing else is raised."""
     rng = np.random.default_rng(0)
@@ -276,8 +277,8 @@ def test_five_thousand_mutated_files(tmp_path):
         elif kind == 3:
             data[at : at + 8] = rng.bytes(len(data[at : at + 8]))
         else:  # a changed document under a checksum that fits
-            text = json.dumps(json.loads(good[persistence._HEAD.size :].split(b"\x00")[0]
-                    [: persistence._HEAD.unpack_from(good)[2]]))  # fmt: skip
+            text = json.dumps(json.loads(good[_container._HEAD.size :].split(b"\x00")[0]
+                    [: _container._HEAD.unpack_from(good)[2]]))  # fmt: skip
             data = bytearray(reseal_text(good, mutated(text, rng)))
         path.write_bytes(data)
         try:
@@ -301,11 +302,11 @@ def mutated(text, rng):
 def reseal_text(data, text):
     import hashlib
 
-    _, _, n_text, n_tensors, _ = persistence._HEAD.unpack_from(data)
-    body = text.encode() + data[persistence._HEAD.size + n_text :]
-    head = persistence._HEAD.pack(
+    _, _, n_text, n_tensors, _ = _container._HEAD.unpack_from(data)
+    body = text.encode() + data[_container._HEAD.size + n_text :]
+    head = _container._HEAD.pack(
         persistence._MAGIC,
-        persistence._FORMAT,
+        _container._FORMAT,
         len(text.encode()),
         n_tensors,
         hashlib.sha256(body).digest(),

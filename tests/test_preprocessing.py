@@ -165,7 +165,9 @@ def test_times_as_dates():
     clicks = pl.DataFrame(
         {"u": ["a", "a"], "t": ["2009-04-08T01:00:00Z", "2009-04-08T10:00:00Z"]}
     )
-    assert sessionize(clicks, user="u", time="t", gap=8 * 3600)["session"].to_list() == [
+    assert sessionize(clicks, user="u", time="t", gap=8 * 3600)[
+        "session"
+    ].to_list() == [
         0,
         1,
     ]

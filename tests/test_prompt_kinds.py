@@ -71,7 +71,9 @@ def test_every_combination_fits_ranks_and_is_saved(
     piped = make_pipeline(SessionClusterer(random_state=0), clone(model))
     users_too = piped.fit(taste[:300])[-1]
     assert (users_too.user_ids_ is None) == ("user" not in prompt)
-    assert len(cross_val_score(model, taste[:60], cv=KFold(2), error_score="raise")) == 2
+    assert (
+        len(cross_val_score(model, taste[:60], cv=KFold(2), error_score="raise")) == 2
+    )
 
 
 def test_session_table_speaks_where_a_session_comes_again():
@@ -114,7 +116,10 @@ def test_pooled_prompts_read_each_prefix_on_its_own(taste, small):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"prompt": "user"}, "needs sessions with users.*user= to Sessions.from_events"),
+        (
+            {"prompt": "user"},
+            "needs sessions with users.*user= to Sessions.from_events",
+        ),
         ({"prompt": "item"}, "'prompt' parameter"),
         ({"prompt": ("cluster", "shop")}, "has the kind 'shop'. Pass one of"),
         ({"prompt": ("user", "user")}, "names a kind twice"),

@@ -43,7 +43,9 @@ def prompt_values(gate):
 @torch.no_grad()
 def test_golden_prompted_table(form, dtype, atol):
     normalization, gate = FORMS[form]
-    prompt = Prompts(6, {"cluster": 3}, normalization=normalization, gate=gate).to(dtype)
+    prompt = Prompts(6, {"cluster": 3}, normalization=normalization, gate=gate).to(
+        dtype
+    )
     load_parameters(prompt, prompt_values(gate))
     items = torch.tensor(CLIP["params"]["item_emb"], dtype=dtype)
     table = prompt(items, torch.tensor(CLIP["item_to_cluster"]))
@@ -144,7 +146,11 @@ def test_all_kinds_equal_a_loop(gate, normalization):
     for b in range(2):
         for t in range(3):
             v = x[b, t]
-            codes = {"cluster": clusters[b, t], "user": users[b], "session": sessions[b]}
+            codes = {
+                "cluster": clusters[b, t],
+                "user": users[b],
+                "session": sessions[b],
+            }
             ps = {k: prompt.kinds[k].table[code] for k, code in codes.items()}
             if normalization == "unit":
                 v = unit(v, dim=0)

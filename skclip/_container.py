@@ -1,0 +1,99 @@
+"""Plain data in one file: a JSON document and named arrays, under a checksum."""
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+_FORMAT = 1
+_HEAD = struct.Struct("<8sIQQ32s")  # magic, format, sizes of both parts, SHA-256
+
+
+def write_container(path, magic, document, arrays):
+    """Write a file, or replace it at once: a crash leaves the old one whole.
+
+    Parameters
+    ----------
+    path : path-like
+    magic : bytes of length 8
+        What kind of file it is.
+    document : JSON-serialisable object
+    arrays : dict of str to ndarray
+        Of native numeric types.
+    """
+    text = json.dumps(document).encode("ascii")
+    arrays = {name: _plain(array) for name, array in arrays.items()}
+    tensors = safetensors.numpy.save(arrays)
+    digest = hashlib.sha256(text + tensors).digest()
+    head = _HEAD.pack(magic, _FORMAT, len(text), len(tensors), digest)
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in (head, text, tensors):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_container(path, magic, what):
+    """Read what `write_container` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    magic : bytes of length 8
+    what : str
+        What the file should be, for messages.
+
+    Returns
+    -------
+    document : object
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        The file is of another kind or format, truncated or changed.
+    """
+    data = Path(path).read_bytes()
+    if len(data) < _HEAD.size or not data.startswith(magic):
+        raise ValueError(f"{path} is no {what}.")
+    _, number, n_text, n_tensors, digest = _HEAD.unpack_from(data)
+    if number != _FORMAT:
+        raise ValueError(
+            f"{path} has format {number}, this skclip reads format {_FORMAT}. Open it "
+            "with the version of skclip that wrote it, or a newer one."
+        )
+    body = memoryview(data)[_HEAD.size :]
+    if len(body) != n_text + n_tensors:
+        raise ValueError(
+            f"{path} has {len(body)} bytes behind its head, expected "
+            f"{n_text + n_tensors}: it is truncated or something was appended. Copy it "
+            "again."
+        )
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError(
+            f"{path} does not have the checksum that it was saved with: it was changed "
+            "or damaged. Copy it again."
+        )
+    try:
+        document = json.loads(bytes(body[:n_text]))
+        return document, safetensors.numpy.load(bytes(body[n_text:]))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no sound {what}: {error}") from error
+
+
+def _plain(array):
+    array = np.ascontiguousarray(array)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
