@@ -1,5 +1,6 @@
 """CLIPSessionRecommender: wires clusterer, model, training and ranking."""
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
+from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
 from skclip._ids import ItemIndex, factorize
@@ -18,8 +20,8 @@ from skclip._prompts import KINDS
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._reading import check_finite, observed_prefixes, read_states
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
-from skclip._sessions import as_sessions
-from skclip._state import StampedEstimator
+from skclip._sessions import Sessions, as_sessions
+from skclip._state import VERSION, StampedEstimator
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
     HasMethods,
@@ -189,6 +191,12 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         Epochs without improvement before stopping. "auto" is 3.
     max_time : float, default=None
         Seconds after which training stops; None means no limit.
+    checkpoint : path-like, default=None
+        File to leave the state of training in after each epoch. A `fit` with the same
+        parameters, data and versions that finds it goes on from there and ends with
+        the same model as one that was never interrupted; other parameters or data are
+        refused. The file is removed when training has ended, kept when it was
+        interrupted. Needs an integer `random_state`.
     min_item_count : int, default=1
         Items with fewer events are taken out of the training sessions, whose other
         items then follow each other, and are unseen items in prediction.
@@ -295,6 +303,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "checkpoint": [str, os.PathLike, None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
@@ -333,6 +342,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         validation_fraction=0.1,
         n_iter_no_change="auto",
         max_time=None,
+        checkpoint=None,
         min_item_count=1,
         scoring="auto",
         precision="auto",
@@ -367,6 +377,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.max_time = max_time
+        self.checkpoint = checkpoint
         self.min_item_count = min_item_count
         self.scoring = scoring
         self.precision = precision
@@ -507,6 +518,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 validate=validation,
                 rng=np.random.default_rng(int(torch_seed)),
                 verbose=self.verbose,
+                checkpoint=self._checkpoint(data, instances, eval_set),
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
@@ -585,6 +597,35 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
             self._users = ItemIndex(self.user_ids_)
         if self._session_ids is not None:
             self._sessions = ItemIndex(self._session_ids)
+
+    def _checkpoint(self, data, instances, eval_set):
+        """Where this run leaves its state, known by its parameters and data."""
+        if self.checkpoint is None:
+            return None
+        if not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"checkpoint needs an integer random_state, got {self.random_state!r}: "
+                "without it no later fit is the same run. Pass random_state=0."
+            )
+        ignored = ("checkpoint", "verbose", "max_time")
+        params = {
+            key: getattr(value, "__qualname__", repr(value))
+            for key, value in self.get_params().items()
+            if key not in ignored
+        }
+        if eval_set is not None:
+            eval_set = [
+                part.__getstate__() if isinstance(part, Sessions) else part
+                for part in (as_sessions(eval_set[0]), eval_set[1])
+            ]
+        return Checkpoint(
+            self.checkpoint,
+            params,
+            (data.codes, data.offsets, data.clusters, data.index.item_ids.tolist()),
+            (instances.starts, instances.stops, instances.users, instances.sessions),
+            eval_set,
+            (VERSION, torch.__version__, torch.get_num_threads()),
+        )
 
     def _item_clusters(self, data, seed, kinds):
         """Cluster 1..K of each item, 0 = none; None without cluster prompts."""

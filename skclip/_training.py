@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from skclip._validation import warn_user
+from skclip._validation import inside_search, warn_user
 
 
 def train(
@@ -26,6 +26,7 @@ def train(
     validate,
     rng,
     verbose,
+    checkpoint=None,
 ):
     """Fit the parameters of `model` by Adam or AdamW.
 
@@ -44,6 +45,8 @@ def train(
         and keeps the last weights.
     rng : numpy Generator
         Order of the mini-batches.
+    checkpoint : Checkpoint, default=None
+        Where to leave the state after each epoch, and to take it up.
 
     Returns
     -------
@@ -53,17 +56,27 @@ def train(
     score : float or None
         Validation score of the weights that are kept.
     """
-    schedule = _SCHEDULES[lr_schedule]
+    schedule, interrupted = _SCHEDULES[lr_schedule], False
     stepper = _Stepper(model, loss, optimizer, weight_decay)
     early_stopping = validate is not None and n_iter_no_change is not None
-    history, best = [], _Best(model)
+    best = _Best(model)
+    history = []
+    if checkpoint is not None:
+        history = checkpoint.resume(model, best, stepper.optimizers, rng)
+    score = history[-1].get("validation_score") if history else None
     started = time.perf_counter()
     deadline = np.inf if max_time is None else started + max_time
     with tqdm(
-        total=max_epochs, unit="epoch", disable=not verbose, desc="fit"
+        total=max_epochs,
+        initial=len(history),
+        unit="epoch",
+        disable=not verbose,
+        desc="fit",
     ) as progress:
         try:
-            for epoch in range(1, max_epochs + 1):
+            for epoch in range(len(history) + 1, max_epochs + 1):
+                if early_stopping and epoch - 1 - best.epoch >= n_iter_no_change:
+                    break
                 begun = time.perf_counter()
                 plan = batches.epoch(batch_size, rng)
                 total, seen = 0.0, 0
@@ -97,13 +110,14 @@ def train(
                 history.append(row)
                 progress.update()
                 progress.set_postfix(_summary(row), refresh=True)
-                if time.perf_counter() >= deadline or (
-                    early_stopping and epoch - best.epoch >= n_iter_no_change
-                ):
+                if time.perf_counter() >= deadline:
                     break
+                if checkpoint is not None:
+                    checkpoint.save(model, best, stepper.optimizers, rng, history)
         except KeyboardInterrupt:
-            if not history:
+            if not history or inside_search():
                 raise
+            interrupted = True
             score = None  # of weights that stand in the middle of an epoch
             kept = "the best weights so far" if early_stopping else "its weights"
             warn_user(
@@ -112,6 +126,8 @@ def train(
             )
     if early_stopping:
         best.restore()
+    if checkpoint is not None and not interrupted:
+        checkpoint.finish()
     model.eval()
     return history, best.score if early_stopping else score
 
@@ -175,16 +191,16 @@ class _Best:
     """The best score so far and the weights that reached it."""
 
     def __init__(self, model):
-        self.model, self.score, self.epoch, self._state = model, None, 0, None
+        self.model, self.score, self.epoch, self.state = model, None, 0, None
 
     def offer(self, score, epoch):
         if self.score is None or score > self.score:
             self.score, self.epoch = score, epoch
-            self._state = {k: v.clone() for k, v in self.model.state_dict().items()}
+            self.state = {k: v.clone() for k, v in self.model.state_dict().items()}
 
     def restore(self):
-        if self._state is not None:
-            self.model.load_state_dict(self._state)
+        if self.state is not None:
+            self.model.load_state_dict(self.state)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "accept_ragged",
+    "inside_search",
     "warn_user",
 ]
 
@@ -22,6 +23,16 @@ def accept_ragged(estimator, X):
         estimator.n_features_in_ = X.shape[1]
     elif hasattr(estimator, "n_features_in_"):
         del estimator.n_features_in_
+
+
+def inside_search():
+    """Whether a cross-validation or search of scikit-learn is among the callers."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "_fit_and_score":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def warn_user(message):

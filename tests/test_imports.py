@@ -28,6 +28,7 @@ ORDER = [
     "_batches",
     "_losses",
     "_sampled_losses",
+    "_checkpoint",
     "_training",
     "_reading",
     "_ranking",

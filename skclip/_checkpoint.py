@@ -1,0 +1,106 @@
+"""A training run on disk: what an epoch leaves behind, bound to what it was run with."""
+
+import contextlib
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+
+from skclip._container import read_container, write_container
+
+_MAGIC = b"\x89skckpt\n"
+
+
+class Checkpoint:
+    """Save the state of a run after each epoch, and take it up again.
+
+    Parameters
+    ----------
+    path : path-like
+    *bound_to : object
+        Parameters and data, by which a run is known again.
+    """
+
+    def __init__(self, path, *bound_to):
+        self.path = Path(path)
+        self.hash = joblib.hash(bound_to)
+        if not self.path.parent.is_dir():
+            raise ValueError(
+                f"checkpoint={str(path)!r}: there is no folder {self.path.parent}. "
+                "Create it, or pass another path."
+            )
+
+    def save(self, model, best, optimizers, rng, history):
+        """Write everything that the next epoch depends on."""
+        arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
+        if best.state is not None:
+            arrays |= {f"best.{k}": v for k, v in best.state.items()}
+        arrays["torch"] = torch.get_rng_state()
+        device = model.item_table.device
+        if device.type == "cuda":
+            arrays["cuda"] = torch.cuda.get_rng_state(device)
+        numbers = {}
+        for i, optimizer in enumerate(optimizers):
+            for j, state in optimizer.state_dict()["state"].items():
+                for name, value in state.items():
+                    key = f"optimizer.{i}.{j}.{name}"
+                    if isinstance(value, torch.Tensor):
+                        arrays[key] = value
+                    else:
+                        numbers[key] = value
+        document = {
+            "hash": self.hash,
+            "history": history,
+            "best": {"score": best.score, "epoch": best.epoch},
+            "rng": rng.bit_generator.state,
+            "numbers": numbers,
+        }
+        arrays = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
+        write_container(self.path, _MAGIC, document, arrays)
+
+    def resume(self, model, best, optimizers, rng):
+        """Bring all parts to where the run was; return its history, empty if new."""
+        if not self.path.exists():
+            return []
+        document, arrays = read_container(self.path, _MAGIC, "skclip checkpoint")
+        if document["hash"] != self.hash:
+            raise ValueError(
+                f"{self.path} is the checkpoint of another run: parameters, data or "
+                "versions differ. Pass the same ones to go on with it, or another "
+                "path, or delete the file to begin anew."
+            )
+        device = model.item_table.device
+        tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+
+        def part(prefix):
+            return {
+                k.removeprefix(prefix): v.to(device)
+                for k, v in tensors.items()
+                if k.startswith(prefix)
+            }
+
+        model.load_state_dict(part("model."))
+        best.state = part("best.") or None
+        best.score, best.epoch = document["best"]["score"], document["best"]["epoch"]
+        for i, optimizer in enumerate(optimizers):
+            states = {}
+            values = part(f"optimizer.{i}.")
+            for key, value in document["numbers"].items():
+                if key.startswith(f"optimizer.{i}."):
+                    values[key.removeprefix(f"optimizer.{i}.")] = value
+            for key, value in values.items():
+                j, name = key.split(".")
+                states.setdefault(int(j), {})[name] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": states, "param_groups": groups})
+        rng.bit_generator.state = document["rng"]
+        torch.set_rng_state(tensors["torch"])
+        if "cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["cuda"], device)
+        return document["history"]
+
+    def finish(self):
+        """Remove the file: the run is over."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
