@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from skclip._ids import ItemIndex, as_id_array, factorize, factorize_list
+from skclip._ids import (
+    ItemIndex,
+    append_ids,
+    as_id_array,
+    factorize,
+    factorize_list,
+)
 from skclip._rows import is_id, python_values
 from skclip._sessions import (
     Sessions,
@@ -140,6 +146,15 @@ class TrainingData:
         X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **of_rows)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
+    def appended_to(self, item_ids):
+        """The same sessions in codes of a catalogue that gets new items appended."""
+        codes = ItemIndex(item_ids).codes_of(self.index.item_ids)
+        new = self.index.item_ids[codes == 0]
+        codes[codes == 0] = len(item_ids) + 1 + np.arange(len(new), dtype=np.int32)
+        codes = np.concatenate([[0], codes]).astype(np.int32)
+        index = ItemIndex(append_ids(item_ids, new))
+        return replace(self, index=index, codes=codes[self.codes])
+
     def as_sequences(self, rows):
         """Codes, offsets and ends of these rows, as `Backbone.prepare` takes them."""
         lengths = np.diff(self.offsets)[rows]
@@ -162,8 +177,11 @@ class TrainingData:
         )
 
 
-def training_data(X, y=None, *, min_item_count=1):
-    """Encode what was given to `fit`, independently of the order of its rows."""
+def training_data(X, y=None, *, min_item_count=1, known=None):
+    """Encode what was given to `fit`, independently of the order of its rows.
+
+    Items of the catalogue `known` (an `ItemIndex`) need no `min_item_count`.
+    """
     sessions = as_sessions(X)
     codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
     clusters, end_times = sessions.clusters, sessions.end_times
@@ -175,6 +193,8 @@ def training_data(X, y=None, *, min_item_count=1):
         )
     counts = np.bincount(codes, minlength=len(vocabulary))
     kept = counts >= min_item_count
+    if known is not None:
+        kept |= (counts > 0) & (known.codes_of(vocabulary) > 0)
     if not kept.any():
         raise ValueError(
             f"No item has min_item_count={min_item_count} events (the most frequent "

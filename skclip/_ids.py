@@ -90,6 +90,16 @@ def as_id_array(ids):
     return array
 
 
+def append_ids(ids, new):
+    """Ids followed by new ones, in one type if that is exact, else as objects."""
+    kinds = {ids.dtype.kind, new.dtype.kind}
+    if len(kinds) == 1 and kinds <= set("iufUb"):
+        return np.concatenate([ids, new])
+    array = np.empty(len(ids) + len(new), dtype=object)
+    array[:] = ids.tolist() + new.tolist()
+    return array
+
+
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 

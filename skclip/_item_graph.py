@@ -59,7 +59,7 @@ def build_item_graph(
     return (upper + sparse.triu(upper, k=1).T).tocsr()
 
 
-def leiden_membership(graph, *, resolution, n_iterations, seed, engine):
+def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
     """Partition the linked items by Leiden with the configuration null model.
 
     Parameters
@@ -70,6 +70,9 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine):
         Negative means until nothing changes.
     seed : int
     engine : {"leidenalg", "igraph"}
+    start : ndarray of shape (n_items,), default=None
+        Clusters 0, 1, ... to begin with, -1 = an item on its own. None begins with
+        every item on its own.
 
     Returns
     -------
@@ -89,6 +92,11 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine):
     edges = np.column_stack([node[upper.row], node[upper.col]])
     network = igraph.Graph(n=int(linked.sum()), edges=edges)
     weights = upper.data.tolist()
+    if start is not None:
+        start = start[linked]
+        alone = start < 0
+        start[alone] = start.max() + 1 + np.arange(alone.sum())
+        start = np.unique(start, return_inverse=True)[1].tolist()
     if engine == "leidenalg":
         found = leidenalg.find_partition(
             network,
@@ -97,6 +105,7 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine):
             resolution_parameter=resolution,
             n_iterations=n_iterations,
             seed=seed,
+            initial_membership=start,
         ).membership
     else:
         with _IGRAPH_RANDOM:  # igraph draws from one generator per process
@@ -107,6 +116,7 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine):
                     weights=weights,
                     resolution=resolution,
                     n_iterations=n_iterations,
+                    initial_membership=start,
                 ).membership
             finally:
                 igraph.set_random_number_generator(random)

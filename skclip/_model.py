@@ -92,6 +92,14 @@ class SessionModel(nn.Module):
             self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE))
         elif similarity == "cosine":
             self._scale = 1.0 / temperature
+        if similarity == "cosine":  # their length sets how fast they turn, no more
+            with torch.no_grad():
+                tables = [self.item_table]
+                if self.prompt is not None:
+                    kinds = self.prompt.kinds.values()
+                    tables += [k.table[1:] for k in kinds if hasattr(k, "table")]
+                for table in tables:
+                    table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         self.constrain_()

@@ -147,6 +147,13 @@ class Backbone(nn.Module):
             may overlap, and only what leads to these is new); None: all events count.
         """
 
+    def update(self, codes, offsets, ends):
+        """Take further training sessions into the buffers that `prepare` filled.
+
+        The catalogue may have grown at its end; buffers hold what they held before for
+        the items that were there. Arguments as for `prepare`. Does nothing by default.
+        """
+
     def constrain_(self, item_table):
         """Change the item table (n_items, d) in place, at first and after each step."""
 

@@ -60,7 +60,11 @@ class GCEGNNNetwork(Backbone):
         self.dropout_global = Dropout(spec.dropout_global)
         init_uniform_(self.parameters(), d)
 
-    def prepare(self, codes, offsets, ends):
+    def update(self, codes, offsets, ends):
+        known = self.neighbors.cpu().numpy(), self.weights.cpu().numpy()
+        self.prepare(codes, offsets, ends, known)
+
+    def prepare(self, codes, offsets, ends, known=None):
         table, counts = neighbor_table(
             codes,
             offsets,
@@ -68,6 +72,7 @@ class GCEGNNNetwork(Backbone):
             n_items=len(self.neighbors) - 1,
             window=self.window,
             top=self.neighbors.shape[1],
+            known=known,
         )
         self.neighbors.copy_(torch.from_numpy(table))
         self.weights.copy_(torch.from_numpy(counts))

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def neighbor_table(codes, offsets, ends, *, n_items, window, top):
+def neighbor_table(codes, offsets, ends, *, n_items, window, top, known=None):
     """Items that occur near each other most often in the given sessions.
 
     Parameters
@@ -15,6 +15,8 @@ def neighbor_table(codes, offsets, ends, *, n_items, window, top):
         Flat positions; only pairs whose later event stands there count. None: all.
     n_items, window, top : int
         Pairs at a distance of 1..window count once for either item.
+    known : tuple (neighbors, counts), default=None
+        An earlier table, whose counts are added; pairs that it had dropped are lost.
 
     Returns
     -------
@@ -29,6 +31,11 @@ def neighbor_table(codes, offsets, ends, *, n_items, window, top):
         wanted[:] = False
         wanted[ends] = True
     keys, counts = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    if known is not None:
+        row, place = np.nonzero(known[0])
+        keys = row * (n_items + 1) + known[0][row, place]
+        order = np.argsort(keys)
+        keys, counts = keys[order], known[1][row, place][order].astype(np.int64)
     for step in range(1, window + 1):
         near = (session[:-step] == session[step:]) & wanted[step:]
         a, b = codes[:-step][near], codes[step:][near]
