@@ -10,40 +10,6 @@ _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "prompt.kinds.user.table": ("users", 1),
     "prompt.kinds.session.table": ("sessions", 1),
 }
-_OF_SESSIONS = ("network.neighbors", "network.weights", "clusters")
-
-
-def align_clusters(labels, known):
-    """Renumber clusters so that they keep the number of the one they overlap most.
-
-    Pairs of a new and a known cluster are joined by the number of items that they
-    share, largest first, each cluster once. What is left over gets new numbers.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_items,)
-        New clusters, 0, 1, ...
-    known : ndarray of shape (n_items,)
-        Cluster of each item before, 0, 1, ..., or -1 for items that had none.
-
-    Returns
-    -------
-    aligned : ndarray of shape (n_items,), int32
-    """
-    n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
-    had = known >= 0
-    pairs, counts = np.unique(
-        np.stack([labels[had], known[had]]), axis=1, return_counts=True
-    )
-    numbers = np.full(n_new, -1, dtype=np.int32)
-    taken = np.zeros(n_known, dtype=bool)
-    for at in np.lexsort((pairs[1], pairs[0], -counts)):
-        new, old = pairs[:, at]
-        if numbers[new] < 0 and not taken[old]:
-            numbers[new], taken[old] = old, True
-    rest = numbers < 0
-    numbers[rest] = n_known + np.arange(rest.sum())
-    return numbers[labels]
 
 
 @torch.no_grad()
@@ -66,9 +32,9 @@ def carry_over(model, state, rows):
     ValueError
         A parameter has another shape: the models are not of one kind.
     """
-    own = model.state_dict()
-    for name, value in own.items():
-        if name in _OF_SESSIONS or name not in state:
+    buffers = dict(model.named_buffers())
+    for name, value in model.state_dict().items():
+        if name == "clusters" or name not in state:
             continue
         kind, shift = _BY_ROW.get(name, (None, 0))
         before = state[name].to(value.device)
@@ -79,13 +45,22 @@ def carry_over(model, state, rows):
             value[at.to(value.device)] = before[was[is_known] + shift]
         elif before.shape == value.shape:
             value.copy_(before)
-        else:
+        elif name not in buffers:  # those `Backbone.prepare` fills
             raise ValueError(
                 f"The model before has {name} of shape {tuple(before.shape)}, this one "
-                f"of {tuple(value.shape)}. Only items, clusters, users and sessions may "
-                "change; leave backbone and sizes as they were, or set "
+                f"of {tuple(value.shape)}. Only items, clusters, users and sessions "
+                "may change; leave backbone and sizes as they were, or set "
                 "warm_start=False and fit."
             )
+
+
+@torch.no_grad()
+def keep_leading_buffers(model, state):
+    """Copy what buffers of the network held for the items that were there before."""
+    for name, value in model.network.named_buffers():
+        before = state[f"network.{name}"].to(value.device)
+        if before.shape != value.shape:
+            value[: len(before)] = before
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A training run on disk: what an epoch leaves behind, bound to what it was run with."""
+"""A training run on disk: what an epoch leaves behind, bound to its parameters."""
 
 import contextlib
 from pathlib import Path

@@ -3,13 +3,16 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import TransformerMixin
+from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._encoding import query_data, training_data
 from skclip._ids import ItemIndex
 from skclip._item_graph import (
+    align_clusters,
     build_item_graph,
     canonical_clusters,
     leiden_membership,
@@ -133,6 +136,9 @@ class SessionClusterer(ItemClusterer):
     modularity_ : float
         Newman's modularity of the partition (at resolution 1 whatever `resolution`
         is, so that partitions can be compared).
+    cluster_drift_ : float
+        How much the last `partial_fit` moved the items that were there: 1 minus the
+        adjusted Rand index of their clusters before and after. 0 after `fit`.
 
     See Also
     --------
@@ -240,5 +246,66 @@ class SessionClusterer(ItemClusterer):
         )
         self.cluster_sizes_ = np.bincount(self.membership_, minlength=self.n_clusters_)
         self.modularity_ = modularity(self.graph_, self.membership_)
+        self.cluster_drift_ = 0.0
         accept_ragged(self, X)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Add sessions to the graph and let the clusters follow.
+
+        New items are appended to `item_ids_`. Leiden begins with the clusters that
+        there are; a cluster keeps its number as long as it overlaps most with what it
+        was, and numbers of clusters that are gone stay empty.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Further training sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self : SessionClusterer
+        """
+        if not hasattr(self, "membership_"):
+            return self.fit(X, y)
+        data = training_data(X, y).appended_to(self.item_ids_)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        graph, known = self.graph_, self.membership_
+        n_known, n_items = len(known), data.n_items
+        rows = np.append(graph.indptr, np.full(n_items - n_known, graph.indptr[-1]))
+        graph = sparse.csr_array(
+            (graph.data, graph.indices, rows), shape=(n_items, n_items)
+        )
+        graph = graph + build_item_graph(
+            data.codes,
+            data.offsets,
+            n_items,
+            ends=data.graph_ends,
+            self_loops=self.self_loops,
+            per_session_binary=self.per_session_binary,
+        )
+        start = np.full(n_items, -1, dtype=np.int64)
+        had_edge = np.diff(self.graph_.indptr) > 0
+        start[:n_known][had_edge] = known[had_edge]
+        labels, n_clusters = leiden_membership(
+            graph,
+            resolution=self.resolution,
+            n_iterations=self.n_iterations,
+            seed=seed,
+            engine=self.engine,
+            start=start.copy(),
+        )
+        linked = np.diff(graph.indptr) > 0
+        membership = np.zeros(n_items, dtype=np.int32)
+        if linked.any():
+            membership[linked] = align_clusters(labels[linked], start[linked])
+            membership[~linked] = np.bincount(membership[linked]).argmax()
+        self.item_ids_, self.graph_ = data.index.item_ids, graph
+        self.membership_, self.n_clusters_ = membership, n_clusters
+        self.cluster_sizes_ = np.bincount(membership)
+        self.modularity_ = modularity(graph, membership)
+        self.cluster_drift_ = 1.0 - adjusted_rand_score(known, membership[:n_known])
         return self

@@ -134,6 +134,39 @@ def canonical_clusters(labels):
     return rank[inverse], len(sizes)
 
 
+def align_clusters(labels, known):
+    """Renumber clusters so that they keep the number of the one they overlap most.
+
+    Pairs of a new and a known cluster are joined by the number of items that they
+    share, largest first, each cluster once. What is left over gets new numbers.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_items,)
+        New clusters, 0, 1, ...
+    known : ndarray of shape (n_items,)
+        Cluster of each item before, 0, 1, ..., or -1 for items that had none.
+
+    Returns
+    -------
+    aligned : ndarray of shape (n_items,), int32
+    """
+    n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
+    had = known >= 0
+    pairs, counts = np.unique(
+        np.stack([labels[had], known[had]]), axis=1, return_counts=True
+    )
+    numbers = np.full(n_new, -1, dtype=np.int32)
+    taken = np.zeros(n_known, dtype=bool)
+    for at in np.lexsort((pairs[1], pairs[0], -counts)):
+        new, old = pairs[:, at]
+        if numbers[new] < 0 and not taken[old]:
+            numbers[new], taken[old] = old, True
+    rest = numbers < 0
+    numbers[rest] = n_known + np.arange(rest.sum())
+    return numbers[labels]
+
+
 def modularity(graph, membership):
     """Newman's modularity of a partition, resolution 1, in [-0.5, 1]; 0 if no edge."""
     loops = graph.diagonal()

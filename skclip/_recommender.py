@@ -1,5 +1,6 @@
 """CLIPSessionRecommender: wires clusterer, model, training and ranking."""
 
+import copy
 import os
 from numbers import Integral, Real
 
@@ -10,10 +11,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
+from skclip._carry_over import (
+    carry_over,
+    keep_leading_buffers,
+    start_from_cluster_mates,
+    start_new_prompts,
+)
 from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
-from skclip._ids import ItemIndex, factorize
+from skclip._ids import ItemIndex, append_ids, factorize
+from skclip._item_graph import align_clusters
 from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
 from skclip._model import SessionModel, take_rows
 from skclip._prompts import KINDS
@@ -214,6 +222,10 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         Threads of torch during `fit`; None leaves them as they are. Same seed and
         same number of threads give the same bits on a CPU; on CUDA some sums are
         taken in an order of chance.
+    warm_start : bool, default=False
+        `fit` begins with the vectors and weights of the model before, for all items,
+        clusters, users and sessions that are in both; clusters keep their number by
+        overlap. Backbone and sizes must be the same.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: clusters, split, weights, order of batches, dropout.
     verbose : bool, default=False
@@ -309,6 +321,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -348,6 +361,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         precision="auto",
         device="auto",
         n_threads=None,
+        warm_start=False,
         random_state=None,
         verbose=False,
     ):
@@ -383,6 +397,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         self.precision = precision
         self.device = device
         self.n_threads = n_threads
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
@@ -433,13 +448,14 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         TypeError
             `X` is a data frame, or a session is no sequence.
         """
+        before = self if self.warm_start and hasattr(self, "_model") else None
         worker = type(self)(**self.get_params(deep=False))
-        worker._fit(X, y, eval_set)
+        worker._fit(X, y, eval_set, before)
         vars(self).pop("n_features_in_", None)  # not every fit sets it
         vars(self).update(vars(worker))  # all at once: a failed fit changes nothing
         return self
 
-    def _fit(self, X, y, eval_set):
+    def _fit(self, X, y, eval_set, before):
         spec = clone(backbone_spec(self.backbone))
         spec._validate_params()
         device = resolve_device(self.device)
@@ -480,6 +496,8 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 "items and give nothing to learn; their items stay in the catalogue."
             )
         item_clusters = self._item_clusters(data, cluster_seed, kinds)
+        if before is not None:
+            item_clusters = self._aligned(item_clusters, before)
         resolved = self._resolve_params(chosen, len(instances), device)
         self.resolved_params_ = resolved
         n_sessions = None if sessions is None else len(rows)
@@ -499,6 +517,10 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         }
         with torch_session(int(torch_seed), self.n_threads, device):
             self._model, self._keys = self._new_model(), None
+            if before is not None:
+                carry_over(
+                    self._model, before._model.state_dict(), self._rows_of(before)
+                )
             self._model.network.prepare(*data.as_sequences(rows))
             self._model.to(device)
             self.history_, self.best_validation_score_ = train(
@@ -522,6 +544,197 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
+
+    def _aligned(self, item_clusters, before):
+        """Clusters with the numbers that they had in the model before."""
+        if item_clusters is None or before.membership_ is None:
+            return item_clusters
+        was = before._index.codes_of(self.item_ids_)
+        known = np.concatenate([[-1], before.membership_])[was]
+        aligned = align_clusters(item_clusters, np.where(known < 0, -1, known + 1))
+        none = item_clusters == 0  # keeps its number whatever it overlaps
+        if none.any() or (aligned == 0).any():
+            return item_clusters
+        self.membership_ = (aligned - 1).astype(np.int32)
+        return aligned
+
+    def _rows_of(self, before):
+        """Row of each item, cluster, user and session in the model before, or -1."""
+        rows = {"items": before._index.codes_of(self.item_ids_) - 1}
+        names = {"clusters": "cluster", "users": "user", "sessions": "session"}
+        for kind, name in names.items():
+            sizes = []
+            for model in (self._model, before._model):
+                key = f"prompt.kinds.{name}.table"
+                sizes.append(len(model.state_dict().get(key, [0])) - 1)
+            rows[kind] = np.where(
+                np.arange(sizes[0]) < sizes[1], np.arange(sizes[0]), -1
+            )
+        if self._users is not None and before._users is not None:
+            rows["users"] = before._users.codes_of(self.user_ids_) - 1
+        if self._sessions is not None and before._sessions is not None:
+            rows["sessions"] = before._sessions.codes_of(self._session_ids) - 1
+        elif self._sessions is not None or before._sessions is not None:
+            rows["sessions"] = np.full_like(rows["sessions"], -1)
+        return rows
+
+    def partial_fit(self, X, y=None):
+        """Go on learning from further sessions, with their new items.
+
+        New items, users and sessions are appended; all others keep their place, their
+        vectors and their prompts. The clusterer goes on from its clusters
+        (`SessionClusterer.partial_fit`); a new cluster begins with the mean of the
+        prompts that its members had, a new item with the mean of the vectors in its
+        cluster. Then all of `X` is trained on, without a validation part, for a third
+        of the epochs of a `fit` on as much data, so that the old sessions are not
+        forgotten. Parameters of training may be set to others before, those of the
+        model are those of `fit`.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Further training sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row, as in `fit`.
+
+        Returns
+        -------
+        self : CLIPSessionRecommender
+            Unfitted before, it is fitted. ``history_`` and ``n_iter_`` go on,
+            ``best_validation_score_`` is None.
+
+        Raises
+        ------
+        TypeError
+            The clusterer has no ``partial_fit``.
+        ValueError
+            As in `fit`.
+        """
+        self._validate_params()
+        if not hasattr(self, "_model"):
+            return self.fit(X, y)
+        worker = copy.copy(self)
+        worker._partial_fit(X, y)
+        vars(self).update(vars(worker))
+        return self
+
+    def _partial_fit(self, X, y):
+        config = dict(self._model_config)
+        old_state = self._model.state_dict()
+        device = self._model.item_table.device
+        data = training_data(
+            X, y, min_item_count=self.min_item_count, known=self._index
+        )
+        kinds = _prompt_kinds(self.prompt)
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=2)
+        rows = np.flatnonzero(np.diff(data.offsets) > 1)
+        if len(rows) == 0:
+            raise ValueError(
+                f"All {len(data.offsets) - 1} sessions have fewer than 2 items, so "
+                "there is no next item to learn. Pass sessions of 2 items or more."
+            )
+        if "user" in kinds and data.users is None:
+            raise ValueError(
+                f"prompt={self.prompt!r} needs sessions with users. Pass user= to "
+                "Sessions.from_events, or users= to Sessions.from_lists."
+            )
+        n_known = self.n_items_
+        before = config["item_clusters"]
+        clusters = self._updated_clusters(data, int(seeds[0]))
+        carried = None
+        if data.clusters is not None:
+            carried = data.item_clusters(), data.index.item_ids
+        data = data.appended_to(self.item_ids_)
+        self.item_ids_, self.n_items_ = data.index.item_ids, data.n_items
+        self._index = data.index
+        counts = data.item_counts()
+        counts[:n_known] += self._popularity
+        self._popularity = counts
+        if before is not None:
+            members_before = np.concatenate([before, np.zeros(data.n_items - n_known)])
+            members_before = members_before.astype(np.int32)
+            if clusters is None:  # the sessions carry them
+                clusters = members_before.copy()
+                found, ids = carried
+                codes = self._index.codes_of(ids) - 1
+                clusters[codes[found > 0]] = found[found > 0]
+            config["item_clusters"] = clusters
+            self.membership_ = (clusters - 1).astype(np.int32)
+        users = sessions = None
+        if config.get("n_users") is not None:
+            users, self.user_ids_ = _appended(self._users, data.users[rows])
+            config["n_users"] = len(self.user_ids_)
+        n_sessions = config.get("n_sessions")
+        if isinstance(n_sessions, Integral):
+            sessions = n_sessions + 1 + np.arange(len(rows))
+            if self._sessions is not None and data.ids is not None:
+                sessions, self._session_ids = _appended(self._sessions, data.ids[rows])
+            config["n_sessions"] = int(max(n_sessions, sessions.max()))
+        self._index_owners()
+        config["n_items"] = data.n_items
+        self._model_config = config
+        instances = data.instances(rows, config["max_length"], users, sessions)
+        chosen = self._chosen_params(config["spec"])
+        resolved = self._resolve_params(chosen, len(instances), device)
+        self.resolved_params_ = resolved
+        with torch_session(int(seeds[1]), self.n_threads, device):
+            self._model, self._keys = self._new_model(), None
+            self._model.to(device)
+            now = self._model.state_dict()
+            carry_over(self._model, old_state, _leading_rows(now, old_state))
+            keep_leading_buffers(self._model, old_state)
+            if before is not None:
+                start_new_prompts(self._model, members_before, old_state)
+                is_new = np.arange(data.n_items) >= n_known
+                start_from_cluster_mates(self._model, is_new)
+            self._model.constrain_()
+            self._model.network.update(*data.as_sequences(rows))
+            history, _ = train(
+                self._model,
+                Batches(instances, device, self._model.shares_prefixes),
+                self._loss(device, resolved),
+                batch_size=resolved["batch_size"],
+                learning_rate=resolved["learning_rate"],
+                optimizer=resolved["optimizer"],
+                weight_decay=resolved["weight_decay"],
+                lr_schedule=resolved["lr_schedule"],
+                max_epochs=-(-resolved["max_epochs"] // 3),
+                n_iter_no_change=None,
+                max_time=self.max_time,
+                validate=None,
+                rng=np.random.default_rng(int(seeds[1])),
+                verbose=self.verbose,
+            )
+        done = len(self.history_)
+        history = [row | {"epoch": row["epoch"] + done} for row in history]
+        self.history_ = self.history_ + history
+        self.n_iter_ = len(self.history_)
+        self.best_validation_score_ = None
+        self._keep_keys()
+
+    def _updated_clusters(self, data, seed):
+        """Cluster 1..K of each item, new ones last; None if sessions carry them."""
+        if self.membership_ is None or data.clusters is not None:
+            return None
+        if self.clusterer_ is None:
+            raise ValueError(
+                "The model was fitted on sessions that carried clusters; these carry "
+                "none. Pass them through the same clusterer, after its partial_fit."
+            )
+        if not hasattr(self.clusterer_, "partial_fit"):
+            raise TypeError(
+                f"{type(self.clusterer_).__name__} has no partial_fit, so its clusters "
+                "cannot take new sessions in. Use SessionClusterer, or fit on all "
+                "sessions."
+            )
+        clusterer = copy.deepcopy(self.clusterer_)
+        if getattr(clusterer, "random_state", 0) is None:
+            clusterer.random_state = seed
+        self.clusterer_ = clusterer.partial_fit(*data.as_fit_arguments())
+        index = ItemIndex(clusterer.item_ids_)
+        known = data.appended_to(self.item_ids_).index.item_ids
+        membership = np.concatenate([[-1], clusterer.membership_])
+        return (membership[index.codes_of(known)] + 1).astype(np.int32)
 
     def _chosen_params(self, spec):
         """What "auto" stands for with this preset and backbone, before any data."""
@@ -845,3 +1058,29 @@ def _checked_membership(clusterer, n_items):
             f"{membership.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
         )
     return membership
+
+
+def _appended(index, ids):
+    """Codes 1.. of ids in an index that gets the unknown ones appended, and its ids."""
+    vocabulary, of_id = factorize(ids)
+    codes = index.codes_of(vocabulary)
+    new = codes == 0
+    codes[new] = len(index) + 1 + np.arange(new.sum(), dtype=np.int32)
+    return codes[of_id], append_ids(index.item_ids, vocabulary[new])
+
+
+def _leading_rows(now, before):
+    """Rows of tables that have grown at their end."""
+    names = {
+        "items": "item_table",
+        "clusters": "prompt.kinds.cluster.table",
+        "users": "prompt.kinds.user.table",
+        "sessions": "prompt.kinds.session.table",
+    }
+    rows = {}
+    for kind, name in names.items():
+        if name in now:
+            extra = 0 if kind == "items" else 1
+            n, n_before = len(now[name]) - extra, len(before[name]) - extra
+            rows[kind] = np.where(np.arange(n) < n_before, np.arange(n), -1)
+    return rows

@@ -11,8 +11,8 @@ from skclip import CLIPSessionRecommender
 class Stop:
     """A scorer that interrupts its n-th call, by an error or by the keyboard."""
 
-    def __init__(self, at, error=RuntimeError("power cut")):
-        self.at, self.error, self.calls = at, error, 0
+    def __init__(self, at, error=None):
+        self.at, self.error, self.calls = at, error or RuntimeError("power cut"), 0
         self.__qualname__ = "Stop"  # one and the same to the checkpoint
 
     def __call__(self, estimator, X, y=None):

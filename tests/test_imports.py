@@ -29,6 +29,7 @@ ORDER = [
     "_losses",
     "_sampled_losses",
     "_checkpoint",
+    "_carry_over",
     "_training",
     "_reading",
     "_ranking",
