@@ -16,9 +16,10 @@ All variants of a form have the same parameters. Nothing is chosen on a test par
 Protocols: "strong" trains the preset's number of epochs on all training sessions,
 without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
 library holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the
-training sessions validates, the rest trains. Every n-th training session is taken in order of
-end time, before that. Test: the given test pairs (diginetica, tmall), every prefix
-otherwise; whole catalogue, ties count against the target, unknown targets are misses.
+training sessions validates, the rest trains. Every n-th training session is taken in
+order of end time, before that. Test: the given test pairs (diginetica, tmall), every
+prefix otherwise; whole catalogue, ties count against the target, unknown targets are
+misses.
 
 A cell that is in results/reproduce.jsonl is not run again. Ranks are kept beside it,
 for the bootstrap: 10,000 draws of the test sessions, in pairs, over all seeds.

@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from skclip import baselines, controls
+from skclip import baselines, controls, features
 from skclip._clusterer import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
@@ -117,7 +117,7 @@ def load(path, *, backbones=()):
 
 def _known_classes():
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline]
-    for module in (baselines, controls):
+    for module in (baselines, controls, features):
         classes += [getattr(module, name) for name in module.__all__]
     return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
 

@@ -78,3 +78,9 @@ def pytest_terminal_summary(terminalreporter):
         if getattr(report, "when", None) == "call"
     )
     terminalreporter.write_line(f"realdata tests run: {ran}")
+    checks = sum(
+        "test_estimator_checks" in report.nodeid
+        for outcome in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.stats.get(outcome, [])
+    )
+    terminalreporter.write_line(f"scikit-learn's estimator checks run: {checks}")

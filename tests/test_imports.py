@@ -35,6 +35,7 @@ ORDER = [
     "_ranking",
     "_recommender",
     "controls",
+    "features",
     "baselines",
     "persistence",
     "model_selection",
