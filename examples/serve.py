@@ -1,0 +1,50 @@
+"""Answer sessions over HTTP with a model that skclip.save wrote.
+
+    pip install "skclip[serve]"
+    SKCLIP_MODEL=model.skclip uvicorn serve:app --app-dir examples
+
+POST /recommend {"session": ["a", "b"], "k": 10} -> {"items": [...], "scores": [...]}
+"""
+
+import os
+import warnings
+from typing import Annotated
+
+import numpy as np
+import torch
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+import skclip
+
+torch.set_num_threads(1)  # requests run beside each other
+warnings.filterwarnings("ignore", message=".* not seen in fit")
+model = skclip.load(os.environ["SKCLIP_MODEL"])
+app = FastAPI(title="skclip")
+
+
+class Query(BaseModel):
+    session: list[str | int]
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    exclude_seen: bool = True
+    deny: list[str | int] = []
+
+
+@app.get("/health")
+def health():
+    return {"items": len(model.item_ids_), "skclip": skclip.__version__}
+
+
+@app.post("/recommend")
+def recommend(query: Query):
+    """The best next items; fewer than k where filters leave fewer."""
+    k = min(query.k, len(model.item_ids_))
+    items, scores = model.predict_topk(
+        [query.session],
+        k,
+        return_scores=True,
+        exclude_seen=query.exclude_seen,
+        deny=query.deny,
+    )
+    found = np.isfinite(scores[0])
+    return {"items": items[0][found].tolist(), "scores": scores[0][found].tolist()}
