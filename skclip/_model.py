@@ -102,6 +102,8 @@ class SessionModel(nn.Module):
                     table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
+        # First rows of the item table that training leaves as they are, or None.
+        self.kept_rows = None
         self.constrain_()
 
     @property
@@ -118,6 +120,8 @@ class SessionModel(nn.Module):
     def constrain_(self):
         """Bring the item table back to where the backbone wants it."""
         self.network.constrain_(self.item_table)
+        if self.kept_rows is not None:
+            self.item_table[: len(self.kept_rows)] = self.kept_rows
 
     def param_groups(self):
         """All parameters in groups for the optimiser; first the item table alone."""

@@ -32,12 +32,14 @@ from skclip._sessions import Sessions, as_sessions
 from skclip._state import VERSION, StampedEstimator
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
     _fit_context,
     accept_ragged,
     warn_user,
+    with_callbacks,
 )
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
@@ -96,7 +98,7 @@ PRESETS = {
 }
 
 
-class CLIPSessionRecommender(RankingMixin, StampedEstimator):
+class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimator):
     r"""Rank the catalogue for the next item of a session, with cluster prompts.
 
     CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
@@ -419,6 +421,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
 
     # -- fitting ---------------------------------------------------------------
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, eval_set=None):
         """Cluster the items of `X` and train the model.
@@ -450,12 +453,15 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         """
         before = self if self.warm_start and hasattr(self, "_model") else None
         worker = type(self)(**self.get_params(deep=False))
-        worker._fit(X, y, eval_set, before)
+        callbacks = _Callbacks.of(self, worker, X, y)
+        worker._fit(X, y, eval_set, before, callbacks)
+        if callbacks is not None:
+            callbacks.close()
         vars(self).pop("n_features_in_", None)  # not every fit sets it
         vars(self).update(vars(worker))  # all at once: a failed fit changes nothing
         return self
 
-    def _fit(self, X, y, eval_set, before):
+    def _fit(self, X, y, eval_set, before, callbacks=None):
         spec = clone(backbone_spec(self.backbone))
         spec._validate_params()
         device = resolve_device(self.device)
@@ -541,6 +547,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 rng=np.random.default_rng(int(torch_seed)),
                 verbose=self.verbose,
                 checkpoint=self._checkpoint(data, instances, eval_set),
+                callbacks=callbacks,
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
@@ -581,14 +588,15 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
     def partial_fit(self, X, y=None):
         """Go on learning from further sessions, with their new items.
 
-        New items, users and sessions are appended; all others keep their place, their
-        vectors and their prompts. The clusterer goes on from its clusters
-        (`SessionClusterer.partial_fit`); a new cluster begins with the mean of the
-        prompts that its members had, a new item with the mean of the vectors in its
-        cluster. Then all of `X` is trained on, without a validation part, for a third
-        of the epochs of a `fit` on as much data, so that the old sessions are not
-        forgotten. Parameters of training may be set to others before, those of the
-        model are those of `fit`.
+        New items, users and sessions are appended. The clusterer goes on from its
+        clusters (`SessionClusterer.partial_fit`); a new cluster begins with the mean
+        of the prompts that its members had, a new item with the mean of the vectors in
+        its cluster. Then `X` is trained on, without a validation part, for a third of
+        the epochs of a `fit` on as much data and at three tenths of its learning rate;
+        the vectors of items that were there stay as they are. Otherwise the old
+        sessions, which are not there to be learned again, would be forgotten:
+        ``docs/production.md`` compares with a refit. Parameters of training may be
+        set to others before, those of the model are those of `fit`.
 
         Parameters
         ----------
@@ -689,12 +697,13 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 start_from_cluster_mates(self._model, is_new)
             self._model.constrain_()
             self._model.network.update(*data.as_sequences(rows))
+            self._model.kept_rows = self._model.item_table.detach()[:n_known].clone()
             history, _ = train(
                 self._model,
                 Batches(instances, device, self._model.shares_prefixes),
                 self._loss(device, resolved),
                 batch_size=resolved["batch_size"],
-                learning_rate=resolved["learning_rate"],
+                learning_rate=0.3 * resolved["learning_rate"],
                 optimizer=resolved["optimizer"],
                 weight_decay=resolved["weight_decay"],
                 lr_schedule=resolved["lr_schedule"],
@@ -705,6 +714,7 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
                 rng=np.random.default_rng(int(seeds[1])),
                 verbose=self.verbose,
             )
+        self._model.kept_rows = None
         done = len(self.history_)
         history = [row | {"epoch": row["epoch"] + done} for row in history]
         self.history_ = self.history_ + history
@@ -1006,6 +1016,47 @@ class CLIPSessionRecommender(RankingMixin, StampedEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
+
+
+class _Callbacks:
+    """Tell scikit-learn's callbacks of the epochs of a fit.
+
+    `owner` is the estimator that the user holds, `worker` the one that is trained.
+    """
+
+    def __init__(self, owner, worker, X, y):
+        self.owner, self.worker, self.data = owner, worker, {"X": X, "y": y}
+        self.root = owner._init_callback_context(max_subtasks=None)
+        self.root.call_on_fit_task_begin(estimator=owner, **self.data)
+        self.epoch = None
+
+    @classmethod
+    def of(cls, owner, worker, X, y):
+        """None where there are no callbacks, or scikit-learn has none."""
+        wanted = hasattr(owner, "_skl_callbacks") or hasattr(
+            owner, "_parent_callback_ctx"
+        )
+        return cls(owner, worker, X, y) if wanted else None
+
+    def begin(self):
+        self.epoch = self.root.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.owner, **self.data)
+
+    def end(self):
+        return self.epoch.call_on_fit_task_end(
+            estimator=self.owner, reconstruction_attributes=self._fitted, **self.data
+        )
+
+    def close(self):
+        self.root.call_on_fit_task_end(
+            estimator=self.owner, reconstruction_attributes=self._fitted, **self.data
+        )
+
+    def _fitted(self):
+        """Fitted attributes as they stand, on their own."""
+        names = set(self.worker._get_param_names())
+        state = {k: v for k, v in vars(self.worker).items() if k not in names}
+        return state | {"_model": copy.deepcopy(self.worker._model)}
 
 
 def _is_auto(value):

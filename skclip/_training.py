@@ -27,6 +27,7 @@ def train(
     rng,
     verbose,
     checkpoint=None,
+    callbacks=None,
 ):
     """Fit the parameters of `model` by Adam or AdamW.
 
@@ -47,6 +48,9 @@ def train(
         Order of the mini-batches.
     checkpoint : Checkpoint, default=None
         Where to leave the state after each epoch, and to take it up.
+    callbacks : object, default=None
+        ``begin()`` is called before each epoch, ``end()`` after it; what is true
+        stops the training.
 
     Returns
     -------
@@ -77,6 +81,8 @@ def train(
             for epoch in range(len(history) + 1, max_epochs + 1):
                 if early_stopping and epoch - 1 - best.epoch >= n_iter_no_change:
                     break
+                if callbacks is not None:
+                    callbacks.begin()
                 begun = time.perf_counter()
                 plan = batches.epoch(batch_size, rng)
                 total, seen = 0.0, 0
@@ -110,7 +116,8 @@ def train(
                 history.append(row)
                 progress.update()
                 progress.set_postfix(_summary(row), refresh=True)
-                if time.perf_counter() >= deadline:
+                stop = callbacks is not None and callbacks.end()
+                if stop or time.perf_counter() >= deadline:
                     break
                 if checkpoint is not None:
                     checkpoint.save(model, best, stepper.optimizers, rng, history)

@@ -6,7 +6,19 @@ import warnings
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+try:  # experimental in scikit-learn 1.9
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Stands where scikit-learn has no callbacks."""
+
+    def with_callbacks(method):
+        return method
+
+
 __all__ = [
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -14,6 +26,7 @@ __all__ = [
     "accept_ragged",
     "inside_search",
     "warn_user",
+    "with_callbacks",
 ]
 
 

@@ -278,6 +278,36 @@ def test_html_and_text(quick, data):
         make_pipeline(SessionClusterer(), quick)._repr_html_()
 
 
+@pytest.mark.skipif(
+    sklearn.__version__ < "1.9", reason="callbacks came with scikit-learn 1.9"
+)
+def test_callbacks_see_each_epoch_and_may_stop(quick, data):
+    seen = []
+
+    class Watch:
+        def setup(self, estimator, context):
+            seen.append("setup")
+
+        def teardown(self, estimator, context):
+            seen.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+            seen.append(context.task_name)
+            assert fitted_estimator.predict_topk(data[:3], k=2).shape == (3, 2)
+            return context.task_name == "epoch" and seen.count("epoch") == 2
+
+    model = clone(quick).set_params(max_epochs=5).set_callbacks(Watch())
+    model.fit(data)
+    assert seen == ["setup", "epoch", "epoch", "fit", "teardown"]
+    assert model.n_iter_ == 2
+    plain = clone(quick).set_params(max_epochs=5).fit(data)
+    assert plain.n_iter_ == 5 or plain.n_iter_ > 2
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
 def test_content_stable_pickles(data):
     a = SessionClusterer(random_state=0).fit(data)
     b = SessionClusterer(random_state=0).fit(data)

@@ -71,7 +71,7 @@ def test_new_items_are_appended_and_recommended(
     model = clone(small_recommender).set_params(
         backbone=backbone, max_epochs=9, early_stopping=False, batch_size=16
     )
-    model.fit(train)
+    model.fit(train).set_params(max_epochs=45, learning_rate=0.03)
     ids, prompts = model.item_ids_, model._model.prompt.kinds["cluster"].table.clone()
     frozen = copy.deepcopy(model)
     model.partial_fit(NEW)
@@ -93,11 +93,10 @@ def test_what_was_learned_is_kept(model, shop_split):
     before = model.score(test)
     state = {k: v.clone() for k, v in model._model.state_dict().items()}
     model.partial_fit(NEW)
-    assert model.score(test) > 0.75 * before
+    assert model.score(test) > 0.85 * before
     after = model._model.state_dict()
     old, new = state["item_table"], after["item_table"][: len(state["item_table"])]
-    cosine = torch.nn.functional.cosine_similarity(old, new, dim=1)
-    assert cosine.mean() > 0.8
+    assert torch.equal(old, new)
     assert model.n_iter_ == 8
     assert [row["epoch"] for row in model.history_] == list(range(1, 9))
 
