@@ -45,6 +45,11 @@ def _mean(rows, key):
     return np.mean(values), np.std(values)
 
 
+def _shown(rows, key):
+    mean, spread = _mean(rows, key)
+    return f"{mean:.4f} ± {spread:.4f}" if len(rows) > 1 else f"{mean:.4f}"
+
+
 def _groups(rows):
     """Rows by data, density, backbone and form, then by variant."""
     groups = defaultdict(lambda: defaultdict(list))
@@ -142,8 +147,7 @@ def _rq1(rows, gains):
                 continue
             cells = [key[2], NAMES[variant]]
             for measure in MEASURES:
-                mean, spread = _mean(of_variant, measure)
-                cells.append(f"{mean:.4f} ± {spread:.4f}")
+                cells.append(_shown(of_variant, measure))
             gain = _gain_of(gains, key, variant)
             own = variant == "leiden"
             cells += [
@@ -203,11 +207,8 @@ def _rq2(rows):
         cells = [name]
         for data in ("lastfm10", "lastfm10-within"):
             for measure in MEASURES:
-                if of_data[data]:
-                    mean, spread = _mean(of_data[data], measure)
-                    cells.append(f"{mean:.4f} ± {spread:.4f}")
-                else:
-                    cells.append("not run")
+                found = of_data[data]
+                cells.append(_shown(found, measure) if found else "not run")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -229,8 +230,7 @@ def _rq4(rows):
             cells.append(f"{np.mean([r['n_clusters'] for r in some]):.0f}")
             cells.append(f"{np.mean([r['modularity'] for r in some]):.3f}")
             for measure in ("mrr@5", "mrr@20"):
-                mean, spread = _mean(some, measure)
-                cells.append(f"{mean:.4f} ± {spread:.4f}")
+                cells.append(_shown(some, measure))
             cells.append(str(len(some)))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -69,9 +69,9 @@ def test_new_items_are_appended_and_recommended(
 ):
     train, test = shop_split
     model = clone(small_recommender).set_params(
-        backbone=backbone, max_epochs=9, early_stopping=False, batch_size=16
+        backbone=backbone, max_epochs=3, early_stopping=False, batch_size=16
     )
-    model.fit(train).set_params(max_epochs=45, learning_rate=0.03)
+    model.fit(train[:150]).set_params(max_epochs=30, learning_rate=0.05)
     ids, prompts = model.item_ids_, model._model.prompt.kinds["cluster"].table.clone()
     frozen = copy.deepcopy(model)
     model.partial_fit(NEW)

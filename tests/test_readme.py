@@ -7,13 +7,15 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_python_blocks_run():
+def test_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the last one saves a model
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert blocks
+    assert len(blocks) == 2
+    names = {}
     for block in blocks:
-        names = {}
         exec(compile(block, "README.md", "exec"), names)
-        assert names["rec"].predict_topk([["a", "b"]], k=3).shape == (1, 3)
+    assert names["rec"].predict_topk([["a", "b"]], k=3).shape == (1, 3)
+    assert (tmp_path / "model.skclip").exists()
 
 
 def test_links_and_files_exist():
