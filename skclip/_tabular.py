@@ -59,7 +59,7 @@ def parse_times(frame, name):
     if all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
         try:
             with warnings.catch_warnings():  # numpy converts time zones, and says so
-                warnings.filterwarnings("ignore", "no explicit representation of time")
+                warnings.simplefilter("ignore", (UserWarning, DeprecationWarning))
                 plain = np.array(values, dtype="datetime64[us]")
             return plain.astype(np.int64) / 1e6
         except ValueError:
