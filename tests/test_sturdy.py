@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -174,9 +175,14 @@ def test_a_hundred_threads(fitted, shop_split):
                 differences.append(at)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    before_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a server does
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(before_threads)
     assert differences == []
     assert set(vars(fitted)) == before
