@@ -58,9 +58,9 @@ def carry_over(model, state, rows):
 def keep_leading_buffers(model, state):
     """Copy what buffers of the network held for the items that were there before."""
     for name, value in model.network.named_buffers():
-        before = state[f"network.{name}"].to(value.device)
-        if before.shape != value.shape:
-            value[: len(before)] = before
+        before = state.get(f"network.{name}")
+        if before is not None and before.shape != value.shape:
+            value[tuple(map(slice, before.shape))] = before.to(value.device)
 
 
 @torch.no_grad()
@@ -74,9 +74,9 @@ def start_from_cluster_mates(model, is_new):
     is_new : ndarray of shape (n_items,), bool
     """
     clusters, table = model.clusters[1:], model.item_table
-    is_new = torch.from_numpy(is_new).to(table.device)
+    is_new = torch.from_numpy(is_new).to(table.device) & (clusters > 0)
     n = int(clusters.max()) + 1
-    old = (~is_new).to(table.dtype)
+    old = (~is_new & (clusters > 0)).to(table.dtype)
     sums = table.new_zeros(n, table.shape[1]).index_add_(
         0, clusters, table * old[:, None]
     )

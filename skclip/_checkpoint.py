@@ -25,6 +25,10 @@ class Checkpoint:
     def __init__(self, path, *bound_to):
         self.path = Path(path)
         self.hash = joblib.hash(bound_to)
+        if self.path.is_dir():
+            raise ValueError(
+                f"checkpoint={str(path)!r} is a folder. Pass the path of a file in it."
+            )
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r}: there is no folder {self.path.parent}. "

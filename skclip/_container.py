@@ -32,7 +32,7 @@ def write_container(path, magic, document, arrays):
     tensors = safetensors.numpy.save(arrays)
     digest = hashlib.sha256(text + tensors).digest()
     head = _HEAD.pack(magic, _FORMAT, len(text), len(tensors), digest)
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays a link
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -40,6 +40,7 @@ def write_container(path, magic, document, arrays):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, _mode_of(path))  # temporary files are for their owner alone
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -92,6 +93,15 @@ def read_container(path, magic, what):
         return document, safetensors.numpy.load(bytes(body[n_text:]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no sound {what}: {error}") from error
+
+
+def _mode_of(path):
+    """Who may read and write: as before, or as for any new file."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _plain(array):

@@ -134,11 +134,11 @@ def canonical_clusters(labels):
     return rank[inverse], len(sizes)
 
 
-def align_clusters(labels, known):
-    """Renumber clusters so that they keep the number of the one they overlap most.
+def match_clusters(labels, known):
+    """The known cluster that each new one overlaps most.
 
     Pairs of a new and a known cluster are joined by the number of items that they
-    share, largest first, each cluster once. What is left over gets new numbers.
+    share, largest first, each cluster once.
 
     Parameters
     ----------
@@ -149,7 +149,8 @@ def align_clusters(labels, known):
 
     Returns
     -------
-    aligned : ndarray of shape (n_items,), int32
+    numbers : ndarray of shape (n_new,), int32
+        -1 where no known cluster is left.
     """
     n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
     had = known >= 0
@@ -162,8 +163,14 @@ def align_clusters(labels, known):
         new, old = pairs[:, at]
         if numbers[new] < 0 and not taken[old]:
             numbers[new], taken[old] = old, True
+    return numbers
+
+
+def align_clusters(labels, known):
+    """Renumber clusters as `match_clusters` has it; the others get new numbers."""
+    numbers = match_clusters(labels, known)
     rest = numbers < 0
-    numbers[rest] = n_known + np.arange(rest.sum())
+    numbers[rest] = known.max(initial=-1) + 1 + np.arange(rest.sum())
     return numbers[labels]
 
 

@@ -21,7 +21,7 @@ from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
 from skclip._ids import ItemIndex, append_ids, factorize
-from skclip._item_graph import align_clusters
+from skclip._item_graph import match_clusters
 from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
 from skclip._model import SessionModel, take_rows
 from skclip._prompts import KINDS
@@ -70,6 +70,14 @@ _TRAINING = (
     "n_iter_no_change",
     "batch_size",
     "max_epochs",
+)
+_MODEL_PARAMS = (
+    "embedding_dim",
+    "normalization",
+    "gate",
+    "candidates",
+    "similarity",
+    "temperature",
 )
 PRESETS = {
     "paper": {
@@ -226,8 +234,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         taken in an order of chance.
     warm_start : bool, default=False
         `fit` begins with the vectors and weights of the model before, for all items,
-        clusters, users and sessions that are in both; clusters keep their number by
-        overlap. Backbone and sizes must be the same.
+        users and sessions that are in both; a cluster takes over the prompt of the one
+        that it overlaps most. Backbone and sizes must be the same.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: clusters, split, weights, order of batches, dropout.
     verbose : bool, default=False
@@ -502,22 +510,18 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
                 "items and give nothing to learn; their items stay in the catalogue."
             )
         item_clusters = self._item_clusters(data, cluster_seed, kinds)
-        if before is not None:
-            item_clusters = self._aligned(item_clusters, before)
         resolved = self._resolve_params(chosen, len(instances), device)
         self.resolved_params_ = resolved
         n_sessions = None if sessions is None else len(rows)
         if "session" in kinds and self.session_prompt == "pooled":
             n_sessions = "pooled"
-        shape = ("normalization", "gate", "candidates", "similarity", "temperature")
         self._model_config = {
             "spec": spec,
             "item_clusters": item_clusters,
             "n_users": None if users is None else len(self.user_ids_),
             "n_sessions": n_sessions,
             "n_items": data.n_items,
-            "embedding_dim": resolved["embedding_dim"],
-            **{name: resolved[name] for name in shape},
+            **{name: resolved[name] for name in _MODEL_PARAMS},
             "unknown_user": self.unknown_user,
             "max_length": self.max_session_length,
         }
@@ -546,43 +550,28 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
                 validate=validation,
                 rng=np.random.default_rng(int(torch_seed)),
                 verbose=self.verbose,
-                checkpoint=self._checkpoint(data, instances, eval_set),
+                checkpoint=self._checkpoint(data, instances, eval_set, before),
                 callbacks=callbacks,
             )
         self.n_iter_ = len(self.history_)
         self._keep_keys()
 
-    def _aligned(self, item_clusters, before):
-        """Clusters with the numbers that they had in the model before."""
-        if item_clusters is None or before.membership_ is None:
-            return item_clusters
-        was = before._index.codes_of(self.item_ids_)
-        known = np.concatenate([[-1], before.membership_])[was]
-        aligned = align_clusters(item_clusters, np.where(known < 0, -1, known + 1))
-        none = item_clusters == 0  # keeps its number whatever it overlaps
-        if none.any() or (aligned == 0).any():
-            return item_clusters
-        self.membership_ = (aligned - 1).astype(np.int32)
-        return aligned
-
     def _rows_of(self, before):
         """Row of each item, cluster, user and session in the model before, or -1."""
         rows = {"items": before._index.codes_of(self.item_ids_) - 1}
         names = {"clusters": "cluster", "users": "user", "sessions": "session"}
-        for kind, name in names.items():
-            sizes = []
-            for model in (self._model, before._model):
-                key = f"prompt.kinds.{name}.table"
-                sizes.append(len(model.state_dict().get(key, [0])) - 1)
-            rows[kind] = np.where(
-                np.arange(sizes[0]) < sizes[1], np.arange(sizes[0]), -1
-            )
+        for kind, name in names.items():  # nothing in common, unless seen below
+            table = self._model.state_dict().get(f"prompt.kinds.{name}.table", [0])
+            rows[kind] = np.full(len(table) - 1, -1)
+        if self.membership_ is not None and before.membership_ is not None:
+            known = np.concatenate([[-1], before.membership_])[rows["items"] + 1]
+            linked = self.membership_ >= 0
+            matched = match_clusters(self.membership_[linked], known[linked])
+            rows["clusters"][: len(matched)] = matched
         if self._users is not None and before._users is not None:
             rows["users"] = before._users.codes_of(self.user_ids_) - 1
         if self._sessions is not None and before._sessions is not None:
             rows["sessions"] = before._sessions.codes_of(self._session_ids) - 1
-        elif self._sessions is not None or before._sessions is not None:
-            rows["sessions"] = np.full_like(rows["sessions"], -1)
         return rows
 
     def partial_fit(self, X, y=None):
@@ -633,7 +622,6 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         data = training_data(
             X, y, min_item_count=self.min_item_count, known=self._index
         )
-        kinds = _prompt_kinds(self.prompt)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=2)
         rows = np.flatnonzero(np.diff(data.offsets) > 1)
         if len(rows) == 0:
@@ -641,10 +629,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
                 f"All {len(data.offsets) - 1} sessions have fewer than 2 items, so "
                 "there is no next item to learn. Pass sessions of 2 items or more."
             )
-        if "user" in kinds and data.users is None:
+        if config["n_users"] is not None and data.users is None:
             raise ValueError(
-                f"prompt={self.prompt!r} needs sessions with users. Pass user= to "
-                "Sessions.from_events, or users= to Sessions.from_lists."
+                "The model has user prompts, so it needs sessions with users. Pass "
+                "user= to Sessions.from_events, or users= to Sessions.from_lists."
             )
         n_known = self.n_items_
         before = config["item_clusters"]
@@ -674,15 +662,19 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             config["n_users"] = len(self.user_ids_)
         n_sessions = config.get("n_sessions")
         if isinstance(n_sessions, Integral):
-            sessions = n_sessions + 1 + np.arange(len(rows))
-            if self._sessions is not None and data.ids is not None:
+            if self._sessions is None:  # none has an id to be known by
+                sessions = n_sessions + 1 + np.arange(len(rows))
+            elif data.ids is None:
+                sessions = np.zeros(len(rows), dtype=np.int32)
+            else:
                 sessions, self._session_ids = _appended(self._sessions, data.ids[rows])
             config["n_sessions"] = int(max(n_sessions, sessions.max()))
         self._index_owners()
         config["n_items"] = data.n_items
         self._model_config = config
         instances = data.instances(rows, config["max_length"], users, sessions)
-        chosen = self._chosen_params(config["spec"])
+        model_params = {k: config[k] for k in _MODEL_PARAMS}
+        chosen = self._chosen_params(config["spec"], model_params)
         resolved = self._resolve_params(chosen, len(instances), device)
         self.resolved_params_ = resolved
         with torch_session(int(seeds[1]), self.n_threads, device):
@@ -724,8 +716,16 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
 
     def _updated_clusters(self, data, seed):
         """Cluster 1..K of each item, new ones last; None if sessions carry them."""
-        if self.membership_ is None or data.clusters is not None:
+        if self.membership_ is None:
             return None
+        if data.clusters is not None:
+            if self.clusterer_ is None:
+                return None
+            raise ValueError(
+                "The sessions carry clusters, but the model has a clusterer of its "
+                "own, whose numbers are others. Pass the sessions as they were before "
+                "the clusterer step."
+            )
         if self.clusterer_ is None:
             raise ValueError(
                 "The model was fitted on sessions that carried clusters; these carry "
@@ -746,9 +746,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         membership = np.concatenate([[-1], clusterer.membership_])
         return (membership[index.codes_of(known)] + 1).astype(np.int32)
 
-    def _chosen_params(self, spec):
-        """What "auto" stands for with this preset and backbone, before any data."""
+    def _chosen_params(self, spec, fixed=None):
+        """What "auto" stands for with this preset and backbone, before any data.
+
+        `fixed` are parameters that a model has already.
+        """
         params, training = self.get_params(deep=False), spec.training or {}
+        params |= fixed or {}
         for key in training:
             if key not in _TRAINING:
                 raise ValueError(
@@ -821,7 +825,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         if self._session_ids is not None:
             self._sessions = ItemIndex(self._session_ids)
 
-    def _checkpoint(self, data, instances, eval_set):
+    def _checkpoint(self, data, instances, eval_set, before):
         """Where this run leaves its state, known by its parameters and data."""
         if self.checkpoint is None:
             return None
@@ -832,10 +836,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             )
         ignored = ("checkpoint", "verbose", "max_time")
         params = {
-            key: getattr(value, "__qualname__", repr(value))
+            key: _known_by(value)
             for key, value in self.get_params().items()
             if key not in ignored
         }
+        state = None
+        if before is not None:
+            state = [v.cpu().numpy() for v in before._model.state_dict().values()]
         if eval_set is not None:
             eval_set = [
                 part.__getstate__() if isinstance(part, Sessions) else part
@@ -847,6 +854,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             (data.codes, data.offsets, data.clusters, data.index.item_ids.tolist()),
             (instances.starts, instances.stops, instances.users, instances.sessions),
             eval_set,
+            state,
             (VERSION, torch.__version__, torch.get_num_threads()),
         )
 
@@ -1061,6 +1069,17 @@ class _Callbacks:
 
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
+
+
+def _known_by(value):
+    """What a parameter is known by in another process: functions by their code."""
+    kind = type(value)
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return value.__module__, value.__qualname__, code.co_code, repr(code.co_consts)
+    if kind.__repr__ is object.__repr__:  # it would name an address
+        return kind.__module__, kind.__qualname__
+    return kind.__module__, kind.__qualname__, repr(value)
 
 
 def _prompt_kinds(prompt):

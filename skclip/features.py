@@ -6,7 +6,7 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._clusterer import SessionClusterer
-from skclip._encoding import query_data
+from skclip._encoding import query_data, training_data
 from skclip._ids import ItemIndex
 from skclip._state import StampedEstimator
 from skclip._validation import HasMethods, StrOptions, _fit_context, accept_ragged
@@ -33,6 +33,8 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
     ----------
     clusterer_ : object
         The fitted clusterer.
+    item_ids_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted.
     n_features_out_ : int
         Number of clusters.
 
@@ -72,7 +74,8 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
         self : ClusterFeatures
         """
         clusterer = SessionClusterer() if self.clusterer is None else self.clusterer
-        self.clusterer_ = clone(clusterer).fit(X)
+        self.clusterer_ = clone(clusterer, safe=False).fit(X)
+        self.item_ids_ = training_data(X).index.item_ids
         self.n_features_out_ = int(self.clusterer_.membership_.max()) + 1
         accept_ragged(self, X)
         return self
@@ -90,11 +93,13 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
         features : ndarray of shape (n_sessions, n_clusters), float64
         """
         check_is_fitted(self)
-        queries = query_data(X, ItemIndex(self.clusterer_.item_ids_))
+        queries = query_data(X, ItemIndex(self.item_ids_))
         lengths = np.diff(queries.offsets)
         rows = np.repeat(np.arange(len(lengths)), lengths)
-        known = queries.codes <= len(self.clusterer_.item_ids_)
-        columns = self.clusterer_.membership_[queries.codes[known] - 1]
+        clusters = np.append(self.clusterer_.membership_, -1)  # the last for unseen
+        columns = clusters[np.minimum(queries.codes, len(self.item_ids_) + 1) - 1]
+        known = columns >= 0
+        columns = columns[known]
         shape = (len(lengths), self.n_features_out_)
         counts = sparse.coo_array(
             (np.ones(len(columns)), (rows[known], columns)), shape=shape

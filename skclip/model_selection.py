@@ -171,6 +171,12 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
     >>> [tuple(map(int, within_session_sizes(m))) for m in (1, 2, 3, 4, 20)]
     [(1, 0, 0), (1, 0, 1), (1, 1, 1), (2, 1, 1), (16, 2, 2)]
     """
+    shares = validation_size, test_size
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise ValueError(
+            f"validation_size={validation_size!r} and test_size={test_size!r} must be "
+            "shares of each session, at least 0 and together less than 1."
+        )
     m = np.asarray(n_prefixes)
     sizes = []
     train = m
@@ -224,6 +230,7 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     )
     part = np.repeat(np.tile([0, 1, 2], len(X)), np.stack(sizes, axis=1).ravel())
     last = np.cumsum(X.lengths - 1) - (sizes[1] + sizes[2]) - 1  # of training
+    last = last[sizes[0] > 0]
     held_out = [
         (prefixes[np.flatnonzero(part == i)], targets[part == i]) for i in (1, 2)
     ]

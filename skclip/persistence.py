@@ -9,6 +9,7 @@ knows by name, and no others.
 import base64
 import binascii
 import inspect
+import os
 
 import numpy as np
 from scipy import sparse
@@ -129,11 +130,13 @@ def _encode(value, arrays, where):
     """Turn a value into JSON, its numeric arrays aside; `where` is for messages."""
     if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if type(value) in (int, float):
         return value
     if isinstance(value, np.generic):
         kind = value.dtype
-        if kind.kind not in "biuf":
+        if kind.kind not in "biuf" or kind.itemsize > 8:
             raise _refused(value, where)
         return {_KIND: "number", "dtype": kind.str, "value": value.item()}
     if isinstance(value, bytes):
@@ -161,9 +164,9 @@ def _encode(value, arrays, where):
         }
     if isinstance(value, SessionScorer):
         return {_KIND: "scorer", "names": list(value.names)}
-    if isinstance(value, Pipeline):
-        steps = _encode(value.steps, arrays, f"{where}.steps")
-        return {_KIND: "estimator", "class": "Pipeline", "state": {"steps": steps}}
+    if type(value) is Pipeline:
+        state = _encode(value.get_params(deep=False), arrays, where)
+        return {_KIND: "estimator", "class": "Pipeline", "state": state}
     known = _known_classes()
     cls = type(value)
     ours = known.get(cls.__name__) is cls or isinstance(value, BackboneSpec)
@@ -255,7 +258,7 @@ def _decode_estimator(value, arrays, classes):
         )
     state = _decode(value["state"], arrays, classes)
     if name == "Pipeline":
-        return Pipeline(state["steps"])
+        return Pipeline(**state)
     cls = classes[name]
     parameters = set(cls._get_param_names())
     if not parameters <= set(state):

@@ -106,3 +106,30 @@ def test_inside_a_search_the_keyboard_stops_the_search(small_recommender, shop_s
     search = GridSearchCV(model, {"learning_rate": [0.01, 0.02]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(shop_split[0])
+
+
+def test_a_changed_function_or_a_folder_is_refused(
+    small_recommender, shop_split, tmp_path
+):
+    train, _ = shop_split
+    path = tmp_path / "run"
+    calls = []
+
+    def cut(value):
+        def scoring(estimator, X, y=None):
+            calls.append(1)
+            if len(calls) == 2:
+                raise RuntimeError("power cut")
+            return value
+
+        return scoring
+
+    model = clone(small_recommender).set_params(checkpoint=path, scoring=cut(1.0))
+    with pytest.raises(RuntimeError, match="power cut"):
+        model.fit(train[:200])
+    model.set_params(scoring=lambda estimator, X, y=None: -1.0)
+    with pytest.raises(ValueError, match="checkpoint of another run"):
+        model.fit(train[:200])
+    model.set_params(checkpoint=str(tmp_path))
+    with pytest.raises(ValueError, match="is a folder"):
+        model.fit(train[:200])

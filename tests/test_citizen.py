@@ -333,3 +333,14 @@ def test_skops_round_trip(quick, data, tmp_path):
     assert all(name.startswith(known) for name in names), names
     again = skops.load(tmp_path / "model.skops", trusted=names)
     np.testing.assert_array_equal(again.predict(data), model.predict(data))
+
+
+def test_cluster_features_of_any_clusterer():
+    class Odd:
+        def fit(self, X, y=None):
+            self.membership_ = np.array([1, -1, 0])
+            return self
+
+    features = ClusterFeatures(Odd(), values="count").fit([["a", "b"], ["c"]])
+    found = features.transform([["a", "a", "b", "c", "new"], []])
+    assert found.tolist() == [[1, 2], [0, 0]]

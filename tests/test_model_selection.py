@@ -135,3 +135,13 @@ def test_within_session_split_of_prefix_rows():
     )
     with pytest.raises(TypeError, match="Sessions without ids.*to_prefixes"):
         next(WithinSessionSplit().split(Sessions.from_lists(rows)))
+
+
+def test_within_session_sizes_are_checked_and_nothing_trains_twice():
+    rows = [list("abc"), list("defgh")]
+    train, valid, test = within_session_split(rows, test_size=0.5, validation_size=0.49)
+    held_out = {y for part in (valid, test) for y in part[1].tolist()}
+    assert not held_out & {i for row in train.to_lists() for i in row[1:]}
+    for bad in ({"test_size": 1}, {"test_size": -0.1}, {"test_size": 0.95}):
+        with pytest.raises(ValueError, match="shares of each session"):
+            within_session_split(rows, **bad)

@@ -220,3 +220,69 @@ def test_warm_start_with_other_items(small_recommender, shop_split):
     warm.set_params(embedding_dim=24)
     with pytest.raises(ValueError, match="warm_start=False"):
         warm.fit(some)
+
+
+def blocks(prefix, n, k):
+    rng = np.random.default_rng(0)
+    return [[f"{prefix}{i}" for i in rng.choice(n, 4, replace=False)] for _ in range(k)]
+
+
+def prompt_of(model, item):
+    """The prompt vector of an item's cluster."""
+    cluster = model.membership_[model._index.codes_of(np.array([item]))[0] - 1]
+    return model._model.prompt.kinds["cluster"].table[cluster + 1].detach().clone()
+
+
+def test_prompts_follow_their_clusters_when_sizes_change(small_recommender):
+    """The larger cluster becomes the smaller one; each keeps its prompt."""
+    first = blocks("a", 8, 80) + blocks("b", 5, 60)
+    second = blocks("a", 8, 80) + blocks("b", 14, 200)
+    model = clone(small_recommender).set_params(warm_start=True, learning_rate=1e-7)
+    model.fit(first)
+    before = {item: prompt_of(model, item) for item in ("a0", "b0")}
+    model.fit(second)
+    assert model.membership_[0] == 1  # "a0" was in cluster 0
+    for item, prompt in before.items():
+        torch.testing.assert_close(prompt_of(model, item), prompt, atol=1e-4, rtol=0)
+    model.partial_fit(second[:20])
+    for item, prompt in before.items():
+        torch.testing.assert_close(prompt_of(model, item), prompt, atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(model.membership_, model.clusterer_.membership_)
+
+
+def test_warm_start_takes_nothing_from_strangers(small_recommender):
+    rows = blocks("a", 8, 80)
+    model = clone(small_recommender).set_params(
+        warm_start=True, learning_rate=1e-7, prompt=("cluster", "session")
+    )
+    model.fit(rows)
+    kinds = model._model.prompt.kinds
+    before = {k: kinds[k].table.detach().clone() for k in ("cluster", "session")}
+    model.set_params(random_state=5).fit([[f"new-{i}" for i in row] for row in rows])
+    for kind, table in before.items():
+        now = model._model.prompt.kinds[kind].table.detach()
+        assert (now[1] - table[1]).abs().max() > 1e-3
+
+
+def test_anonymous_sessions_get_no_prompt_beside_known_ones(small_recommender):
+    rows = blocks("a", 8, 60)
+    model = clone(small_recommender).set_params(prompt="session")
+    model.fit(Sessions.from_lists(rows, ids=np.arange(60)))
+    n = len(model._session_ids)
+    model.partial_fit(rows[:5])
+    assert len(model._session_ids) == n == model._model_config["n_sessions"]
+    model.partial_fit(Sessions.from_lists(rows[:2], ids=[5000, 5001]))
+    assert model._session_ids.tolist()[-2:] == [5000, 5001]
+    assert model._model_config["n_sessions"] == n + 2
+
+
+def test_the_model_is_that_of_fit(small_recommender, shop_split):
+    train, _ = shop_split
+    model = clone(small_recommender).fit(train)
+    model.set_params(embedding_dim=8, similarity="cosine", prompt="user")
+    model.partial_fit(NEW)
+    assert model.resolved_params_["embedding_dim"] == 16
+    assert model.resolved_params_["similarity"] is None
+    carried = SessionClusterer(random_state=0).fit(NEW).transform(NEW)
+    with pytest.raises(ValueError, match="has a clusterer of its own"):
+        model.partial_fit(carried)

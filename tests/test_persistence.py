@@ -312,3 +312,27 @@ def reseal_text(data, text):
         hashlib.sha256(body).digest(),
     )
     return head + body
+
+
+def test_paths_modes_links_and_pipelines(small_recommender, shop_split, tmp_path):
+    train, test = shop_split
+    model = clone(small_recommender).set_params(checkpoint=tmp_path / "run").fit(train)
+    path = tmp_path / "model"
+    skclip.save(model, path)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    (tmp_path / "link").symlink_to(path)
+    skclip.save(model, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    pipe = make_pipeline(
+        SessionClusterer(random_state=0),
+        clone(small_recommender),
+        memory=str(tmp_path / "cache"),
+    ).fit(train)
+    again = saved(pipe, tmp_path)
+    assert again.memory == pipe.memory
+    with pytest.raises(TypeError, match="learning_rate is a numpy.longdouble"):
+        skclip.save(CLIPSessionRecommender(learning_rate=np.longdouble(0.01)), path)
