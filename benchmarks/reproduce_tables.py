@@ -271,7 +271,10 @@ def _figures(rows):
 
     folder = RESULTS.parent.parent / "docs" / "figures"
     folder.mkdir(exist_ok=True)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    has_curve = any("resolution" in row["cell"] for row in rows)
+    panels = 2 if has_curve else 1
+    figure, axes = plt.subplots(1, panels, figsize=(5 * panels, 3.4), squeeze=False)
+    axes = axes[0]
     groups = _groups(rows)
     for variant, colour in zip(
         ("leiden", "none", "random", "one"), ("C3", "C0", "C7", "C1"), strict=True
@@ -292,7 +295,7 @@ def _figures(rows):
     axes[0].set_ylabel("MRR@20, test, mean of 3 seeds")
     axes[0].set_title("rsc15_100k, GRU4Rec, strong preset")
     axes[0].legend(frameon=False)
-    for form, colour in (("paper", "C0"), ("strong", "C3")):
+    for form, colour in (("paper", "C0"), ("strong", "C3")) if has_curve else ():
         of_form = _resolutions(rows, form)
         if of_form:
             x = list(of_form)
@@ -306,11 +309,12 @@ def _figures(rows):
                         textcoords="offset points", xytext=(0, -14), ha="center",
                         fontsize=7,
                     )  # fmt: skip
-    axes[1].set_xscale("log", base=2)
-    axes[1].set_xlabel("resolution (numbers: clusters)")
-    axes[1].set_ylabel("MRR@5, validation")
-    axes[1].set_title("resolution, GRU4Rec")
-    axes[1].legend(frameon=False)
+    if has_curve:
+        axes[1].set_xscale("log", base=2)
+        axes[1].set_xlabel("resolution (numbers: clusters)")
+        axes[1].set_ylabel("MRR@5, validation")
+        axes[1].set_title("resolution, GRU4Rec")
+        axes[1].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(folder / "density_and_resolution.png", dpi=130)
     print("wrote docs/figures/density_and_resolution.png", environment()["commit"])
