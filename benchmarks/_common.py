@@ -102,6 +102,16 @@ def load(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def chosen_learning_rates():
+    """Best of each bare backbone on rsc15_100k's validation part (tune.py)."""
+    best = {}
+    for row in load("tune_rsc15_bare")["rows"]:
+        known = best.get(row["backbone"])
+        if known is None or row["mrr@20"] > known["mrr@20"]:
+            best[row["backbone"]] = row
+    return {name: row["learning_rate"] for name, row in best.items()}
+
+
 def seed_table(rows, names, extra=()):
     """Markdown table: Recall@20 and MRR@20 over seeds, mean and spread, fit time."""
     head = ["model", *(key.replace("_", " ") for key in extra)]

@@ -15,6 +15,7 @@ import time
 
 from _common import (
     RESULTS,
+    chosen_learning_rates,
     data_hash,
     load,
     log_test_evaluation,
@@ -30,15 +31,6 @@ from skclip.metrics import SessionScorer
 
 SCORER = SessionScorer("recall@20", "mrr@20")
 NAME = "backbones_rsc15"
-
-
-def chosen_learning_rates():
-    best = {}
-    for row in load("tune_rsc15_bare")["rows"]:
-        known = best.get(row["backbone"])
-        if known is None or row["mrr@20"] > known["mrr@20"]:
-            best[row["backbone"]] = row
-    return {name: row["learning_rate"] for name, row in best.items()}
 
 
 def main():

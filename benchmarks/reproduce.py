@@ -36,10 +36,10 @@ import numpy as np
 import pandas as pd
 from _common import (
     RESULTS,
+    chosen_learning_rates,
     data_hash,
     data_home,
     environment,
-    load,
     log_test_evaluation,
     rsc15,
 )
@@ -105,15 +105,6 @@ def test_sessions(X, y):
     if y is None:
         return np.repeat(np.arange(len(X)), np.maximum(X.lengths - 1, 0))
     return np.unique(X.ids, return_inverse=True)[1]
-
-
-def chosen_learning_rates():
-    best = {}
-    for row in load("tune_rsc15_bare")["rows"]:
-        known = best.get(row["backbone"])
-        if known is None or row["mrr@20"] > known["mrr@20"]:
-            best[row["backbone"]] = row
-    return {name: row["learning_rate"] for name, row in best.items()}
 
 
 def cells(question, data, backbones, forms, variants, seeds, every):

@@ -214,7 +214,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         parameters, data and versions that finds it goes on from there and ends with
         the same model as one that was never interrupted; other parameters or data are
         refused. The file is removed when training has ended, kept when it was
-        interrupted. Needs an integer `random_state`.
+        interrupted or `max_time` was over. Needs an integer `random_state`.
     min_item_count : int, default=1
         Items with fewer events are taken out of the training sessions, whose other
         items then follow each other, and are unseen items in prediction.

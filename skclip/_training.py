@@ -133,7 +133,8 @@ def train(
             )
     if early_stopping:
         best.restore()
-    if checkpoint is not None and not interrupted:
+    cut = interrupted or (time.perf_counter() >= deadline and len(history) < max_epochs)
+    if checkpoint is not None and not cut:
         checkpoint.finish()
     model.eval()
     return history, best.score if early_stopping else score

@@ -247,8 +247,7 @@ def read_lastfm_1k(
     """
     names = ["user", "time", "artist_id", "item", "track_id", "track"]
     events = _read_table(path, names=names, columns=["user", "time", "item"])
-    visits = sessionize(events.dropna(), user="user", time="time", gap=gap)
-    visits = drop_repeats(visits, session="session", item="item")
+    visits = _visits(events.dropna(), gap)
     visits = truncate_sessions(visits, session="session", max_length=max_length)
     visits = keep_top_items(visits, item="item", n_items=n_items)
     visits = until_stable(
@@ -294,9 +293,7 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     events = events[events.interaction_type != 4]
     renamed = {"user_id": "user", "item_id": "item", "created_at": "time"}
     events = events.rename(columns=renamed)
-    visits = sessionize(events, user="user", time="time", gap=gap)
-    visits = drop_repeats(visits, session="session", item="item")
-    return _clip_sessions(visits, min_session_length, min_user_sessions)
+    return _clip_sessions(_visits(events, gap), min_session_length, min_user_sessions)
 
 
 def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
@@ -331,9 +328,13 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     columns = ["username", "subreddit", "utc"]
     events = _read_table(path, columns=columns, sep=",")
     events.columns = ["user", "item", "time"]
+    return _clip_sessions(_visits(events, gap), min_session_length, min_user_sessions)
+
+
+def _visits(events, gap):
+    """Visits by idle gap, immediate repeats dropped."""
     visits = sessionize(events, user="user", time="time", gap=gap)
-    visits = drop_repeats(visits, session="session", item="item")
-    return _clip_sessions(visits, min_session_length, min_user_sessions)
+    return drop_repeats(visits, session="session", item="item")
 
 
 def _clip_sessions(visits, min_session_length, min_user_sessions):

@@ -1,5 +1,7 @@
 """Interrupted runs: taken up again, refused, raised inside a search."""
 
+import time
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -133,3 +135,28 @@ def test_a_changed_function_or_a_folder_is_refused(
     model.set_params(checkpoint=str(tmp_path))
     with pytest.raises(ValueError, match="is a folder"):
         model.fit(train[:200])
+
+
+def test_a_run_that_is_out_of_time_goes_on_later(
+    small_recommender, shop_split, tmp_path
+):
+    train, test = shop_split
+    path = tmp_path / "run"
+
+    class Slow(Stop):
+        def __call__(self, estimator, X, y=None):
+            time.sleep(0.4)
+            return super().__call__(estimator, X, y)
+
+    model = clone(small_recommender).set_params(
+        checkpoint=path, scoring=Slow(-1), max_epochs=4, n_iter_no_change=4
+    )
+    model.set_params(max_time=0.7).fit(train[:200])
+    assert 1 <= model.n_iter_ < 4
+    assert path.exists()
+    model.set_params(max_time=None).fit(train[:200])
+    assert not path.exists()
+    whole = clone(model).set_params(checkpoint=None).fit(train[:200])
+    np.testing.assert_array_equal(
+        model.decision_function(test), whole.decision_function(test)
+    )

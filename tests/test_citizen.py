@@ -304,7 +304,7 @@ def test_callbacks_see_each_epoch_and_may_stop(quick, data):
     assert seen == ["setup", "epoch", "epoch", "fit", "teardown"]
     assert model.n_iter_ == 2
     plain = clone(quick).set_params(max_epochs=5).fit(data)
-    assert plain.n_iter_ == 5 or plain.n_iter_ > 2
+    assert plain.n_iter_ > 2
     assert not hasattr(model, "_callback_fit_ctx")
 
 

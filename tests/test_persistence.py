@@ -234,7 +234,7 @@ def test_a_forged_file_builds_known_classes_only(fitted, tmp_path):
     forge("estimator", "state", value={})
     forge("estimator", "state", "item_ids_", value={persistence._KIND: "code"})
     forge("estimator", "state", "_model", value={"item_table": 3})
-    forge("estimator", value=7.5 and {persistence._KIND: "array", "name": "none"})
+    forge("estimator", value={persistence._KIND: "array", "name": "none"})
     path.write_bytes(resealed(good, lambda document: None))
     skclip.load(path)
 
