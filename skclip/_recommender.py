@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
+from skclip._callbacks import FitCallbacks
 from skclip._carry_over import (
     carry_over,
     keep_leading_buffers,
@@ -22,13 +23,20 @@ from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
 from skclip._ids import ItemIndex, append_ids, factorize
 from skclip._item_graph import match_clusters
-from skclip._losses import CrossEntropy, resolve_loss, resolve_precision
+from skclip._losses import CrossEntropy
 from skclip._model import SessionModel, take_rows
 from skclip._prompts import KINDS
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._reading import check_finite, observed_prefixes, read_states
 from skclip._sampled_losses import SAMPLED_LOSSES, SampledLoss, check_sample_fits
 from skclip._sessions import Sessions, as_sessions
+from skclip._settings import (
+    MODEL_PARAMS,
+    PRESETS,
+    chosen_params,
+    is_auto,
+    resolve_params,
+)
 from skclip._state import VERSION, StampedEstimator
 from skclip._training import resolve_device, torch_session, train
 from skclip._validation import (
@@ -45,65 +53,6 @@ from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
 _AUTO = StrOptions({"auto"})
-# What "auto" stands for where no preset, no backbone and no data decide. Backbones may
-# set those of `_TRAINING` in their `training`.
-_DEFAULTS = {
-    "gate": "elementwise",
-    "normalization": "unit",
-    "candidates": "raw",
-    "similarity": None,
-    "temperature": 0.07,
-    "scoring": "mrr@20",
-    "embedding_dim": 64,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "weight_decay": 0.0,
-    "lr_schedule": "cosine",
-    "n_iter_no_change": 3,
-}
-_TRAINING = (
-    "embedding_dim",
-    "optimizer",
-    "learning_rate",
-    "weight_decay",
-    "lr_schedule",
-    "n_iter_no_change",
-    "batch_size",
-    "max_epochs",
-)
-_MODEL_PARAMS = (
-    "embedding_dim",
-    "normalization",
-    "gate",
-    "candidates",
-    "similarity",
-    "temperature",
-)
-PRESETS = {
-    "paper": {
-        "gate": "elementwise",
-        "normalization": "unit",
-        "candidates": "raw",
-        "similarity": None,
-        "scoring": "mrr@5",
-        "embedding_dim": 64,
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
-        "lr_schedule": "constant",
-        "n_iter_no_change": 10,
-        "batch_size": 256,
-        "max_epochs": 50,
-    },
-    "strong": {
-        "gate": "elementwise",
-        "normalization": "unit",
-        "candidates": "prompted",
-        "similarity": "cosine",
-        "temperature": 0.1,
-        "max_epochs": 6,
-    },
-}
 
 
 class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimator):
@@ -461,7 +410,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         """
         before = self if self.warm_start and hasattr(self, "_model") else None
         worker = type(self)(**self.get_params(deep=False))
-        callbacks = _Callbacks.of(self, worker, X, y)
+        callbacks = FitCallbacks.of(self, worker, X, y)
         worker._fit(X, y, eval_set, before, callbacks)
         if callbacks is not None:
             callbacks.close()
@@ -474,7 +423,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         spec._validate_params()
         device = resolve_device(self.device)
         kinds = _prompt_kinds(self.prompt)
-        chosen = self._chosen_params(spec)
+        chosen = chosen_params(self, spec)
         self.resolved_params_ = chosen  # of these, `scoring` is needed at once
         if not callable(chosen["scoring"]):
             parse_metric(chosen["scoring"])
@@ -510,7 +459,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
                 "items and give nothing to learn; their items stay in the catalogue."
             )
         item_clusters = self._item_clusters(data, cluster_seed, kinds)
-        resolved = self._resolve_params(chosen, len(instances), device)
+        resolved = resolve_params(self, chosen, len(instances), self.n_items_, device)
         self.resolved_params_ = resolved
         n_sessions = None if sessions is None else len(rows)
         if "session" in kinds and self.session_prompt == "pooled":
@@ -521,7 +470,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             "n_users": None if users is None else len(self.user_ids_),
             "n_sessions": n_sessions,
             "n_items": data.n_items,
-            **{name: resolved[name] for name in _MODEL_PARAMS},
+            **{name: resolved[name] for name in MODEL_PARAMS},
             "unknown_user": self.unknown_user,
             "max_length": self.max_session_length,
         }
@@ -673,9 +622,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         config["n_items"] = data.n_items
         self._model_config = config
         instances = data.instances(rows, config["max_length"], users, sessions)
-        model_params = {k: config[k] for k in _MODEL_PARAMS}
-        chosen = self._chosen_params(config["spec"], model_params)
-        resolved = self._resolve_params(chosen, len(instances), device)
+        model_params = {k: config[k] for k in MODEL_PARAMS}
+        chosen = chosen_params(self, config["spec"], model_params)
+        resolved = resolve_params(self, chosen, len(instances), self.n_items_, device)
         self.resolved_params_ = resolved
         with torch_session(int(seeds[1]), self.n_threads, device):
             self._model, self._keys = self._new_model(), None
@@ -745,55 +694,6 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         known = data.appended_to(self.item_ids_).index.item_ids
         membership = np.concatenate([[-1], clusterer.membership_])
         return (membership[index.codes_of(known)] + 1).astype(np.int32)
-
-    def _chosen_params(self, spec, fixed=None):
-        """What "auto" stands for with this preset and backbone, before any data.
-
-        `fixed` are parameters that a model has already.
-        """
-        params, training = self.get_params(deep=False), spec.training or {}
-        params |= fixed or {}
-        for key in training:
-            if key not in _TRAINING:
-                raise ValueError(
-                    f"`training` of the backbone sets {key!r}. It may set "
-                    f"{sorted(_TRAINING)}."
-                )
-        type(self)(**params | training)._validate_params()
-        preset = PRESETS.get(self.preset, {})
-        chosen = {key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")}
-        for source in (training, preset, spec.default_training):
-            chosen = {
-                key: source.get(key, "auto") if _is_auto(value) else value
-                for key, value in chosen.items()
-            }
-        if _is_auto(chosen["learning_rate"]) and chosen["similarity"] == "cosine":
-            chosen["learning_rate"] = 0.005
-        return {
-            key: _DEFAULTS.get(key, "auto") if _is_auto(value) else value
-            for key, value in chosen.items()
-        }
-
-    def _resolve_params(self, chosen, n_instances, device):
-        """What "auto" and None stand for with this data and device."""
-        batch_size, max_epochs = chosen["batch_size"], chosen["max_epochs"]
-        if _is_auto(batch_size):  # about 100 steps an epoch, if there are enough
-            batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
-            batch_size = min(512, max(64, batch_size))
-        if _is_auto(max_epochs):
-            steps = -(-n_instances // batch_size)
-            max_epochs = min(100, max(10, -(-1000 // steps)))
-        n_negatives = self.n_negatives
-        if n_negatives is None:
-            n_negatives = min(2048, self.n_items_)
-        return chosen | {
-            "batch_size": batch_size,
-            "max_epochs": max_epochs,
-            "loss": resolve_loss(self.loss, batch_size, self.n_items_),
-            "n_negatives": n_negatives,
-            "precision": resolve_precision(self.precision, device),
-            "device": str(device),
-        }
 
     @torch.no_grad()
     def _keep_keys(self):
@@ -984,7 +884,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
     def _scoring(self):
         """The metric of `score`."""
         return (
-            self.resolved_params_["scoring"] if _is_auto(self.scoring) else self.scoring
+            self.resolved_params_["scoring"] if is_auto(self.scoring) else self.scoring
         )
 
     # -- state -----------------------------------------------------------------
@@ -1024,51 +924,6 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
-
-
-class _Callbacks:
-    """Tell scikit-learn's callbacks of the epochs of a fit.
-
-    `owner` is the estimator that the user holds, `worker` the one that is trained.
-    """
-
-    def __init__(self, owner, worker, X, y):
-        self.owner, self.worker, self.data = owner, worker, {"X": X, "y": y}
-        self.root = owner._init_callback_context(max_subtasks=None)
-        self.root.call_on_fit_task_begin(estimator=owner, **self.data)
-        self.epoch = None
-
-    @classmethod
-    def of(cls, owner, worker, X, y):
-        """None where there are no callbacks, or scikit-learn has none."""
-        wanted = hasattr(owner, "_skl_callbacks") or hasattr(
-            owner, "_parent_callback_ctx"
-        )
-        return cls(owner, worker, X, y) if wanted else None
-
-    def begin(self):
-        self.epoch = self.root.subcontext(task_name="epoch")
-        self.epoch.call_on_fit_task_begin(estimator=self.owner, **self.data)
-
-    def end(self):
-        return self.epoch.call_on_fit_task_end(
-            estimator=self.owner, reconstruction_attributes=self._fitted, **self.data
-        )
-
-    def close(self):
-        self.root.call_on_fit_task_end(
-            estimator=self.owner, reconstruction_attributes=self._fitted, **self.data
-        )
-
-    def _fitted(self):
-        """Fitted attributes as they stand, on their own."""
-        names = set(self.worker._get_param_names())
-        state = {k: v for k, v in vars(self.worker).items() if k not in names}
-        return state | {"_model": copy.deepcopy(self.worker._model)}
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _known_by(value):

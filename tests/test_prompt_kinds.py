@@ -183,7 +183,7 @@ def test_presets_set_documented_parameters(small, shop_split):
 
 
 def test_every_preset_key_is_a_parameter():
-    from skclip._recommender import _DEFAULTS, PRESETS
+    from skclip._settings import _DEFAULTS, PRESETS
 
     parameters = CLIPSessionRecommender().get_params(deep=False)
     for preset in (*PRESETS.values(), _DEFAULTS):

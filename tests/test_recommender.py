@@ -12,6 +12,7 @@ from skclip import (
     SessionClusterer,
     Sessions,
 )
+from skclip._settings import chosen_params, resolve_params
 from skclip.backbones import BACKBONES, NARM, Batch, GRU4Rec
 from skclip.metrics import mrr_at_k
 
@@ -51,9 +52,8 @@ def test_fitted_attributes(fitted, shop_split):
 )
 def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
     model = CLIPSessionRecommender()
-    model.n_items_ = 300
-    chosen = model._chosen_params(NARM())
-    resolved = model._resolve_params(chosen, n_instances, torch.device("cpu"))
+    chosen = chosen_params(model, NARM())
+    resolved = resolve_params(model, chosen, n_instances, 300, torch.device("cpu"))
     assert resolved["batch_size"] == batch_size
     assert resolved["max_epochs"] == max_epochs
     assert fitted.resolved_params_["max_epochs"] == 2  # what was given wins

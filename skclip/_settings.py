@@ -1,0 +1,120 @@
+"""What "auto" stands for: presets, general defaults, and rules that read the data."""
+
+import numpy as np
+
+from skclip._losses import resolve_loss, resolve_precision
+
+# What "auto" stands for where no preset, no backbone and no data decide. Backbones may
+# set those of `_TRAINING` in their `training`.
+_DEFAULTS = {
+    "gate": "elementwise",
+    "normalization": "unit",
+    "candidates": "raw",
+    "similarity": None,
+    "temperature": 0.07,
+    "scoring": "mrr@20",
+    "embedding_dim": 64,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+    "lr_schedule": "cosine",
+    "n_iter_no_change": 3,
+}
+_TRAINING = (
+    "embedding_dim",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "lr_schedule",
+    "n_iter_no_change",
+    "batch_size",
+    "max_epochs",
+)
+MODEL_PARAMS = (
+    "embedding_dim",
+    "normalization",
+    "gate",
+    "candidates",
+    "similarity",
+    "temperature",
+)
+PRESETS = {
+    "paper": {
+        "gate": "elementwise",
+        "normalization": "unit",
+        "candidates": "raw",
+        "similarity": None,
+        "scoring": "mrr@5",
+        "embedding_dim": 64,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "lr_schedule": "constant",
+        "n_iter_no_change": 10,
+        "batch_size": 256,
+        "max_epochs": 50,
+    },
+    "strong": {
+        "gate": "elementwise",
+        "normalization": "unit",
+        "candidates": "prompted",
+        "similarity": "cosine",
+        "temperature": 0.1,
+        "max_epochs": 6,
+    },
+}
+
+
+def chosen_params(estimator, spec, fixed=None):
+    """What "auto" stands for with this preset and backbone, before any data.
+
+    `fixed` are parameters that a model has already.
+    """
+    params, training = estimator.get_params(deep=False), spec.training or {}
+    params |= fixed or {}
+    for key in training:
+        if key not in _TRAINING:
+            raise ValueError(
+                f"`training` of the backbone sets {key!r}. It may set "
+                f"{sorted(_TRAINING)}."
+            )
+    type(estimator)(**params | training)._validate_params()
+    preset = PRESETS.get(estimator.preset, {})
+    chosen = {key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")}
+    for source in (training, preset, spec.default_training):
+        chosen = {
+            key: source.get(key, "auto") if is_auto(value) else value
+            for key, value in chosen.items()
+        }
+    if is_auto(chosen["learning_rate"]) and chosen["similarity"] == "cosine":
+        chosen["learning_rate"] = 0.005
+    return {
+        key: _DEFAULTS.get(key, "auto") if is_auto(value) else value
+        for key, value in chosen.items()
+    }
+
+
+def resolve_params(estimator, chosen, n_instances, n_items, device):
+    """What "auto" and None stand for with this data and device."""
+    batch_size, max_epochs = chosen["batch_size"], chosen["max_epochs"]
+    if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
+        batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
+        batch_size = min(512, max(64, batch_size))
+    if is_auto(max_epochs):
+        steps = -(-n_instances // batch_size)
+        max_epochs = min(100, max(10, -(-1000 // steps)))
+    n_negatives = estimator.n_negatives
+    if n_negatives is None:
+        n_negatives = min(2048, n_items)
+    return chosen | {
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "loss": resolve_loss(estimator.loss, batch_size, n_items),
+        "n_negatives": n_negatives,
+        "precision": resolve_precision(estimator.precision, device),
+        "device": str(device),
+    }
+
+
+def is_auto(value):
+    return isinstance(value, str) and value == "auto"
