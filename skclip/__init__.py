@@ -13,16 +13,28 @@ from skclip._clusterer import SessionClusterer
 from skclip._recommender import CLIPSessionRecommender
 from skclip._sessions import Sessions
 from skclip._state import VERSION
-from skclip.baselines import PopularityRecommender
+from skclip.baselines import (
+    SLIST,
+    AssociationRules,
+    MarkovRecommender,
+    PopularityRecommender,
+    SequentialRules,
+    SessionKNN,
+)
 from skclip.metrics import predict_topk
 from skclip.persistence import load, save
 
 __version__ = VERSION
 
 __all__ = [
+    "SLIST",
+    "AssociationRules",
     "CLIPSessionRecommender",
+    "MarkovRecommender",
     "PopularityRecommender",
+    "SequentialRules",
     "SessionClusterer",
+    "SessionKNN",
     "Sessions",
     "load",
     "predict_topk",

@@ -74,6 +74,10 @@ class Queries:
         0 = outside the catalogue, or not asked for.
     users, ids : ndarray of shape (n_sessions,), default=None
         Raw ids of users and sessions, where known.
+    times : ndarray of shape (n_events,), default=None
+        Seconds, where known.
+    unseen_ids : ndarray, default=None
+        Raw ids of the codes above n_items.
     """
 
     codes: np.ndarray
@@ -83,9 +87,22 @@ class Queries:
     targets: np.ndarray
     users: np.ndarray = None
     ids: np.ndarray = None
+    times: np.ndarray = None
+    unseen_ids: np.ndarray = None
 
     def __len__(self):
         return len(self.rows)
+
+    def as_sessions(self, item_ids):
+        """What is observed, as `Sessions` that any other estimator reads."""
+        at, offsets = flat_positions(self.offsets[:-1][self.rows], self.ends)
+        return Sessions(
+            self.codes[at] - 1,
+            offsets,
+            append_ids(item_ids, self.unseen_ids),
+            times=None if self.times is None else self.times[at],
+            **_picked(self, ("users", "ids"), self.rows),
+        )
 
     def take(self, which):
         return replace(self, **_picked(self, ("rows", "ends", "targets"), which))
@@ -177,10 +194,12 @@ class TrainingData:
         )
 
 
-def training_data(X, y=None, *, min_item_count=1, known=None):
+def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
     """Encode what was given to `fit`, independently of the order of its rows.
 
-    Items of the catalogue `known` (an `ItemIndex`) need no `min_item_count`.
+    Items of the catalogue `known` (an `ItemIndex`) need no `min_item_count`. With
+    `in_order` the sessions are in order of end time, and rows with equal or without
+    times stay in theirs.
     """
     sessions = as_sessions(X)
     codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
@@ -207,7 +226,12 @@ def training_data(X, y=None, *, min_item_count=1, known=None):
         left = np.bincount(codes, minlength=len(item_ids) + 1)[1:] > 0
         item_ids = item_ids[left]  # rows may have gone with their targets
         codes = np.concatenate([[0], np.cumsum(left)]).astype(np.int32)[codes]
-    order = _canonical_order(codes, offsets, end_times)
+    if not in_order:
+        order = _canonical_order(codes, offsets, end_times)
+    elif end_times is not None:
+        order = np.argsort(end_times, kind="stable")
+    else:
+        order = np.arange(len(sessions))
     at, sorted_offsets = flat_positions(offsets[:-1][order], np.diff(offsets)[order])
     ends = None
     if y is not None:
@@ -241,7 +265,15 @@ def query_data(X, index, y=None, *, every_prefix=False):
         if y is not None:
             targets = index.codes_of(check_targets(y, len(sessions)))
     return Queries(
-        codes, sessions.offsets, rows, ends, targets, sessions.users, sessions.ids
+        codes,
+        sessions.offsets,
+        rows,
+        ends,
+        targets,
+        sessions.users,
+        sessions.ids,
+        sessions.times,
+        sessions.vocabulary[unseen],
     )
 
 

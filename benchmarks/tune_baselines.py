@@ -1,0 +1,129 @@
+"""Settings of the simple baselines, by random search on validation parts.
+
+    SKCLIP_DATA=... python benchmarks/tune_baselines.py [data ...]
+
+rsc15: train_tr -> train_valid. diginetica, tmall: the last twentieth of the training
+sessions validates (every third of them), the rest trains. Every model gets the same
+number of trials; chosen by MRR@20. Nothing here looks at a test part. A trial that is
+in results/tune_baselines.jsonl is not run again.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+from _common import RESULTS, environment, rsc15
+from reproduce import load_data
+
+from skclip import SLIST, AssociationRules, MarkovRecommender, SequentialRules
+from skclip.baselines import SessionKNN
+from skclip.metrics import mrr_at_k, recall_at_k
+
+FILE = RESULTS / "tune_baselines.jsonl"
+TRIALS = 30
+NEIGHBOURS = {
+    "n_neighbors": [100, 200, 500, 1000, 1500],
+    "sample_size": [1000, 2500, 5000, 10000],
+}
+LAMBDAS = {
+    "lambda1": [0.5, 1.0, 2.0, 4.9],
+    "lambda2": [1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
+    "lambda3": [0.5, 1.0, 2.0, 4.9, 10.0],
+}
+WEIGHTINGS = ["same", "linear", "div", "quadratic", "log"]
+IDF = [0.0, 1.0, 2.0, 5.0, 10.0]
+SPACES = {
+    "markov": (MarkovRecommender, {"tie_break": [None, "first"]}),
+    "ar": (AssociationRules, {}),
+    "sr": (SequentialRules, {"max_gap": [1, 5, 10, 20], "weighting": WEIGHTINGS}),
+    "sknn": (SessionKNN, {"variant": ["sknn"], **NEIGHBOURS}),
+    "vsknn": (
+        SessionKNN,
+        {"variant": ["vsknn"], **NEIGHBOURS, "weighting": WEIGHTINGS,
+         "decay": WEIGHTINGS, "idf_weight": IDF},
+    ),
+    "stan": (SessionKNN, {"variant": ["stan"], **NEIGHBOURS, **LAMBDAS}),
+    "vstan": (
+        SessionKNN,
+        {"variant": ["vstan"], **NEIGHBOURS, **LAMBDAS,
+         "lambda4": [0.5, 1.225, 2.0, 4.9], "idf_weight": IDF},
+    ),
+    "slist": (
+        SLIST,
+        {"alpha": [0.0, 0.2, 0.4, 0.6, 0.8], "delta_pos": [0.25, 0.5, 1.0, 2.0],
+         "delta_inf": [0.5, 1.0, 2.0, 4.0], "delta_time": [4.0, 8.0, 32.0, 128.0],
+         "direction": ["part", "sr"]},
+    ),
+}  # fmt: skip
+TIMED = ("lambda2", "delta_time")  # left out where there are no times
+
+
+def parts(data):
+    """Training and validation sessions."""
+    if data == "rsc15":
+        return rsc15("train_tr"), rsc15("train_valid")
+    train, (valid, _), _ = load_data(data)
+    return train, valid[::3]
+
+
+def trials(name, timed, rng):
+    space = SPACES[name][1]
+    space = {k: v for k, v in space.items() if timed or k not in TIMED}
+    n_settings = int(np.prod([len(v) for v in space.values()]))
+    chosen = []
+    while len(chosen) < min(TRIALS, n_settings):
+        setting = {k: v[rng.integers(len(v))] for k, v in space.items()}
+        if setting not in chosen:
+            chosen.append(setting)
+    return chosen
+
+
+def rows_done():
+    return [json.loads(x) for x in FILE.open()] if FILE.exists() else []
+
+
+def chosen_baselines(data):
+    """Best settings of each model on the validation part."""
+    best = {}
+    for row in rows_done():
+        known = best.get(row["model"])
+        if row["data"] == data and (known is None or row["mrr@20"] > known["mrr@20"]):
+            best[row["model"]] = row
+    return {name: row["settings"] for name, row in best.items()}
+
+
+def main():
+    done = {(r["data"], r["model"], json.dumps(r["settings"])) for r in rows_done()}
+    for data in sys.argv[1:] or ["rsc15", "tmall", "diginetica"]:
+        train, valid = parts(data)
+        for number, name in enumerate(SPACES):
+            if name == "slist" and data != "rsc15":
+                continue  # 40,000 items and more: a fit takes too long to be searched
+            rng = np.random.default_rng(number)
+            for setting in trials(name, train.times is not None, rng):
+                if (data, name, json.dumps(setting)) in done:
+                    continue
+                begun = time.perf_counter()
+                model = SPACES[name][0](**setting).fit(train)
+                fit_seconds = time.perf_counter() - begun
+                begun = time.perf_counter()
+                ranks = model.rank_targets(valid)
+                row = {
+                    "data": data,
+                    "model": name,
+                    "settings": setting,
+                    "mrr@20": mrr_at_k(ranks, 20),
+                    "recall@20": recall_at_k(ranks, 20),
+                    "fit_seconds": fit_seconds,
+                    "ms_per_query": 1000 * (time.perf_counter() - begun) / len(ranks),
+                    "environment": environment(),
+                }
+                with FILE.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(data, name, setting, f"{row['recall@20']:.4f}",
+                      f"{row['mrr@20']:.4f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What the baselines share: training sessions in order of time, chunks of scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from skclip._encoding import training_data
+from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._sessions import flat_positions
+from skclip._state import StampedEstimator
+from skclip._validation import StrOptions, accept_ragged
+
+SECONDS_PER_DAY = 86_400.0
+# Orders items that nothing else tells apart, and vanishes beside any other score.
+_WHISPER = 1e-30
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Known items of some queries, newest first, one query after the other.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_events,)
+        Query of each event, in order.
+    codes : ndarray of shape (n_events,)
+        0..n_items - 1.
+    steps : ndarray of shape (n_events,)
+        Known events from here to the newest of the query: 0 is the newest.
+    lengths : ndarray of shape (n_queries,)
+        Number of known events.
+    times : ndarray of shape (n_queries,) or None
+        Seconds, at the newest event.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    steps: np.ndarray
+    lengths: np.ndarray
+    times: np.ndarray = None
+
+    def distinct(self):
+        """Each item of a query once, where it is newest."""
+        n_items = self.codes.max(initial=0) + 1
+        _, first = np.unique(self.rows * n_items + self.codes, return_index=True)
+        first.sort()
+        return self.take(first)
+
+    def take(self, events):
+        """The same queries with some of their events."""
+        return Observed(
+            self.rows[events],
+            self.codes[events],
+            self.steps[events],
+            self.lengths,
+            self.times,
+        )
+
+
+def observed(queries, n_items):
+    """Flatten the queries; unseen items are left out."""
+    starts = queries.offsets[:-1][queries.rows]
+    at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
+    codes = queries.codes[-at].astype(np.int64) - 1
+    rows = np.repeat(np.arange(len(queries)), queries.ends)
+    known = codes < n_items
+    rows, codes = rows[known], codes[known]
+    lengths = np.bincount(rows, minlength=len(queries))
+    firsts = np.cumsum(lengths) - lengths
+    times = None
+    if queries.times is not None and len(queries.times):
+        newest = np.maximum(starts + queries.ends - 1, 0)
+        times = np.where(queries.ends > 0, queries.times[newest], np.nan)
+    return Observed(rows, codes, np.arange(len(rows)) - firsts[rows], lengths, times)
+
+
+class BaselineRecommender(RankingMixin, StampedEstimator):
+    """A recommender whose scores come from counts.
+
+    A subclass learns in ``_fit(data)`` and adds to scores in ``_add_scores(scores,
+    observed)``, an array of shape (n_queries, n_items) that holds what `backoff` says.
+    """
+
+    _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
+
+    def _fit_data(self, X, y):
+        data = training_data(X, y, in_order=True)
+        accept_ragged(self, X)
+        self.item_ids_ = data.index.item_ids
+        self.item_counts_ = data.item_counts()
+        self._index = data.index
+        return data
+
+    def _base_scores(self):
+        """Scores where the session says nothing, (n_items,), float32."""
+        if self.backoff is None:
+            return np.zeros(len(self.item_ids_), dtype=np.float32)
+        share = self.item_counts_ / self.item_counts_.sum()
+        return (_WHISPER * share).astype(np.float32)
+
+    def _score_chunks(self, queries):
+        base = self._base_scores()
+        step = min(rows_per_chunk(len(base)), max(1, len(queries)))
+        buffer = np.empty((step, len(base)), dtype=np.float32)
+        for start in range(0, len(queries), step):
+            at = np.arange(start, min(start + step, len(queries)))
+            scores = buffer[: len(at)]
+            scores[:] = base
+            self._add_scores(scores, observed(queries.take(at), len(base)))
+            yield at, torch.from_numpy(scores)
+
+    def _check_fitted(self):
+        check_is_fitted(self, "item_ids_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = False
+        return tags
+
+
+def add_at(scores, rows, columns, values):
+    """``scores[rows, columns] += values``, repeated places included."""
+    flat = scores.reshape(-1)
+    np.add.at(flat, rows * scores.shape[1] + columns, values.astype(np.float32))
+
+
+def add_rows(scores, matrix, rows, items):
+    """Add row ``items[i]`` of a sparse matrix to ``scores[rows[i]]``, for all i."""
+    starts, lengths = matrix.indptr[items], np.diff(matrix.indptr)[items]
+    at, _ = flat_positions(starts.astype(np.int64), lengths)
+    add_at(scores, np.repeat(rows, lengths), matrix.indices[at], matrix.data[at])

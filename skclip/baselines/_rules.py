@@ -1,0 +1,265 @@
+"""Rules from the last item: what follows it, directly or later, or goes with it."""
+
+from numbers import Integral
+
+import numpy as np
+from scipy import sparse
+
+from skclip._validation import Interval, StrOptions, _fit_context
+from skclip.baselines._base import BaselineRecommender, add_rows
+
+
+class _LastItemRules(BaselineRecommender):
+    """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Count the rules.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Training sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next items; row i then says what `y[i]` follows, and nothing else.
+
+        Returns
+        -------
+        self : object
+        """
+        data = self._fit_data(X, y)
+        self.rules_ = self._count(data)
+        return self
+
+    def _add_scores(self, scores, observed):
+        newest = np.flatnonzero(observed.steps == 0)
+        add_rows(scores, self.rules_, observed.rows[newest], observed.codes[newest])
+
+
+def _pairs(data, gap):
+    """Positions of two events of a session that are `gap` apart, in order."""
+    session = np.repeat(np.arange(len(data.offsets) - 1), np.diff(data.offsets))
+    later = data.graph_ends  # with targets, nothing else is followed
+    later = np.arange(gap, len(session)) if later is None else later[later >= gap]
+    later = later[session[later] == session[later - gap]]
+    return later - gap, later
+
+
+class MarkovRecommender(_LastItemRules):
+    r"""Rank by how often an item directly followed the last one: a Markov chain.
+
+    .. math:: \mathrm{score}(j) = \#\{\text{transitions } i_t \to j\}
+
+    Parameters
+    ----------
+    tie_break : {"first"} or None, default=None
+        Among items that followed equally often, "first" prefers the one that did so
+        first, in order of the sessions' end times, or of the rows where there are no
+        times. None leaves ties as they are: they count against the target.
+    backoff : {"popularity"} or None, default="popularity"
+        What ranks the items that never followed, behind those that did. None leaves
+        them tied.
+    scoring : str or callable, default="mrr@20"
+        What `score` returns.
+
+    Attributes
+    ----------
+    item_ids_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted.
+    item_counts_ : ndarray of shape (n_items,)
+        Training events of each item.
+    rules_ : csr_array of shape (n_items, n_items), float32
+        Transitions from the row's item to the column's. With ``tie_break="first"`` the
+        place in the row's ranking, counted from its end.
+
+    See Also
+    --------
+    SequentialRules : Counts what follows later as well.
+
+    Notes
+    -----
+    Cost of `fit`: a sort of the events.
+
+    Examples
+    --------
+    >>> from skclip import MarkovRecommender
+    >>> chain = MarkovRecommender().fit([["a", "b", "c"], ["a", "b"], ["a", "c"]])
+    >>> chain.predict_topk([["a"], ["b", "a"]], k=2).tolist()
+    [['b', 'c'], ['b', 'c']]
+    """
+
+    _parameter_constraints: dict = {
+        "tie_break": [StrOptions({"first"}), None],
+        **BaselineRecommender._backoff_constraint,
+        "scoring": [str, callable],
+    }
+
+    def __init__(self, *, tie_break=None, backoff="popularity", scoring="mrr@20"):
+        self.tie_break = tie_break
+        self.backoff = backoff
+        self.scoring = scoring
+
+    def _count(self, data):
+        before, after = _pairs(data, 1)
+        n = data.n_items
+        keys = (data.codes[before].astype(np.int64) - 1) * n + data.codes[after] - 1
+        keys, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        rows, columns = keys // n, keys % n
+        values = counts
+        if self.tie_break == "first":
+            order = np.lexsort((-first, counts, rows))  # worst first
+            starts = np.searchsorted(rows, rows)  # of the row of each rule
+            values = np.empty(len(keys), dtype=np.int64)
+            values[order] = np.arange(len(keys)) - starts[order] + 1
+        values = values.astype(np.float32)
+        return sparse.csr_array((values, (rows, columns)), shape=(n, n))
+
+
+_GAP_WEIGHTS = {
+    "div": lambda gap: 1 / gap,
+    "same": lambda gap: 1.0,
+    "linear": lambda gap: max(0.0, 1 - 0.1 * (gap - 1)),
+    "quadratic": lambda gap: 1 / gap**2,
+    "log": lambda gap: 1 / np.log10(gap + 1.7),
+}
+
+
+class SequentialRules(_LastItemRules):
+    r"""Rank by what followed the last item, nearer followers counting more [1]_.
+
+    .. math:: \mathrm{score}(j) = \sum_{g=1}^{G} w(g)\,
+        \#\{\text{training events of } j \text{ that come } g
+        \text{ clicks after } i_t\}
+
+    Parameters
+    ----------
+    max_gap : int, default=10
+        :math:`G`, in clicks.
+    weighting : {"div", "same", "linear", "quadratic", "log"}, default="div"
+        :math:`w(g)`: ``1 / g``, 1, ``max(0, 1 - (g - 1) / 10)``, ``1 / g ** 2`` or
+        ``1 / log10(g + 1.7)``.
+    backoff : {"popularity"} or None, default="popularity"
+        What ranks the items that never followed, behind those that did. None leaves
+        them tied.
+    scoring : str or callable, default="mrr@20"
+        What `score` returns.
+
+    Attributes
+    ----------
+    item_ids_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted.
+    item_counts_ : ndarray of shape (n_items,)
+        Training events of each item.
+    rules_ : csr_array of shape (n_items, n_items), float32
+        Weight of each follower (column) of an item (row).
+
+    References
+    ----------
+    .. [1] M. Ludewig, D. Jannach, "Evaluation of session-based recommendation
+           algorithms", User Modeling and User-Adapted Interaction 28, 2018.
+
+    Examples
+    --------
+    >>> from skclip import SequentialRules
+    >>> rules = SequentialRules().fit([["a", "b", "c"], ["a", "c"]])
+    >>> rules.rules_.toarray()[0].tolist()  # after "a": "b" directly, "c" 1 + 1/2
+    [0.0, 1.0, 1.5]
+    """
+
+    _parameter_constraints: dict = {
+        "max_gap": [Interval(Integral, 1, None, closed="left")],
+        "weighting": [StrOptions(set(_GAP_WEIGHTS))],
+        **BaselineRecommender._backoff_constraint,
+        "scoring": [str, callable],
+    }
+
+    def __init__(
+        self, *, max_gap=10, weighting="div", backoff="popularity", scoring="mrr@20"
+    ):
+        self.max_gap = max_gap
+        self.weighting = weighting
+        self.backoff = backoff
+        self.scoring = scoring
+
+    def _count(self, data):
+        n = data.n_items
+        rules = sparse.csr_array((n, n), dtype=np.float32)
+        for gap in range(1, self.max_gap + 1):
+            before, after = _pairs(data, gap)
+            if len(before) == 0:
+                break
+            weight = np.full(len(before), _GAP_WEIGHTS[self.weighting](gap), np.float32)
+            at = data.codes[before] - 1, data.codes[after] - 1
+            rules = rules + sparse.csr_array((weight, at), shape=(n, n))
+        rules.eliminate_zeros()
+        return rules
+
+
+class AssociationRules(_LastItemRules):
+    r"""Rank by what occurred in sessions with the last item, in any order [1]_.
+
+    .. math:: \mathrm{score}(j) = \sum_{s} n_s(i_t)\, n_s(j), \qquad j \ne i_t
+
+    with :math:`n_s(j)` the number of events of item :math:`j` in training session
+    :math:`s`.
+
+    Parameters
+    ----------
+    backoff : {"popularity"} or None, default="popularity"
+        What ranks the items that never occurred with the last one. None leaves them
+        tied.
+    scoring : str or callable, default="mrr@20"
+        What `score` returns.
+
+    Attributes
+    ----------
+    item_ids_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted.
+    item_counts_ : ndarray of shape (n_items,)
+        Training events of each item.
+    rules_ : csr_array of shape (n_items, n_items), float32
+        Symmetric counts of pairs.
+
+    Notes
+    -----
+    Cost of `fit`: the sum of squares of the numbers of items of the sessions.
+
+    References
+    ----------
+    .. [1] M. Ludewig, D. Jannach, "Evaluation of session-based recommendation
+           algorithms", User Modeling and User-Adapted Interaction 28, 2018.
+
+    Examples
+    --------
+    >>> from skclip import AssociationRules
+    >>> rules = AssociationRules().fit([["a", "b"], ["b", "a", "c"]])
+    >>> rules.predict_topk([["a"]], k=2).tolist()
+    [['b', 'c']]
+    """
+
+    _parameter_constraints: dict = {
+        **BaselineRecommender._backoff_constraint,
+        "scoring": [str, callable],
+    }
+
+    def __init__(self, *, backoff="popularity", scoring="mrr@20"):
+        self.backoff = backoff
+        self.scoring = scoring
+
+    def _count(self, data):
+        shape = len(data.offsets) - 1, data.n_items
+        ones = np.ones(len(data.codes), dtype=np.float32)
+        counts = sparse.csr_array((ones, data.codes - 1, data.offsets), shape=shape)
+        counts.sum_duplicates()
+        if data.graph_ends is None:
+            rules = sparse.csr_array(counts.T @ counts)
+        else:  # pairs of a target with what stands before it
+            at = np.zeros(len(data.codes), dtype=np.float32)
+            at[data.graph_ends] = 1
+            targets = sparse.csr_array((at, data.codes - 1, data.offsets), shape=shape)
+            targets.sum_duplicates()
+            rules = sparse.csr_array((counts - targets).T @ targets)
+            rules = rules + rules.T
+        rules.setdiag(0)
+        rules.eliminate_zeros()
+        return rules
