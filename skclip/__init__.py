@@ -21,6 +21,7 @@ from skclip.baselines import (
     SequentialRules,
     SessionKNN,
 )
+from skclip.ensemble import VotingRecommender
 from skclip.metrics import predict_topk
 from skclip.persistence import load, save
 
@@ -36,6 +37,7 @@ __all__ = [
     "SessionClusterer",
     "SessionKNN",
     "Sessions",
+    "VotingRecommender",
     "load",
     "predict_topk",
     "save",

@@ -5,6 +5,7 @@ import warnings
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import _BaseComposition as Composition
 
 try:  # experimental in scikit-learn 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -19,6 +20,7 @@ except ImportError:
 
 __all__ = [
     "CallbackSupportMixin",
+    "Composition",
     "HasMethods",
     "Interval",
     "StrOptions",

@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from skclip import baselines, controls, features
+from skclip import baselines, controls, ensemble, features
 from skclip._clusterer import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
@@ -118,7 +118,7 @@ def load(path, *, backbones=()):
 
 def _known_classes():
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline]
-    for module in (baselines, controls, features):
+    for module in (baselines, controls, ensemble, features):
         classes += [getattr(module, name) for name in module.__all__]
     return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
 

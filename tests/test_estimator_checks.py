@@ -3,7 +3,17 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclip import CLIPSessionRecommender, PopularityRecommender, SessionClusterer
+from skclip import (
+    SLIST,
+    AssociationRules,
+    CLIPSessionRecommender,
+    MarkovRecommender,
+    PopularityRecommender,
+    SequentialRules,
+    SessionClusterer,
+    SessionKNN,
+    VotingRecommender,
+)
 from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
 from skclip.features import ClusterFeatures
 
@@ -22,6 +32,12 @@ XFAIL_TRANSFORMER = XFAIL_WIDTH | {
         CLIPSessionRecommender("gru4rec", max_epochs=1, embedding_dim=8),
         SessionClusterer(),
         PopularityRecommender(),
+        MarkovRecommender(),
+        SequentialRules(),
+        AssociationRules(),
+        SessionKNN(),
+        SLIST(),
+        VotingRecommender([("markov", MarkovRecommender()), ("knn", SessionKNN())]),
         OneCluster(),
         RandomClusters(random_state=0),
         PopularityBuckets(),

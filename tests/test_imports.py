@@ -39,6 +39,7 @@ ORDER = [
     "controls",
     "features",
     "baselines",
+    "ensemble",
     "persistence",
     "model_selection",
     "preprocessing",

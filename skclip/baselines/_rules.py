@@ -247,19 +247,24 @@ class AssociationRules(_LastItemRules):
         self.scoring = scoring
 
     def _count(self, data):
-        shape = len(data.offsets) - 1, data.n_items
-        ones = np.ones(len(data.codes), dtype=np.float32)
-        counts = sparse.csr_array((ones, data.codes - 1, data.offsets), shape=shape)
-        counts.sum_duplicates()
+        counts = _counts(np.ones(len(data.codes), dtype=np.float32), data)
         if data.graph_ends is None:
             rules = sparse.csr_array(counts.T @ counts)
         else:  # pairs of a target with what stands before it
             at = np.zeros(len(data.codes), dtype=np.float32)
             at[data.graph_ends] = 1
-            targets = sparse.csr_array((at, data.codes - 1, data.offsets), shape=shape)
-            targets.sum_duplicates()
+            targets = _counts(at, data)
             rules = sparse.csr_array((counts - targets).T @ targets)
             rules = rules + rules.T
         rules.setdiag(0)
         rules.eliminate_zeros()
         return rules
+
+
+def _counts(values, data):
+    """Values of the events, summed by session and item."""
+    parts = values, data.codes - 1, data.offsets.copy()  # all summed in place
+    shape = len(data.offsets) - 1, data.n_items
+    counts = sparse.csr_array(parts, shape=shape)
+    counts.sum_duplicates()
+    return counts

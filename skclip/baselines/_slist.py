@@ -207,8 +207,8 @@ class SLIST(BaselineRecommender):
 
 def _rows(values, codes, offsets, n_items):
     shape = len(offsets) - 1, n_items
-    rows = sparse.csr_array((values, codes - 1, offsets), shape=shape)
-    rows.sum_duplicates()
+    rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
+    rows.sum_duplicates()  # in place, offsets included
     return rows
 
 
