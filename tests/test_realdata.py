@@ -4,10 +4,16 @@ import time
 
 import pytest
 
-from skclip import CLIPSessionRecommender, PopularityRecommender, Sessions
+from skclip import (
+    CLIPSessionRecommender,
+    MarkovRecommender,
+    PopularityRecommender,
+    Sessions,
+    SessionKNN,
+)
 from skclip._encoding import training_data
 from skclip._item_graph import build_item_graph
-from skclip.metrics import SessionScorer
+from skclip.metrics import SessionScorer, mrr_at_k, recall_at_k
 
 pytestmark = pytest.mark.realdata
 pd = pytest.importorskip("pandas")
@@ -56,3 +62,40 @@ def test_item_graph_of_diginetica(data_home):
     counted = build_item_graph(part.codes, part.offsets, part.n_items).sum() / 2
     assert counted == follows
     assert graph.sum() > counted
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "recall", "mrr"),
+    [
+        ("diginetica", PopularityRecommender(), 0.93, 0.21),
+        ("diginetica", MarkovRecommender(backoff=None), 30.69, 10.75),
+        (
+            "diginetica",
+            MarkovRecommender(backoff=None, tie_break="first"),
+            33.61,
+            12.77,
+        ),
+        ("tmall", PopularityRecommender(), 1.97, 0.90),
+        ("tmall", MarkovRecommender(backoff=None), 8.78, 4.64),
+        ("tmall", MarkovRecommender(backoff=None, tie_break="first"), 9.32, 5.59),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_counts_that_others_computed(data_home, data, model, recall, mrr):
+    """Percent at 20 of models without a choice, known for these files beforehand."""
+    rows = pd.read_parquet(data_home / data / "train.parquet").session
+    pairs = pd.read_parquet(data_home / data / "test.parquet")
+    ranks = model.fit(Sessions.from_lists(rows.tolist())).rank_targets(
+        Sessions.from_lists(pairs.session.tolist()), pairs.target.to_numpy()
+    )
+    assert round(100 * recall_at_k(ranks, 20), 2) == recall
+    assert round(100 * mrr_at_k(ranks, 20), 2) == mrr
+
+
+def test_neighbours_on_real_clicks(data_home):
+    """Validation part; the defaults, which were not chosen there alone."""
+    knn = SessionKNN().fit(rsc15(data_home, "train_tr"))
+    valid = rsc15(data_home, "train_valid")
+    values = SessionScorer("mrr@20", "recall@20")(knn, valid)
+    assert values["recall@20"] > 0.62
+    assert values["mrr@20"] > 0.35
