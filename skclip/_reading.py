@@ -49,14 +49,12 @@ def _observed(queries, membership, n_items, max_length):
     starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
     stops = starts + queries.ends
     unseen = codes > n_items
-    n_empty = int((np.diff(offsets) == 0).sum())
-    if unseen.any() or n_empty:
-        warn_user(
-            f"{int(unseen.sum())} of {len(codes)} events have an item that was not "
-            f"seen in fit, {n_empty} of {len(offsets) - 1} sessions are empty. "
-            "Unseen items speak through their cluster's prompt, or are dropped "
-            "without a prompt; what is empty then ranks by popularity."
-        )
+    warn_unknown(
+        queries,
+        n_items,
+        "Unseen items speak through their cluster's prompt, or are dropped without a "
+        "prompt; what is empty then ranks by popularity.",
+    )
     if not unseen.any():
         return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
     before = np.concatenate([[0], np.cumsum(unseen)])
@@ -82,6 +80,18 @@ def _observed(queries, membership, n_items, max_length):
         targets=targets,
         clusters=np.concatenate([clusters, voted]),
     )
+
+
+def warn_unknown(queries, n_items, what_happens):
+    """Count the events and sessions that say nothing, in one warning."""
+    n_unseen = int((queries.codes > n_items).sum())
+    n_empty = int((np.diff(queries.offsets) == 0).sum())
+    if n_unseen or n_empty:
+        warn_user(
+            f"{n_unseen} of {len(queries.codes)} events have an item that was not "
+            f"seen in fit, {n_empty} of {len(queries.offsets) - 1} sessions are empty. "
+            f"{what_happens}"
+        )
 
 
 def read_states(model, instances):

@@ -106,6 +106,12 @@ def test_unseen_items_are_left_out(model, shop):
     np.testing.assert_array_equal(model.predict_topk(strange), model.predict_topk(rows))
 
 
+def test_one_warning_counts_the_unknown(shop):
+    knn = SessionKNN().fit(shop[0])
+    with pytest.warns(UserWarning, match="2 of 3 events .* 1 of 3 sessions are empty"):
+        knn.predict_topk([["new", "newer"], [], [knn.item_ids_[0]]])
+
+
 def test_filters(model, shop):
     items = model.predict_topk(shop[1][:5], k=48, exclude_seen=True)
     for row, ranked in zip(shop[1].to_lists()[:5], items, strict=True):

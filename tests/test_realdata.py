@@ -8,8 +8,8 @@ from skclip import (
     CLIPSessionRecommender,
     MarkovRecommender,
     PopularityRecommender,
-    Sessions,
     SessionKNN,
+    Sessions,
 )
 from skclip._encoding import training_data
 from skclip._item_graph import build_item_graph

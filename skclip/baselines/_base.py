@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._encoding import training_data
 from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._reading import warn_unknown
 from skclip._sessions import flat_positions
 from skclip._state import StampedEstimator
 from skclip._validation import StrOptions, accept_ragged
@@ -83,6 +84,7 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
     observed)``, an array of shape (n_queries, n_items) that holds what `backoff` says.
     """
 
+    _reads_sessions = True
     _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
 
     def _fit_data(self, X, y):
@@ -102,6 +104,13 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
 
     def _score_chunks(self, queries):
         base = self._base_scores()
+        if self._reads_sessions:
+            warn_unknown(
+                queries,
+                len(base),
+                "Unseen items are left out; what is empty then ranks by popularity, "
+                "or stays tied with backoff=None.",
+            )
         step = min(rows_per_chunk(len(base)), max(1, len(queries)))
         buffer = np.empty((step, len(base)), dtype=np.float32)
         for start in range(0, len(queries), step):

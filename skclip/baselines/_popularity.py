@@ -83,6 +83,8 @@ class PopularityRecommender(BaselineRecommender):
         self.item_scores_ = scores.astype(np.float32)
         return self
 
+    _reads_sessions = False
+
     def _base_scores(self):
         return self.item_scores_
 
