@@ -293,6 +293,7 @@ class SessionExplanationDisplay:
 
     @property
     def weight(self):
+        """Mean drop of each click over the recommendations, (n_clicks,)."""
         return self.drop.mean(axis=1)
 
     def plot(self, ax=None, *, max_clicks=12):

@@ -6,11 +6,11 @@ lightness, so that a figure survives a grey printer.
 
 from skclip.inspection._inside import shortened
 
-# Blue, orange, green, purple, brown from dark to light, and black.
-COLORS = ("#0b4f8a", "#c1440e", "#3a9a5b", "#8a63b5", "#c9971c", "#222222")
+# Blue, orange, green, purple, yellow, black: all differ in lightness.
+COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
-DARK, LIGHT = "#0b4f8a", "#c1440e"
+DARK, LIGHT = COLORS[:2]
 
 
 def import_pyplot(what):
@@ -111,7 +111,11 @@ def whole_numbers(axis, *, on_log=None):
         return
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_major_formatter(FuncFormatter(_plain))
+
+
+def _plain(value, position):  # a function of the module, so that figures pickle
+    return f"{value:,g}"
 
 
 def namer(item_names):

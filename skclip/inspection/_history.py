@@ -114,6 +114,7 @@ class TrainingHistoryDisplay:
 
     @property
     def best_epoch(self):
+        """Epoch of the best validation score, or None without one."""
         if np.isnan(self.validation_score).all():
             return None
         return int(self.epochs[np.nanargmax(self.validation_score)])
