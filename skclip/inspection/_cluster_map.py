@@ -64,10 +64,10 @@ class ClusterMapDisplay:
     -----
     The layout moves clusters, not items: it costs some 1,000 steps over n_drawn squared
     numbers, the rest one pass over the edges of the item graph; 43,097 items in 76
-    clusters take one to three seconds. Points begin at the leading eigenvectors of the links
-    (each divided by the root of both clusters' links), springs, repulsion and gravity
-    place them [1]_, then circles grow around them and push each other apart. Distances
-    between clusters that are not linked mean nothing.
+    clusters take one to three seconds. Points begin at the leading eigenvectors of the
+    links (each divided by the root of both clusters' links), springs, repulsion and
+    gravity place them [1]_, then circles grow around them and push each other apart.
+    Distances between clusters that are not linked mean nothing.
 
     References
     ----------
