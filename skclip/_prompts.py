@@ -74,6 +74,14 @@ class Prompts(nn.Module):
         Tensor of the shape of `x`
             A kind of prompt whose codes are not given does not take part.
         """
+        items, prompts = self.parts(x, clusters, users, sessions, mask)
+        return items + prompts
+
+    def parts(self, x, clusters=None, users=None, sessions=None, mask=None):
+        """The two terms of the sum: what the items bring, and what the prompts bring.
+
+        Parameters are those of `forward`; the prompts' term may be broadcast.
+        """
         if self.normalization == "unit":
             x = F.normalize(x, dim=-1)
         terms = []  # of each kind: its part, and its part in a scalar gate
@@ -93,12 +101,12 @@ class Prompts(nn.Module):
 
         prompt = sum(along(term) for term, _ in terms)
         if self.gate == "elementwise":
-            return torch.sigmoid(self.gate_item(x)) * x + prompt
+            return torch.sigmoid(self.gate_item(x)) * x, prompt
         if self.gate == "scalar":
             g = self.gate_item(x) + sum(along(logit) for _, logit in terms)
             g = torch.sigmoid(g)
-            return g * x + (1 - g) * prompt
-        return x + prompt
+            return g * x, (1 - g) * prompt
+        return x, prompt
 
     @property
     def pooled(self):

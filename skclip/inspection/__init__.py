@@ -1,0 +1,23 @@
+"""Look at what was learned: displays to plot, and explanations as a frame.
+
+Displays follow scikit-learn: ``from_estimator`` computes and plots, the object keeps
+the numbers, ``plot`` draws them again. matplotlib is imported when something is drawn
+(``pip install skclip[plot]``).
+"""
+
+from skclip.inspection._cluster_map import ClusterMapDisplay
+from skclip.inspection._explain import SessionExplanationDisplay, explain
+from skclip.inspection._gate import GateDisplay
+from skclip.inspection._history import TrainingHistoryDisplay
+from skclip.inspection._rank_curve import RankCurveDisplay
+from skclip.inspection._resolution_curve import ResolutionCurveDisplay
+
+__all__ = [
+    "ClusterMapDisplay",
+    "GateDisplay",
+    "RankCurveDisplay",
+    "ResolutionCurveDisplay",
+    "SessionExplanationDisplay",
+    "TrainingHistoryDisplay",
+    "explain",
+]

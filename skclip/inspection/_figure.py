@@ -1,0 +1,128 @@
+"""What the displays share in drawing: axes, line styles, labels.
+
+Line styles and markers tell curves apart without colour, and the colours differ in
+lightness, so that a figure survives a grey printer.
+"""
+
+from skclip.inspection._inside import shortened
+
+# Blue, orange, green, purple, yellow, black: all differ in lightness.
+COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
+DARK, LIGHT = COLORS[:2]
+
+
+def import_pyplot(what):
+    """matplotlib.pyplot, or an error that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{what} draws with matplotlib, which is not installed. Install it with "
+            "pip install skclip[plot]; the numbers are attributes of the display."
+        ) from error
+    return plt
+
+
+def make_panels(ax, heights, what, *, figsize):
+    """Axes below each other on one x axis, inside `ax` or on a new figure.
+
+    Parameters
+    ----------
+    ax : Axes, sequence of Axes or None
+        One Axes is divided into the panels, several are used as they are.
+    heights : sequence of float
+        Relative heights of the panels, the upper one first.
+    what : str
+        Who asks.
+    figsize : tuple of float
+
+    Returns
+    -------
+    ax : Axes
+        The one that was given, else the first panel.
+    panels : list of Axes
+    """
+    plt = import_pyplot(what)
+    n = len(heights)
+    if ax is None:
+        figure, panels = plt.subplots(
+            n,
+            sharex=True,
+            squeeze=False,
+            figsize=figsize,
+            layout="constrained",
+            height_ratios=heights,
+        )
+        return panels[0, 0], list(panels[:, 0])
+    if not hasattr(ax, "plot"):  # a list or an array of Axes
+        panels = list(getattr(ax, "flat", ax))
+        if len(panels) != n:
+            raise ValueError(
+                f"ax holds {len(panels)} Axes, {what} draws {n} panels. Pass {n} Axes, "
+                "or one, which is then divided."
+            )
+        return panels[0], panels
+    if n == 1:
+        return ax, [ax]
+    ax.set_axis_off()
+    gap = 0.07
+    room, top = (1 - gap * (n - 1)) / sum(heights), 1.0
+    panels = []
+    for height in heights:
+        bounds = [0, top - room * height, 1, room * height]
+        panels.append(ax.inset_axes(bounds, sharex=panels[0] if panels else None))
+        top -= room * height + gap
+    for panel in panels[:-1]:
+        panel.tick_params(labelbottom=False)
+    return ax, panels
+
+
+def style_of(i):
+    """Line style of the i-th of several curves."""
+    return {
+        "color": COLORS[i % len(COLORS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": DASHES[i % len(DASHES)],
+        "markersize": 5,
+        "linewidth": 1.6,
+    }
+
+
+def light_grid(panel):
+    panel.grid(True, color="0.88", linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def whole_numbers(axis, *, on_log=None):
+    """Ticks at whole numbers only; on a logarithmic axis at 1, 2, 5, 10, ..."""
+    from matplotlib.ticker import (
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullLocator,
+    )
+
+    if not on_log:
+        axis.set_major_locator(
+            MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+        )
+        return
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(_plain))
+
+
+def _plain(value, position):  # a function of the module, so that figures pickle
+    return f"{value:,g}"
+
+
+def namer(item_names):
+    """A function from an item id to its short label."""
+    names = {} if item_names is None else item_names
+
+    def label(item, width=20):
+        return shortened(names.get(item, item), width).replace("$", r"\$")
+
+    return label

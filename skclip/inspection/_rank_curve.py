@@ -1,0 +1,182 @@
+"""RankCurveDisplay: Recall@k and MRR@k over k."""
+
+import numpy as np
+
+from skclip.inspection._figure import light_grid, make_panels, style_of, whole_numbers
+from skclip.inspection._inside import recommender_inside
+from skclip.metrics import mrr_at_k, recall_at_k, unwrap
+
+
+class RankCurveDisplay:
+    """Recall@k and MRR@k over the cut-off k, for one model or several.
+
+    A single cut-off may favour one model by chance; curves that cross say that the
+    order of the models depends on it.
+
+    Parameters
+    ----------
+    ks : ndarray of shape (n_ks,)
+        Cut-offs, ascending.
+    recall, mrr : dict
+        Name of the model -> ndarray of shape (n_ks,).
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The Axes that was given, or the upper panel.
+    axes_ : list of matplotlib Axes
+        The panels: Recall@k, MRR@k.
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    skclip.metrics.recall_at_k, skclip.metrics.mrr_at_k : The numbers.
+
+    Notes
+    -----
+    All cut-offs share one ranking of the targets per model. Ties count against the
+    target, one outside the catalogue is a miss.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender, PopularityRecommender
+    >>> from skclip.datasets import make_sessions
+    >>> from skclip.inspection import RankCurveDisplay
+    >>> X, _ = make_sessions(n_sessions=400, n_items=60, random_state=0)
+    >>> models = {
+    ...     "GRU4Rec": CLIPSessionRecommender("gru4rec", max_epochs=3, random_state=0),
+    ...     "popularity": PopularityRecommender(),
+    ... }
+    >>> models = {name: model.fit(X[:300]) for name, model in models.items()}
+    >>> display = RankCurveDisplay.from_estimators(models, X[300:])
+    >>> bool((display.recall["GRU4Rec"] > display.recall["popularity"]).all())
+    True
+    >>> display.figure_.savefig("ranks.png")  # doctest: +SKIP
+    """
+
+    def __init__(self, *, ks, recall, mrr):
+        self.ks = ks
+        self.recall = recall
+        self.mrr = mrr
+
+    @classmethod
+    def from_estimators(cls, estimators, X, y=None, *, ks=None, ax=None):
+        """Rank the same targets by several fitted recommenders and plot the curves.
+
+        Parameters
+        ----------
+        estimators : dict
+            Name -> fitted recommender, Pipeline or search.
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,), that were not trained on.
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row; None takes every prefix of every session.
+        ks : array-like of int, default=None
+            Cut-offs. None is 1 to 20, or to the size of the smallest catalogue.
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            See `plot`.
+
+        Returns
+        -------
+        display : RankCurveDisplay
+        """
+        if not hasattr(estimators, "items") or not estimators:
+            raise TypeError(
+                f"estimators is {estimators!r:.60}. Expected a dictionary of fitted "
+                "recommenders by name, such as {'narm': rec}; for one recommender use "
+                "from_estimator."
+            )
+        if ks is None:
+            found = (recommender_inside(model) for model in estimators.values())
+            ks = np.arange(1, 1 + min(20, *(len(r.item_ids_) for r in found)))
+        ranks = {}
+        for name, model in estimators.items():
+            recommender, transformed = unwrap(model, X)
+            ranks[name] = recommender.rank_targets(transformed, y)
+        return cls.from_ranks(ranks, ks=ks, ax=ax)
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, ks=None, name=None, ax=None):
+        """Rank targets by one fitted recommender and plot the curves.
+
+        Parameters
+        ----------
+        estimator : fitted recommender, Pipeline or search
+        X, y, ks, ax : object
+            As in `from_estimators`.
+        name : str, default=None
+            In the legend; None is the class of the recommender.
+
+        Returns
+        -------
+        display : RankCurveDisplay
+        """
+        if name is None:
+            name = type(recommender_inside(estimator)).__name__
+        return cls.from_estimators({name: estimator}, X, y, ks=ks, ax=ax)
+
+    @classmethod
+    def from_ranks(cls, ranks, *, ks=None, ax=None):
+        """Plot the curves of ranks that are there already.
+
+        Parameters
+        ----------
+        ranks : dict
+            Name -> array-like of shape (n,), the rank of each target, 1 = best, ``inf``
+            = not in the catalogue, as ``rank_targets`` gives them.
+        ks : array-like of int, default=None
+            Cut-offs. None is 1 to 20.
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            See `plot`.
+
+        Returns
+        -------
+        display : RankCurveDisplay
+        """
+        ks = np.arange(1, 21) if ks is None else np.unique(ks)
+        if len(ks) == 0 or ks.dtype.kind not in "iu" or ks[0] < 1:
+            raise ValueError(f"ks={ks!r:.60}. Expected whole numbers of at least 1.")
+        display = cls(
+            ks=ks,
+            recall={
+                n: np.array([recall_at_k(r, k) for k in ks]) for n, r in ranks.items()
+            },
+            mrr={n: np.array([mrr_at_k(r, k) for k in ks]) for n, r in ranks.items()},
+        )
+        return display.plot(ax)
+
+    def plot(self, ax=None):
+        """Draw Recall@k and, below it, MRR@k.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            Where to draw: one Axes is divided into two panels, two take one each.
+            None makes a figure.
+
+        Returns
+        -------
+        display : RankCurveDisplay
+        """
+        self.ax_, self.axes_ = make_panels(
+            ax, [1, 1], type(self).__name__, figsize=(6.4, 6.0)
+        )
+        self.figure_ = self.ax_.figure
+        upper, lower = self.axes_
+        on_log = self.ks[-1] > 50
+        every = max(1, len(self.ks) // 10)
+        for panel, curves, label in (
+            (upper, self.recall, "Recall@k"),
+            (lower, self.mrr, "MRR@k"),
+        ):
+            for i, (name, values) in enumerate(curves.items()):
+                panel.plot(self.ks, values, label=name, markevery=every, **style_of(i))
+            panel.set_ylabel(label)
+            panel.set_ylim(bottom=0)
+            if on_log:
+                panel.set_xscale("log")
+            light_grid(panel)
+        whole_numbers(lower.xaxis, on_log=on_log)
+        lower.set_xlabel("cut-off k")
+        upper.legend(loc="best")
+        return self
