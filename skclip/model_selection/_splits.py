@@ -428,11 +428,13 @@ def _check_n_splits(n_splits):
 
 def _size(size, n, name, zero=False):
     """A number of sessions and False, or a number of seconds and True."""
-    if isinstance(size, Integral) and not isinstance(size, bool):
+    if isinstance(size, (np.timedelta64, bool)):  # numbers to Python's eyes
+        return _span(size, name, zero=zero or name == "gap"), True
+    if isinstance(size, Integral):
         if size < 0:
             raise ValueError(f"{name} must not be negative, got {size!r}.")
         return int(size), False
-    if isinstance(size, Real) and not isinstance(size, bool):
+    if isinstance(size, Real):
         if not 0 <= size < 1:
             raise ValueError(
                 f"{name}={size!r} is a float, a share of the sessions: expected 0 <= "
