@@ -37,7 +37,7 @@ from skclip.metrics._lists import (
     novelty_of,
 )
 
-_CHUNK = 2**22  # weights of sessions held at a time: 32 MiB, and as much to draw them
+_CHUNK = 2**20  # weights of sessions held at a time: 8 MiB, and as much to draw them
 _BY = ("target_popularity", "session_length", "position")
 
 
@@ -148,7 +148,7 @@ def evaluate(
     need a second one, at the largest of their k (a catalogue smaller than k fills as
     many places as it has). ``ms_per_query`` is wall time in batches, not the latency of
     one request. The bootstrap costs ``n_boot * n_sessions`` random numbers and a matrix
-    product; it holds 100 to 200 MiB of them at a time, whatever the size.
+    product; it holds some 30 MiB of them at a time, or the weights of one draw.
 
     Examples
     --------

@@ -115,7 +115,8 @@ def leakage_check(
             learned is later than what is asked).
         ``train_after_test_begins``
             Training sessions with events later than the first test event (a leak; the
-            same overlap, seen from the other side).
+            same overlap, seen from the other side). Leave out whichever of the two
+            are fewer: one long training session overlaps with many test sessions.
         ``duplicates``
             Test sessions with the items and the times of a training session (a leak);
             where times are unknown, with the same items (for information: short
@@ -220,21 +221,30 @@ def _overlap(X_train, X_test):
     begins = X_test.times[X_test.offsets[:-1][filled]]
     early = np.flatnonzero(filled)[begins < last]
     late = np.flatnonzero(np.nan_to_num(X_train.end_times, nan=-np.inf) > first)
+    hours = f"the parts overlap for {(last - first) / 3600:.1f} hours"
+    events = int((X_train.times > first).sum())
     found = []
-    for check, rows, X, what in (
+    for check, rows, X, message, more in (
         (
             checks[0],
             early,
             X_test,
-            "test sessions begin before the last training event",
+            f"{len(early)} of {len(X_test)} test sessions begin before the last "
+            "training event",
+            hours,
         ),
-        (checks[1], late, X_train, "training sessions end after the first test event"),
+        (
+            checks[1],
+            late,
+            X_train,
+            f"{len(late)} of {len(X_train)} training sessions end after the first "
+            "test event",
+            f"{events} of {X_train.n_events} training events are later than it",
+        ),
     ):
-        message = f"{len(rows)} of {len(X)} {what}"
-        if len(rows):
-            message += f" (the parts overlap for {(last - first) / 3600:.1f} hours)"
+        message += f" ({more})." if len(rows) else "."
         examples = (rows if X.ids is None else X.ids[rows])[:5].tolist()
-        found.append(Finding(check, _level(rows), len(rows), message + ".", examples))
+        found.append(Finding(check, _level(rows), len(rows), message, examples))
     return found
 
 
