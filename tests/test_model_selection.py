@@ -234,6 +234,12 @@ def test_straddling_sessions():
         next(TemporalSplit(1, test_size=2, straddling="maybe").split(X))
 
 
+def test_beginning_at_the_last_training_event_is_not_before_it():
+    X = sessions_at([(0, 3), (3, 4), (2.9, 5)])
+    with pytest.warns(UserWarning, match="1 of 2 test sessions"):
+        next(TemporalSplit(1, test_size=2).split(X))
+
+
 def test_prefixes_on_both_sides_are_straddling_sessions():
     long = Sessions([0] * 4, [0, 4], ["a"], times=[1, 2, 3, 4], ids=[5])
     X, _ = long.to_prefixes()
