@@ -95,7 +95,7 @@ def test_imports_point_up(path):
         if top == "skclip" and "." in name and here != "__init__":
             there = name.split(".")[1]
             if there == here:
-                assert here in {"backbones", "baselines", "datasets", "inspection"}
+                assert (ROOT / here).is_dir()
             else:
                 assert ORDER.index(there) < ORDER.index(here), f"{here} uses {there}"
 

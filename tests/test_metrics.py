@@ -13,6 +13,7 @@ from skclip.metrics import (
     mrr_at_k,
     ndcg_at_k,
     parse_metric,
+    precision_at_k,
     recall_at_k,
     target_ranks,
 )
@@ -38,6 +39,7 @@ def test_metrics_equal_slow_loops(ranks, k):
     hits = [r for r in ranks if r <= k]
     assert recall_at_k(ranks, k) == pytest.approx(len(hits) / len(ranks))
     assert mrr_at_k(ranks, k) == pytest.approx(sum(1 / r for r in hits) / len(ranks))
+    assert precision_at_k(ranks, k) == pytest.approx(len(hits) / len(ranks) / k)
     gain = sum(1 / np.log2(1 + r) for r in hits)
     assert ndcg_at_k(ranks, k) == pytest.approx(gain / len(ranks))
 
@@ -73,6 +75,10 @@ def test_bad_arguments():
         recall_at_k([1], 0)
     with pytest.raises(ValueError, match="non-empty 1-D"):
         mrr_at_k([], 5)
+    with pytest.raises(
+        ValueError, match=r"'auc@5'.*'recall@k', 'precision@k', 'mrr@k'"
+    ):
+        parse_metric("auc@5")
     for name in ("mrr", "mrr@0", "auc@5", "mrr@2.5", 7):
         with pytest.raises(ValueError, match=r"Unknown metric .*'mrr@20'"):
             parse_metric(name)
@@ -98,5 +104,9 @@ def test_scorer_shares_one_pass_and_survives_pickling(monkeypatch):
     }
     assert scorer(popular, [["a"]], ["b"]) == values
     assert SessionScorer("mrr@2")(popular, [["a", "b"]]) == 0.5
+    assert SessionScorer("precision@2")(popular, [["a", "b"]]) == 0.5
+    assert PopularityRecommender(scoring="precision@3").fit(X).score([["a", "b"]]) == (
+        pytest.approx(1 / 3)
+    )
     with pytest.raises(ValueError, match="Unknown metric"):
         SessionScorer("hit@3")

@@ -1,14 +1,21 @@
 import json
+import warnings
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import GOLDEN
+from sklearn.model_selection import cross_val_score
 
-from skclip import Sessions
+from skclip import PopularityRecommender, Sessions
 from skclip.model_selection import (
+    LeaveLastOut,
+    SlidingWindowSplit,
     TemporalSplit,
     WithinSessionSplit,
+    last_targets,
+    leave_last_out,
     temporal_split,
     within_session_sizes,
     within_session_split,
@@ -145,3 +152,222 @@ def test_within_session_sizes_are_checked_and_nothing_trains_twice():
     for bad in ({"test_size": 1}, {"test_size": -0.1}, {"test_size": 0.95}):
         with pytest.raises(ValueError, match="shares of each session"):
             within_session_split(rows, **bad)
+
+
+# -- spans of time, gaps, straddling sessions ------------------------------------------
+
+
+def sessions_at(spans, ids=None):
+    """One session for each (begin, end), in this order."""
+    times = [t for span in spans for t in span]
+    return Sessions(
+        np.zeros(len(times), dtype=int),
+        np.arange(0, len(times) + 1, 2),
+        ["a"],
+        times=times,
+        ids=np.arange(len(spans)) if ids is None else ids,
+    )
+
+
+def test_spans_of_time_equal_a_loop():
+    rng = np.random.default_rng(3)
+    ends = rng.integers(0, 50, size=200)
+    X = sessions_at([(t, t) for t in ends])
+    cv = TemporalSplit(3, test_size="7s", gap="4s", straddling="raise")
+    for i, (train, test) in zip((3, 2, 1), cv.split(X), strict=True):
+        cut = ends.max() - 7 * i
+        assert set(train) == {j for j, t in enumerate(ends) if t <= cut - 4}
+        assert set(test) == {j for j, t in enumerate(ends) if cut < t <= cut + 7}
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["2D", "48h", "2880min", "172800 s", timedelta(days=2), np.timedelta64(2, "D"),
+     pd.Timedelta("2D")],
+)  # fmt: skip
+def test_ways_to_say_two_days(span):
+    day = 86_400
+    X = sessions_at([(i * day, i * day) for i in range(10)])
+    ((train, test),) = TemporalSplit(1, test_size=span, gap=span).split(X)
+    assert train.tolist() == [0, 1, 2, 3, 4, 5]
+    assert test.tolist() == [8, 9]
+    parts = temporal_split(X, test_size=span, validation_size=span)
+    assert [part.ids.tolist() for part in parts] == [[*range(6)], [6, 7], [8, 9]]
+
+
+def test_gap_in_sessions_and_time(X):
+    def sizes(**params):
+        return [
+            (X.end_times[a].tolist(), X.end_times[b].tolist())
+            for a, b in TemporalSplit(2, test_size=2, **params).split(X)
+        ]
+
+    assert sizes(gap=3) == [([0, 1, 2], [6, 7]), ([0, 1, 2, 3, 4], [8, 9])]
+    assert sizes(gap=0.3) == sizes(gap=3)
+    assert sizes(gap="4s") == sizes(gap=3)  # the last to train on ends 4 s before
+    assert sizes(gap="0s") == sizes()
+
+
+def test_straddling_sessions():
+    X = sessions_at([(0, 1), (2, 5), (4, 6), (7, 8)])
+    cv = TemporalSplit(1, test_size=2)
+    with pytest.warns(UserWarning, match="1 of 2 test sessions straddle") as caught:
+        ((_, test),) = cv.split(X)
+    assert len(caught) == 1
+    assert test.tolist() == [2, 3]
+    cv.straddling = "drop"
+    ((train, test),) = cv.split(X)
+    assert (train.tolist(), test.tolist()) == ([0, 1], [3])
+    cv.straddling = "raise"
+    with pytest.raises(ValueError, match="straddling='drop'"):
+        next(cv.split(X))
+    cv.straddling = "keep"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ((_, test),) = cv.split(X)
+    assert test.tolist() == [2, 3]
+    with pytest.warns(UserWarning, match="1 of 3"):
+        temporal_split(X, validation_size=1, test_size=2)
+    parts = temporal_split(X, validation_size=1, test_size=2, straddling="drop")
+    assert [part.ids.tolist() for part in parts] == [[0], [1], [3]]
+    with pytest.raises(ValueError, match="straddling must be one of.*'maybe'"):
+        next(TemporalSplit(1, test_size=2, straddling="maybe").split(X))
+
+
+def test_beginning_at_the_last_training_event_is_not_before_it():
+    X = sessions_at([(0, 3), (3, 4), (2.9, 5)])
+    with pytest.warns(UserWarning, match="1 of 2 test sessions"):
+        next(TemporalSplit(1, test_size=2).split(X))
+
+
+def test_prefixes_on_both_sides_are_straddling_sessions():
+    long = Sessions([0] * 4, [0, 4], ["a"], times=[1, 2, 3, 4], ids=[5])
+    X, _ = long.to_prefixes()
+    with pytest.warns(UserWarning, match="1 of 1 test sessions straddle"):
+        next(TemporalSplit(1, test_size=1).split(X))
+    with pytest.raises(ValueError, match="whole sessions, not prefixes"):
+        next(TemporalSplit(1, test_size=1, straddling="drop").split(X))
+
+
+@pytest.mark.parametrize("split", [TemporalSplit(1), temporal_split])
+def test_unsorted_times_are_named(split):
+    X = Sessions([0] * 5, [0, 2, 5], ["a"], times=[8, 9, 1, 7, 5])
+    with pytest.raises(ValueError, match="session 1.*event 2 is at 5 after 7"):
+        next(split.split(X)) if split is not temporal_split else split(X)
+    X = Sessions([0] * 2, [0, 1, 2], ["a"], times=[1, np.nan])
+    with pytest.raises(ValueError, match="session 1.*event 0 is at nan"):
+        next(split.split(X)) if split is not temporal_split else split(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"test_size": "7 moons"}, ValueError, "'7 moons' is no span"),
+        ({"test_size": [3]}, TypeError, r"\[3\] is no span"),
+        ({"test_size": True}, TypeError, "True is no span"),
+        ({"test_size": 1.5}, ValueError, "1.5 is a float, a share"),
+        ({"test_size": -1}, ValueError, "must not be negative"),
+        ({"test_size": "0s"}, ValueError, "positive span"),
+        ({"test_size": "100s"}, ValueError, "too few.*'100s'"),
+        ({"test_size": 1, "gap": 9}, ValueError, "gap=9 leaves no session"),
+        ({"test_size": "1s", "gap": "1D"}, ValueError, "gap='1D' leaves no session"),
+    ],
+)
+def test_bad_sizes(X, params, error, message):
+    with pytest.raises(error, match=message):
+        next(TemporalSplit(1, **params).split(X))
+
+
+def test_sliding_windows_equal_a_loop():
+    rng = np.random.default_rng(5)
+    ends = rng.integers(0, 100, size=500)
+    X = sessions_at([(t, t) for t in ends])
+    for step, shift in ((None, 19), ("4s", 4)):
+        cv = SlidingWindowSplit(
+            5, train_size="13s", test_size="4s", gap="2s", step=step
+        )
+        assert cv.get_n_splits() == 5
+        for i, (train, test) in zip(range(4, -1, -1), cv.split(X), strict=True):
+            cut = ends.max() - i * shift - 4
+            assert set(test) == {j for j, t in enumerate(ends) if cut < t <= cut + 4}
+            assert set(train) == {
+                j for j, t in enumerate(ends) if cut - 15 < t <= cut - 2
+            }
+            assert (np.diff(ends[train]) >= 0).all()
+
+
+def test_sliding_windows_straddle_and_fail(X):
+    make = SlidingWindowSplit
+    with pytest.raises(ValueError, match="span 0.0001.*Pass fewer splits"):
+        next(make(5, train_size="3s", test_size="1s").split(X))
+    with pytest.raises(TypeError, match="train_size=3 is no span"):
+        next(make(1, train_size=3, test_size="1s").split(X))
+    sparse = sessions_at([(0, 0), (50, 50), (99, 99)])
+    with pytest.raises(ValueError, match="training window.*larger train_size"):
+        next(make(1, train_size="10s", test_size="5s").split(sparse))
+    with pytest.raises(ValueError, match="test window of split 0.*larger test_size"):
+        next(make(2, train_size="50s", test_size="10s", step="20s").split(sparse))
+    overlap = sessions_at([(0, 0), (2, 6), (5, 9)])
+    with pytest.warns(UserWarning, match="1 of 1 test sessions straddle"):
+        next(make(1, train_size="5s", test_size="2s").split(overlap))
+
+
+def test_splitters_are_cv_arguments(shop):
+    X, _ = shop
+    cv = SlidingWindowSplit(2, train_size="8D", test_size="2D", straddling="keep")
+    scores = cross_val_score(PopularityRecommender(), X, cv=cv)
+    assert scores.shape == (2,)
+    assert (scores > 0).all()
+    rows, y = X.to_prefixes()
+    cv = LeaveLastOut()
+    [(train, test)] = cv.split(rows)
+    popular = PopularityRecommender().fit(rows[train], y[train])
+    expected = popular.score(rows[test], y[test])
+    assert cross_val_score(PopularityRecommender(), rows, y, cv=cv) == [expected]
+
+
+# -- the last item ---------------------------------------------------------------------
+
+
+def test_leave_last_out_equals_a_loop():
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(9, size=n).tolist() for n in rng.integers(0, 6, size=50)]
+    times = [float(t) for t in range(sum(map(len, rows)))]
+    base = Sessions.from_lists(rows, users=[f"u{i % 3}" for i in range(50)])
+    X = Sessions(
+        base.codes, base.offsets, base.vocabulary, times=times, users=base.users
+    )
+    train, (observed, y) = leave_last_out(X)
+    assert train.to_lists() == [row[:-1] if len(row) > 1 else row for row in rows]
+    long = [i for i, row in enumerate(rows) if len(row) > 1]
+    assert observed.to_lists() == [rows[i][:-1] for i in long]
+    assert y.tolist() == [rows[i][-1] for i in long]
+    assert observed.ids.tolist() == long
+    assert observed.users.tolist() == [f"u{i % 3}" for i in long]
+    starts = np.cumsum([0, *map(len, rows)])
+    expected = [times[starts[i] + len(rows[i]) - 2] for i in long]
+    assert observed.end_times.tolist() == expected
+    again = last_targets(X)
+    assert again[0].to_lists() == observed.to_lists()
+    assert again[1].tolist() == y.tolist()
+
+
+def test_leave_last_out_of_prefix_rows():
+    rows = [list("abcdef"), list("xy"), list("pqrs")]
+    X, y = Sessions.from_lists(rows, ids=[7, 8, 9]).to_prefixes()
+    order = np.random.default_rng(1).permutation(len(X))
+    X, y = X[order], y[order]
+    [(train, test)] = LeaveLastOut().split(X, y)
+    assert sorted(y[test].tolist()) == ["f", "s", "y"]
+    assert sorted(y[train].tolist()) == ["b", "c", "d", "e", "q", "r"]
+    assert LeaveLastOut().get_n_splits() == 1
+
+
+def test_leave_last_out_says_what_is_missing():
+    with pytest.raises(ValueError, match="No session has two items"):
+        leave_last_out([["a"], ["b"]])
+    with pytest.raises(TypeError, match="LeaveLastOut needs prefixes"):
+        next(LeaveLastOut().split([["a", "b"]]))
+    X, _ = Sessions.from_lists([["a", "b"]], ids=[1]).to_prefixes()
+    with pytest.raises(ValueError, match="None of the 1 prefixes is left"):
+        next(LeaveLastOut().split(X))

@@ -1,0 +1,47 @@
+"""Yardsticks: of ranks, of whole lists, by group; and scorers for scikit-learn."""
+
+from skclip.metrics._accuracy import (
+    METRICS,
+    mrr_at_k,
+    ndcg_at_k,
+    parse_metric,
+    precision_at_k,
+    recall_at_k,
+    target_ranks,
+)
+from skclip.metrics._groups import (
+    by_group,
+    length_groups,
+    popularity_groups,
+    position_groups,
+)
+from skclip.metrics._lists import (
+    catalogue_coverage,
+    cluster_diversity,
+    gini_index,
+    novelty,
+    popularity_lift,
+)
+from skclip.metrics._scorers import SessionScorer, predict_topk, unwrap
+
+__all__ = [
+    "METRICS",
+    "SessionScorer",
+    "by_group",
+    "catalogue_coverage",
+    "cluster_diversity",
+    "gini_index",
+    "length_groups",
+    "mrr_at_k",
+    "ndcg_at_k",
+    "novelty",
+    "parse_metric",
+    "popularity_groups",
+    "popularity_lift",
+    "position_groups",
+    "precision_at_k",
+    "predict_topk",
+    "recall_at_k",
+    "target_ranks",
+    "unwrap",
+]

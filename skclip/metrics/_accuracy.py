@@ -1,0 +1,279 @@
+"""Ranking metrics with one target per row."""
+
+import re
+
+import numpy as np
+
+
+def target_ranks(scores, targets, *, ties="pessimistic"):
+    r"""Return the rank of each row's target among all columns, 1 = best.
+
+    .. math:: \mathrm{rank} = 1 + \#\{j: s_j > s_t\} + \mathrm{ties}
+
+    Parameters
+    ----------
+    scores : array-like of shape (n, n_items)
+        Finite scores, higher is better.
+    targets : array-like of shape (n,)
+        Column of each row's target.
+    ties : {"pessimistic", "average", "optimistic"}, default="pessimistic"
+        Items that score the same as the target count all, half or not at all. The
+        default lets a model that gives every item the same score rank last.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        A score is not finite, or `ties` is unknown.
+
+    Notes
+    -----
+    Scores .3 .9 .1 .9 .5, the second item is the target: one other item reaches .9.
+
+    ===========  ======  ===========  ====
+    ties         better  equal count  rank
+    ===========  ======  ===========  ====
+    pessimistic  0       1            2
+    average      0       1/2          1.5
+    optimistic   0       0            1
+    ===========  ======  ===========  ====
+
+    Examples
+    --------
+    >>> from skclip.metrics import target_ranks
+    >>> target_ranks([[.3, .9, .1, .9, .5]], [1]).tolist()
+    [2.0]
+    >>> target_ranks([[.3, .9, .1, .9, .5]], [1], ties="optimistic").tolist()
+    [1.0]
+    """
+    shares = {"pessimistic": 1.0, "average": 0.5, "optimistic": 0.0}
+    if ties not in shares:
+        raise ValueError(f"ties must be one of {sorted(shares)}, got {ties!r}.")
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+        raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
+    own = np.take_along_axis(scores, targets[:, None], axis=1)
+    better = (scores > own).sum(axis=1)
+    equal = (scores == own).sum(axis=1) - 1
+    return 1.0 + better + shares[ties] * equal
+
+
+def recall_at_k(ranks, k):
+    r"""Share of targets in the top k (also hit rate, or P@k of the SR-GNN family).
+
+    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k]
+
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+    k : int
+        Cut-off, at least 1. It may exceed the catalogue.
+
+    Returns
+    -------
+    recall : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        `ranks` is empty or holds a number below 1, or `k` is less than 1.
+
+    Notes
+    -----
+    With k = 2:
+
+    =====  ===  ===  ===  ===  ====
+    rank   1    2    5    inf  mean
+    =====  ===  ===  ===  ===  ====
+    value  1    1    0    0    .5
+    =====  ===  ===  ===  ===  ====
+
+    Examples
+    --------
+    >>> from skclip.metrics import recall_at_k
+    >>> recall_at_k([1, 2, 5, float("inf")], k=2)
+    0.5
+    """
+    return _mean_gain("recall", ranks, k)
+
+
+def precision_at_k(ranks, k):
+    r"""Share of the top k that is the target: Recall@k / k, one target per row.
+
+    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / k
+
+    Not what the SR-GNN family prints as P@k: that is `recall_at_k`. The list counts as
+    k items long also where the catalogue is smaller.
+
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+    k : int
+        Cut-off, at least 1. It may exceed the catalogue.
+
+    Returns
+    -------
+    precision : float
+        In [0, 1 / k].
+
+    Raises
+    ------
+    ValueError
+        `ranks` is empty or holds a number below 1, or `k` is less than 1.
+
+    Notes
+    -----
+    With k = 2:
+
+    =====  ===  ===  ===  ===  ====
+    rank   1    2    5    inf  mean
+    =====  ===  ===  ===  ===  ====
+    value  .5   .5   0    0    .25
+    =====  ===  ===  ===  ===  ====
+
+    Examples
+    --------
+    >>> from skclip.metrics import precision_at_k
+    >>> precision_at_k([1, 2, 5, float("inf")], k=2)
+    0.25
+    """
+    return _mean_gain("precision", ranks, k)
+
+
+def mrr_at_k(ranks, k):
+    r"""Mean reciprocal rank, 0 for targets outside the top k.
+
+    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \mathrm{rank}_i
+
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+    k : int
+        Cut-off, at least 1. It may exceed the catalogue.
+
+    Returns
+    -------
+    mrr : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        `ranks` is empty or holds a number below 1, or `k` is less than 1.
+
+    Notes
+    -----
+    With k = 2:
+
+    =====  ===  ===  ===  ===  ====
+    rank   1    2    5    inf  mean
+    =====  ===  ===  ===  ===  ====
+    value  1    1/2  0    0    .375
+    =====  ===  ===  ===  ===  ====
+
+    Examples
+    --------
+    >>> from skclip.metrics import mrr_at_k
+    >>> mrr_at_k([1, 2, 5, float("inf")], k=2)
+    0.375
+    """
+    return _mean_gain("mrr", ranks, k)
+
+
+def ndcg_at_k(ranks, k):
+    r"""Normalised discounted cumulative gain with one relevant item per row.
+
+    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \log_2(1 + \mathrm{rank}_i)
+
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+    k : int
+        Cut-off, at least 1. It may exceed the catalogue.
+
+    Returns
+    -------
+    ndcg : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        `ranks` is empty or holds a number below 1, or `k` is less than 1.
+
+    Notes
+    -----
+    With k = 3; the best list has gain 1, so that nothing is left to normalise:
+
+    =====  ===  ===  ===  ===  ====
+    rank   1    3    5    inf  mean
+    =====  ===  ===  ===  ===  ====
+    value  1    1/2  0    0    .375
+    =====  ===  ===  ===  ===  ====
+
+    Examples
+    --------
+    >>> from skclip.metrics import ndcg_at_k
+    >>> ndcg_at_k([1, 3, 5, float("inf")], k=3)
+    0.375
+    """
+    return _mean_gain("ndcg", ranks, k)
+
+
+# What a rank is worth; the metric is the mean.
+GAINS = {
+    "recall": lambda ranks, k: (ranks <= k).astype(np.float64),
+    "precision": lambda ranks, k: (ranks <= k) / k,
+    "mrr": lambda ranks, k: np.where(ranks <= k, 1.0 / ranks, 0.0),
+    "ndcg": lambda ranks, k: np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0),
+}
+METRICS = {
+    "recall": recall_at_k,
+    "precision": precision_at_k,
+    "mrr": mrr_at_k,
+    "ndcg": ndcg_at_k,
+}
+
+
+def _mean_gain(name, ranks, k):
+    ranks = check_ranks(ranks)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k!r}.")
+    return float(GAINS[name](ranks, k).mean())
+
+
+def check_ranks(ranks):
+    """Return ranks as a 1-D array of floats, or say what is wrong with them."""
+    ranks = np.asarray(ranks, dtype=np.float64)
+    if ranks.ndim != 1 or len(ranks) == 0 or not (ranks >= 1).all():
+        raise ValueError(
+            f"ranks must be a non-empty 1-D array of numbers >= 1, got {ranks!r:.80}."
+        )
+    return ranks
+
+
+def split_metric(name, known):
+    """Turn ``"mrr@20"`` into ``("mrr", 20)``, if it is among the known names."""
+    match = re.fullmatch(r"([a-z_]+)@([1-9]\d*)", str(name))
+    if not match or match[1] not in known:
+        expected = ", ".join(f"'{metric}@k'" for metric in known)
+        raise ValueError(
+            f"Unknown metric {name!r}. Expected {expected} with a whole number k, "
+            "for instance 'mrr@20'."
+        )
+    return match[1], int(match[2])
+
+
+def parse_metric(name):
+    """Turn ``"mrr@20"`` into a function of ranks and its cut-off."""
+    metric, k = split_metric(name, METRICS)
+    return METRICS[metric], k

@@ -1,0 +1,248 @@
+"""Metrics by group: popularity of the target, length of the session, position."""
+
+import numpy as np
+
+from skclip._encoding import check_targets
+from skclip._ids import factorize
+from skclip._rows import labels
+from skclip._sessions import as_sessions, prefix_ends
+from skclip.metrics._accuracy import check_ranks, parse_metric
+from skclip.metrics._lists import item_counts
+
+
+def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
+    r"""Ranking metrics of each group of rows.
+
+    .. math:: m_g = \frac{1}{n_g} \sum_{i: g_i = g} \mathrm{gain}_m(\mathrm{rank}_i)
+
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        Rank of each target, 1 = best; ``rank_targets`` returns them.
+    groups : array-like of shape (n,)
+        Group of each row. Any labels, or with `names` positions in it.
+    metrics : str or sequence of str, default=("recall@20", "mrr@20")
+        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``.
+    names : sequence of str, default=None
+        Names of the groups in order, as the functions below return them. Groups
+        without a row are kept, with the value NaN.
+
+    Returns
+    -------
+    columns : dict of list
+        ``group``, ``metric``, ``value``, ``n_queries``, one entry for each group and
+        metric; ``pandas.DataFrame(columns)`` is a tidy frame.
+
+    Raises
+    ------
+    ValueError
+        A metric is unknown, `groups` has another length than `ranks`, or names a
+        group that `names` does not have.
+
+    See Also
+    --------
+    popularity_groups, length_groups, position_groups : Groups of test rows.
+    skclip.model_selection.evaluate : The same with intervals, for several models.
+
+    Notes
+    -----
+    With recall@2:
+
+    =====  ======  ============
+    group  ranks   value
+    =====  ======  ============
+    new    1, inf  1/2
+    old    2, 1    1
+    =====  ======  ============
+
+    Examples
+    --------
+    >>> from skclip.metrics import by_group
+    >>> by_group([1, 2, float("inf"), 1], ["new", "old", "new", "old"], "recall@2")
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'group': ['new', 'old'], 'metric': ['recall@2', 'recall@2'],
+     'value': [0.5, 1.0], 'n_queries': [2, 2]}
+    """
+    ranks = check_ranks(ranks)
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    parsed = {name: parse_metric(name) for name in metrics}
+    codes, names = group_codes(groups, len(ranks), names)
+    columns = {"group": [], "metric": [], "value": [], "n_queries": []}
+    for g, group in enumerate(names):
+        rows = codes == g
+        for name, (metric, k) in parsed.items():
+            columns["group"].append(group)
+            columns["metric"].append(name)
+            columns["value"].append(metric(ranks[rows], k) if rows.any() else np.nan)
+            columns["n_queries"].append(int(rows.sum()))
+    return columns
+
+
+def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
+    """Group targets by their number of training events.
+
+    Parameters
+    ----------
+    targets : array-like of shape (n,)
+        Raw ids.
+    X_train : Sessions or list of lists
+        Training sessions, whose events are counted.
+    bins : sequence of int, default=(0, 5, 20)
+        Largest count of each group but the last: by default 0 (unseen), 1-5, 6-20 and
+        >20.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,)
+        Positions in `names`.
+    names : list of str
+
+    Notes
+    -----
+    Training events a x 6, b x 1:
+
+    ======  ======  =====
+    target  events  group
+    ======  ======  =====
+    a       6       6-20
+    b       1       1-5
+    c       0       0
+    ======  ======  =====
+
+    Examples
+    --------
+    >>> from skclip.metrics import popularity_groups
+    >>> groups, names = popularity_groups(["a", "b", "c"], [["a"] * 6, ["b"]])
+    >>> [names[g] for g in groups]
+    ['6-20', '1-5', '0']
+    """
+    index, counts = item_counts(X_train)
+    targets = check_targets(targets, len(targets))
+    return _binned(np.concatenate([[0], counts])[index.codes_of(targets)], bins, 0)
+
+
+def length_groups(X, y=None, *, bins=(2, 4, 9)):
+    """Group test rows by the length of their whole session, targets included.
+
+    Parameters
+    ----------
+    X : Sessions or list of lists
+        Test sessions, shape (n_sessions,).
+    y : array-like of shape (n_sessions,), default=None
+        Next item of each row. None means every prefix of every session, in the order
+        of ``rank_targets``. Rows of `X` with the same session id are then prefixes of
+        one session, whose length is that of the longest and its target.
+    bins : sequence of int, default=(2, 4, 9)
+        Longest length of each group but the last: by default 2, 3-4, 5-9 and >9.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,)
+        Positions in `names`.
+    names : list of str
+
+    Notes
+    -----
+    =======  ========  ==========  =====
+    session  prefix    its length  group
+    =======  ========  ==========  =====
+    a b      a         2           2
+    a b c    a         3           3-4
+    a b c    a b       3           3-4
+    =======  ========  ==========  =====
+
+    Examples
+    --------
+    >>> from skclip.metrics import length_groups
+    >>> groups, names = length_groups([["a", "b"], ["a", "b", "c"]])
+    >>> [names[g] for g in groups]
+    ['2', '3-4', '3-4']
+    """
+    X = as_sessions(X)
+    if y is None:
+        rows, _ = prefix_ends(X.lengths)
+        return _binned(X.lengths[rows], bins, 2)
+    check_targets(y, len(X))
+    lengths = X.lengths
+    if X.ids is not None:
+        _, of_session = factorize(X.ids)
+        longest = np.zeros(of_session.max(initial=0) + 1, dtype=np.int64)
+        np.maximum.at(longest, of_session, lengths)
+        lengths = longest[of_session]
+    return _binned(lengths + 1, bins, 2)
+
+
+def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
+    """Group test rows by how many items were observed before the target.
+
+    Parameters
+    ----------
+    X : Sessions or list of lists
+        Test sessions, shape (n_sessions,).
+    y : array-like of shape (n_sessions,), default=None
+        Next item of each row. None means every prefix of every session, in the order
+        of ``rank_targets``.
+    bins : sequence of int, default=(1, 2, 4, 9)
+        Largest position of each group but the last: by default 1, 2, 3-4, 5-9, >9.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,)
+        Positions in `names`.
+    names : list of str
+
+    Notes
+    -----
+    =======  ========  ========  =====
+    session  prefix    observed  group
+    =======  ========  ========  =====
+    a b c d  a         1         1
+    a b c d  a b       2         2
+    a b c d  a b c     3         3-4
+    =======  ========  ========  =====
+
+    Examples
+    --------
+    >>> from skclip.metrics import position_groups
+    >>> groups, names = position_groups([["a", "b", "c", "d"]])
+    >>> [names[g] for g in groups]
+    ['1', '2', '3-4']
+    """
+    X = as_sessions(X)
+    if y is None:
+        return _binned(prefix_ends(X.lengths)[1], bins, 1)
+    check_targets(y, len(X))
+    return _binned(X.lengths, bins, 1)
+
+
+def group_codes(groups, n, names=None):
+    """Positions of each row's group in the list of names, and the names."""
+    if names is None:
+        vocabulary, codes = factorize(labels(groups))
+        names = vocabulary.tolist()
+    else:
+        codes, names = np.asarray(groups), list(names)
+    if codes.shape != (n,):
+        raise ValueError(
+            f"groups has shape {codes.shape}, expected ({n},): one for each rank."
+        )
+    if codes.dtype.kind not in "iu" or not ((codes >= 0) & (codes < len(names))).all():
+        raise ValueError(
+            f"groups must be positions in the {len(names)} names, got "
+            f"{codes.tolist()[:5]}... Leave names out to group by labels."
+        )
+    return codes, names
+
+
+def _binned(values, bins, low):
+    """Bin of each whole number, and the names of the bins."""
+    bins = [int(b) for b in bins]
+    if not bins or bins != sorted(set(bins)) or bins[0] < low:
+        raise ValueError(
+            f"bins={bins} must be whole numbers that rise, the first at least {low}: "
+            "the largest value of each group but the last."
+        )
+    low = min(low, int(values.min(initial=low)))  # a row may have observed nothing
+    lows = [low, *(b + 1 for b in bins[:-1])]
+    names = [str(b) if a == b else f"{a}-{b}" for a, b in zip(lows, bins, strict=True)]
+    return np.searchsorted(bins, values), [*names, f">{bins[-1]}"]

@@ -1,0 +1,407 @@
+"""Beyond accuracy: what lists of recommendations are like, whatever the target.
+
+All functions take lists as ``predict_topk`` returns them. Ids that are not among the
+known items (fill values behind a filtered list, items without a training event) count
+as empty places.
+"""
+
+from numbers import Integral
+
+import numpy as np
+
+from skclip._encoding import check_targets
+from skclip._ids import ItemIndex
+from skclip._sessions import as_sessions
+
+
+def catalogue_coverage(items, catalogue, *, k=None):
+    r"""Share of the catalogue that is recommended to anybody.
+
+    .. math:: \Big| \bigcup_q L_q \cap C \Big| \, / \, |C|
+
+    It grows with the number of lists: compare models on the same queries only.
+
+    Parameters
+    ----------
+    items : array-like of shape (n, k)
+        Recommended raw ids, as ``predict_topk`` returns them.
+    catalogue : array-like of shape (n_items,)
+        Distinct raw ids that could be recommended, such as ``item_ids_``.
+    k : int, default=None
+        Only the first k places; None, or more than there are, takes all.
+
+    Returns
+    -------
+    coverage : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        There is no list or no item in the catalogue, or `k` is less than 1.
+
+    Notes
+    -----
+    A catalogue of a, b, c, d:
+
+    =========  =======  ============  ========
+    list 1     list 2   recommended   coverage
+    =========  =======  ============  ========
+    a b        a c      a b c         3/4
+    =========  =======  ============  ========
+
+    Examples
+    --------
+    >>> from skclip.metrics import catalogue_coverage
+    >>> catalogue_coverage([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
+    0.75
+    """
+    index = _catalogue_index(catalogue)
+    return coverage_of(exposure_of(list_codes(items, index, k), len(index)))
+
+
+def gini_index(items, catalogue, *, k=None):
+    r"""Inequality of exposure: how unevenly recommendations fall on the catalogue.
+
+    .. math::
+        G = \frac{\sum_{i=1}^{N} (2i - N - 1)\, x_{(i)}}{N \sum_i x_{(i)}}
+
+    with :math:`x_{(1)} \le \dots \le x_{(N)}` the numbers of lists that hold each item
+    of the catalogue, items in no list included. 0: all are shown equally often;
+    :math:`(N - 1) / N`: one item takes every place.
+
+    Parameters
+    ----------
+    items : array-like of shape (n, k)
+        Recommended raw ids, as ``predict_topk`` returns them.
+    catalogue : array-like of shape (n_items,)
+        Distinct raw ids that could be recommended, such as ``item_ids_``.
+    k : int, default=None
+        Only the first k places; None, or more than there are, takes all.
+
+    Returns
+    -------
+    gini : float
+        In [0, 1); NaN if no item of the catalogue is recommended.
+
+    Raises
+    ------
+    ValueError
+        There is no list or no item in the catalogue, or `k` is less than 1.
+
+    Notes
+    -----
+    Lists (a b) and (a c), a catalogue of N = 4:
+
+    ==========  ===  ===  ===  ===  ====
+    item        d    b    c    a    sum
+    ==========  ===  ===  ===  ===  ====
+    x           0    1    1    2    4
+    2i - N - 1  -3   -1   1    3
+    product     0    -1   1    6    6
+    ==========  ===  ===  ===  ===  ====
+
+    G = 6 / (4 * 4) = .375.
+
+    Examples
+    --------
+    >>> from skclip.metrics import gini_index
+    >>> gini_index([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
+    0.375
+    """
+    index = _catalogue_index(catalogue)
+    return gini_of(exposure_of(list_codes(items, index, k), len(index)))
+
+
+def novelty(items, X_train, *, k=None):
+    r"""Mean self-information of the recommended items: how little known they are.
+
+    .. math::
+        \frac{1}{n} \sum_q \frac{1}{|L_q|} \sum_{i \in L_q} -\log_2 p(i), \qquad
+        p(i) = \mathrm{events}(i) \Big/ \sum_j \mathrm{events}(j)
+
+    over the training sessions, in bits [1]_. The popularity ranking has the lowest.
+
+    Parameters
+    ----------
+    items : array-like of shape (n, k)
+        Recommended raw ids, as ``predict_topk`` returns them.
+    X_train : Sessions or list of lists
+        Training sessions, whose events are counted.
+    k : int, default=None
+        Only the first k places; None, or more than there are, takes all.
+
+    Returns
+    -------
+    novelty : float
+        In bits, at least 0. Lists without a known item do not count; NaN if none has
+        one.
+
+    Raises
+    ------
+    ValueError
+        There is no list or no training event, or `k` is less than 1.
+
+    References
+    ----------
+    .. [1] T. Zhou et al., "Solving the apparent diversity-accuracy dilemma of
+           recommender systems", PNAS 107 (2010), doi:10.1073/pnas.1000488107.
+
+    Notes
+    -----
+    Training events a a b c, lists (a b) and (a c):
+
+    ========  ====  ===========  =======
+    item      p     -log2 p      in list
+    ========  ====  ===========  =======
+    a         1/2   1            1, 2
+    b         1/4   2            1
+    c         1/4   2            2
+    ========  ====  ===========  =======
+
+    Both lists have a mean of (1 + 2) / 2 = 1.5 bits.
+
+    Examples
+    --------
+    >>> from skclip.metrics import novelty
+    >>> novelty([["a", "b"], ["a", "c"]], [["a", "b"], ["a", "c"]])
+    1.5
+    """
+    index, counts = item_counts(X_train)
+    return _mean(novelty_of(list_codes(items, index, k), counts))
+
+
+def popularity_lift(items, X, X_train, *, k=None):
+    r"""How much more popular the lists are than what the sessions hold themselves.
+
+    .. math::
+        \frac{\frac{1}{n} \sum_q \mathrm{pop}(L_q)}{\frac{1}{n} \sum_q
+        \mathrm{pop}(S_q)} - 1, \qquad
+        \mathrm{pop}(S) = \frac{1}{|S|} \sum_{i \in S} \mathrm{events}(i)
+
+    with the events of the training sessions, as in [1]_. 0: the lists are as popular
+    as the sessions; 1: twice as popular; below 0: less popular.
+
+    Parameters
+    ----------
+    items : array-like of shape (n, k)
+        Recommended raw ids, as ``predict_topk`` returns them.
+    X : Sessions or list of lists
+        The observed sessions that the lists answer, shape (n,).
+    X_train : Sessions or list of lists
+        Training sessions, whose events are counted.
+    k : int, default=None
+        Only the first k places; None, or more than there are, takes all.
+
+    Returns
+    -------
+    lift : float
+        At least -1. Rows where list or session has no known item do not count; NaN if
+        none is left.
+
+    Raises
+    ------
+    ValueError
+        There is no list or no training event, `X` has another number of rows, or `k`
+        is less than 1.
+
+    References
+    ----------
+    .. [1] H. Abdollahpouri, M. Mansoury, R. Burke, B. Mobasher, "The Connection
+           Between Popularity Bias, Calibration, and Fairness in Recommendation",
+           RecSys 2020, doi:10.1145/3383313.3418487.
+
+    Notes
+    -----
+    Training events a a a b c:
+
+    =======  ========  =====  ========  =====
+    session  its mean         list      mean
+    =======  ========  =====  ========  =====
+    b        1                a b       2
+    b c      1                a c       2
+    =======  ========  =====  ========  =====
+
+    The lift is 2 / 1 - 1 = 1.
+
+    Examples
+    --------
+    >>> from skclip.metrics import popularity_lift
+    >>> X_train = [["a", "b"], ["a", "c"], ["a"]]
+    >>> popularity_lift([["a", "b"], ["a", "c"]], [["b"], ["b", "c"]], X_train)
+    1.0
+    """
+    index, counts = item_counts(X_train)
+    codes, sessions = list_codes(items, index, k), as_sessions(X)
+    if len(sessions) != len(codes):
+        raise ValueError(
+            f"X has {len(sessions)} sessions, items {len(codes)} lists. Expected the "
+            "session that each list answers."
+        )
+    ours, theirs = lift_parts(codes, sessions, index, counts)
+    return float(ours.sum() / theirs.sum() - 1) if ours.any() else np.nan
+
+
+def cluster_diversity(items, item_ids, membership, *, k=None):
+    r"""Share of the pairs of a list that lie in different clusters, mean over lists.
+
+    .. math::
+        \frac{1}{n} \sum_q \binom{|L_q|}{2}^{-1} \sum_{\{i, j\} \subset L_q}
+        [c(i) \ne c(j)]
+
+    Parameters
+    ----------
+    items : array-like of shape (n, k)
+        Recommended raw ids, as ``predict_topk`` returns them.
+    item_ids : array-like of shape (n_items,)
+        Raw ids, such as ``SessionClusterer.item_ids_``.
+    membership : array-like of shape (n_items,)
+        Cluster of each, such as ``membership_``; negative = none.
+    k : int, default=None
+        Only the first k places; None, or more than there are, takes all.
+
+    Returns
+    -------
+    diversity : float
+        In [0, 1]. Items without a cluster do not count, nor do lists with fewer than
+        two that have one; NaN if no list is left.
+
+    Raises
+    ------
+    ValueError
+        There is no list or no item, `membership` has another length, or `k` is less
+        than 1.
+
+    Notes
+    -----
+    a and b in one cluster, c in another:
+
+    =======  ===============  ===========  =====
+    list     pairs            different    share
+    =======  ===============  ===========  =====
+    a b c    ab ac bc         ac bc        2/3
+    a b -    ab                            0
+    =======  ===============  ===========  =====
+
+    The mean is 1/3; "-" is a fill value.
+
+    Examples
+    --------
+    >>> from skclip.metrics import cluster_diversity
+    >>> lists = [["a", "b", "c"], ["a", "b", ""]]
+    >>> round(cluster_diversity(lists, ["a", "b", "c"], [0, 0, 1]), 4)
+    0.3333
+    """
+    index, membership = _catalogue_index(item_ids), np.asarray(membership)
+    if membership.shape != (len(index),):
+        raise ValueError(
+            f"membership has shape {membership.shape}, expected ({len(index)},): the "
+            "cluster of each of item_ids."
+        )
+    return _mean(diversity_of(list_codes(items, index, k), membership))
+
+
+# -- the same on codes, one value a list -----------------------------------------------
+
+LIST_METRICS = (
+    "coverage",
+    "gini",
+    "novelty",
+    "popularity_lift",
+    "cluster_diversity",
+)
+
+
+def list_codes(items, index, k=None):
+    """Codes of recommended ids, shape (n, k), 0 = not in the index."""
+    if not isinstance(items, np.ndarray):
+        items = np.array(items, dtype=object)
+    if items.ndim != 2 or items.size == 0:
+        raise ValueError(
+            f"items has shape {items.shape}, expected (n, k) with at least one list of "
+            "one item, as predict_topk returns them."
+        )
+    if k is not None and (not isinstance(k, Integral) or k < 1):
+        raise ValueError(f"k must be a whole number, at least 1, or None; got {k!r}.")
+    items = items[:, :k]
+    return index.codes_of(items.ravel()).reshape(items.shape)
+
+
+def item_counts(X_train):
+    """Index of the items of the training sessions, and their numbers of events."""
+    sessions = as_sessions(X_train)
+    counts = np.bincount(sessions.codes, minlength=len(sessions.vocabulary))
+    if not counts.any():
+        raise ValueError("X_train has no event. Pass sessions that hold items.")
+    return ItemIndex(sessions.vocabulary[counts > 0]), counts[counts > 0]
+
+
+def exposure_of(codes, n_items):
+    """Number of places that each item of the index takes."""
+    return np.bincount(codes.ravel(), minlength=n_items + 1)[1:]
+
+
+def coverage_of(exposure):
+    return float((exposure > 0).mean())
+
+
+def gini_of(exposure):
+    n, total = len(exposure), exposure.sum()
+    if total == 0:
+        return np.nan
+    weights = 2 * np.arange(1, n + 1) - n - 1
+    return float(weights @ np.sort(exposure) / (n * total))
+
+
+def novelty_of(codes, counts):
+    """Mean self-information of each list, NaN where it holds nothing known."""
+    return _known_means(codes, -np.log2(counts / counts.sum()))
+
+
+def lift_parts(codes, sessions, index, counts):
+    """Popularity of each list and of its session, both 0 where one has none."""
+    ours = _known_means(codes, counts)
+    events = np.concatenate([[0], counts])[index.codes_of(sessions.vocabulary)]
+    events = events[sessions.codes]
+    sums = np.diff(np.concatenate([[0], np.cumsum(events)])[sessions.offsets])
+    known = np.diff(np.concatenate([[0], np.cumsum(events > 0)])[sessions.offsets])
+    both = (known > 0) & ~np.isnan(ours)
+    return np.where(both, ours, 0.0), np.where(both, sums / np.maximum(known, 1), 0.0)
+
+
+def diversity_of(codes, membership):
+    """Share of pairs in different clusters, NaN for lists of fewer than two."""
+    clusters = np.concatenate([[-1], membership])[codes]
+    known = clusters >= 0
+    pairs, different = np.zeros(len(codes)), np.zeros(len(codes))
+    for gap in range(1, codes.shape[1]):
+        both = known[:, gap:] & known[:, :-gap]
+        pairs += both.sum(axis=1)
+        different += (both & (clusters[:, gap:] != clusters[:, :-gap])).sum(axis=1)
+    return np.where(pairs > 0, different / np.maximum(pairs, 1), np.nan)
+
+
+def _known_means(codes, values):
+    known = codes > 0
+    sums = np.where(known, np.concatenate([[0], values])[codes], 0.0).sum(axis=1)
+    n_known = known.sum(axis=1)
+    return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan)
+
+
+def _mean(values):
+    """Mean of the lists that have a value."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _catalogue_index(item_ids):
+    n = len(item_ids)
+    if n == 0:
+        raise ValueError("The catalogue is empty. Pass the ids of at least one item.")
+    ids = check_targets(item_ids, n)
+    if len(set(ids.tolist())) < n:
+        raise ValueError(
+            f"The catalogue names {n - len(set(ids.tolist()))} items twice. Pass "
+            "distinct ids, such as item_ids_."
+        )
+    return ItemIndex(ids)

@@ -1,0 +1,444 @@
+"""leakage_check: what of the test part a model may have seen."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skclip._encoding import check_targets, content_hashes
+from skclip._ids import ItemIndex, factorize_list
+from skclip._sessions import as_sessions, prefix_ends
+from skclip._validation import warn_user
+from skclip.model_selection._splits import check_times_rise
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    check : str
+        Name of the check.
+    level : {"leak", "ok", "info", "unchecked"}
+    count : int or None
+        Sessions, items or edges concerned; None where it could not be checked.
+    message : str
+    examples : list
+        Up to five raw ids concerned.
+    """
+
+    check: str
+    level: str
+    count: int
+    message: str
+    examples: list = field(default_factory=list)
+
+
+class LeakageReport:
+    """What `leakage_check` found; printing it shows a line for each check.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        ``check``, ``level``, ``count``, ``message`` and ``examples`` of each check.
+    leaks : list of Finding
+        Those of level "leak".
+    unchecked : list of Finding
+        Those that the sessions lacked ids, times or users for.
+    ok : bool
+        Whether there is no leak among what could be checked.
+    """
+
+    def __init__(self, findings):
+        self.findings = list(findings)
+
+    @property
+    def leaks(self):
+        return [finding for finding in self.findings if finding.level == "leak"]
+
+    @property
+    def unchecked(self):
+        return [finding for finding in self.findings if finding.level == "unchecked"]
+
+    @property
+    def ok(self):
+        return not self.leaks
+
+    def __getitem__(self, check):
+        for finding in self.findings:
+            if finding.check == check:
+                return finding
+        raise KeyError(f"No check {check!r} among {[f.check for f in self.findings]}.")
+
+    def __repr__(self):
+        marks = {"leak": "LEAK", "ok": "ok", "info": "info", "unchecked": "?"}
+        n = len(self.leaks)
+        head = "no leak found" if n == 0 else f"{n} leak{'s' if n > 1 else ''}"
+        if self.unchecked:
+            head += f", {len(self.unchecked)} not checked"
+        lines = [
+            f"  {marks[f.level]:<5} {f.check}: {f.message}"
+            + (f" For instance {f.examples[:3]}." if f.examples else "")
+            for f in self.findings
+        ]
+        return "\n".join([f"LeakageReport: {head}", *lines])
+
+
+def leakage_check(
+    X_train, X_test, *, y_train=None, y_test=None, estimator=None, on_leak="warn"
+):
+    """Look for what of the test part stands in the training part, or in a model.
+
+    Parameters
+    ----------
+    X_train, X_test : Sessions or list of lists
+        The two parts. Ids, times and users are looked at where both have them.
+    y_train, y_test : array-like of shape (n_sessions,), default=None
+        Next item of each row, where the parts are prefixes and targets.
+    estimator : fitted estimator, default=None
+        A recommender, a Pipeline or search that holds one, or a `SessionClusterer`.
+        Its catalogue, its counts of items and its item graph are compared with the
+        parts.
+    on_leak : {"warn", "raise", "ignore"}, default="warn"
+        What to do if there is a leak, apart from returning the report.
+
+    Returns
+    -------
+    report : LeakageReport
+        With a finding for each check:
+
+        ``session_ids``
+            The same session in both parts (a leak; within-session protocols have it
+            by design).
+        ``test_before_train_ends``
+            Test sessions that begin before the last training event (a leak: what was
+            learned is later than what is asked).
+        ``train_after_test_begins``
+            Training sessions with events later than the first test event (a leak; the
+            same overlap, seen from the other side). Leave out whichever of the two
+            are fewer: one long training session overlaps with many test sessions.
+        ``duplicates``
+            Test sessions with the items and the times of a training session (a leak);
+            where times are unknown, with the same items (for information: short
+            sessions repeat themselves honestly).
+        ``users``
+            Users in both parts (for information).
+        ``unseen_items``
+            Test items without a training event (for information).
+        ``catalogue``, ``counts``, ``graph``
+            Of `estimator`: items that only the test part has, items counted more often
+            than they occur in training, edges between items that follow each other in
+            the test part alone (leaks).
+
+    Raises
+    ------
+    ValueError
+        There is a leak and `on_leak` is "raise"; times do not rise within a session;
+        or `on_leak` is unknown.
+
+    Warns
+    -----
+    UserWarning
+        There is a leak and `on_leak` is "warn".
+
+    Notes
+    -----
+    Not seen: settings chosen on the test part, a model trained on test sessions whose
+    items and transitions all occur in training too, and parts cut from each other by
+    something that itself knew the future (such as filters by the number of events of
+    an item over both parts).
+
+    Examples
+    --------
+    >>> from skclip import Sessions
+    >>> from skclip.model_selection import leakage_check
+    >>> X_train = Sessions.from_lists([["a", "b"], ["b", "c"]], ids=[1, 2])
+    >>> X_test = Sessions.from_lists([["b", "c"], ["a", "d"]], ids=[2, 3])
+    >>> print(leakage_check(X_train, X_test, on_leak="ignore"))
+    LeakageReport: 1 leak, 3 not checked
+      LEAK  session_ids: 1 of 2 test sessions are training sessions, too. For instance [2].
+      ?     test_before_train_ends: not checked: X_train and X_test have no times.
+      ?     train_after_test_begins: not checked: X_train and X_test have no times.
+      info  duplicates: 1 of 2 test sessions have the items of a training session (times unknown).
+      ?     users: not checked: X_train and X_test have no users.
+      info  unseen_items: 1 of 4 test items without a training event, in 0.250 of the test events.
+    """  # noqa: E501 - lines of the report
+    if on_leak not in ("warn", "raise", "ignore"):
+        raise ValueError(
+            f"on_leak must be 'warn', 'raise' or 'ignore', got {on_leak!r}."
+        )
+    X_train, X_test = as_sessions(X_train), as_sessions(X_test)
+    for part in (X_train, X_test):
+        if part.times is not None:
+            check_times_rise(part)
+    items = _Items(X_train, y_train, X_test, y_test)
+    findings = [
+        _session_ids(X_train, X_test),
+        *_overlap(X_train, X_test),
+        _duplicates(X_train, X_test, items),
+        _users(X_train, X_test),
+        _unseen_items(items),
+    ]
+    if estimator is not None:
+        findings += _estimator_findings(estimator, items)
+    report = LeakageReport(findings)
+    if report.leaks and on_leak != "ignore":
+        message = "The test part leaks: " + " ".join(
+            f"{leak.check}: {leak.message}" for leak in report.leaks
+        )
+        message += " See the report, and docs/evaluation.md."
+        if on_leak == "raise":
+            raise ValueError(message)
+        warn_user(message)
+    return report
+
+
+# -- sessions --------------------------------------------------------------------------
+
+
+def _session_ids(X_train, X_test):
+    check = "session_ids"
+    missing = _missing(check, X_train, X_test, "ids")
+    if missing:
+        return missing
+    known = set(X_train.ids.tolist())
+    shared = [i for i in dict.fromkeys(X_test.ids.tolist()) if i in known]
+    n = len(set(X_test.ids.tolist()))
+    message = f"{len(shared)} of {n} test sessions are training sessions, too."
+    return Finding(check, _level(shared), len(shared), message, shared[:5])
+
+
+def _overlap(X_train, X_test):
+    checks = "test_before_train_ends", "train_after_test_begins"
+    missing = [_missing(check, X_train, X_test, "times") for check in checks]
+    if all(missing):
+        return missing
+    if X_train.n_events == 0 or X_test.n_events == 0:
+        message = "not checked: one part has no event."
+        return [Finding(check, "unchecked", None, message) for check in checks]
+    last, first = X_train.times.max(), X_test.times.min()
+    filled = X_test.lengths > 0
+    begins = X_test.times[X_test.offsets[:-1][filled]]
+    early = np.flatnonzero(filled)[begins < last]
+    late = np.flatnonzero(np.nan_to_num(X_train.end_times, nan=-np.inf) > first)
+    hours = f"the parts overlap for {(last - first) / 3600:.1f} hours"
+    events = int((X_train.times > first).sum())
+    found = []
+    for check, rows, X, message, more in (
+        (
+            checks[0],
+            early,
+            X_test,
+            f"{len(early)} of {len(X_test)} test sessions begin before the last "
+            "training event",
+            hours,
+        ),
+        (
+            checks[1],
+            late,
+            X_train,
+            f"{len(late)} of {len(X_train)} training sessions end after the first "
+            "test event",
+            f"{events} of {X_train.n_events} training events are later than it",
+        ),
+    ):
+        message += f" ({more})." if len(rows) else "."
+        examples = (rows if X.ids is None else X.ids[rows])[:5].tolist()
+        found.append(Finding(check, _level(rows), len(rows), message, examples))
+    return found
+
+
+def _duplicates(X_train, X_test, items):
+    timed = X_train.times is not None and X_test.times is not None
+    hashes = []
+    for X, codes in ((X_train, items.train_codes), (X_test, items.test_codes)):
+        starts, stops = X.offsets[:-1], X.offsets[1:]
+        keys = content_hashes(codes, starts, stops)
+        if timed:
+            seconds = X.times + 0.0  # -0.0 is 0.0
+            keys = keys * np.uint64(31) + content_hashes(
+                seconds.view(np.uint64), starts, stops
+            )
+        keys = keys * np.uint64(31) + X.lengths.astype(np.uint64)
+        hashes.append(keys)
+    rows = np.flatnonzero(np.isin(hashes[1], hashes[0]) & (X_test.lengths > 0))
+    examples = [] if X_test.ids is None else X_test.ids[rows][:5].tolist()
+    message = f"{len(rows)} of {len(X_test)} test sessions have the items"
+    if timed:
+        message += " and the times of a training session."
+        return Finding("duplicates", _level(rows), len(rows), message, examples)
+    message += " of a training session (times unknown)."
+    return Finding("duplicates", "info", len(rows), message)
+
+
+def _users(X_train, X_test):
+    missing = _missing("users", X_train, X_test, "users")
+    if missing:
+        return missing
+    known, asked = set(X_train.users.tolist()), set(X_test.users.tolist())
+    n = len(known & asked)
+    message = f"{n} of {len(asked)} test users are in both parts."
+    return Finding("users", "info", n, message)
+
+
+def _unseen_items(items):
+    in_test = items.in_test > 0
+    unseen = in_test & (items.in_train == 0)
+    share = items.in_test[unseen].sum() / max(items.in_test.sum(), 1)
+    message = (
+        f"{unseen.sum()} of {in_test.sum()} test items without a training event, in "
+        f"{share:.3f} of the test events."
+    )
+    return Finding("unseen_items", "info", int(unseen.sum()), message)
+
+
+def _missing(check, X_train, X_test, column):
+    """A finding where a column is unknown, else None."""
+    parts = {"X_train": X_train, "X_test": X_test}
+    names = [name for name, X in parts.items() if getattr(X, column) is None]
+    if not names:
+        return None
+    have = "has" if len(names) == 1 else "have"
+    message = f"not checked: {' and '.join(names)} {have} no {column}."
+    return Finding(check, "unchecked", None, message)
+
+
+def _level(found):
+    return "leak" if len(found) else "ok"
+
+
+# -- items of both parts, in one code --------------------------------------------------
+
+
+class _Items:
+    """Both parts over one vocabulary; targets are events behind their rows."""
+
+    def __init__(self, X_train, y_train, X_test, y_test):
+        words = X_train.vocabulary.tolist()
+        bounds = [0, len(words)]
+        parts = [X_test.vocabulary.tolist()]
+        for X, y in ((X_train, y_train), (X_test, y_test)):
+            parts.append([] if y is None else check_targets(y, len(X)).tolist())
+        for part in parts:
+            words = words + part
+            bounds.append(len(words))
+        self.vocabulary, codes = factorize_list(words)
+        train, test, y_train, y_test = np.split(codes, bounds[1:-1])
+        self.train_codes, self.test_codes = train[X_train.codes], test[X_test.codes]
+        n = len(self.vocabulary)
+        self.train = _with_targets(self.train_codes, X_train.offsets, y_train)
+        self.test = _with_targets(self.test_codes, X_test.offsets, y_test)
+        self.in_train = np.bincount(self.train[0], minlength=n)
+        self.in_test = np.bincount(self.test[0], minlength=n)
+
+
+def _with_targets(codes, offsets, targets):
+    if len(targets) == 0:
+        return codes, offsets
+    return np.insert(codes, offsets[1:], targets), offsets + np.arange(len(offsets))
+
+
+def _pairs(codes, offsets, kept):
+    """Which kept items follow each other, others taken out; sorted numbers."""
+    known = kept[codes]
+    offsets = np.concatenate([[0], np.cumsum(known)])[offsets]
+    codes = codes[known].astype(np.int64)
+    rows, ends = prefix_ends(np.diff(offsets))
+    at = offsets[:-1][rows] + ends
+    return _pair_numbers(codes[at - 1], codes[at], len(kept))
+
+
+def _pair_numbers(a, b, n):
+    return np.unique(np.minimum(a, b) * n + np.maximum(a, b))
+
+
+# -- a fitted estimator ----------------------------------------------------------------
+
+
+def _estimator_findings(estimator, items):
+    parts = _fitted_parts(estimator)
+    if not parts:
+        raise TypeError(
+            f"estimator={estimator!r:.60} holds nothing fitted that has item_ids_. "
+            "Pass a fitted recommender, Pipeline, search or SessionClusterer."
+        )
+    index, n = ItemIndex(items.vocabulary), len(items.vocabulary)
+    only_test = (items.in_test > 0) & (items.in_train == 0)
+    foreign, counted, edges = set(), set(), set()
+    has_counts = has_graph = False
+    for part in parts:
+        codes = index.codes_of(part.item_ids_).astype(np.int64) - 1
+        known = codes >= 0
+        foreign.update(codes[known][only_test[codes[known]]].tolist())
+        counts = getattr(part, "item_counts_", None)
+        if counts is not None and counts.dtype.kind in "iu":  # weights may be decayed
+            has_counts = True
+            of_item = codes[known]
+            more = (counts[known] > items.in_train[of_item]) & (
+                items.in_test[of_item] > 0
+            )
+            counted.update(of_item[more].tolist())
+        graph = getattr(part, "graph_", None)
+        if graph is not None:
+            has_graph = True
+            kept = np.zeros(n, dtype=bool)
+            kept[codes[known]] = True
+            graph = graph.tocoo()
+            a, b = codes[graph.row], codes[graph.col]
+            inside = (a >= 0) & (b >= 0)
+            numbers = _pair_numbers(a[inside], b[inside], n)
+            numbers = numbers[~np.isin(numbers, _pairs(*items.train, kept))]
+            edges.update(numbers[np.isin(numbers, _pairs(*items.test, kept))].tolist())
+    names = items.vocabulary.tolist()
+    findings = [
+        Finding(
+            "catalogue",
+            _level(foreign),
+            len(foreign),
+            f"{len(foreign)} items of the estimator are in the test part only.",
+            [names[i] for i in sorted(foreign)[:5]],
+        )
+    ]
+    if has_counts:
+        findings.append(
+            Finding(
+                "counts",
+                _level(counted),
+                len(counted),
+                f"{len(counted)} test items are counted more often than X_train holds "
+                "them.",
+                [names[i] for i in sorted(counted)[:5]],
+            )
+        )
+    if has_graph:
+        findings.append(
+            Finding(
+                "graph",
+                _level(edges),
+                len(edges),
+                f"{len(edges)} edges of the item graph are in the test part only.",
+                [(names[i // n], names[i % n]) for i in sorted(edges)[:5]],
+            )
+        )
+    return findings
+
+
+def _fitted_parts(estimator):
+    """All estimators inside that know items, the outermost first."""
+    found, queue, seen = [], [estimator], set()
+    while queue:
+        part = queue.pop(0)
+        if part is None or id(part) in seen or isinstance(part, (str, type)):
+            continue
+        seen.add(id(part))
+        if isinstance(getattr(part, "item_ids_", None), np.ndarray):
+            found.append(part)
+        queue += [
+            getattr(part, name, None)
+            for name in ("best_estimator_", "estimator", "clusterer_", "clusterer")
+        ]
+        for name in ("steps", "estimators_", "estimators"):
+            inner = getattr(part, name, None) or []
+            inner = inner.values() if isinstance(inner, dict) else inner
+            queue += [step[-1] if isinstance(step, tuple) else step for step in inner]
+    return found

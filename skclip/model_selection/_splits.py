@@ -1,0 +1,463 @@
+"""Splits between sessions, in time."""
+
+import datetime
+import re
+from numbers import Integral, Real
+
+import numpy as np
+
+from skclip._ids import factorize
+from skclip._sessions import Sessions
+from skclip._validation import warn_user
+
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_STRADDLING = ("warn", "keep", "drop", "raise")
+
+
+class TemporalSplit:
+    """Split sessions in time: train on the earlier ones, test on the next ones.
+
+    The sessions are ordered by the time of their last event, equal times by session
+    id. The latest ones make the test parts, one behind the other; each split trains on
+    everything before its test part, less `gap`. Works as ``cv=`` in scikit-learn.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+    test_size : int, float, timedelta or str, default=None
+        Of each test part: a number of sessions, a share of all sessions (float), or a
+        span of time (a timedelta, or text such as ``"7D"``, ``"12h"``, ``"30min"``,
+        ``"90s"``, ``"2W"``). Spans are counted back from the last event; a session
+        belongs to the span in which it ends. None gives all parts and the first
+        training part the same number of sessions.
+    gap : int, float, timedelta or str, default=0
+        What is left out between training and test part, in the same ways. As in
+        scikit-learn, an int is a number of rows: the last sessions before the test
+        part. A span leaves out training sessions that end less than it before the
+        test part: before its span begins, or before its first session ends where
+        `test_size` is no span.
+    straddling : {"warn", "keep", "drop", "raise"}, default="warn"
+        What to do about test sessions that begin before the last event of their
+        training part, so that what is learned may be later than what is asked: leave
+        them in with or without a warning, take them out of the test part, or raise.
+
+    See Also
+    --------
+    SlidingWindowSplit : A training window of fixed length.
+    leakage_check : What else may leak from test to training part.
+    sklearn.model_selection.TimeSeriesSplit : The same by row order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip import Sessions
+    >>> from skclip.model_selection import TemporalSplit
+    >>> clicks = pd.DataFrame({"sid": [2, 2, 1, 1, 3, 3], "sku": list("abcabc"),
+    ...                        "ts": [5, 6, 1, 2, 8, 9]})
+    >>> X = Sessions.from_events(clicks, session="sid", item="sku", time="ts")
+    >>> train, test = next(TemporalSplit(1, test_size=1).split(X))
+    >>> X[train].ids.tolist(), X[test].ids.tolist()
+    ([1, 2], [3])
+    >>> train, test = next(TemporalSplit(1, test_size="2s", gap="2s").split(X))
+    >>> X[train].ids.tolist(), X[test].ids.tolist()
+    ([1], [3])
+    """
+
+    def __init__(self, n_splits=5, *, test_size=None, gap=0, straddling="warn"):
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.gap = gap
+        self.straddling = straddling
+
+    def split(self, X, y=None, groups=None):
+        """Yield the rows of the training and the test part of each split.
+
+        Parameters
+        ----------
+        X : Sessions
+            With times.
+        y, groups : object
+            Ignored.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            In order of time.
+
+        Raises
+        ------
+        TypeError
+            `X` is no `Sessions`, or a size is neither number nor span of time.
+        ValueError
+            The times are unknown, or do not rise within a session; there are too few
+            sessions; a test part has no session; or test sessions straddle the split
+            and `straddling` is "raise".
+
+        Warns
+        -----
+        UserWarning
+            Test sessions straddle a split, once for all splits.
+        """
+        order = _time_order(X, "TemporalSplit")
+        _check_n_splits(self.n_splits)
+        n, ends = len(X), _end_times(X)[order]
+        size, gap = self.test_size, self.gap
+        if size is None:
+            size = n // (self.n_splits + 1)
+        size, in_time = _size(size, n, "test_size")
+        gap, gap_in_time = _size(gap, n, "gap")
+        splits = []
+        for i in range(self.n_splits, 0, -1):
+            start, stop = n - i * size, n - (i - 1) * size
+            if in_time:
+                cut = ends[-1] - i * size
+                start, stop = np.searchsorted(ends, [cut, cut + size], side="right")
+                stop = n if i == 1 else stop  # whatever rounding does
+            if start >= stop or start < 1:
+                raise ValueError(
+                    f"{n} sessions are too few for n_splits={self.n_splits} test parts "
+                    f"of {self._in_words(size)}. Pass fewer splits or another "
+                    "test_size."
+                )
+            last = start - gap
+            if gap_in_time:
+                last = _stop_before(
+                    ends[:start], (cut if in_time else ends[start]), gap
+                )
+            if last < 1:
+                raise ValueError(
+                    f"gap={self.gap!r} leaves no session to train on before test part "
+                    f"{self.n_splits - i}. Pass a smaller gap or fewer splits."
+                )
+            splits.append((order[:last], order[start:stop]))
+        yield from _without_straddlers(X, splits, self.straddling)
+
+    def _in_words(self, size):
+        return repr(self.test_size) if isinstance(size, float) else size
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of splits."""
+        return self.n_splits
+
+    def __repr__(self):
+        return (
+            f"TemporalSplit(n_splits={self.n_splits}, test_size={self.test_size!r}, "
+            f"gap={self.gap!r}, straddling={self.straddling!r})"
+        )
+
+
+class SlidingWindowSplit:
+    """Split sessions into windows of fixed time that slide to the last event.
+
+    Each split trains on the sessions that end in a window of `train_size` and tests on
+    those that end in the `test_size` behind it. By default the windows of two splits do
+    not overlap: with five of them, the protocol of the session-rec comparison [1]_,
+    whose results are the mean over the slices. ``step=test_size`` is a walk forward in
+    which every test part is as old as in production with a refit every `test_size`.
+    Works as ``cv=`` in scikit-learn.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+    train_size, test_size : timedelta or str
+        Spans of time: a timedelta, or text such as ``"30D"``, ``"12h"``, ``"2W"``.
+    gap : timedelta or str, default=None
+        Span left out between training and test window; None is none.
+    step : timedelta or str, default=None
+        How far one split lies behind the last; None is the whole of training window,
+        gap and test window.
+    straddling : {"warn", "keep", "drop", "raise"}, default="warn"
+        As in `TemporalSplit`.
+
+    See Also
+    --------
+    TemporalSplit : Trains on everything before the test part.
+
+    References
+    ----------
+    .. [1] M. Ludewig, D. Jannach, "Evaluation of Session-based Recommendation
+           Algorithms", User Modeling and User-Adapted Interaction 28 (2018),
+           doi:10.1007/s11257-018-9209-6.
+
+    Examples
+    --------
+    >>> from skclip.datasets import make_sessions
+    >>> from skclip.model_selection import SlidingWindowSplit
+    >>> X, _ = make_sessions(1000, n_days=30, random_state=0)
+    >>> cv = SlidingWindowSplit(3, train_size="8D", test_size="1D", straddling="keep")
+    >>> [round((X.end_times[test].min() - X.end_times.min()) / 86400)
+    ...  for train, test in cv.split(X)]
+    [11, 20, 29]
+    """
+
+    def __init__(
+        self, n_splits=5, *, train_size, test_size, gap=None, step=None,
+        straddling="warn",
+    ):  # fmt: skip
+        self.n_splits = n_splits
+        self.train_size = train_size
+        self.test_size = test_size
+        self.gap = gap
+        self.step = step
+        self.straddling = straddling
+
+    def split(self, X, y=None, groups=None):
+        """Yield the rows of the training and the test part of each split.
+
+        Parameters
+        ----------
+        X : Sessions
+            With times.
+        y, groups : object
+            Ignored.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            In order of time; the earliest windows first.
+
+        Raises
+        ------
+        TypeError
+            `X` is no `Sessions`, or a size is no span of time.
+        ValueError
+            The times are unknown, do not rise within a session, or span less than the
+            windows; a window has no session; or test sessions straddle the split and
+            `straddling` is "raise".
+
+        Warns
+        -----
+        UserWarning
+            Test sessions straddle a split, once for all splits.
+        """
+        order = _time_order(X, "SlidingWindowSplit")
+        _check_n_splits(self.n_splits)
+        ends = _end_times(X)[order]
+        train = _span(self.train_size, "train_size")
+        test = _span(self.test_size, "test_size")
+        gap = 0.0 if self.gap is None else _span(self.gap, "gap", zero=True)
+        step = train + gap + test if self.step is None else _span(self.step, "step")
+        needed = train + gap + test + (self.n_splits - 1) * step
+        spanned = X.times.max() - X.times.min() if X.n_events else 0.0
+        if needed > spanned:
+            raise ValueError(
+                f"{self.n_splits} windows need {needed / 86400:g} days, the events "
+                f"span {spanned / 86400:g}. Pass fewer splits, a smaller train_size or "
+                "a smaller step."
+            )
+        splits = []
+        for i in range(self.n_splits - 1, -1, -1):
+            stop = ends[-1] - i * step
+            cut = stop - test
+            bounds = [cut - gap - train, cut - gap, cut, stop]
+            a, b, c, d = np.searchsorted(ends, bounds, side="right")
+            for name, size, first, last in (
+                ("training", "train", a, b),
+                ("test", "test", c, d),
+            ):
+                if first == last:
+                    raise ValueError(
+                        f"The {name} window of split {self.n_splits - 1 - i} has no "
+                        f"session. Pass a larger {size}_size or fewer "
+                        "splits."
+                    )
+            splits.append((order[a:b], order[c:d]))
+        yield from _without_straddlers(X, splits, self.straddling)
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of splits."""
+        return self.n_splits
+
+    def __repr__(self):
+        return (
+            f"SlidingWindowSplit(n_splits={self.n_splits}, "
+            f"train_size={self.train_size!r}, test_size={self.test_size!r}, "
+            f"gap={self.gap!r}, step={self.step!r}, straddling={self.straddling!r})"
+        )
+
+
+def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
+    """Cut sessions into training, validation and test part in order of time.
+
+    The protocol of CLIP-SBR's text: the latest tenth of the sessions is the test part,
+    the tenth before it validates.
+
+    Parameters
+    ----------
+    X : Sessions
+        With times.
+    test_size, validation_size : int, float, timedelta or str, default=0.1
+        Of each part: a number of sessions, a share of all, or a span of time such as
+        ``"7D"`` (see `TemporalSplit`).
+    straddling : {"warn", "keep", "drop", "raise"}, default="warn"
+        What to do about sessions that begin before the last event of the part before
+        them, as in `TemporalSplit`.
+
+    Returns
+    -------
+    X_train, X_validation, X_test : Sessions
+        In order of the time of their last event, equal times by session id.
+
+    Examples
+    --------
+    >>> from skclip.datasets import make_sessions
+    >>> from skclip.model_selection import temporal_split
+    >>> X, _ = make_sessions(100, random_state=0)
+    >>> [len(part) for part in temporal_split(X)]
+    [80, 10, 10]
+    """
+    order = _time_order(X, "temporal_split")
+    n, ends = len(X), _end_times(X)[order]
+    test_start = _last_part(test_size, n, ends, "test_size")
+    valid_start = _last_part(
+        validation_size, n, ends[:test_start], "validation_size"
+    ) if test_start > 0 else 0  # fmt: skip
+    if valid_start < 1:
+        raise ValueError(
+            f"{n} sessions are too few for validation_size={validation_size} and "
+            f"test_size={test_size}. Pass smaller parts."
+        )
+    train, valid, test = np.split(order, [valid_start, test_start])
+    splits = [(train, valid), (np.concatenate([train, valid]), test)]
+    (_, valid), (_, test) = _without_straddlers(X, splits, straddling)
+    return X[train], X[valid], X[test]
+
+
+def _last_part(size, n, ends, name):
+    """Where the last part of sorted sessions begins."""
+    size, in_time = _size(size, n, name, zero=True)
+    if in_time:
+        return int(np.searchsorted(ends, ends[-1] - size, side="right"))
+    return len(ends) - size
+
+
+def _without_straddlers(X, splits, straddling):
+    """The splits, their straddling test sessions dealt with."""
+    if straddling not in _STRADDLING:
+        raise ValueError(
+            f"straddling must be one of {sorted(_STRADDLING)}, got {straddling!r}."
+        )
+    if straddling == "keep":
+        return splits
+    starts, ends = _start_times(X), _end_times(X)
+    early = [starts[test] < ends[train].max(initial=-np.inf) for train, test in splits]
+    count, total = sum(e.sum() for e in early), sum(map(len, early))
+    if straddling == "drop":
+        kept = [
+            (train, test[~e]) for (train, test), e in zip(splits, early, strict=True)
+        ]
+        for (_, before), (_, after) in zip(splits, kept, strict=True):
+            if len(before) and not len(after):
+                raise ValueError(
+                    f"straddling='drop' leaves no session: all {len(before)} test "
+                    "sessions begin before the last training event. Split whole "
+                    "sessions, not prefixes, or pass a gap."
+                )
+        return kept
+    if count:
+        message = (
+            f"{count} of {total} test sessions straddle the split: they begin before "
+            "the last training event. Pass straddling='drop' to leave them out of the "
+            "test part, or straddling='keep' if a few do not matter."
+        )
+        if straddling == "raise":
+            raise ValueError(message)
+        warn_user(message)
+    return splits
+
+
+def _time_order(X, name):
+    """Rows by the time of their last event, then by id; empty sessions come first."""
+    if not isinstance(X, Sessions):
+        raise TypeError(
+            f"X is a {type(X).__name__}. {name} needs Sessions with times: "
+            "Sessions.from_events(df, session=..., item=..., time=...)."
+        )
+    if X.times is None:
+        raise ValueError(
+            "The sessions have no times. Pass time= to Sessions.from_events, or "
+            "use sklearn's TimeSeriesSplit if the rows are in order of time."
+        )
+    check_times_rise(X)
+    ends = _end_times(X)
+    if X.ids is None:
+        return np.argsort(ends, kind="stable")
+    return np.lexsort((factorize(X.ids)[1], ends))
+
+
+def check_times_rise(X):
+    """Refuse sessions whose events are not in order of time."""
+    falls = ~(X.times[1:] >= X.times[:-1])  # NaN falls, too
+    inner = X.offsets[1:-1]
+    falls[inner[(inner > 0) & (inner < X.n_events)] - 1] = False
+    bad = np.flatnonzero(falls) + 1
+    if not len(bad) and np.isnan(X.times).any():
+        bad = np.flatnonzero(np.isnan(X.times))
+    if len(bad):
+        row = int(np.searchsorted(X.offsets, bad[0], side="right")) - 1
+        at = int(bad[0] - X.offsets[row])
+        before = f" after {X.times[bad[0] - 1]:g}" if at else ""
+        raise ValueError(
+            f"The times of session {row} are not in order: event {at} is at "
+            f"{X.times[bad[0]]:g}{before}. Sort the events by time, as "
+            "Sessions.from_events does."
+        )
+
+
+def _end_times(X):
+    return np.nan_to_num(X.end_times, nan=-np.inf)
+
+
+def _start_times(X):
+    """Time of the first event; empty sessions never straddle."""
+    starts = np.full(len(X), np.inf)
+    filled = X.lengths > 0
+    starts[filled] = X.times[X.offsets[:-1][filled]]
+    return starts
+
+
+def _stop_before(ends, cut, gap):
+    """How many of the sorted sessions end at least `gap` seconds before `cut`."""
+    return int(np.searchsorted(ends, cut - gap, side="right"))
+
+
+def _check_n_splits(n_splits):
+    if not isinstance(n_splits, Integral) or n_splits < 1:
+        raise ValueError(f"n_splits must be at least 1, got {n_splits!r}.")
+
+
+def _size(size, n, name, zero=False):
+    """A number of sessions and False, or a number of seconds and True."""
+    if isinstance(size, (np.timedelta64, bool)):  # numbers to Python's eyes
+        return _span(size, name, zero=zero or name == "gap"), True
+    if isinstance(size, Integral):
+        if size < 0:
+            raise ValueError(f"{name} must not be negative, got {size!r}.")
+        return int(size), False
+    if isinstance(size, Real):
+        if not 0 <= size < 1:
+            raise ValueError(
+                f"{name}={size!r} is a float, a share of the sessions: expected 0 <= "
+                f"{name} < 1. Pass a whole number of sessions or a span such as '7D'."
+            )
+        return round(size * n), False
+    return _span(size, name, zero=zero or name == "gap"), True
+
+
+def _span(size, name, zero=False):
+    """Seconds of a timedelta or of text such as "7D"."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(size))
+    if isinstance(size, datetime.timedelta):
+        seconds = size.total_seconds()
+    elif isinstance(size, np.timedelta64):
+        seconds = size / np.timedelta64(1, "s")
+    elif isinstance(size, str) and match and match[2].lower() in _UNITS:
+        seconds = float(match[1]) * _UNITS[match[2].lower()]
+    else:
+        raise (ValueError if isinstance(size, str) else TypeError)(
+            f"{name}={size!r} is no span of time. Expected a timedelta, or a number "
+            "with W, D, h, min or s behind it, such as '7D' or '30min'."
+        )
+    if not (seconds > 0 or (zero and seconds == 0)):
+        raise ValueError(f"{name} must be a positive span of time, got {size!r}.")
+    return float(seconds)

@@ -1,0 +1,126 @@
+"""Metrics of whole lists, against slow loops and worked by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skclip import PopularityRecommender
+from skclip.metrics import (
+    catalogue_coverage,
+    cluster_diversity,
+    gini_index,
+    novelty,
+    popularity_lift,
+)
+
+CATALOGUE = list("abcdef")
+ids = st.sampled_from([*CATALOGUE, "", "unseen"])
+
+
+@st.composite
+def cases(draw):
+    k = draw(st.integers(1, 5))
+    n = draw(st.integers(1, 6))
+    row = st.lists(ids, min_size=k, max_size=k)
+    items = draw(st.lists(row, min_size=n, max_size=n))
+    sessions = draw(st.lists(st.lists(ids, max_size=4), min_size=n, max_size=n))
+    train = draw(st.lists(st.lists(st.sampled_from(CATALOGUE)), max_size=4))
+    clusters = draw(st.lists(st.integers(-1, 2), min_size=6, max_size=6))
+    cut = draw(st.one_of(st.none(), st.integers(1, 7)))
+    return items, sessions, [*train, ["a"]], clusters, cut
+
+
+def mean(values):
+    return sum(values) / len(values) if values else float("nan")
+
+
+@given(cases())
+def test_equal_slow_loops(case):
+    items, sessions, train, clusters, k = case
+    lists = [row[:k] for row in items]
+    flat = [i for row in train for i in row]
+    events = {i: flat.count(i) for i in set(flat)}
+
+    shown = [sum(i == j for row in lists for j in row) for i in CATALOGUE]
+    found = catalogue_coverage(items, CATALOGUE, k=k)
+    assert found == pytest.approx(sum(x > 0 for x in shown) / 6)
+    total = sum(shown)
+    expected = float("nan")
+    if total:  # mean absolute difference, another form of the Gini index
+        expected = sum(abs(x - y) for x in shown for y in shown) / (2 * 6 * total)
+    assert gini_index(items, CATALOGUE, k=k) == pytest.approx(expected, nan_ok=True)
+
+    bits, lift = [], []
+    for row, session in zip(lists, sessions, strict=True):
+        known = [events[i] for i in row if i in events]
+        observed = [events[i] for i in session if i in events]
+        if known:
+            bits.append(mean([-np.log2(x / len(flat)) for x in known]))
+        if known and observed:
+            lift.append((mean(known), mean(observed)))
+    assert novelty(items, train, k=k) == pytest.approx(mean(bits), nan_ok=True)
+    expected = float("nan")
+    if lift:
+        expected = sum(a for a, _ in lift) / sum(b for _, b in lift) - 1
+    found = popularity_lift(items, sessions, train, k=k)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+    of = dict(zip(CATALOGUE, clusters, strict=True))
+    shares = []
+    for row in lists:
+        known = [of[i] for i in row if of.get(i, -1) >= 0]
+        pairs = [(a, b) for n, a in enumerate(known) for b in known[:n]]
+        if pairs:
+            shares.append(mean([a != b for a, b in pairs]))
+    found = cluster_diversity(items, CATALOGUE, clusters, k=k)
+    assert found == pytest.approx(mean(shares), nan_ok=True)
+
+
+def test_extremes():
+    same = [["a", "b"]] * 3
+    assert catalogue_coverage(same, ["a", "b"]) == 1.0
+    assert gini_index(same, ["a", "b"]) == 0.0
+    assert gini_index([["a"]] * 5, CATALOGUE) == pytest.approx(5 / 6)
+    assert novelty([["a"]], [["a"]]) == 0.0
+    assert popularity_lift([["a"], ["b"]], [["a"], ["b"]], [["a", "a", "b"]]) == 0.0
+    assert cluster_diversity([["a", "b"]], ["a", "b"], [3, 3]) == 0.0
+    assert cluster_diversity([["a", "b"]], ["a", "b"], [3, 0]) == 1.0
+    assert np.isnan(cluster_diversity([["a"]], ["a"], [0]))
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_fill_values_of_filtered_lists_do_not_count(kind):
+    train = [[kind(i) for i in row] for row in ([1, 2], [1, 3], [1, 2])]
+    popular = PopularityRecommender().fit(train)
+    full = popular.predict_topk(train[:1], k=3)
+    lists = popular.predict_topk(train[:1], k=3, deny=[kind(3)])
+    assert lists[0, 2] != full[0, 2]
+    assert catalogue_coverage(lists, popular.item_ids_) == pytest.approx(2 / 3)
+    assert novelty(lists, train) == novelty(full, train, k=2)
+    assert gini_index(lists, popular.item_ids_) == gini_index(
+        full, popular.item_ids_, k=2
+    )
+
+
+def test_k_beyond_the_list_takes_all_of_it():
+    assert catalogue_coverage([["a", "b"]], CATALOGUE, k=50) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: catalogue_coverage([], CATALOGUE), r"shape \(0,\)"),
+        (lambda: catalogue_coverage(np.empty((0, 3)), CATALOGUE), r"shape \(0, 3\)"),
+        (lambda: catalogue_coverage([["a"]], []), "catalogue is empty"),
+        (lambda: gini_index([["a"]], ["a", "a"]), "names 1 items twice"),
+        (lambda: gini_index([["a"]], ["a"], k=0), "got 0"),
+        (lambda: gini_index([["a"]], ["a"], k=1.5), "got 1.5"),
+        (lambda: novelty([["a"]], [[], []]), "no event"),
+        (lambda: popularity_lift([["a"]], [["a"]] * 2, [["a"]]), "2 sessions, items 1"),
+        (lambda: cluster_diversity([["a"]], ["a"], [0, 1]), r"shape \(2,\)"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
