@@ -17,6 +17,7 @@ from skclip._tabular import column, parse_times
 from skclip.datasets._text_table import (
     Field,
     as_ids,
+    is_pickle,
     line_of,
     name_first_fault,
     read_table,
@@ -505,9 +506,7 @@ def _lists_of_times(path, frame, rows):
 
 def _read_lists(path):
     """Lists of a text file; round brackets are as good as square ones."""
-    with open(path, "rb") as file:
-        first = file.read(3)
-    if first[:1] == b"\x80" or first in (b"(lp", b"(dp"):
+    if is_pickle(path):
         raise ValueError(
             f"{path} is a pickle. Loading one may run code of whoever wrote it, so "
             "skclip does not; see the docstring of read_srgnn for how to turn it into "

@@ -191,6 +191,15 @@ def seconds(series):
     return (whole * parts + number(20, end)) / parts
 
 
+def is_pickle(path):
+    """Whether a file begins and ends as pickles do, and texts of lists do not."""
+    with open(path, "rb") as file:
+        first = file.read(1)
+        file.seek(-1, io.SEEK_END) if first else None
+        last = file.read(1)
+    return first == b"\x80" or (first in (b"(", b"]", b"}", b"c") and last == b".")
+
+
 def as_ids(words):
     """Ids of an array of distinct texts: whole numbers where all are, else as it is."""
     whole = re.compile(_WHOLE)
@@ -279,12 +288,11 @@ def _read_text(path, sep, n_columns, has_header):
     table = pl.read_csv(
         source,
         separator=sep,
-        has_header=False,
-        skip_rows=int(has_header),
+        has_header=False,  # it is a line as any other, and has all columns
         schema=dict.fromkeys(names, pl.String),
         quote_char=None,
     )
-    return nw.from_native(table)
+    return nw.from_native(table[int(has_header) :])
 
 
 def _read_with_pandas(path, sep, names, has_header):
