@@ -1,6 +1,7 @@
 """Downloads, from a server in a thread of this process."""
 
 import hashlib
+import inspect
 import io
 import json
 import re
@@ -532,6 +533,22 @@ def test_clearing_spares_what_is_not_ours(fetch, tmp_path):
     (tmp_path / "thesis.txt").unlink()
     clear_data_home(tmp_path)
     assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        fetch_diginetica_sample,
+        fetch_lastfm_1k,
+        fetch_recbole_sessions,
+        fetch_rsc15_100k,
+        fetch_yoochoose,
+    ],
+)
+def test_every_parameter_is_described(function):
+    assert "%(" not in function.__doc__
+    for name in inspect.signature(function).parameters:
+        assert re.search(rf"^    \**{name}( :|$)", function.__doc__, re.MULTILINE), name
 
 
 def test_every_address_is_https():

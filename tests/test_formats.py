@@ -171,6 +171,16 @@ def test_names_with_wildcards(library, write):
     assert read_session_rec(path).to_lists() == [[6]]
 
 
+def test_free_text_at_the_end_may_hold_the_separator(library, write):
+    fields = [Field("a", ("a",), "id"), Field("b", ("b",), "number")]
+    options = {"sep": ",", "names": ["a", "b", "title"], "free_end": True}
+    frame = read_table(write("1,2,x\n3,4,x,y,,z\n5,6\n7,8,\n"), fields, **options)
+    assert frame.get_column("a").to_list() == [1, 3, 5, 7]
+    assert frame.get_column("b").to_list() == [2, 4, 6, 8]
+    with pytest.raises(ValueError, match="line 2, column 'b': 'y' is not a number"):
+        read_table(write("1,2,x\n3,y,,z\n"), fields, **options)
+
+
 # -- YooChoose -------------------------------------------------------------------------
 
 CLICKS = (

@@ -189,8 +189,9 @@ OSError
 
 
 def _documented(function):
-    text = function.__doc__.replace("%(parameters)s", _PARAMETERS)
-    function.__doc__ = text.replace("%(raises)s", _RAISES)
+    if function.__doc__:  # python -OO has none
+        text = function.__doc__.replace("%(parameters)s", _PARAMETERS)
+        function.__doc__ = text.replace("%(raises)s", _RAISES)
     return function
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from skclip._ids import factorize_list
 from skclip._sessions import Sessions
-from skclip._tabular import column, parse_times
+from skclip._tabular import column
 from skclip.datasets._text_table import (
     Field,
     as_ids,
@@ -22,7 +22,7 @@ from skclip.datasets._text_table import (
     name_first_fault,
     read_table,
     read_text,
-    seconds,
+    with_seconds,
 )
 from skclip.preprocessing import sessionize
 
@@ -402,13 +402,7 @@ def _read_events(path, fields, **options):
     """Sessions of a file with a line for each event."""
     frame = read_table(path, fields, **options)
     if any(field.kind == "time" for field in fields):
-        try:
-            times = seconds(frame.get_column("time"))
-            times = parse_times(frame, "time") if times is None else times
-            frame = _with(frame, "time", times)
-        except ValueError as error:  # the form was right, but not the 13th month
-            name_first_fault(path, fields, **options)
-            raise ValueError(f"{path}: {error}") from error
+        frame = with_seconds(frame, path, fields, **options)
     return _sessions(path, frame)
 
 

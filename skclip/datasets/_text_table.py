@@ -17,6 +17,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._ids import factorize
+from skclip._tabular import parse_times
 
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # fits int64, and has one spelling only
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
@@ -82,7 +83,7 @@ class Field:
         return None
 
 
-def read_table(path, fields, *, sep, names=None, header=str):
+def read_table(path, fields, *, sep, names=None, header=str, free_end=False):
     """Read the columns of a text file as a data frame of roles.
 
     Parameters
@@ -98,6 +99,8 @@ def read_table(path, fields, *, sep, names=None, header=str):
         Columns of a file without a header; a first line that holds them is one.
     header : callable, default=str
         Column name of what stands in the header.
+    free_end : bool, default=False
+        The last column is free text, in which the separator may stand.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def read_table(path, fields, *, sep, names=None, header=str):
                 f"{expected}, separated by {sep!r}; found {_shortened(columns)}."
             )
     try:
-        frame = _read_text(path, sep, len(columns), has_header)
+        frame = _read_text(path, sep, len(columns), has_header, free_end)
         if frame.get_column(str(min(places.values()))).is_null().any():
             blank = nw.all_horizontal(nw.all().is_null(), ignore_nulls=True)
             frame = frame.filter(~blank)
@@ -137,7 +140,7 @@ def read_table(path, fields, *, sep, names=None, header=str):
     except (OSError, ImportError, MemoryError):
         raise
     except Exception as error:  # each library has its own; the lines tell which it is
-        _name_first_fault(path, places, sep, columns, has_header)
+        _name_first_fault(path, places, sep, columns, has_header, free_end)
         raise ValueError(f"{path}: {error}") from error
     if len(frame) == 0:
         raise ValueError(f"{path} holds no events.")
@@ -151,6 +154,20 @@ def read_text(path):
             return file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 text: {error}.") from None
+
+
+def with_seconds(frame, path, fields, **options):
+    """The frame with its column "time", texts of times so far, in seconds."""
+    texts = frame.get_column("time")
+    times = seconds(texts)
+    if times is None:
+        try:
+            times = parse_times(frame, "time")
+        except ValueError as error:  # the form was right, but not the 13th month
+            name_first_fault(path, fields, **options)
+            raise ValueError(f"{path}: {error}") from error
+    series = nw.new_series("time", times, backend=frame.implementation)
+    return frame.with_columns(series)
 
 
 def seconds(series):
@@ -276,13 +293,13 @@ def _columns(path, sep, names, header):
     return False, list(names)
 
 
-def _read_text(path, sep, n_columns, has_header):
+def _read_text(path, sep, n_columns, has_header, free_end):
     """A frame of text columns named "0", "1", ..., by polars, or else by pandas."""
     names = [str(i) for i in range(n_columns)]
     try:
         import polars as pl
     except ImportError:
-        return _read_with_pandas(path, sep, names, has_header)
+        return _read_with_pandas(path, sep, names, has_header, free_end)
     with _opened(path) as file:  # bytes, since polars would unpack and glob by itself
         source = file.read()
     table = pl.read_csv(
@@ -291,24 +308,26 @@ def _read_text(path, sep, n_columns, has_header):
         has_header=False,  # it is a line as any other, and has all columns
         schema=dict.fromkeys(names, pl.String),
         quote_char=None,
+        truncate_ragged_lines=free_end,
     )
     return nw.from_native(table[int(has_header) :])
 
 
-def _read_with_pandas(path, sep, names, has_header):
+def _read_with_pandas(path, sep, names, has_header, free_end):
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
             "Reading this file needs polars or pandas: pip install polars."
         ) from error
+    more = [f"more {i}" for i in range(32 if free_end else 1)]  # what is too much
     with _opened(path) as file:
         table = pd.read_csv(
             file,
             sep=sep,
             header=None,
             skiprows=int(has_header),
-            names=[*names, "more"],  # takes what a line has too much
+            names=names + more,
             index_col=False,
             dtype=str,
             keep_default_na=False,
@@ -316,9 +335,9 @@ def _read_with_pandas(path, sep, names, has_header):
             quoting=3,
             encoding="utf-8",
         )
-    if table.pop("more").notna().any():
+    if not free_end and table["more 0"].notna().any():
         raise ValueError("a line has too many fields")
-    return nw.from_native(table)
+    return nw.from_native(table[names])
 
 
 def _converted(series, field):
@@ -353,7 +372,7 @@ def _without(series, missing):
 # -- what is wrong ---------------------------------------------------------------------
 
 
-def name_first_fault(path, fields, *, sep, names=None, header=str):
+def name_first_fault(path, fields, *, sep, names=None, header=str, free_end=False):
     """Raise a ValueError for the first wrong line; return if all are right."""
     has_header, columns = _columns(path, sep, names, header)
     places = {
@@ -362,7 +381,7 @@ def name_first_fault(path, fields, *, sep, names=None, header=str):
         for name in field.names[::-1]
         if name in columns
     }
-    _name_first_fault(path, places, sep, columns, has_header)
+    _name_first_fault(path, places, sep, columns, has_header, free_end)
 
 
 def line_of(path, row, *, has_header=True):
@@ -371,14 +390,14 @@ def line_of(path, row, *, has_header=True):
     return next(itertools.islice(lines, row + has_header, None))
 
 
-def _name_first_fault(path, places, sep, columns, has_header):
+def _name_first_fault(path, places, sep, columns, has_header, free_end):
     for number, line in _lines(path):
         if number == 1 and has_header:
             continue
         texts = line.split(sep)
         if not any(texts):
             continue
-        if len(texts) > len(columns):
+        if len(texts) > len(columns) and not free_end:
             raise ValueError(
                 f"{path}, line {number}: expected {len(columns)} fields separated by "
                 f"{sep!r} ({', '.join(_shortened(columns))}), found {len(texts)}."
