@@ -275,6 +275,21 @@ def test_not_found_is_not_tried_again(server, fetch):
     assert len(server.requests) == 1
 
 
+def test_a_web_page_is_not_kept(server, fetch, target):
+    server.heads = {"Content-Type": "text/html; charset=utf-8"}
+    with pytest.raises(OSError, match="the server sent a web page"):
+        fetch()
+    assert not target.exists()
+    server.heads = {}
+    assert fetch().n_events == 3000
+
+
+def test_a_mirror_may_have_another_name(server, fetch, target):
+    server.files["/get?id=1"] = CLICKS
+    assert fetch(url=f"{server.url}/get?id=1").n_events == 3000
+    assert target.read_bytes() == CLICKS
+
+
 def test_busy_servers_are_tried_again(server, fetch, monkeypatch):
     waits = []
     monkeypatch.setattr(_fetch.time, "sleep", waits.append)

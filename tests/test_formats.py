@@ -445,6 +445,8 @@ def test_recbole_prefixes(library, write):
 
 
 def test_wrong_recbole(library, write):
+    with pytest.raises(ValueError, match=r"no column 'session_id'.*found \['a', 'b'"):
+        read_recbole(write("a:token\tb:float\n1\t2\n"))
     with pytest.raises(ValueError, match=r"no column 'item_id'.*found \['session"):
         read_recbole(write("session_id:token\tx:token\n1\t2\n"))
     with pytest.raises(ValueError, match=r"line 3, column 'user_id': no value"):

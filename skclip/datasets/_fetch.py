@@ -21,7 +21,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -464,9 +464,8 @@ def _fetch(
     """Path of the wanted file of a source, which is fetched first if need be."""
     source = _SOURCES[key]
     sha256 = None if sha256 is None else _checked_sha256(sha256)
-    if url is not None:
-        source = replace(source, url=url)
-    _check_url(source.url, sha256)
+    url = source.url if url is None else url
+    _check_url(url, sha256)
     folder = Path(get_data_home(data_home), source.folder)
     folder.mkdir(exist_ok=True)
     name = source.wanted.lstrip(".") if source.member else source.filename
@@ -487,13 +486,13 @@ def _fetch(
         elif not download_if_missing:
             raise OSError(
                 f"{wanted} is not there, and download_if_missing is False. "
-                f"{_by_hand(source, wanted)}"
+                f"{_by_hand(source, url, wanted)}"
             )
         else:
             _download(
-                source.url,
+                url,
                 target,
-                _by_hand(source, wanted),
+                _by_hand(source, url, wanted),
                 sha256=sha256,
                 n_retries=n_retries,
                 delay=delay,
@@ -503,7 +502,7 @@ def _fetch(
         if archive is not None:
             _unpack(archive, source.member, wanted)
             record = _recorded(archive)
-            _record(wanted, source.url, of_archive=record["sha256"])
+            _record(wanted, url, of_archive=record["sha256"])
         try:
             _verify_md5(wanted, source)
         except OSError:
@@ -517,10 +516,10 @@ def _fetch(
     return wanted
 
 
-def _by_hand(source, path):
+def _by_hand(source, url, path):
     unpacked = f", take the file *{source.member} out of it" if source.member else ""
     return (
-        f"Without a network, get {source.url} elsewhere{unpacked}, put it at {path} "
+        f"Without a network, get {url} elsewhere{unpacked}, put it at {path} "
         "and call this again, or read it where it is with "
         f"skclip.datasets.{source.reader}."
     )
@@ -761,6 +760,8 @@ def _fetch_part(url, part, timeout, verbose):
     opener = urllib.request.build_opener(_NoHttpRedirect)
     try:
         with opener.open(request, timeout=timeout) as response:
+            if response.headers.get_content_type() == "text/html":
+                raise OSError("the server sent a web page (a login, perhaps)")
             if response.status == 206:
                 total = _range_total(response, start)
                 if total is None or _version(response.headers) not in (None, version):

@@ -115,13 +115,10 @@ def read_table(path, fields, *, sep, names=None, header=str, free_end=False):
         Neither polars nor pandas is installed.
     """
     has_header, columns = _columns(path, sep, names, header)
-    places = {}
+    places = _places(fields, columns)
     for field in fields:
-        found = [columns.index(name) for name in field.names if name in columns]
-        if found:
-            places[field] = found[0]
-        elif not field.optional:
-            expected = [f.names[0] for f in fields if not f.optional]
+        if field not in places and (not field.optional or not places):
+            expected = [f.names[0] for f in fields if not f.optional or not places]
             raise ValueError(
                 f"{path}, line 1: no column {field.names[0]!r}. Expected a header with "
                 f"{expected}, separated by {sep!r}; found {_shortened(columns)}."
@@ -293,6 +290,15 @@ def _columns(path, sep, names, header):
     return False, list(names)
 
 
+def _places(fields, columns):
+    """Where each field stands that the file has, by the best of its spellings."""
+    found = {
+        field: [columns.index(name) for name in field.names if name in columns]
+        for field in fields
+    }
+    return {field: places[0] for field, places in found.items() if places}
+
+
 def _read_text(path, sep, n_columns, has_header, free_end):
     """A frame of text columns named "0", "1", ..., by polars, or else by pandas."""
     names = [str(i) for i in range(n_columns)]
@@ -375,12 +381,7 @@ def _without(series, missing):
 def name_first_fault(path, fields, *, sep, names=None, header=str, free_end=False):
     """Raise a ValueError for the first wrong line; return if all are right."""
     has_header, columns = _columns(path, sep, names, header)
-    places = {
-        field: columns.index(name)
-        for field in fields
-        for name in field.names[::-1]
-        if name in columns
-    }
+    places = _places(fields, columns)
     _name_first_fault(path, places, sep, columns, has_header, free_end)
 
 
