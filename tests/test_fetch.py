@@ -222,8 +222,9 @@ def test_a_range_that_was_not_asked_for_is_not_spliced(server, fetch, target):
     with pytest.raises(OSError, match="10,000 of"):
         fetch(n_retries=0)
     n = len(CLICKS)
-    server.heads = {"Content-Range": f"bytes 9000-{n - 1}/{n}"}
+    server.heads = {"Content-Range": f"bytes 11000-{n - 1}/{n}"}
     fetch(n_retries=1)
+    assert ranges(server) == [None, "bytes=10000-", None]
     assert target.read_bytes() == CLICKS
 
 
