@@ -118,6 +118,7 @@ def test_lastfm_1k(tmp_path):
         for i, artist in enumerate(["Can", "Air", "Can"]):
             lines.append(lastfm_line("user_000003", visit * 24 * 60 + i, artist))
     lines.append("user_000001\t2009-04-08T01:00:00Z\t\t\t\tsong\n")  # no artist
+    lines[3] = lines[3].replace("song", "so\tn\tg")  # as nine lines of the real file
     path.write_text("".join(lines[::-1]), encoding="utf-8")  # newest first, as there
     X = read_lastfm_1k(path)
     assert X.to_lists() == [["Can", "Air", 'The "B"', "Air"]] * 12
@@ -160,9 +161,15 @@ def test_a_file_of_another_format_is_refused(tmp_path):
     path.write_text("user;item;time\n1;2;3\n")
     with pytest.raises(ValueError, match="line 1: no column 'user_id'.*found"):
         read_xing(path)
-    path.write_text("a\tb\tc\td\te\tf\na\tb\tc\td\te\tf\tg\n")
-    with pytest.raises(ValueError, match="line 2"):
+    path.write_text("a\tb\tc\td\te\tf\n")
+    with pytest.raises(ValueError, match="line 1, column 'time': 'b' is not a time"):
         read_lastfm_1k(path)
+    path.write_text(lastfm_line("a", 0, "Can") + "a\t2009-13-08T01:00:00Z\t\tCan\t\t\n")
+    with pytest.raises(ValueError, match="line 2, column 'time': '2009-13-08T01"):
+        read_lastfm_1k(path)
+    path.write_text("user_id\titem_id\tinteraction_type\tcreated_at\n1\t2\t1\tx\n")
+    with pytest.raises(ValueError, match="line 2, column 'created_at': 'x' is not a n"):
+        read_xing(path)
     path.write_text("user_1\t2009-04-08T01:00:00Z\tmbid\n")
     with pytest.raises(ValueError, match="line 1: expected 6 fields"):
         read_lastfm_1k(path)

@@ -7,7 +7,10 @@ paper's table.
 
 from functools import partial
 
+import narwhals.stable.v2 as nw
+
 from skclip._sessions import Sessions
+from skclip.datasets._text_table import Field, read_table, with_seconds
 from skclip.preprocessing import (
     drop_rare_items,
     drop_rare_users,
@@ -43,7 +46,8 @@ def read_lastfm_1k(
     ----------
     path : path-like
         ``userid-timestamp-artid-artname-traid-traname.tsv``, tab-separated without a
-        header: user, ISO 8601 time, artist id, artist, track id, track.
+        header: user, ISO 8601 time, artist id, artist, track id, track (which may hold
+        tabs). It may be gzipped.
     gap : float, default=28800
         Idle seconds.
     max_length, n_items : int, default=20, 40000
@@ -58,13 +62,22 @@ def read_lastfm_1k(
     Raises
     ------
     ValueError
-        A line does not have six fields; the message names the line.
+        The first line does not have six fields, or a value is wrong; the message names
+        line and column.
     ImportError
-        pandas is not installed.
+        Neither polars nor pandas is installed.
     """
-    names = ["user", "time", "artist_id", "item", "track_id", "track"]
-    events = _read_table(path, names=names, columns=["user", "time", "item"])
-    visits = _visits(events.dropna(), gap)
+    names = ["user", "time", "artist_id", "artist", "track_id", "track"]
+    fields = [
+        Field("user", ("user",), "id"),
+        Field("time", ("time",), "time"),
+        Field("item", ("artist",), "text", missing=("",)),
+    ]
+    # some track names hold tabs
+    options = {"sep": "\t", "names": names, "free_end": True}
+    events = read_table(path, fields, **options)
+    events = with_seconds(events.drop_nulls(), path, fields, **options)
+    visits = _visits(events.to_native(), gap)
     visits = truncate_sessions(visits, session="session", max_length=max_length)
     visits = keep_top_items(visits, item="item", n_items=n_items)
     visits = until_stable(
@@ -101,16 +114,19 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     Raises
     ------
     ValueError
-        A column is missing, or a line has too many fields.
+        A column is missing or a value is wrong; the message names line and column.
     ImportError
-        pandas is not installed.
+        Neither polars nor pandas is installed.
     """
-    columns = ["user_id", "item_id", "interaction_type", "created_at"]
-    events = _read_table(path, columns=columns)
-    events = events[events.interaction_type != 4]
-    renamed = {"user_id": "user", "item_id": "item", "created_at": "time"}
-    events = events.rename(columns=renamed)
-    return _clip_sessions(_visits(events, gap), min_session_length, min_user_sessions)
+    fields = [
+        Field("user", ("user_id",), "id"),
+        Field("item", ("item_id",), "id"),
+        Field("kind", ("interaction_type",), "number"),
+        Field("time", ("created_at",), "number"),
+    ]
+    events = read_table(path, fields, sep="\t").filter(nw.col("kind") != 4)
+    visits = _visits(events.to_native(), gap)
+    return _clip_sessions(visits, min_session_length, min_user_sessions)
 
 
 def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
@@ -138,14 +154,17 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     Raises
     ------
     ValueError
-        A column is missing, or a line has too many fields.
+        A column is missing or a value is wrong; the message names line and column.
     ImportError
-        pandas is not installed.
+        Neither polars nor pandas is installed.
     """
-    columns = ["username", "subreddit", "utc"]
-    events = _read_table(path, columns=columns, sep=",")
-    events.columns = ["user", "item", "time"]
-    return _clip_sessions(_visits(events, gap), min_session_length, min_user_sessions)
+    fields = [
+        Field("user", ("username",), "text"),
+        Field("item", ("subreddit",), "text"),
+        Field("time", ("utc",), "number"),
+    ]
+    visits = _visits(read_table(path, fields, sep=",").to_native(), gap)
+    return _clip_sessions(visits, min_session_length, min_user_sessions)
 
 
 def _visits(events, gap):
@@ -170,37 +189,3 @@ def _clip_sessions(visits, min_session_length, min_user_sessions):
     return Sessions.from_events(
         visits, session="session", item="item", time="time", user="user"
     )
-
-
-def _read_table(path, *, columns, names=None, sep="\t"):
-    """Columns of a text file without quotes, by pandas; `names` where no header is."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "Reading this data set needs pandas: pip install pandas."
-        ) from error
-    try:
-        table = pd.read_csv(
-            path,
-            sep=sep,
-            names=names,
-            header=None if names else 0,
-            quoting=3,
-            encoding="utf-8",
-        )
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: {error}") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise ValueError(
-            f"{path}, line 1: no column {missing[0]!r}. Expected the header "
-            f"{columns}, found {list(table.columns)[:8]}."
-        )
-    if names and table[names[-1]].isna().all():
-        row = int(table[columns[-1]].isna().to_numpy().argmax())
-        raise ValueError(
-            f"{path}, line {row + 1}: expected {len(names)} fields separated by "
-            f"{sep!r} ({', '.join(names)}), found fewer."
-        )
-    return table[columns]
