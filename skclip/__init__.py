@@ -14,6 +14,7 @@ from skclip._recommender import CLIPSessionRecommender
 from skclip._sessions import Sessions
 from skclip._state import VERSION
 from skclip.baselines import PopularityRecommender
+from skclip.llm import LLMReranker
 from skclip.metrics import predict_topk
 from skclip.persistence import load, save
 
@@ -21,6 +22,7 @@ __version__ = VERSION
 
 __all__ = [
     "CLIPSessionRecommender",
+    "LLMReranker",
     "PopularityRecommender",
     "SessionClusterer",
     "Sessions",

@@ -74,6 +74,8 @@ class Queries:
         0 = outside the catalogue, or not asked for.
     users, ids : ndarray of shape (n_sessions,), default=None
         Raw ids of users and sessions, where known.
+    unseen_ids : ndarray, default=None
+        Raw ids of the codes n_items + 1, n_items + 2, ...
     """
 
     codes: np.ndarray
@@ -83,6 +85,7 @@ class Queries:
     targets: np.ndarray
     users: np.ndarray = None
     ids: np.ndarray = None
+    unseen_ids: np.ndarray = None
 
     def __len__(self):
         return len(self.rows)
@@ -241,7 +244,14 @@ def query_data(X, index, y=None, *, every_prefix=False):
         if y is not None:
             targets = index.codes_of(check_targets(y, len(sessions)))
     return Queries(
-        codes, sessions.offsets, rows, ends, targets, sessions.users, sessions.ids
+        codes=codes,
+        offsets=sessions.offsets,
+        rows=rows,
+        ends=ends,
+        targets=targets,
+        users=sessions.users,
+        ids=sessions.ids,
+        unseen_ids=sessions.vocabulary[unseen],
     )
 
 
