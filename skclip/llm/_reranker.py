@@ -37,7 +37,6 @@ from skclip.metrics import unwrap
 RRF_CONSTANT = 60
 _JSON_MODE = {"type": "json_object"}
 _RAISED_AT_ONCE = (401, 403)  # a wrong key must not look like a working system
-_DERIVED = ("_lock", "_titles_index", "_vectors", "_memory")
 
 
 class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
@@ -364,9 +363,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         self._meter = Meter()
         self._start()
         if self._needs_vectors():
-            self._vectors = TitleVectors(self.text_encoder, self._titles)
+            self._here.vectors = TitleVectors(self.text_encoder, self._titles)
             if self.text_encoder is not None:  # may be costly: kept in pickles
-                self._item_vectors = self._vectors.items
+                self._item_vectors = self._here.vectors.items
         return self
 
     def _check_parameters(self):
@@ -451,27 +450,31 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     def _start(self):
         """What lives in one process alone, and is made again in the next."""
-        self._lock = threading.Lock()
-        self._titles_index = self._vectors = None
-        self._memory = MemoryCache()
-        self._shots = Shots(self._shot_codes, self._shot_offsets, self._shot_ids)
+        shots = Shots(self._shot_codes, self._shot_offsets, self._shot_ids)
+        self._here = SimpleNamespace(
+            lock=threading.Lock(),
+            memory=MemoryCache(),
+            shots=shots,
+            vectors=None,
+            index=None,
+        )
 
     def _needs_vectors(self):
         knn = self.n_shots > 0 and self.shot_selection == "knn"
         return self.weight > 0 and (self.mode != "rerank" or knn)
 
     def _title_vectors(self):
-        with self._lock:
-            if self._vectors is None:
-                self._vectors = TitleVectors(
+        with self._here.lock:
+            if self._here.vectors is None:
+                self._here.vectors = TitleVectors(
                     self.text_encoder, self._titles, self._item_vectors
                 )
-            return self._vectors
+            return self._here.vectors
 
     def _title_index(self):
         vectors = self._title_vectors()
-        with self._lock:
-            known = self._titles_index
+        with self._here.lock:
+            known = self._here.index
             wanted = (self.min_similarity, self.spread)
             if known is None or known[0] != wanted:
                 index = TitleIndex(
@@ -481,7 +484,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                     min_similarity=self.min_similarity,
                     spread=self.spread,
                 )
-                known = self._titles_index = (wanted, index)
+                known = self._here.index = (wanted, index)
             return known[1]
 
     # -- ranking ---------------------------------------------------------------
@@ -812,7 +815,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         has = np.array([False, *map(bool, self._titles), *[False] * n_unseen])
         asked = [sessions[i][has[sessions[i]]] for i in rows]
         knn = self.shot_selection == "knn"
-        picked = self._shots.pick(
+        picked = self._here.shots.pick(
             self.shot_selection,
             asked,
             self.n_shots,
@@ -825,7 +828,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         )
         examples = []
         for chosen in picked:
-            pairs = [self._shots.example(i) for i in chosen]
+            pairs = [self._here.shots.example(i) for i in chosen]
             examples.append([(list(titles[o]), titles[target]) for o, target in pairs])
         return examples
 
@@ -887,13 +890,13 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
     def _open_cache(self):
         if self.cache is not None:
             return FileCache(self.cache)
-        with self._lock:
-            if self._memory.owner is not self.client:  # another one answers now
-                self._memory = MemoryCache(self.client)
-            return self._memory
+        with self._here.lock:
+            if self._here.memory.owner is not self.client:  # another one answers now
+                self._here.memory = MemoryCache(self.client)
+            return self._here.memory
 
     def _close_cache(self, cache):
-        if cache is not self._memory:
+        if cache is not self._here.memory:
             cache.close()
 
     def _cached(self, cache, job):
@@ -1033,8 +1036,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             kind = type(state["client"])
             name = getattr(state["client"], "__qualname__", kind.__qualname__)
             state["client"] = f"not saved: {name}"
-        for name in (*_DERIVED, "_shots"):
-            state.pop(name, None)
+        state.pop("_here", None)
         if "_meter" in state:
             state["_meter"] = state["_meter"].to_dict()
         return state
