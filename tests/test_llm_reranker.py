@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import warnings
+from collections import Counter
 
 import joblib
 import numpy as np
@@ -23,12 +24,14 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
+from test_llm_contract import EXPAND, RERANK
 
 import skclip
 from skclip import LLMReranker, PopularityRecommender, SessionClusterer, Sessions
 from skclip.llm import LLMError, LLMReply
 from skclip.llm import _client as client_module
 from skclip.llm._reranker import _borda, fused_scores
+from skclip.llm._titles import normal_form
 from skclip.metrics import SessionScorer, target_ranks
 
 KEY = "SKCLIP_TEST_KEY"
@@ -1035,3 +1038,49 @@ def test_sessions_of_every_kind():
         assert llm.predict(rows).tolist() == ["e", "e"]
     with pytest.raises(TypeError, match="X is a data frame"):
         llm.predict(pd.DataFrame({"a": [1]}))
+
+
+# -- every case of the parser, over the wire -------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["expand", "rerank"])
+def test_every_case_of_the_parser_over_the_wire(endpoint, mode):
+    """A row for each case: its answer is used, or the row keeps the base list."""
+    cases = list((EXPAND if mode == "expand" else RERANK).values())
+    items = [f"i{n:02d}" for n in range(len(cases))]
+    titles = {item: f"{item} thing" for item in items}
+    titles |= {"x": "a", "y": "b", "z": "c"}  # what the answers name
+    row_of = {titles[item]: n for n, item in enumerate(items)}
+    train = [["x", "y", "z"], ["x", "y", "z", "x"], *[[item] for item in items]]
+
+    def script(n, body):
+        asked = json.loads(body["messages"][1]["content"])
+        text = cases[row_of[asked["session"][0]]][0]
+        if mode == "rerank" and text:  # ids of this request for those of the table
+            names = {c["title"]: c["id"] for c in asked["candidates"]}
+            for place, title in enumerate("abc", 1):
+                text = text.replace(f'"c{place}"', f'"{names[title]}"')
+        return completion(text)
+
+    with serving(script) as server:
+        llm = LLMReranker(
+            PopularityRecommender(), titles, mode=mode, n_generate=2, n_candidates=3,
+            n_shots=0, protect_top=0, weight=1.0, min_similarity=1.0,
+            **endpoint(server, timeout=20.0),
+        ).fit(train)  # fmt: skip
+        with pytest.warns(UserWarning, match="rows keep the list of the base"):
+            top = llm.predict_topk([[item] for item in items], k=3)
+    assert len(server.requests) == len(cases)
+    base = llm.estimator_.predict_topk([["x"]], k=3)[0].tolist()
+    item_of = {"a": "x", "b": "y", "c1": "x", "c2": "y", "c3": "z"}
+    reasons = Counter()
+    for (text, entries, faults), row in zip(cases, top.tolist(), strict=True):
+        meant = [item_of.get(normal_form(entry)) for entry in entries]
+        named = [item for item in meant if item]
+        expected = named + [item for item in base if item not in named]
+        assert row == expected[:3], text
+        if not named:
+            fatal = [f for f in faults or ["not_json"] if f not in ("unknown_id",)]
+            reasons[fatal[-1] if fatal and not entries else "unmapped"] += 1
+    assert llm.fallbacks_ == reasons
+    assert set(reasons) >= {"empty", "schema", "unmapped"}

@@ -56,7 +56,6 @@ class FileCache:
         # Readable by the owner alone from its first moment; SQLite gives its
         # companion files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(self.path, 0o600)
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
@@ -65,6 +64,7 @@ class FileCache:
                 "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT)"
             )
             self._db.commit()
+            os.chmod(self.path, 0o600)
         except sqlite3.DatabaseError as error:
             raise ValueError(
                 f"cache={str(path)!r} is no cache of answers: {error}. Pass the path "

@@ -489,7 +489,17 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     # -- ranking ---------------------------------------------------------------
 
-    def predict_topk(self, X, k=None, **options):
+    def predict_topk(
+        self,
+        X,
+        k=None,
+        *,
+        return_scores=False,
+        exclude_seen=False,
+        allow=None,
+        deny=None,
+        fill_value=None,
+    ):
         """Rank the catalogue for the next item of each session.
 
         Parameters
@@ -500,11 +510,16 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         k : int, default=None
             Number of items per session; None is the smaller of 20 and the size of
             the catalogue.
-        **options : dict
-            ``return_scores``, ``exclude_seen``, ``allow``, ``deny``, ``fill_value``
-            as in `CLIPSessionRecommender.predict_topk`. Filters act on the base list
-            first: the model is shown none of the items left out, and cannot bring one
-            back.
+        return_scores : bool, default=False
+            Also return the scores.
+        exclude_seen : bool, default=False
+            Leave out the items of the session itself.
+        allow, deny : array-like of ids, or list of n_sessions lists, default=None
+            Rank only, or rank not, these items. Filters act on the base list first:
+            the model is shown none of the items left out, and cannot bring one back.
+        fill_value : object, default=None
+            What stands behind the last item where filters leave fewer than `k`, see
+            `CLIPSessionRecommender.predict_topk`.
 
         Returns
         -------
@@ -520,7 +535,15 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             Status 401 or 403, or any failure with ``on_error="raise"``.
         """
         self._check_fitted()
-        return super().predict_topk(self._base_input(X), k, **options)
+        return super().predict_topk(
+            self._base_input(X),
+            k,
+            return_scores=return_scores,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            fill_value=fill_value,
+        )
 
     def decision_function(self, X):
         """Return the scores of all items. For small inputs: the result is dense.
@@ -733,13 +756,13 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         jobs = {}
         n_asked = 0
         for i, shown in zip(rows, examples, strict=True):
-            raw = [self._raw_id(code, queries) for code in sessions[i].tolist()]
             if self.mode != "rerank":
                 made = [self._expand_job(told[i], shown)]
             else:
                 columns = [c for c in tops[i].tolist() if self._titles[c]]
                 if len(columns) < 2:
                     continue
+                raw = [self._raw_id(code, queries) for code in sessions[i].tolist()]
                 made = [
                     self._rerank_job(
                         told[i], shown, columns, seed_of(self.seed, p, raw)
@@ -823,7 +846,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             vectors=self._title_vectors().items if knn else None,
             keys=[
                 [self._raw_id(c, queries) for c in sessions[i].tolist()] for i in rows
-            ],
+            ]
+            if self.shot_selection == "random"
+            else rows,
             ids=None if queries.ids is None else queries.ids[queries.rows[rows]],
         )
         examples = []
