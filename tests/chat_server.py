@@ -65,7 +65,10 @@ def serving(script):
 
         def do_POST(self):
             size = int(self.headers["content-length"])
-            request = json.loads(self.rfile.read(size))
+            body = self.rfile.read(size)
+            if len(body) < size:  # the client has given up
+                return
+            request = json.loads(body)
             with state._lock:
                 number = len(state.requests)
                 state.requests.append(request)
