@@ -22,6 +22,7 @@ from skclip.baselines import (
     SessionKNN,
 )
 from skclip.ensemble import VotingRecommender
+from skclip.llm import LLMReranker
 from skclip.metrics import predict_topk
 from skclip.persistence import load, save
 
@@ -31,6 +32,7 @@ __all__ = [
     "SLIST",
     "AssociationRules",
     "CLIPSessionRecommender",
+    "LLMReranker",
     "MarkovRecommender",
     "PopularityRecommender",
     "SequentialRules",

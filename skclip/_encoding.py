@@ -265,15 +265,15 @@ def query_data(X, index, y=None, *, every_prefix=False):
         if y is not None:
             targets = index.codes_of(check_targets(y, len(sessions)))
     return Queries(
-        codes,
-        sessions.offsets,
-        rows,
-        ends,
-        targets,
-        sessions.users,
-        sessions.ids,
-        sessions.times,
-        sessions.vocabulary[unseen],
+        codes=codes,
+        offsets=sessions.offsets,
+        rows=rows,
+        ends=ends,
+        targets=targets,
+        users=sessions.users,
+        ids=sessions.ids,
+        times=sessions.times,
+        unseen_ids=sessions.vocabulary[unseen],
     )
 
 

@@ -149,10 +149,13 @@ class RankingMixin:
             _check_fill_value(fill_value, self._index)
         columns = np.empty((len(queries), k), dtype=np.int64)
         values = np.empty((len(queries), k), dtype=np.float32)
-        for at, scores in self._score_chunks(queries):
+
+        def mask(scores, at):
             if exclude_seen:
                 _mask_seen(scores, at, queries.codes, queries.offsets)
             filters.apply(scores, at)
+
+        for at, scores in self._masked_chunks(queries, mask):
             best, best_scores = topk_codes(scores, k)
             columns[at] = best.cpu().numpy()
             values[at] = best_scores.float().cpu().numpy()
@@ -197,7 +200,7 @@ class RankingMixin:
         self._check_fitted()
         queries = query_data(X, self._index)
         result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
-        for at, scores in self._score_chunks(queries):
+        for at, scores in self._masked_chunks(queries):
             result[at] = scores.cpu().numpy()
         return result
 
@@ -233,7 +236,7 @@ class RankingMixin:
         ranks = np.full(len(queries), np.inf)
         known = np.flatnonzero(queries.targets > 0)
         queries = queries.take(known)
-        for at, scores in self._score_chunks(queries):
+        for at, scores in self._masked_chunks(queries):
             columns = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
             ranks[known[at]] = target_rank(scores, columns.long()).cpu().numpy()
         return ranks
@@ -260,6 +263,16 @@ class RankingMixin:
             return scoring(self, X, y)
         metric, k = parse_metric(scoring)
         return metric(self.rank_targets(X, y), k)
+
+    def _masked_chunks(self, queries, mask=None):
+        """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
+
+        One that ranks by the lists of another recommender overrides this.
+        """
+        for at, scores in self._score_chunks(queries):
+            if mask is not None:
+                mask(scores, at)
+            yield at, scores
 
     @property
     def _scoring(self):

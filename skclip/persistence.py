@@ -22,6 +22,7 @@ from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
 from skclip._state import VERSION
 from skclip.backbones import BACKBONES, BackboneSpec
+from skclip.llm import LLMReranker
 from skclip.metrics import SessionScorer
 
 __all__ = ["load", "save"]
@@ -117,7 +118,7 @@ def load(path, *, backbones=()):
 
 
 def _known_classes():
-    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline]
+    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
     for module in (baselines, controls, ensemble, features):
         classes += [getattr(module, name) for name in module.__all__]
     return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
@@ -147,7 +148,8 @@ def _encode(value, arrays, where):
     if isinstance(value, dict):
         if all(isinstance(key, str) and key != _KIND for key in value):
             return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
-        raise _refused(value, where)
+        pairs = [list(pair) for pair in value.items()]  # keys that are no text
+        return {_KIND: "dict", "value": _encode(pairs, arrays, where)}
     if isinstance(value, np.ndarray):
         return _encode_array(value, arrays, where)
     if isinstance(value, sparse.csr_array):
@@ -223,6 +225,8 @@ def _decode(value, arrays, classes):
         return items
     if kind == "tuple":
         return tuple(_decode(v, arrays, classes) for v in value["value"])
+    if kind == "dict":
+        return dict(_decode(value["value"], arrays, classes))
     if kind == "number":
         dtype = np.dtype(str(value["dtype"]))
         if dtype.kind not in "biuf":

@@ -26,6 +26,7 @@ from skclip.datasets._formats import (
 )
 from skclip.datasets._papers import read_lastfm_1k, read_reddit, read_xing
 from skclip.datasets._simulated import make_sessions
+from skclip.datasets._titled import make_titled_sessions
 
 __all__ = [
     "clear_data_home",
@@ -36,6 +37,7 @@ __all__ = [
     "fetch_yoochoose",
     "get_data_home",
     "make_sessions",
+    "make_titled_sessions",
     "read_diginetica",
     "read_lastfm_1k",
     "read_recbole",

@@ -1,0 +1,128 @@
+"""Simulated sessions whose items have titles."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skclip.datasets._simulated import make_sessions
+
+_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
+
+
+def make_titled_sessions(
+    n_sessions=2000,
+    n_items=200,
+    *,
+    n_communities=8,
+    n_community_words=12,
+    n_shared_words=2,
+    n_own_words=1,
+    cold_share=0.1,
+    cold_from=0.8,
+    popularity_exponent=0.8,
+    random_state=None,
+    **options,
+):
+    """Simulate clicks as `make_sessions` does, of items with titles.
+
+    A title says what an item is like: `n_shared_words` words of its community's
+    vocabulary, frequent ones more often, and `n_own_words` words that no other item
+    has. Words are made up of syllables. So titles of one community look alike, also
+    those of items that were never clicked.
+
+    Parameters
+    ----------
+    n_sessions, n_items : int, default=2000, 200
+    n_communities : int, default=8
+        Planted communities, each with a vocabulary of its own.
+    n_community_words : int, default=12
+        Words in the vocabulary of a community.
+    n_shared_words : int, default=2
+        Of them in a title, distinct; drawn by rank ** -1.
+    n_own_words : int, default=1
+        Words of the item alone; 0 lets titles repeat.
+    cold_share : float, default=0.1
+        Share of the items that appear only late.
+    cold_from : float, default=0.8
+        Share of the time after which they do: training sessions that end before have
+        none of them.
+    popularity_exponent : float, default=0.8
+        Popularity falls off as rank ** -`popularity_exponent` (Zipf).
+    random_state : int, RandomState instance or None, default=None
+    **options : dict
+        Further parameters of `make_sessions`, such as ``mean_length``.
+
+    Returns
+    -------
+    sessions : Sessions
+        With times, in order of the time of their last event.
+    truth : Bunch
+        As that of `make_sessions`, with ``titles`` (n_items,), text,
+        ``vocabularies``, a list of words for each community, and ``cold`` (n_items,)
+        bool, the same as ``late``.
+
+    Examples
+    --------
+    >>> from skclip.datasets import make_titled_sessions
+    >>> X, truth = make_titled_sessions(n_sessions=100, n_items=40, random_state=0)
+    >>> truth.titles[:3].tolist()
+    ['ruraba lode porove', 'meruga diku loti', 'ruraba meruga kitezo']
+    """
+    for name, value, least in (
+        ("n_community_words", n_community_words, 1),
+        ("n_shared_words", n_shared_words, 0),
+        ("n_own_words", n_own_words, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}.")
+    if n_shared_words > n_community_words:
+        raise ValueError(
+            f"n_shared_words={n_shared_words} exceeds n_community_words="
+            f"{n_community_words}: the words of a title are distinct."
+        )
+    if n_shared_words + n_own_words == 0:
+        raise ValueError("n_shared_words and n_own_words are both 0: no title.")
+    random_state = check_random_state(random_state)
+    sessions, truth = make_sessions(
+        n_sessions,
+        n_items,
+        n_communities=n_communities,
+        late_share=cold_share,
+        late_from=cold_from,
+        popularity_exponent=popularity_exponent,
+        random_state=random_state,
+        **options,
+    )
+    rng = np.random.default_rng(random_state.randint(2**31 - 1))
+    n_words = n_communities * n_community_words + n_items * n_own_words
+    words = _words(n_words, rng)
+    vocabularies = [
+        words[c * n_community_words : (c + 1) * n_community_words]
+        for c in range(n_communities)
+    ]
+    own = iter(words[n_communities * n_community_words :])
+    shares = 1 / np.arange(1, n_community_words + 1)
+    titles = []
+    for community in truth.communities:
+        at = rng.choice(
+            n_community_words, n_shared_words, replace=False, p=shares / shares.sum()
+        )
+        title = [vocabularies[community][i] for i in np.sort(at)]
+        titles.append(" ".join([*title, *(next(own) for _ in range(n_own_words))]))
+    truth.titles = np.array(titles)
+    truth.vocabularies = vocabularies
+    truth.cold = truth.late
+    return sessions, truth
+
+
+def _words(n, rng):
+    """Distinct made-up words of two or three syllables."""
+    words = {}
+    while len(words) < n:
+        syllables = rng.integers(2, 4)
+        letters = [
+            _CONSONANTS[rng.integers(len(_CONSONANTS))]
+            + _VOWELS[rng.integers(len(_VOWELS))]
+            for _ in range(syllables if len(words) < 2000 else syllables + 2)
+        ]
+        words["".join(letters)] = None
+    return list(words)
