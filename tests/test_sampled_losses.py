@@ -24,12 +24,13 @@ def naive_sampled(kind, positive, negatives, log_expected, m, n_items):
     if kind == "bpr":
         terms = [-math.log(sigmoid(positive - s)) for s in negatives]
         return sum(terms) / max(1, len(terms))
-    if kind == "bpr-max":
+    if kind in ("bpr-max", "bpr-softmax"):
         total = sum(math.exp(s) for s in negatives)
         weights = [math.exp(s) / total for s in negatives]
         pairs = list(zip(weights, negatives, strict=True))
         better = sum(w * sigmoid(positive - s) for w, s in pairs)
-        return -math.log(better) + sum(w * s * s for w, s in pairs)
+        penalty = sum(w * s * s for w, s in pairs) if kind == "bpr-max" else 0.0
+        return -math.log(better) + penalty
     r = m / (n_items - 1)
     beta = r * (0.75 * (1 - 1 / r) + 1 / r)
     rest = sum(math.log(1 - sigmoid(s)) for s in negatives)
