@@ -127,9 +127,10 @@ class CLIPSessionRecommender(
     loss : str, default="auto"
         "cross_entropy" is the softmax over the whole catalogue. For large ones
         "sampled_softmax" (with the logQ correction), "bpr", "bpr-max", "bpr-softmax"
-        (that without its penalty) and "gbce" compare each target with a sample of items; only the item vectors that a step
-        touches are then updated, and `weight_decay` spares them. "auto" is the full
-        softmax while a batch of its scores fits 512 MiB, else the sampled one.
+        (that without its penalty) and "gbce" compare each target with a sample of
+        items; only the item vectors that a step touches are then updated, and
+        `weight_decay` spares them. "auto" is the full softmax while a batch of its
+        scores fits 512 MiB, else the sampled one.
     n_negatives : int, default=None
         Items sampled for sampled losses. None is 2048, or the catalogue if that is
         smaller, unless the backbone's `training` says otherwise.

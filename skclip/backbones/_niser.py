@@ -120,7 +120,7 @@ class NISER(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the configuration of RecBole-GNN; NISER's own program is not public."""
+        """Return the configuration of RecBole-GNN; the authors' is not public."""
         return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
