@@ -13,7 +13,7 @@ random clusters of the same sizes. loss: cross-entropy against BPR with one nega
 aggregation: how interests become scores. How item features add up with all this (p7) is
 not here.
 
-Planted data: 1,200 sessions of `make_multi_interest_sessions`, 200 items in 15 clusters,
+Planted: 1,200 sessions of `make_multi_interest_sessions`, 200 items in 15 clusters,
 m interests each, mean length 8; data and model have the same seed. The first 80 % train
 (of these the latest tenth stops), the rest is reported. Real data: rsc15 is train_tr
 against train_valid of the YooChoose sample; wikispeedia_unfinished the first 80 % of

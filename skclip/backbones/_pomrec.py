@@ -95,7 +95,9 @@ class PoMRecNetwork(Backbone):
         """Events with their positions, for each query: (n_queries, length, d)."""
         place = torch.arange(x.shape[1], device=x.device)
         age = (batch.ends[:, None] - place).clamp_min(0)  # T - t + 1; 0 is padding
-        return batch.of_rows(x) + self.positions[age]
+        # index_select, whose gradient adds up in a fixed order
+        r = self.positions.index_select(0, age.flatten()).view(*age.shape, -1)
+        return batch.of_rows(x) + r
 
     def prompted(self, h, mask, prompts):
         """Put prompt tokens in front, if there are any; they are never masked."""
