@@ -192,7 +192,10 @@ def rows_done():
 
 def label(cell):
     """What is special about a cell, in words."""
-    of = cell["spec"] | cell["options"]
+    of = {**cell["spec"], **cell["options"]}
+    of = {k.removesuffix("_prompts"): v for k, v in of.items()}
+    if of.get("loss") == "bpr":  # with what belongs to it
+        of = {k: v for k, v in of.items() if "negatives" not in k}
     return ", ".join(f"`{k}={v}`" for k, v in of.items()) or "defaults"
 
 
@@ -205,6 +208,8 @@ def table_of(rows, experiment):
         cell = row["cell"]
         if cell["experiment"] == experiment:
             groups.setdefault((cell["data"], label(cell)), []).append(row)
+    if not groups:
+        return "Not run yet."
     for (data, name), group in groups.items():
         cells = [data, name, str(len(group))]
         for key in ("recall@20", "mrr@20", "ndcg@20"):
@@ -278,6 +283,7 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("experiments", nargs="+", choices=[*EXPERIMENTS, "p4"])
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    command.add_argument("--data", nargs="+", help="only these, such as m=4 or rsc15")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
@@ -295,6 +301,8 @@ def main():
             cell = {"experiment": experiment, "data": data, "spec": spec}
             cell |= {"options": options, "seed": seed}
             if json.dumps(cell, sort_keys=True) in done:
+                continue
+            if arguments.data and data not in arguments.data:
                 continue
             row = run(cell)
             print(

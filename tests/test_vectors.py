@@ -98,6 +98,12 @@ def test_interests_add_up(pomrec, shop_split, tmp_path):
         np.testing.assert_array_equal(again.interest_vectors(X), v)
 
 
+def test_long_sessions_are_their_latest_events(pomrec, shop):
+    row = shop[0][:3].vocabulary[:1].tolist() * 4 + ["item-001", "item-007"] * 3
+    found = pomrec.interest_vectors([row, row[-6:]])
+    np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_interests_of_what_cannot_be_read(pomrec):
     with pytest.warns(UserWarning, match="are empty"):
         assignments, share = pomrec.interest_assignments([[], ["item-001"]])
