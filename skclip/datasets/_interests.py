@@ -73,7 +73,7 @@ def make_multi_interest_sessions(
     >>> X, truth = make_multi_interest_sessions(100, 60, n_clusters=5, random_state=0)
     >>> len(X), truth.session_interests.shape
     (100, (100, 2))
-    >>> len(truth.interests) == X.offsets[-1]
+    >>> bool(len(truth.interests) == X.offsets[-1])
     True
     """
     _check_arguments(locals())
