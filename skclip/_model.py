@@ -36,6 +36,9 @@ class SessionModel(nn.Module):
         Whether the scores use the item table or the prompted one.
     similarity : {None, "dot", "cosine"}
         None is the backbone's own; "cosine" normalises session and item vectors.
+    normalize_items : bool, default=None
+        Whether item vectors have length 1 wherever they are read or scored, prompts
+        and all; None is the backbone's own.
     temperature : float or "learned"
         Divides cosine scores that `similarity` asks for; "learned" begins at 0.07.
     """
@@ -56,6 +59,7 @@ class SessionModel(nn.Module):
         similarity,
         temperature,
         unknown_user="zero",
+        normalize_items=None,
     ):
         super().__init__()
         self.n_items = n_items
@@ -87,6 +91,9 @@ class SessionModel(nn.Module):
         own = self.network.similarity
         self.cosine = (similarity or own) == "cosine"
         self._scale = self.network.scale if similarity in (None, own) else 1.0
+        if normalize_items is None:
+            normalize_items = self.network.normalize_items
+        self.normalize_items = normalize_items
         self.register_parameter("log_scale", None)
         if similarity == "cosine" and temperature == "learned":
             self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE))
@@ -100,6 +107,9 @@ class SessionModel(nn.Module):
                     tables += [k.table[1:] for k in kinds if hasattr(k, "table")]
                 for table in tables:
                     table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
+        gated_units = self.prompt is not None and normalization == "unit"
+        if gated_units or normalize_items or similarity == "cosine":
+            self.network.init_beside_unit_items_()
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         # First rows of the item table that training leaves as they are, or None.
@@ -147,11 +157,23 @@ class SessionModel(nn.Module):
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = look_up(self.item_table, codes, self.sparse)
-        if self.prompt is None:
-            return x
-        if clusters is None and self.clusters is not None:
-            clusters = self.clusters[codes]
-        return self.prompt(x, clusters, **of_sessions)
+        if self.prompt is not None:
+            if clusters is None and self.clusters is not None:
+                clusters = self.clusters[codes]
+            x = self.prompt(x, clusters, **of_sessions)
+        return F.normalize(x, dim=-1) if self.normalize_items else x
+
+    def inputs(self, batch):
+        """What the network is given for a batch: vectors, and the batch itself."""
+        of_sessions = {"users": batch.users, "sessions": batch.sessions}
+        if not self.shares_prefixes:
+            of_sessions["mask"] = batch.codes > 0
+        x = self.vectors(batch.codes, batch.clusters, **of_sessions)
+
+        def candidates(codes):
+            return self.keys(codes - 1)
+
+        return x, replace(batch, lookup=self.vectors, candidates=candidates)
 
     def states(self, batch):
         """What is compared with the candidates for each prefix of a batch.
@@ -160,11 +182,7 @@ class SessionModel(nn.Module):
         or a tuple of tensors of its own, (n_queries, ...).
         """
         network = self.network
-        of_sessions = {"users": batch.users, "sessions": batch.sessions}
-        if not self.shares_prefixes:
-            of_sessions["mask"] = batch.codes > 0
-        x = self.vectors(batch.codes, batch.clusters, **of_sessions)
-        state = network.encode(x, replace(batch, lookup=self.vectors))
+        state = network.encode(*self.inputs(batch))
         if network.dot_product:
             state = network.query(state)
             expected = (len(batch.ends), self.item_table.shape[1])
@@ -185,7 +203,7 @@ class SessionModel(nn.Module):
         shape = table.shape
         table = self.network.keys(table)
         self._check_shape(table, shape, "keys(item_table)", "n_items")
-        return unit_rows(table) if self.cosine else table
+        return unit_rows(table) if self.cosine or self.normalize_items else table
 
     def scores(self, state, keys, out=None):
         """Scores (n_queries, n_items), written to `out` if given."""

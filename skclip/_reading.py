@@ -94,8 +94,11 @@ def warn_unknown(queries, n_items, what_happens):
         )
 
 
-def read_states(model, instances):
+def read_states(model, instances, states=None):
     """Read prefixes that are not empty, each distinct one once.
+
+    `states` reads a batch, ``model.states`` by default; it may also give other tensors
+    with a row for each query.
 
     Yields
     ------
@@ -118,7 +121,7 @@ def read_states(model, instances):
         return int(_READ_FLOATS // model.network.floats_per_query(length, dim))
 
     for rows in batches.in_order_of_length(_BATCH, most):
-        state = model.states(batches.batch(rows))
+        state = (states or model.states)(batches.batch(rows))
         check_finite(state[0] if isinstance(state, tuple) else state)
         read = batches.instances_of(rows)
         at, _ = flat_positions(begins[read], counts[read])

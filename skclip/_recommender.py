@@ -49,13 +49,16 @@ from skclip._validation import (
     warn_user,
     with_callbacks,
 )
+from skclip._vectors import VectorsMixin
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
 _AUTO = StrOptions({"auto"})
 
 
-class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimator):
+class CLIPSessionRecommender(
+    CallbackSupportMixin, RankingMixin, VectorsMixin, StampedEstimator
+):
     r"""Rank the catalogue for the next item of a session, with cluster prompts.
 
     CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
@@ -114,18 +117,26 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         vectors and divides by `temperature`. "auto" is None.
     temperature : float or "learned", default="auto"
         Of the cosine score. "auto" is 0.07 as in CORE. "learned" begins there.
+    normalize_items : bool or None, default="auto"
+        Whether the vectors of items have length 1 wherever they are read or scored,
+        after any prompt (NISER), so that popular items gain nothing by their length.
+        None is the backbone's own habit. "auto" is None.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
     loss : str, default="auto"
         "cross_entropy" is the softmax over the whole catalogue. For large ones
-        "sampled_softmax" (with the logQ correction), "bpr", "bpr-max" and "gbce"
-        compare each target with a sample of items; only the item vectors that a step
-        touches are then updated, and `weight_decay` spares them. "auto" is the full
-        softmax while a batch of its scores fits 512 MiB, else the sampled one.
+        "sampled_softmax" (with the logQ correction), "bpr", "bpr-max", "bpr-softmax"
+        (that without its penalty) and "gbce" compare each target with a sample of
+        items; only the item vectors that a step touches are then updated, and
+        `weight_decay` spares them. "auto" is the full softmax while a batch of its
+        scores fits 512 MiB, else the sampled one.
     n_negatives : int, default=None
-        Items sampled per step and shared by its prefixes, for sampled losses. None
-        is 2048, or the catalogue if that is smaller.
+        Items sampled for sampled losses. None is 2048, or the catalogue if that is
+        smaller, unless the backbone's `training` says otherwise.
+    share_negatives : bool, default="auto"
+        Whether all prefixes of a step share one sample, which is fast, or each has
+        its own. "auto" is True, unless the backbone's `training` says otherwise.
     negative_sampling : {"uniform", "popularity"}, default="uniform"
         What they are drawn by.
     optimizer : {"adam", "adamw"}, default="auto"
@@ -259,9 +270,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto", "learned"}),
         ],
+        "normalize_items": ["boolean", None, _AUTO],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
+        "share_negatives": ["boolean", _AUTO],
         "negative_sampling": [StrOptions({"uniform", "popularity"})],
         "optimizer": [StrOptions({"auto", "adam", "adamw"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
@@ -299,9 +312,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         candidates="auto",
         similarity="auto",
         temperature="auto",
+        normalize_items="auto",
         embedding_dim="auto",
         loss="auto",
         n_negatives=None,
+        share_negatives="auto",
         negative_sampling="uniform",
         optimizer="auto",
         learning_rate="auto",
@@ -335,9 +350,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         self.candidates = candidates
         self.similarity = similarity
         self.temperature = temperature
+        self.normalize_items = normalize_items
         self.embedding_dim = embedding_dim
         self.loss = loss
         self.n_negatives = n_negatives
+        self.share_negatives = share_negatives
         self.negative_sampling = negative_sampling
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -622,7 +639,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         config["n_items"] = data.n_items
         self._model_config = config
         instances = data.instances(rows, config["max_length"], users, sessions)
-        model_params = {k: config[k] for k in MODEL_PARAMS}
+        model_params = {k: config[k] for k in MODEL_PARAMS if k in config}
         chosen = chosen_params(self, config["spec"], model_params)
         resolved = resolve_params(self, chosen, len(instances), self.n_items_, device)
         self.resolved_params_ = resolved
@@ -816,12 +833,18 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
                 f"n_negatives={n_negatives} exceeds the catalogue of {self.n_items_} "
                 "items. Pass fewer, or loss='cross_entropy' to use all items."
             )
-        check_sample_fits(resolved["loss"], resolved["batch_size"], n_negatives)
+        shared = resolved["share_negatives"]
+        check_sample_fits(
+            resolved["loss"],
+            resolved["batch_size"],
+            n_negatives,
+            vectors_of=0 if shared else resolved["embedding_dim"],
+        )
         weights = np.ones(self.n_items_)
         if self.negative_sampling == "popularity":
             weights = self._popularity
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
-        return SampledLoss(resolved["loss"], n_negatives, weights)
+        return SampledLoss(resolved["loss"], n_negatives, weights, shared=shared)
 
     def _validator(self, X, y):
         """A function that scores the model as it stands on these sessions."""
@@ -849,9 +872,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
 
     # -- ranking ---------------------------------------------------------------
 
-    @torch.no_grad()
-    def _score_chunks(self, queries):
-        instances = observed_prefixes(
+    def _observed(self, queries):
+        return observed_prefixes(
             queries,
             membership=self.membership_,
             n_items=self.n_items_,
@@ -859,6 +881,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             users=_codes_of(self._users, queries.users, queries.offsets),
             sessions=_codes_of(self._sessions, queries.ids, queries.offsets),
         )
+
+    @torch.no_grad()
+    def _score_chunks(self, queries):
+        instances = self._observed(queries)
         read = instances.stops > instances.starts
         device = self._model.item_table.device
         where = np.flatnonzero(read)

@@ -7,12 +7,18 @@ from torch.utils.checkpoint import checkpoint
 from skclip._model import take_rows
 
 # Each with the arrays of scores, n x n_negatives, that a step holds at its peak.
-SAMPLED_LOSSES = {"sampled_softmax": 1, "gbce": 4, "bpr": 6, "bpr-max": 9}
+SAMPLED_LOSSES = {
+    "sampled_softmax": 1,
+    "gbce": 4,
+    "bpr": 6,
+    "bpr-softmax": 8,
+    "bpr-max": 9,
+}
 _MOST_SAMPLED_BYTES = 2**31
 
 
 class SampledLoss:
-    r"""A loss on each target and a sample of items that all rows share.
+    r"""A loss on each target and a sample of items.
 
     With target score :math:`s^+`, scores :math:`s_j` of the m sampled items and
     :math:`Q_j` their probability in one draw; samples that hit the target are left
@@ -24,6 +30,7 @@ class SampledLoss:
         \mathrm{bpr} &: -\tfrac{1}{m} \sum_j \log \sigma(s^+ - s_j) \\
         \mathrm{bpr\text{-}max} &: -\log \sum_j w_j \sigma(s^+ - s_j)
             + \sum_j w_j s_j^2, \qquad w = \mathrm{softmax}(s_1, \dots, s_m) \\
+        \mathrm{bpr\text{-}softmax} &: -\log \sum_j w_j \sigma(s^+ - s_j) \\
         \mathrm{gbce} &: -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
             + \sum_j \log(1 - \sigma(s_j))\Big)
 
@@ -31,10 +38,13 @@ class SampledLoss:
 
     Parameters
     ----------
-    kind : {"sampled_softmax", "bpr", "bpr-max", "gbce"}
+    kind : {"sampled_softmax", "bpr", "bpr-max", "bpr-softmax", "gbce"}
     n_negatives : int
     weights : Tensor of shape (n_items,)
         Items are drawn with replacement in proportion to these.
+    shared : bool, default=True
+        Whether all rows of a step share one sample, or each has its own. One negative
+        each, as in [1]_, is a far better gradient than one for all.
 
     References
     ----------
@@ -47,8 +57,9 @@ class SampledLoss:
            arXiv:2308.07192.
     """
 
-    def __init__(self, kind, n_negatives, weights):
+    def __init__(self, kind, n_negatives, weights, *, shared=True):
         self.kind = kind
+        self.shared = shared
         self.n_negatives = n_negatives
         shares = weights.double() / weights.double().sum()
         self._upto = shares.cumsum(0)
@@ -59,9 +70,11 @@ class SampledLoss:
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss; see `CrossEntropy` for the arguments."""
-        u = torch.rand(self.n_negatives, dtype=torch.float64, device=targets.device)
+        size = self.n_negatives if self.shared else len(targets) * self.n_negatives
+        u = torch.rand(size, dtype=torch.float64, device=targets.device)
         sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
-        sample = sample.sort().values
+        if self.shared:
+            sample = sample.sort().values
         vectors = keys(torch.cat([targets, sample]))
         own, negatives = vectors[: len(targets)], vectors[len(targets) :]
         if scorer is None:
@@ -71,6 +84,17 @@ class SampledLoss:
             positive = _own_scores(scorer, queries, own)
         if bias is not None:
             positive = positive + bias[targets]
+        if not self.shared:
+            negatives = negatives.view(len(targets), self.n_negatives, -1)
+            sample = sample.view(len(targets), -1)
+            if scorer is None:
+                negative = torch.bmm(negatives, queries[:, :, None]).squeeze(2)
+            else:
+                columns = [_own_scores(scorer, queries, k) for k in negatives.unbind(1)]
+                negative = torch.stack(columns, dim=1)
+            if bias is not None:
+                negative = negative + bias[sample]
+            return self._of(positive, negative, sample, sample == targets[:, None])
         hits = _hits(sample, targets)
         if self.kind == "sampled_softmax" and scorer is None:
             offset = -self._log_expected[sample]
@@ -87,6 +111,10 @@ class SampledLoss:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
+        return self._of(positive, negative, sample, hit)
+
+    def _of(self, positive, negative, sample, hit):
+        """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
         if self.kind == "sampled_softmax":
             negative = (negative - self._log_expected[sample]).masked_fill(
                 hit, -torch.inf
@@ -96,6 +124,11 @@ class SampledLoss:
         if self.kind == "bpr":
             losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
             return (losses.sum(dim=1) / (~hit).sum(dim=1).clamp_min(1)).mean()
+        if self.kind == "bpr-softmax":
+            log_weights = negative.masked_fill(hit, -1e9).log_softmax(dim=1)
+            better = F.logsigmoid(positive[:, None] - negative)
+            losses = -torch.logsumexp(log_weights + better, dim=1)
+            return losses.masked_fill(hit.all(dim=1), 0.0).mean()
         if self.kind == "bpr-max":
             weights = negative.masked_fill(hit, -1e9).softmax(dim=1)
             better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
@@ -176,9 +209,13 @@ class _SampledSoftmax(torch.autograd.Function):
         return *gradients, None, None
 
 
-def check_sample_fits(loss, batch_size, n_negatives):
-    """Refuse scores of a batch against its sample that take more than 2 GiB."""
-    size = 4 * SAMPLED_LOSSES[loss] * batch_size * n_negatives
+def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):
+    """Refuse scores of a batch against its sample that take more than 2 GiB.
+
+    `vectors_of` is the width of the sampled items' vectors where each row has its own;
+    they and their gradients count as well.
+    """
+    size = 4 * (SAMPLED_LOSSES[loss] + 2 * vectors_of) * batch_size * n_negatives
     if size > _MOST_SAMPLED_BYTES:
         most = int(n_negatives * _MOST_SAMPLED_BYTES / size)
         raise ValueError(

@@ -12,6 +12,7 @@ _DEFAULTS = {
     "candidates": "raw",
     "similarity": None,
     "temperature": 0.07,
+    "normalize_items": None,
     "scoring": "mrr@20",
     "embedding_dim": 64,
     "optimizer": "adam",
@@ -19,7 +20,9 @@ _DEFAULTS = {
     "weight_decay": 0.0,
     "lr_schedule": "cosine",
     "n_iter_no_change": 3,
+    "share_negatives": True,
 }
+_READ_FROM_DATA = ("batch_size", "max_epochs", "loss", "n_negatives")
 _TRAINING = (
     "embedding_dim",
     "optimizer",
@@ -27,8 +30,8 @@ _TRAINING = (
     "weight_decay",
     "lr_schedule",
     "n_iter_no_change",
-    "batch_size",
-    "max_epochs",
+    "share_negatives",
+    *_READ_FROM_DATA,
 )
 MODEL_PARAMS = (
     "embedding_dim",
@@ -37,6 +40,7 @@ MODEL_PARAMS = (
     "candidates",
     "similarity",
     "temperature",
+    "normalize_items",
 )
 PRESETS = {
     "paper": {
@@ -80,7 +84,9 @@ def chosen_params(estimator, spec, fixed=None):
             )
     type(estimator)(**params | training)._validate_params()
     preset = PRESETS.get(estimator.preset, {})
-    chosen = {key: params[key] for key in (*_DEFAULTS, "batch_size", "max_epochs")}
+    if params["n_negatives"] is None:
+        params["n_negatives"] = "auto"
+    chosen = {key: params[key] for key in (*_DEFAULTS, *_READ_FROM_DATA)}
     for source in (training, preset, spec.default_training):
         chosen = {
             key: source.get(key, "auto") if is_auto(value) else value
@@ -103,13 +109,13 @@ def resolve_params(estimator, chosen, n_instances, n_items, device):
     if is_auto(max_epochs):
         steps = -(-n_instances // batch_size)
         max_epochs = min(100, max(10, -(-1000 // steps)))
-    n_negatives = estimator.n_negatives
-    if n_negatives is None:
+    n_negatives = chosen["n_negatives"]
+    if is_auto(n_negatives):
         n_negatives = min(2048, n_items)
     return chosen | {
         "batch_size": batch_size,
         "max_epochs": max_epochs,
-        "loss": resolve_loss(estimator.loss, batch_size, n_items),
+        "loss": resolve_loss(chosen["loss"], batch_size, n_items),
         "n_negatives": n_negatives,
         "precision": resolve_precision(estimator.precision, device),
         "device": str(device),

@@ -33,6 +33,7 @@ ORDER = [
     "_training",
     "_reading",
     "_ranking",
+    "_vectors",
     "_settings",
     "_callbacks",
     "_recommender",

@@ -24,12 +24,13 @@ def naive_sampled(kind, positive, negatives, log_expected, m, n_items):
     if kind == "bpr":
         terms = [-math.log(sigmoid(positive - s)) for s in negatives]
         return sum(terms) / max(1, len(terms))
-    if kind == "bpr-max":
+    if kind in ("bpr-max", "bpr-softmax"):
         total = sum(math.exp(s) for s in negatives)
         weights = [math.exp(s) / total for s in negatives]
         pairs = list(zip(weights, negatives, strict=True))
         better = sum(w * sigmoid(positive - s) for w, s in pairs)
-        return -math.log(better) + sum(w * s * s for w, s in pairs)
+        penalty = sum(w * s * s for w, s in pairs) if kind == "bpr-max" else 0.0
+        return -math.log(better) + penalty
     r = m / (n_items - 1)
     beta = r * (0.75 * (1 - 1 / r) + 1 / r)
     rest = sum(math.log(1 - sigmoid(s)) for s in negatives)
@@ -202,3 +203,44 @@ def test_bad_sample_sizes():
         check_sample_fits("sampled_softmax", 1_000_000, 1000)
     with pytest.raises(ValueError, match=r"takes 33.5 GiB a step.*n_negatives <= 59"):
         check_sample_fits("bpr-max", 1_000_000, 1000)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
+def test_samples_of_ones_own_equal_naive_loops(kind, with_bias):
+    queries, table, targets, bias = case(6, 12, 4, 0.5, with_bias)
+    weights, m, asked = torch.arange(1.0, 13.0), 5, []
+
+    def keys(items):
+        asked.append(items)
+        return table[items]
+
+    class Scorer:
+        score_chunk = staticmethod(lambda state, keys: 0.7 * state @ keys.T)
+
+    loss = SampledLoss(kind, m, weights, shared=False)
+    torch.manual_seed(0)
+    value = loss(queries, targets, keys, scale=0.7, bias=bias)
+    torch.manual_seed(0)
+    by_scorer = loss(queries, targets, keys, bias=bias, scorer=Scorer())
+    samples = asked[0][len(targets) :].view(6, m).tolist()
+    assert len({tuple(sample) for sample in samples}) == 6  # each has its own
+    pairs = zip(samples, targets.tolist(), strict=True)
+    assert any(t in sample for sample, t in pairs)  # hits are covered
+    scores = 0.7 * queries @ table.T + (0 if bias is None else bias)
+    expected = []
+    for row, target, sample in zip(
+        scores.tolist(), targets.tolist(), samples, strict=True
+    ):
+        kept = [j for j in sample if j != target]
+        log_expected = [math.log(m * float(weights[j] / weights.sum())) for j in kept]
+        negatives = [row[j] for j in kept]
+        arguments = (kind, row[target], negatives, log_expected, m, 12)
+        expected.append(naive_sampled(*arguments))
+    assert float(value) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(by_scorer) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_samples_of_ones_own_are_bounded_too():
+    with pytest.raises(ValueError, match=r"takes 3\.9 GiB a step"):
+        check_sample_fits("bpr", 4096, 1900, vectors_of=64)

@@ -9,6 +9,8 @@ from skclip.backbones._gcsan import GCSAN
 from skclip.backbones._gru4rec import GRU4Rec
 from skclip.backbones._lessr import LESSR
 from skclip.backbones._narm import NARM
+from skclip.backbones._niser import NISER
+from skclip.backbones._pomrec import PoMRec
 from skclip.backbones._srgnn import SRGNN
 from skclip.backbones._stamp import STAMP
 from skclip.backbones._tagnn import TAGNN
@@ -23,6 +25,8 @@ BACKBONES = {
     "gcsan": GCSAN,
     "gcegnn": GCEGNN,
     "lessr": LESSR,
+    "niser": NISER,
+    "pomrec": PoMRec,
 }
 
 __all__ = [
@@ -32,6 +36,7 @@ __all__ = [
     "GCSAN",
     "LESSR",
     "NARM",
+    "NISER",
     "SRGNN",
     "STAMP",
     "TAGNN",
@@ -39,6 +44,7 @@ __all__ = [
     "BackboneSpec",
     "Batch",
     "GRU4Rec",
+    "PoMRec",
 ]
 
 

@@ -31,6 +31,8 @@ class Batch:
     lookup : callable, default=None
         Vectors (..., d) of any item codes (...), prompted by their clusters; zeros
         for 0 and for unseen items.
+    candidates : callable, default=None
+        Vectors (n, d) of catalogue items (n,), as scores compare them.
     """
 
     codes: torch.Tensor
@@ -41,6 +43,7 @@ class Batch:
     users: torch.Tensor = None
     sessions: torch.Tensor = None
     lookup: Callable = None
+    candidates: Callable = None
 
     def last(self, h):
         """Rows of `h` (n_sessions, length, d) at the end of each query."""
@@ -72,6 +75,9 @@ class Backbone(nn.Module):
     similarity : {"dot", "cosine"}
         What the published scorer compares by; "cosine" normalises queries and keys.
     scale : float
+    normalize_items : bool
+        Whether item vectors have length 1 wherever they are read or scored, unless
+        the recommender's `normalize_items` says otherwise.
     bias : Tensor of shape (n_items,) or None
     dot_product : bool
     """
@@ -79,6 +85,7 @@ class Backbone(nn.Module):
     shares_prefixes = False
     similarity = "dot"
     scale = 1.0
+    normalize_items = False
     dot_product = True
 
     def __init__(self):
@@ -133,6 +140,12 @@ class Backbone(nn.Module):
     def init_table_(self, table, n_items):
         """Draw the rows of an item or prompt table as published for the items."""
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
+
+    def init_beside_unit_items_(self):
+        """Draw again what stands beside item vectors that have length 1, if anything.
+
+        Called once, where `encode` is given vectors that begin with that length.
+        """
 
     def prepare(self, codes, offsets, ends):
         """Fill buffers from the training sessions, before training.

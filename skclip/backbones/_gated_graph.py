@@ -1,4 +1,4 @@
-"""The gated graph cell that SR-GNN, TAGNN and GC-SAN share, and its readout."""
+"""The gated graph cell that SR-GNN and its kin share, and its readout."""
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ class GatedGraph(nn.Module):
 
 
 class SoftAttention(nn.Module):
-    r"""Readout of SR-GNN and TAGNN over the nodes of a session.
+    r"""Readout of SR-GNN, TAGNN and NISER over the nodes of a session, or its events.
 
     With m the number of events of a node, and for TAGNN a softmax over the events:
 
@@ -64,10 +64,12 @@ class SoftAttention(nn.Module):
 
     def forward(self, h, graph):
         """Read the nodes `h` (n, size, d): (n, d)."""
-        last = graph.of_last(h)
+        return self.read(h, graph.of_last(h), graph.counts.to(h.dtype))
+
+    def read(self, h, last, counts):
+        """Read `h` (n, size, d), each row `counts` (n, size) times, from `last`."""
         gate = torch.sigmoid(self.W1(last)[:, None] + self.W2(h))
         alpha = self.v(gate).squeeze(-1)  # (n, size)
-        counts = graph.counts.to(h.dtype)
         if self.softmax:
             alpha = (alpha + counts.log()).softmax(dim=1)  # log 0: no node, no weight
         else:

@@ -1,0 +1,319 @@
+"""What PoMRec's parts are good for: experiments with a known truth, and controls.
+
+    python benchmarks/pomrec.py run p1 --seeds 0 1 2
+    SKCLIP_DATA=... python benchmarks/pomrec.py run p5
+    python benchmarks/pomrec.py table
+
+tune: learning rates. p1: number of interests K against the m that sessions have. p2:
+prompt tokens of the extractor and the aggregator, on and off, frozen, and replaced by a
+wider attention with at least as many parameters; p2-tokens: how many tokens. p3: weight
+and kind of the dispersion. p4: parameters by component. p5: K on real sessions
+(validation parts). p6: training curves, read from p2. p8: cluster prompts, none, or
+random clusters of the same sizes. loss: cross-entropy against BPR with one negative.
+aggregation: how interests become scores. How item features add up with all this (p7) is
+not here.
+
+Planted: 1,200 sessions of `make_multi_interest_sessions`, 200 items in 15 clusters,
+m interests each, mean length 8; data and model have the same seed. The first 80 % train
+(of these the latest tenth stops), the rest is reported. Real data: rsc15 is train_tr
+against train_valid of the YooChoose sample; wikispeedia_unfinished the first 80 % of
+its sessions against the next 10 %. Test parts are not touched. Every prefix, whole
+catalogue, ties count against the target. All cells: d = 32, batches of 128, at most 12
+epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise.
+
+A cell that is in results/pomrec.jsonl is not run again.
+"""
+
+import argparse
+import fcntl
+import itertools
+import json
+import time
+
+import numpy as np
+import pandas as pd
+from _common import (
+    RESULTS,
+    data_hash,
+    data_home,
+    environment,
+    replace_table,
+    rsc15,
+)
+
+from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip.backbones import BACKBONES, PoMRec
+from skclip.controls import RandomClusters
+from skclip.datasets import make_multi_interest_sessions
+from skclip.metrics import mrr_at_k, ndcg_at_k, recall_at_k
+
+FILE = RESULTS / "pomrec.jsonl"
+COUNTS = RESULTS / "pomrec_parameters.json"
+METRICS = {"recall": recall_at_k, "mrr": mrr_at_k, "ndcg": ndcg_at_k}
+TRAINING = {"embedding_dim": 32, "batch_size": 128, "max_epochs": 12}
+TRAINING |= {"learning_rate": 0.01, "prompt": None, "max_session_length": 20}
+BPR = {"loss": "bpr", "n_negatives": 1, "share_negatives": False}
+NO_PROMPTS = {"use_extractor_prompts": False, "use_aggregator_prompts": False}
+
+
+def load_data(data, seed):
+    """Sessions to train on, and to report on."""
+    if data.startswith("m="):
+        X, _ = make_multi_interest_sessions(
+            1200, 200, n_interests=int(data[2:]), random_state=seed
+        )
+        return X[:960], X[960:]
+    if data == "rsc15":
+        return rsc15("train_tr"), rsc15("train_valid")
+    events = pd.read_parquet(data_home() / data / "events.parquet")
+    X = Sessions.from_events(
+        events, session="session_id", item="item_id", time="timestamp"
+    )
+    X = X[np.argsort(X.end_times, kind="stable")]
+    return X[: int(0.8 * len(X))], X[int(0.8 * len(X)) : int(0.9 * len(X))]
+
+
+def settings(experiment):
+    """Data, parameters of the backbone, and of the recommender, of each cell."""
+    planted = [f"m={m}" for m in (1, 2, 4)]
+    if experiment == "tune":
+        for rate, loss in itertools.product((0.0025, 0.005, 0.01, 0.02), ({}, BPR)):
+            yield "m=2", {}, {"learning_rate": rate, **loss}
+    elif experiment == "p1":
+        for data, K in itertools.product(planted, (1, 2, 3, 4, 8)):
+            yield data, {"n_interests": K}, {}
+    elif experiment == "p2":
+        for F, G in itertools.product((True, False), repeat=2):
+            yield "m=2", {"use_extractor_prompts": F, "use_aggregator_prompts": G}, {}
+        yield "m=2", {"frozen_prompts": True}, {}
+        yield "m=2", NO_PROMPTS | {"attention_dim": 12}, {}  # 280 numbers for 256
+    elif experiment == "p2-tokens":
+        for P in (1, 2, 8):
+            yield "m=2", {"n_prompt_tokens": P}, {}
+    elif experiment == "p3":
+        for weight, kind in itertools.product((0, 0.5, 1, 2, 3, 4, 5), ("std", "var")):
+            if weight or kind == "std":
+                yield "m=2", {"dispersion_weight": weight, "dispersion": kind}, {}
+    elif experiment == "p5":
+        for data, K in itertools.product(
+            ("rsc15", "wikispeedia_unfinished"), (1, 2, 3, 4, 8)
+        ):
+            yield data, {"n_interests": K}, {"batch_size": 512, "max_epochs": 6}
+    elif experiment == "p8":
+        for data, prompt in itertools.product(
+            ("m=2", "m=4"), (None, "cluster", "random")
+        ):
+            yield data, {}, {"prompt": prompt}
+    elif experiment == "loss":
+        yield "m=2", {}, {}
+        patient = {"max_epochs": 40, "n_iter_no_change": 40}
+        for rate in (0.005, 0.01, 0.02):
+            yield "m=2", {}, {"learning_rate": rate, **BPR, **patient}
+    elif experiment == "aggregation":
+        for way in ("weighted", "mean", "max"):
+            yield "m=2", {"aggregation": way}, {}
+
+
+def clusterer(prompt, seed):
+    if prompt is None:
+        return {"prompt": None}
+    leiden = SessionClusterer(random_state=seed)
+    if prompt == "random":
+        leiden = RandomClusters(leiden, random_state=seed)
+    return {"prompt": "cluster", "clusterer": leiden}
+
+
+def run(cell):
+    train, held_out = load_data(cell["data"], cell["seed"])
+    options = TRAINING | cell["options"]
+    options |= clusterer(options["prompt"], cell["seed"])
+    begun = time.perf_counter()
+    model = CLIPSessionRecommender(
+        PoMRec(**cell["spec"]), random_state=cell["seed"], n_threads=1, **options
+    ).fit(train)
+    seconds = time.perf_counter() - begun
+    ranks = model.rank_targets(held_out)
+    row = {
+        "cell": cell,
+        **{
+            f"{name}@{k}": metric(ranks, k)
+            for name, metric in METRICS.items()
+            for k in (5, 10, 20)
+        },
+        "fit_seconds": seconds,
+        "epochs": model.n_iter_,
+        "validation": model.best_validation_score_,
+        "history": model.history_,
+        "interests": model.interest_report(held_out),
+        "parameters": model.parameter_report(),
+        "n_clusters": None
+        if model.membership_ is None
+        else int(model.membership_.max()) + 1,
+        "structure": structure(train) if cell["experiment"] == "p5" else None,
+        "data_hash": {"train": data_hash(train), "held_out": data_hash(held_out)},
+        "environment": environment(),
+    }
+    with FILE.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def structure(X):
+    """Mean number of different Leiden clusters in a session, and its mean length."""
+    clustered = SessionClusterer(random_state=0).fit(X).transform(X)
+    distinct = [
+        len(set(clustered.clusters[a:b].tolist()) - {0})
+        for a, b in itertools.pairwise(clustered.offsets)
+    ]
+    return {"clusters": float(np.mean(distinct)), "length": float(X.lengths.mean())}
+
+
+def count_parameters():
+    """p4: every backbone at its defaults, d = 64, 20 events, 1,000 items."""
+    X, _ = make_multi_interest_sessions(2000, 1000, random_state=0)
+    rows = {}
+    for name in BACKBONES:
+        model = CLIPSessionRecommender(
+            name, max_session_length=20, max_epochs=1, random_state=0, n_threads=1
+        )
+        report = model.fit(X[:200]).parameter_report()
+        n_items = model.n_items_
+        own = sum(v for k, v in report.items() if k.startswith("backbone."))
+        rows[name] = {"n_items": n_items, "backbone": own, "report": report}
+    COUNTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def rows_done():
+    if not FILE.exists():
+        return []
+    return [json.loads(line) for line in FILE.read_text().splitlines()]
+
+
+def label(cell):
+    """What is special about a cell, in words."""
+    of = {**cell["spec"], **cell["options"]}
+    of = {k.removesuffix("_prompts"): v for k, v in of.items()}
+    if of.get("loss") == "bpr":  # with what belongs to it
+        of = {k: v for k, v in of.items() if "negatives" not in k}
+    return ", ".join(f"`{k}={v}`" for k, v in of.items()) or "defaults"
+
+
+def table_of(rows, experiment):
+    """One line for each setting: mean and spread over seeds, and signs of failure."""
+    head = ["data", "setting", "seeds", "Recall@20", "MRR@20", "NDCG@20", "epochs"]
+    head += ["smallest weight", "cosine", "dominance", "on prompts"]
+    lines, groups = [head, ["---"] * len(head)], {}
+    for row in rows:
+        cell = row["cell"]
+        if cell["experiment"] == experiment:
+            groups.setdefault((cell["data"], label(cell)), []).append(row)
+    if not groups:
+        return "Not run yet."
+    for (data, name), group in groups.items():
+        cells = [data, name, str(len(group))]
+        for key in ("recall@20", "mrr@20", "ndcg@20"):
+            values = [row[key] for row in group]
+            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        cells.append(f"{np.mean([row['epochs'] for row in group]):.1f}")
+        for read in (
+            lambda r: min(r["mean_weights"]) if r["mean_weights"] else None,
+            lambda r: r["interest_cosine"],
+            lambda r: r["dominance"],
+            lambda r: r["prompt_share"],
+        ):
+            values = [read(row["interests"]) for row in group]
+            known = [v for v in values if v is not None]
+            cells.append(f"{np.mean(known):.2f}" if known else "")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def curves(rows):
+    """p6: epochs to 95 % of the best validation score, with and without prompts."""
+    lines = [["prompt tokens", "seeds", "epochs to 95 % of the best", "best MRR@20"]]
+    lines.append(["---"] * 4)
+    for name, spec in (
+        ("both", {"use_extractor_prompts": True, "use_aggregator_prompts": True}),
+        ("none", NO_PROMPTS),
+        ("frozen", {"frozen_prompts": True}),
+        ("none, wider attention", NO_PROMPTS | {"attention_dim": 12}),
+    ):
+        epochs, best = [], []
+        for row in rows:
+            if row["cell"]["experiment"] == "p2" and row["cell"]["spec"] == spec:
+                scores = [epoch["validation_score"] for epoch in row["history"]]
+                best.append(max(scores))
+                reached = np.array(scores) >= 0.95 * best[-1]
+                epochs.append(int(np.argmax(reached)) + 1)
+        if len(epochs) > 1:
+            spread = (np.std(epochs, ddof=1), np.std(best, ddof=1))
+            lines.append(
+                [
+                    name,
+                    str(len(epochs)),
+                    f"{np.mean(epochs):.1f} ± {spread[0]:.1f}",
+                    f"{np.mean(best):.3f} ± {spread[1]:.3f}",
+                ]
+            )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def counts():
+    rows = json.loads(COUNTS.read_text())
+    lines = [["backbone", "outside tables and prompts", "by component"], ["---"] * 3]
+    for name, row in rows.items():
+        parts = {
+            key.removeprefix("backbone."): value
+            for key, value in row["report"].items()
+            if key.startswith("backbone.")
+        }
+        text = ", ".join(f"{k} {v:,}" for k, v in parts.items())
+        lines.append([name, f"{row['backbone']:,}", text])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+EXPERIMENTS = ["tune", "p1", "p2", "p2-tokens", "p3", "p5", "p8", "loss", "aggregation"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("run")
+    command.add_argument("experiments", nargs="+", choices=[*EXPERIMENTS, "p4"])
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    command.add_argument("--data", nargs="+", help="only these, such as m=4 or rsc15")
+    commands.add_parser("table")
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        rows = rows_done()
+        for experiment in EXPERIMENTS:
+            replace_table("docs/pomrec.md", experiment, table_of(rows, experiment))
+        replace_table("docs/pomrec.md", "p6", curves(rows))
+        replace_table("docs/pomrec.md", "p4", counts())
+        return
+    done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
+    if "p4" in arguments.experiments:
+        count_parameters()
+    for seed, experiment in itertools.product(arguments.seeds, arguments.experiments):
+        for data, spec, options in settings(experiment):
+            cell = {"experiment": experiment, "data": data, "spec": spec}
+            cell |= {"options": options, "seed": seed}
+            if json.dumps(cell, sort_keys=True) in done:
+                continue
+            if arguments.data and data not in arguments.data:
+                continue
+            row = run(cell)
+            print(
+                experiment,
+                data,
+                label(cell),
+                f"seed {seed}: {row['recall@20']:.3f} / {row['mrr@20']:.3f}",
+                f"{row['epochs']} epochs, {row['fit_seconds']:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

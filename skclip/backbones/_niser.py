@@ -1,0 +1,128 @@
+"""NISER: SR-GNN on vectors of length 1, so that popularity has no length to hide in."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from skclip._validation import Interval
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
+from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._published import RECBOLE
+from skclip.backbones._session_graph import session_graph
+
+
+class NISERNetwork(Backbone):
+    r"""Gated graph network, positions, soft attention, cosine.
+
+    Item vectors have length 1 (`normalize_items`):
+
+    .. math::
+        h &= \mathrm{GatedGraph}(x_{nodes}), \qquad H_t = h_{v(t)} [+ p_t] \\
+        \alpha_t &= v^\top \sigma(W_1 H_{last} + b_1 + W_2 H_t + b_2), \qquad
+        s = W_3 \Big[\sum_t \alpha_t H_t ; H_{last}\Big] + b_3 \\
+        score_j &= \cos(s, e_j) / \tau
+    """
+
+    similarity = "cosine"
+    normalize_items = True
+
+    def __init__(self, embedding_dim, max_length, spec):
+        super().__init__()
+        self.scale = 1.0 / spec.temperature
+        self.dropout = Dropout(spec.item_dropout)
+        self.gnn = GatedGraph(embedding_dim, spec.step, post_bias=True)
+        self.attention = SoftAttention(embedding_dim, softmax=False)
+        self.register_parameter("positions", None)
+        if spec.positions:
+            self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
+        init_uniform_(self.parameters(), embedding_dim)
+
+    def encode(self, x, batch):
+        graph = session_graph(batch)
+        x = graph.of_nodes(x)
+        if self.training and self.dropout.p:
+            # Dropout comes before the normalisation: what is left keeps the length.
+            length = x.norm(dim=-1, keepdim=True)
+            x = self.dropout(x)
+            x = x * (length / x.norm(dim=-1, keepdim=True).clamp_min(1e-12))
+        h = self.gnn(x, *graph.mean_edges(x.dtype))
+        H = graph.of_events(h)  # (n, length, d)
+        if self.positions is not None:
+            H = H + self.positions[: H.shape[1]]
+        return self.attention.read(H, batch.last(H), batch.mask.to(H.dtype))
+
+    def init_table_(self, table, n_items):
+        init_uniform_([table], table.shape[1])
+
+
+class NISER(BackboneSpec):
+    """Normalised item and session representations [1]_, in the form of NISER+.
+
+    Popular items have long vectors in SR-GNN and are recommended for their length.
+    Here item and session vectors have length 1 and scores are scaled cosines.
+    NISER+ adds positions and dropout; ``NISER(positions=False, item_dropout=0.0)`` is
+    NISER itself.
+
+    Parameters
+    ----------
+    positions : bool, default=True
+        Whether events have a learned position, counted from the first.
+    item_dropout : float, default=0.1
+        On the item vectors of the session, before they are normalised.
+    step : int, default=1
+        Rounds of messages.
+    temperature : float, default=0.0625
+        Divides the cosines; 1/16, sigma = 16 in [1]_. The recommender's `similarity`
+        and `temperature` replace both if `similarity` is given there.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    Notes
+    -----
+    Any backbone has these vectors and scores with the recommender's
+    ``normalize_items=True, similarity="cosine", temperature=1 / 16``.
+
+    References
+    ----------
+    .. [1] P. Gupta, D. Garg, P. Malhotra, L. Vig, G. Shroff, "NISER: normalized item
+           and session representations to handle popularity bias", arXiv:1909.04276.
+
+    Examples
+    --------
+    >>> from skclip.backbones import NISER
+    >>> NISER(positions=False, item_dropout=0.0)
+    NISER(item_dropout=0.0, positions=False)
+    """
+
+    _parameter_constraints: dict = {
+        "positions": ["boolean"],
+        "item_dropout": [Interval(Real, 0, 1, closed="left")],
+        "step": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "training": [dict, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        positions=True,
+        item_dropout=0.1,
+        step=1,
+        temperature=0.0625,
+        training=None,
+    ):
+        self.positions = positions
+        self.item_dropout = item_dropout
+        self.step = step
+        self.temperature = temperature
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the configuration of RecBole-GNN; the authors' is not public."""
+        return cls(training=dict(RECBOLE))
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return NISERNetwork(embedding_dim, max_length, self)

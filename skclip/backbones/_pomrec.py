@@ -1,0 +1,317 @@
+"""PoMRec: several interests from prompted attention, weighted into one vector."""
+
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from skclip._validation import Interval, StrOptions
+from skclip.backbones._base import Backbone, BackboneSpec
+
+_STD = 0.01  # of all first weights, as in the authors' program
+
+
+class Interests(NamedTuple):
+    """What PoMRec makes of each prefix: (n, K, d), (n, K) or None, and so on.
+
+    `assignments` (n, length, K) are the attention weights of the events, and
+    `prompt_share` (n, K) is what the prompt tokens took of them; `centres` and
+    `dispersions` (n, K, d), the latter times their weight, add up to `vectors`.
+    """
+
+    vectors: torch.Tensor
+    weights: torch.Tensor | None
+    assignments: torch.Tensor
+    prompt_share: torch.Tensor
+    centres: torch.Tensor
+    dispersions: torch.Tensor
+
+
+class PoMRecNetwork(Backbone):
+    r"""Extractor, aggregator, and their prompts.
+
+    With :math:`r_1` the position of the newest event, :math:`r_2` of the one before:
+
+    .. math::
+        h_t &= x_t + r_{T - t + 1}, \qquad
+        H^F = [P_F ; H], \qquad H^G = [P_G ; H] \\
+        A &= \mathrm{softmax}_{tokens}\big(\tanh(H^F W_1 + b_1) W_2 + b_2\big) \\
+        \mu_k &= \sum_j A_{jk} h^F_j, \qquad
+        \sigma_k = \sqrt{\sum_j A_{jk} (h^F_j - \mu_k)^2 + \epsilon}, \qquad
+        v_k = \mu_k + \lambda \sigma_k \\
+        c &= \sum_j \mathrm{softmax}_j\big(
+            \tanh(H^G W_3 + b_3) W_4 + b_4\big) h^G_j, \qquad
+        w = \mathrm{softmax}(\mathrm{MLP}(c)) \\
+        s &= \sum_k w_k v_k
+    """
+
+    shares_prefixes = True
+    eps = 1e-8  # the root has no gradient at 0, where one token stands alone
+
+    def __init__(self, embedding_dim, max_length, spec):
+        super().__init__()
+        self.aggregation = spec.aggregation
+        self.dot_product = spec.aggregation != "max"
+        self.dispersion = spec.dispersion
+        self.dispersion_weight = spec.dispersion_weight
+        self.n_rows = max(spec.n_prompt_tokens, spec.legacy_ones_padding)
+        self.n_interests = spec.n_interests
+        shape = (spec.n_prompt_tokens, embedding_dim)
+        self.positions = nn.Parameter(torch.empty(max_length + 1, embedding_dim))
+        self._add_prompts("extractor_prompts", shape, spec.use_extractor_prompts, spec)
+        self.extractor = _Attention(embedding_dim, spec.attention_dim, spec.n_interests)
+        if self.aggregation == "weighted":
+            used = spec.use_aggregator_prompts
+            self._add_prompts("aggregator_prompts", shape, used, spec)
+            self.aggregator = _Attention(embedding_dim, spec.attention_dim, 1)
+            layers = []
+            for _ in range(spec.weight_layers - 1):
+                layers += [nn.Linear(embedding_dim, embedding_dim)]
+                layers += [nn.Dropout(0.5), nn.ReLU()]
+            layers.append(nn.Linear(embedding_dim, spec.n_interests))
+            self.weight_mlp = nn.Sequential(*layers)
+        for tensor in (*self.parameters(), *self.buffers()):
+            nn.init.normal_(tensor, std=_STD)
+
+    def _add_prompts(self, name, shape, used, spec):
+        """Make prompt tokens: learned, frozen at what is drawn, or none."""
+        if not used or (shape[0] == 0 and not spec.legacy_ones_padding):
+            self.register_buffer(name, None)
+        elif spec.frozen_prompts or shape[0] == 0:
+            self.register_buffer(name, torch.empty(shape))
+        else:
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+
+    def init_beside_unit_items_(self):
+        """Give prompt tokens a length of about 1, as the items have."""
+        for name in ("extractor_prompts", "aggregator_prompts"):
+            prompts = getattr(self, name, None)
+            if prompts is not None:
+                nn.init.normal_(prompts, std=self.positions.shape[1] ** -0.5)
+
+    def tokens(self, x, batch):
+        """Events with their positions, for each query: (n_queries, length, d)."""
+        place = torch.arange(x.shape[1], device=x.device)
+        age = (batch.ends[:, None] - place).clamp_min(0)  # T - t + 1; 0 is padding
+        # index_select, whose gradient adds up in a fixed order
+        r = self.positions.index_select(0, age.flatten()).view(*age.shape, -1)
+        return batch.of_rows(x) + r
+
+    def prompted(self, h, mask, prompts):
+        """Put prompt tokens in front, if there are any; they are never masked."""
+        if prompts is None:
+            return h, mask
+        n, d = len(h), h.shape[2]
+        ones = prompts.new_ones(self.n_rows - len(prompts), d)
+        rows = torch.cat([prompts, ones])
+        h = torch.cat([rows.expand(n, -1, -1), h], dim=1)
+        return h, F.pad(mask, (len(rows), 0), value=True)
+
+    def extract(self, tokens, mask):
+        """Attention (n, n_tokens, K), centres and weighted dispersions (n, K, d)."""
+        A = self.extractor(tokens, mask)
+        mu = A.transpose(1, 2) @ tokens
+        off = (tokens[:, None] - mu[:, :, None]).square()  # (n, K, n_tokens, d)
+        q = (A.transpose(1, 2)[:, :, None] @ off).squeeze(2)
+        sigma = q if self.dispersion == "var" else (q + self.eps).sqrt()
+        return A, mu, self.dispersion_weight * sigma
+
+    def weigh(self, tokens, mask):
+        """Weights of the interests (n, K)."""
+        g = self.aggregator(tokens, mask)  # (n, n_tokens, 1)
+        c = (g.transpose(1, 2) @ tokens).squeeze(1)
+        return self.weight_mlp(c).softmax(dim=1)
+
+    def interests(self, x, batch):
+        """Interests of each query, and how they came about."""
+        h, mask = self.tokens(x, batch), batch.mask
+        tokens, is_token = self.prompted(h, mask, self.extractor_prompts)
+        A, mu, spread = self.extract(tokens, is_token)
+        n_prompts = tokens.shape[1] - h.shape[1]
+        w = None
+        if self.aggregation == "weighted":
+            w = self.weigh(*self.prompted(h, mask, self.aggregator_prompts))
+        elif self.aggregation == "mean":
+            w = torch.full_like(mu[:, :, 0], 1.0 / self.n_interests)
+        share = A[:, :n_prompts].sum(dim=1)
+        return Interests(mu + spread, w, A[:, n_prompts:], share, mu, spread)
+
+    def encode(self, x, batch):
+        found = self.interests(x, batch)
+        if found.weights is not None:
+            return (found.weights[:, None] @ found.vectors).squeeze(1)
+        if self.training and bool((batch.targets > 0).all()):
+            with torch.no_grad():  # it only chooses
+                return found.vectors, batch.candidates(batch.targets)
+        return found.vectors
+
+    def normalize(self, state):
+        if isinstance(state, tuple):
+            return F.normalize(state[0], dim=-1), state[1]
+        return F.normalize(state, dim=-1)
+
+    def score_chunk(self, state, keys):
+        """Scores of the interest nearest to each candidate.
+
+        In training that nearest to the target scores all candidates, as in ComiRec.
+        """
+        v = state
+        if isinstance(state, tuple):
+            v, target = state
+            nearest = (v @ target[:, :, None]).squeeze(2).argmax(dim=1)
+            v = v[torch.arange(len(v), device=v.device), nearest][:, None]
+        return (v.flatten(0, 1) @ keys.T).view(*v.shape[:2], -1).amax(dim=1)
+
+    def floats_per_score(self, state):
+        return self.n_interests
+
+    def floats_per_query(self, length, dim):
+        return (3 * self.n_interests + 8) * (length + self.n_rows) * dim
+
+    def init_table_(self, table, n_items):
+        nn.init.normal_(table, std=_STD)
+
+    def param_groups(self):
+        """Biases are spared from weight decay, as in the authors' program."""
+        groups = {True: [], False: []}
+        for name, parameter in self.named_parameters():
+            groups[name.endswith("bias")].append(parameter)
+        return [
+            {"params": groups[False]},
+            {"params": groups[True], "weight_decay": 0.0},
+        ]
+
+
+class _Attention(nn.Module):
+    """Additive self-attention: softmax over the tokens, once for each column."""
+
+    def __init__(self, dim, attention_dim, n_columns):
+        super().__init__()
+        self.inner = nn.Linear(dim, attention_dim)
+        self.outer = nn.Linear(attention_dim, n_columns)
+
+    def forward(self, tokens, mask):
+        logits = self.outer(torch.tanh(self.inner(tokens)))  # (n, n_tokens, columns)
+        return logits.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1)
+
+
+class PoMRec(BackboneSpec):
+    """Prompt-based multi-interest recommendation [1]_.
+
+    Additive attention reads several interests from a session, each as the centre and
+    the dispersion of the events it attends to; a second attention weighs them. Both
+    have prompts: learned tokens beside the events, the same for all sessions.
+
+    Parameters
+    ----------
+    n_interests : int, default=3
+        K.
+    n_prompt_tokens : int, default=4
+        Prompt tokens of the extractor, and as many of the aggregator; 0 for none.
+    dispersion : {"std", "var"}, default="std"
+        Whether an interest joins the standard deviation of its events, as in the
+        authors' program, or their variance, as the paper says.
+    dispersion_weight : float, default=3.0
+        What it is multiplied by, lambda; 0 leaves the centres alone.
+    attention_dim : int, default=8
+        Width inside both attentions.
+    weight_layers : int, default=1
+        Layers of the perceptron that gives the weights; all but the last are followed
+        by dropout of 0.5 and a ReLU.
+    use_extractor_prompts, use_aggregator_prompts : bool, default=True
+    aggregation : {"weighted", "mean", "max"}, default="weighted"
+        "weighted" is PoMRec. "mean" weighs all interests alike. "max" scores an item
+        by the interest nearest to it, in training all items by the one nearest to the
+        target, as in ComiRec [2]_; there is then no session vector.
+    legacy_ones_padding : int, default=0
+        Fill the prompt tokens up to so many with constant ones. The authors' program
+        does so with 5; see ``docs/deviations.md``.
+    frozen_prompts : bool, default=False
+        Leave the prompt tokens as they are drawn: the control for what learning them
+        is good for.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    Notes
+    -----
+    Where the tokens have length 1 (behind a prompt's gate, with `normalize_items` or
+    ``similarity="cosine"``) prompt tokens begin with about that length, else with the
+    small one of the table. `CLIPSessionRecommender` has methods for what was learned:
+    `interest_vectors`, `interest_weights`, `interest_assignments`, `interest_report`.
+
+    References
+    ----------
+    .. [1] X. Dong et al., "Prompt-based multi-interest learning method for sequential
+           recommendation", TPAMI 2025, arXiv:2401.04312.
+    .. [2] Y. Cen, J. Zhang, X. Zou, C. Zhou, H. Yang, J. Tang, "Controllable
+           multi-interest framework for recommendation", KDD 2020, arXiv:2005.09347.
+
+    Examples
+    --------
+    >>> from skclip.backbones import PoMRec
+    >>> PoMRec(n_interests=2)
+    PoMRec(n_interests=2)
+    """
+
+    _parameter_constraints: dict = {
+        "n_interests": [Interval(Integral, 1, None, closed="left")],
+        "n_prompt_tokens": [Interval(Integral, 0, None, closed="left")],
+        "dispersion": [StrOptions({"std", "var"})],
+        "dispersion_weight": [Interval(Real, 0, None, closed="left")],
+        "attention_dim": [Interval(Integral, 1, None, closed="left")],
+        "weight_layers": [Interval(Integral, 1, None, closed="left")],
+        "use_extractor_prompts": ["boolean"],
+        "use_aggregator_prompts": ["boolean"],
+        "aggregation": [StrOptions({"weighted", "mean", "max"})],
+        "legacy_ones_padding": [Interval(Integral, 0, None, closed="left")],
+        "frozen_prompts": ["boolean"],
+        "training": [dict, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_interests=3,
+        n_prompt_tokens=4,
+        dispersion="std",
+        dispersion_weight=3.0,
+        attention_dim=8,
+        weight_layers=1,
+        use_extractor_prompts=True,
+        use_aggregator_prompts=True,
+        aggregation="weighted",
+        legacy_ones_padding=0,
+        frozen_prompts=False,
+        training=None,
+    ):
+        self.n_interests = n_interests
+        self.n_prompt_tokens = n_prompt_tokens
+        self.dispersion = dispersion
+        self.dispersion_weight = dispersion_weight
+        self.attention_dim = attention_dim
+        self.weight_layers = weight_layers
+        self.use_extractor_prompts = use_extractor_prompts
+        self.use_aggregator_prompts = use_aggregator_prompts
+        self.aggregation = aggregation
+        self.legacy_ones_padding = legacy_ones_padding
+        self.frozen_prompts = frozen_prompts
+        self.training = training
+
+    @classmethod
+    def published(cls):
+        """Return the authors' configuration, with the one-negative BPR loss.
+
+        They read the latest 20 items and stopped by NDCG@5; both are parameters of
+        the recommender (``max_session_length=20, scoring="ndcg@5"``).
+        """
+        training = {"loss": "bpr", "n_negatives": 1, "share_negatives": False}
+        training |= {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 256}
+        training |= {"max_epochs": 200, "lr_schedule": "constant"}
+        training |= {"weight_decay": 1e-6, "n_iter_no_change": 20}
+        return cls(training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        """Return a new network."""
+        return PoMRecNetwork(embedding_dim, max_length, self)
