@@ -1,7 +1,6 @@
 """Do titles help? Experiments S3 to S7 on reviews of beauty products.
 
-    SKCLIP_DATA=... python benchmarks/semantics.py tune
-    SKCLIP_DATA=... python benchmarks/semantics.py run s4 --seeds 0 1 2
+    SKCLIP_DATA=... python benchmarks/semantics.py run tune s4 s6 s7 --seeds 0 1 2
     python benchmarks/semantics.py table
 
 Questions: s3 vectors that begin (or stay) with the titles, over shares of the data; s4
@@ -12,9 +11,9 @@ together, and titles in the item graph.
 Protocol: `amazon_beauty`, events in order. Every n-th user (8th, unless it says
 otherwise) is taken; of each the last item tests, the one before validates, the rest is
 one training session. So items that only the other users have, or that stand last,
-have no training click: the bin 0 is not empty without any event being taken out. Titles of
-all 12,101 items are known (seven are empty). The whole catalogue is ranked, ties count
-against the target, a target outside the catalogue is a miss: for models without titles
+have no training click: the bin 0 is not empty though no event is taken out. Titles
+of all 12,101 items are known (seven are empty). The whole catalogue is ranked, ties
+count against the target, a target outside the catalogue is a miss: for models without titles
 that is every target of the bin 0. Learning rates are chosen by `tune` on the validation
 targets (MRR@20, seed 0), for bare models and for "gate"; the other kinds of fusion take
 over that of "gate", "init" and "init_frozen" that of the bare model. The epoch is
@@ -316,50 +315,48 @@ def write_tables():
     replace_table("docs/semantics.md", "bins", table(["users", *BINS], counts))
 
 
+def todo_of(question, backbones, seeds):
+    """Pairs of a cell and its learning rate."""
+    if question == "tune":
+        kinds = [(b, kind) for b in backbones for kind in ("none", "gate")]
+        return [(cell(*kind), rate) for kind in kinds for rate in RATES]
+    best = chosen_rates()
+    return [
+        (c, best[c["backbone"], "none" if c["fusion"] in BARE else "gate"])
+        for c in cells(question, backbones, seeds)
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("tune", "run"):
-        command = commands.add_parser(name)
-        if name == "run":
-            command.add_argument("question", choices=["s3", "s4", "s6", "s7"])
-            command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-        command.add_argument("--backbones", nargs="+", default=["gru4rec", "core"])
+    command = commands.add_parser("run")
+    command.add_argument(
+        "questions", nargs="+", choices=["tune", "s3", "s4", "s6", "s7"]
+    )
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    command.add_argument("--backbones", nargs="+", default=["gru4rec", "core"])
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
         write_tables()
         return
     RESULTS.mkdir(exist_ok=True)
-    done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
-    if arguments.command == "tune":
-        question = "tune"
-        todo = [
-            (cell(backbone, kind), rate)
-            for backbone in arguments.backbones
-            for kind in ("none", "gate")
-            for rate in RATES
-        ]
-        keys = [c | {"rate": rate} for c, rate in todo]
-    else:
-        question, best = arguments.question, chosen_rates()
-        keys = list(cells(question, arguments.backbones, arguments.seeds))
-        todo = [
-            (c, best[c["backbone"], "none" if c["fusion"] in BARE else "gate"])
-            for c in keys
-        ]
-    for key, (c, rate) in zip(keys, todo, strict=True):
-        if json.dumps(key, sort_keys=True) in done:
-            continue
-        row = run(c, rate, question, test=question != "tune")
-        shown = row["test"] or row["validation"]
-        print(
-            {k: v for k, v in key.items() if v is not None},
-            f"{shown['recall@20']:.4f} / {shown['mrr@20']:.4f},",
-            " ".join(f"{shown[f'recall@20, {b}'] or 0:.4f}" for b in BINS),
-            f"{row['epochs']} epochs, {row['cpu_seconds']:.0f} s",
-            flush=True,
-        )
+    for question in arguments.questions:
+        test = question != "tune"
+        done = [row["cell"] for row in rows_done()]
+        for c, rate in todo_of(question, arguments.backbones, arguments.seeds):
+            if (c if test else c | {"rate": rate}) in done:
+                continue
+            row = run(c, rate, question, test=test)
+            shown = row["test"] or row["validation"]
+            print(
+                {k: v for k, v in c.items() if v is not None},
+                f"{rate:g}: {shown['recall@20']:.4f} / {shown['mrr@20']:.4f},",
+                " ".join(f"{shown[f'recall@20, {b}'] or 0:.4f}" for b in BINS),
+                f"{row['epochs']} epochs, {row['cpu_seconds']:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

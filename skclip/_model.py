@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._features import Fusion
+from skclip._fusion import Fusion
 from skclip._prompts import Prompts
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone

@@ -21,7 +21,7 @@ from skclip._carry_over import (
 from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
-from skclip._features import FUSIONS
+from skclip._fusion import FUSIONS
 from skclip._ids import ItemIndex, append_ids, factorize
 from skclip._item_graph import match_clusters
 from skclip._losses import CrossEntropy

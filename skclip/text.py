@@ -88,8 +88,8 @@ class ItemFeatures:
         bad = ~np.isfinite(vectors).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"{int(bad.sum())} rows of vectors hold NaN or infinity, the first "
-                f"that of item {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
+                f"{int(bad.sum())} rows of vectors hold NaN or infinity, such as "
+                f"that of {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
                 "of zeros for an item of which nothing is known."
             )
         vectors.flags.writeable = False

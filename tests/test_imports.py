@@ -22,7 +22,7 @@ ORDER = [
     "metrics",
     "_item_graph",
     "_clusterer",
-    "_features",
+    "_fusion",
     "_tables",
     "_prompts",
     "backbones",
