@@ -395,7 +395,7 @@ class ItemTextEncoder(
             counter = _counter(kind, max_features=n_terms, min_df=least)
             try:
                 counts = counter.fit_transform(texts)
-            except ValueError:  # no term is left: a title may be signs alone
+            except ValueError:  # none is left: titles may be signs alone
                 self.terms_[kind] = np.empty(0, dtype=np.str_)
                 self.idf_[kind] = np.empty(0, dtype=np.float32)
                 continue
@@ -407,8 +407,8 @@ class ItemTextEncoder(
         size = min(self.n_components, *weights.shape)
         if size == 0:
             raise ValueError(
-                f"None of {len(texts)} titles holds a word, such as {texts[0]!r:.40}. "
-                "Pass another encoder."
+                f"{len(texts)} titles share no part of a word with another, such as "
+                f"{texts[0]!r:.40}. Pass another encoder."
             )
         state = check_random_state(self.random_state)
         _, _, components = randomized_svd(weights, size, random_state=state)
