@@ -44,7 +44,7 @@ def model_of(small_recommender, features, kind="gate", **params):
 def numbers_without_features():
     X, _ = make_sessions(n_sessions=300, n_items=50, n_communities=4, random_state=3)
     found = {}
-    for backbone in ("gru4rec", "narm", "core", "tagnn"):
+    for backbone in ("gru4rec", "core"):
         for params in (
             {},
             {"similarity": "cosine", "candidates": "prompted"},
@@ -190,7 +190,7 @@ def test_late_scores_equal_two_cosines(
     with torch.no_grad():
         model._model.fusion.w_a.normal_()
         model._model.fusion.a.fill_(0.4)
-    session = ["new-0", *test[0].vocabulary[test[0].codes].tolist()]
+    session = ["new-0", *test.vocabulary[test[:1].codes].tolist()]
     found = model.decision_function([session])[0]
     fusion, network = model._model.fusion, model._model
     omega = float(fusion.omega)
@@ -217,7 +217,7 @@ def test_a_new_item_is_ranked_at_once(kind, small_recommender, features, shop_sp
     """Nobody clicked it; among unclicked items it wins where its like is watched."""
     train, _ = shop_split
     model = model_of(small_recommender, features, kind, prompt=None)
-    model.set_params(max_epochs=12, batch_size=64, early_stopping=False).fit(train)
+    model.set_params(max_epochs=6, batch_size=64, early_stopping=False).fit(train)
     ids = model.item_ids_.tolist()
     assert {"new-0", "new-1"} <= set(ids)
     assert model._popularity[ids.index("new-0")] == 0
@@ -369,10 +369,12 @@ def test_without_text_edges_new_items_have_no_cluster(
     small_recommender, features, shop_split
 ):
     model = model_of(small_recommender, features, max_epochs=1).fit(shop_split[0])
-    new = np.isin(model.item_ids_, ["new-0", "new-1"])
-    assert (model.membership_[new] == -1).all()
-    assert (model.membership_[~new] >= 0).all()
-    np.testing.assert_array_equal(model.membership_[~new], model.clusterer_.membership_)
+    clicked = model._popularity > 0
+    assert (~clicked).sum() >= 2
+    assert (model.membership_[~clicked] == -1).all()
+    np.testing.assert_array_equal(
+        model.membership_[clicked], model.clusterer_.membership_
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -383,6 +385,7 @@ def test_partial_fit_takes_new_items_and_first_clicks_in(
     model = model_of(small_recommender, features, kind, max_epochs=3).fit(train)
     ids = model.item_ids_.tolist()
     before = model._model.item_table.detach().clone()
+    kept = model._model.fusion.counts > 0
     more = ItemFeatures(
         [*features.item_ids.tolist(), "late-1", "late-2"],
         np.vstack([features.vectors, np.eye(8)[:2] + 0.1]),
@@ -396,7 +399,6 @@ def test_partial_fit_takes_new_items_and_first_clicks_in(
     assert clicks["new-0"] == clicks["late-1"] == 20
     assert clicks["new-1"] == clicks["late-2"] == 0
     table = model._model.item_table.detach()[: len(before)]
-    kept = np.array([i not in ("new-0", "new-1") for i in ids])
     torch.testing.assert_close(table[kept], before[kept], rtol=0, atol=0)
     if kind != "init_frozen":
         assert not torch.equal(table[ids.index("new-0")], before[ids.index("new-0")])
@@ -513,7 +515,7 @@ def test_bad_input(small_recommender, features, shop_split):
     train = shop_split[0]
     short = ItemFeatures(features.item_ids[1:], features.vectors[1:])
     missing = features.item_ids[0]
-    with pytest.raises(ValueError, match=rf"no row for 1 of 80 .* '{missing}'"):
+    with pytest.raises(ValueError, match=rf"no row for 1 of 79 .* '{missing}'"):
         model_of(small_recommender, short).fit(train)
     with pytest.raises(ValueError, match="'item_features' parameter .* ItemFeatures"):
         model_of(small_recommender, features.vectors).fit(train)
