@@ -18,8 +18,8 @@ titles that is every target of the bin 0. Training is short, for one slow core: 
 six epochs of a softmax over 1,024 sampled items, the same for all. Learning rates are
 the library's own for each backbone, chosen on validation parts of other data, unless
 `tune` has run: it chooses by MRR@20 on the validation targets, for bare models (which
-"init" and "init_frozen" take over) and for "gate" (all other kinds). The epoch is chosen on the validation targets too. Test targets
-are ranked once for each cell.
+"init" and "init_frozen" take over) and for "gate" (all other kinds). The epoch is
+chosen on the validation targets too. Test targets are ranked once for each cell.
 
 Random vectors are normal, of length 1, zero where a title is missing. A cell that is in
 results/semantics.jsonl is not run again.

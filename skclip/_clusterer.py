@@ -23,7 +23,7 @@ from skclip._item_graph import (
 from skclip._sessions import as_sessions
 from skclip._state import StampedEstimator
 from skclip._validation import Interval, StrOptions, _fit_context, accept_ragged
-from skclip.text import ItemFeatures
+from skclip.text import checked_features
 
 
 class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=None):
@@ -194,7 +194,7 @@ class SessionClusterer(ItemClusterer):
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
-        "item_features": [ItemFeatures, None],
+        "item_features": "no_validation",  # `checked_features` says more
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "text_weight": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
@@ -349,15 +349,16 @@ class SessionClusterer(ItemClusterer):
 
     def _used_features(self, item_ids):
         """The features that make edges, which must have a row for these items."""
+        features = checked_features(self.item_features)
         if self.graph_edges == "cooccurrence":
             return None
-        if self.item_features is None:
+        if features is None:
             raise ValueError(
                 f"graph_edges={self.graph_edges!r} needs item_features. Pass "
                 "ItemFeatures (skclip.text), or graph_edges='cooccurrence'."
             )
-        self.item_features.rows_of(item_ids)
-        return self.item_features
+        features.rows_of(item_ids)
+        return features
 
     def _with_text(self, followed, features, item_ids):
         """The graph of transitions, joined with or replaced by that of features."""

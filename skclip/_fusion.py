@@ -235,7 +235,7 @@ class Fusion(nn.Module):
     def weight(self, item_table):
         """g of each item ("gate"), gamma or omega; None for other kinds."""
         if self.kind == "add":
-            return float(self.gamma)
+            return float(self.gamma.detach())
         if self.kind == "late":
             return float(self.omega)
         if self.kind != "gate":

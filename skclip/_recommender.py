@@ -52,7 +52,7 @@ from skclip._validation import (
 )
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
-from skclip.text import ItemFeatures
+from skclip.text import checked_features
 
 _AUTO = StrOptions({"auto"})
 
@@ -279,7 +279,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto", "learned"}),
         ],
-        "item_features": [ItemFeatures, None],
+        "item_features": "no_validation",  # `checked_features` says more
         "feature_fusion": [StrOptions(set(FUSIONS)), None],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
@@ -632,7 +632,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
         before = config["item_clusters"]
         features = None
         if config.get("fusion"):
-            features = self.item_features
+            features = checked_features(self.item_features)
             n_features = config["fusion"]["n_features"]
             if features is None or features.shape[1] != n_features:
                 raise ValueError(
@@ -920,9 +920,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, StampedEstimato
 
     def _used_features(self):
         """The features that take part, or None."""
-        if self.item_features is None or self.feature_fusion in (None, "none"):
+        features = checked_features(self.item_features)
+        if features is None or self.feature_fusion in (None, "none"):
             return None
-        features = self.item_features
         if len(features.missing) == len(features):
             raise ValueError(
                 f"All {len(features)} rows of item_features are zero. Pass features of "

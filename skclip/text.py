@@ -177,6 +177,18 @@ class ItemFeatures:
         return type(self), (self.item_ids, self.vectors)
 
 
+def checked_features(features):
+    """`item_features` of an estimator; None stays None."""
+    if features is None or isinstance(features, ItemFeatures):
+        return features
+    shape = getattr(features, "shape", None)
+    what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
+    raise TypeError(
+        f"item_features is a {what}. Expected skclip.text.ItemFeatures, which knows "
+        "whose each row is: ItemFeatures(item_ids, vectors)."
+    )
+
+
 class ItemTextEncoder(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, StampedEstimator
 ):
