@@ -104,6 +104,8 @@ def cells(question, backbones, seeds):
             if question == "s4":
                 for kind in KINDS:
                     yield cell(backbone, kind, seed=seed)
+                if backbone != "core":  # "late" compares by cosine: its control
+                    yield cell(backbone, "none", similarity="cosine", seed=seed)
             elif question == "s6":
                 for kind in ("gate", "init", "late"):
                     yield cell(backbone, kind, features="random", seed=seed)
@@ -121,13 +123,15 @@ def cells(question, backbones, seeds):
 
 
 def model_of(cell, rate):
-    clusterer = None
-    titles = features(cell["features"])
+    clusterer = titles = None
+    if cell["fusion"] != "none" or cell["edges"] != "cooccurrence":
+        titles = features(cell["features"])
     if cell["edges"] != "cooccurrence":
         clusterer = SessionClusterer(graph_edges=cell["edges"], item_features=titles)
     return CLIPSessionRecommender(
         cell["backbone"],
         prompt=cell["prompt"],
+        similarity=cell.get("similarity", "auto"),
         clusterer=clusterer,
         item_features=titles,
         feature_fusion=cell["fusion"],
@@ -236,7 +240,11 @@ def lines_of(rows, wanted, names):
         of_cell = [
             row
             for row in rows
-            if row["test"] and all(row["cell"][k] == v for k, v in part.items())
+            if row["test"]
+            and all(
+                row["cell"].get(k, "auto") == v
+                for k, v in ({"similarity": "auto"} | part).items()
+            )
         ]
         if not of_cell:
             continue
@@ -276,6 +284,8 @@ def write_tables():
                 label = [backbone, kind, "" if kind == "none" else vectors]
                 part = {"backbone": backbone, "fusion": kind, "features": vectors}
                 wanted.append((label, plain | part))
+        part = {"backbone": backbone, "fusion": "none", "similarity": "cosine"}
+        wanted.append(([backbone, "none, cosine", ""], plain | part))
     s4 = table(["backbone", "fusion", "vectors", *head], lines_of(rows, wanted, names))
     replace_table("docs/semantics.md", "fusion", s4)
     wanted = [
