@@ -10,18 +10,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._encoding import query_data, training_data
-from skclip._ids import ItemIndex
+from skclip._ids import ItemIndex, append_ids
 from skclip._item_graph import (
     align_clusters,
     build_item_graph,
     canonical_clusters,
     leiden_membership,
     modularity,
+    text_graph,
     vote_clusters,
 )
 from skclip._sessions import as_sessions
 from skclip._state import StampedEstimator
 from skclip._validation import Interval, StrOptions, _fit_context, accept_ragged
+from skclip.text import checked_features
 
 
 class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=None):
@@ -116,13 +118,26 @@ class SessionClusterer(ItemClusterer):
     per_session_binary : bool, default=False
         Count each pair of items once per session, as the text of [1]_ reads,
         instead of every transition.
+    graph_edges : {"cooccurrence", "text", "both"}, default="cooccurrence"
+        What links items: that they follow each other, that their `item_features` are
+        alike, or both. With features, items that no session has get a cluster too, and
+        so a prompt. An edge by features weighs `text_weight` times the mean weight of
+        the edges by sessions times the cosine (for "text" alone, the cosine).
+    item_features : ItemFeatures, default=None
+        Vectors of the items (`skclip.text`), needed for edges by features. Items of
+        the sessions must all have a row; further ones whose row is not zero join.
+    n_neighbors : int, default=10
+        An item is linked to so many of its nearest ones, and to those it is near to.
+    text_weight : float, default=0.2
+        See `graph_edges`.
     random_state : int, RandomState instance or None, default=None
         Seed of the Leiden algorithm.
 
     Attributes
     ----------
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
+        Raw ids of the items seen in `fit`, and with edges by features those of
+        `item_features`, sorted.
     graph_ : csr_array of shape (n_items, n_items)
         Symmetric edge weights, in transitions.
     membership_ : ndarray of shape (n_items,), int32
@@ -178,6 +193,10 @@ class SessionClusterer(ItemClusterer):
         "engine": [StrOptions({"leidenalg", "igraph"})],
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
+        "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
+        "item_features": "no_validation",  # `checked_features` says more
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "text_weight": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
 
@@ -189,6 +208,10 @@ class SessionClusterer(ItemClusterer):
         engine="leidenalg",
         self_loops=False,
         per_session_binary=False,
+        graph_edges="cooccurrence",
+        item_features=None,
+        n_neighbors=10,
+        text_weight=0.2,
         random_state=None,
     ):
         self.resolution = resolution
@@ -196,6 +219,10 @@ class SessionClusterer(ItemClusterer):
         self.engine = engine
         self.self_loops = self_loops
         self.per_session_binary = per_session_binary
+        self.graph_edges = graph_edges
+        self.item_features = item_features
+        self.n_neighbors = n_neighbors
+        self.text_weight = text_weight
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -227,9 +254,12 @@ class SessionClusterer(ItemClusterer):
                 "sessions of 2 items or more; check the session column given to "
                 "Sessions.from_events."
             )
+        features = self._used_features(data.index.item_ids)
+        if features is not None:
+            data = data.with_items(features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.item_ids_ = data.index.item_ids
-        self.graph_ = build_item_graph(
+        followed = build_item_graph(
             data.codes,
             data.offsets,
             data.n_items,
@@ -237,6 +267,8 @@ class SessionClusterer(ItemClusterer):
             self_loops=self.self_loops,
             per_session_binary=self.per_session_binary,
         )
+        self.graph_ = self._with_text(followed, features, self.item_ids_)
+        self._followed = None if features is None else followed
         self.membership_, self.n_clusters_ = leiden_membership(
             self.graph_,
             resolution=self.resolution,
@@ -271,9 +303,12 @@ class SessionClusterer(ItemClusterer):
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y)
-        data = training_data(X, y).appended_to(self.item_ids_)
+        data = training_data(X, y)
+        features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
+        data = data.appended_to(self.item_ids_, features and features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        graph, known = self.graph_, self.membership_
+        known, followed = self.membership_, getattr(self, "_followed", None)
+        graph = self.graph_ if followed is None else followed
         n_known, n_items = len(known), data.n_items
         rows = np.append(graph.indptr, np.full(n_items - n_known, graph.indptr[-1]))
         graph = sparse.csr_array(
@@ -287,6 +322,8 @@ class SessionClusterer(ItemClusterer):
             self_loops=self.self_loops,
             per_session_binary=self.per_session_binary,
         )
+        self._followed = None if features is None else graph
+        graph = self._with_text(graph, features, data.index.item_ids)
         start = np.full(n_items, -1, dtype=np.int64)
         had_edge = np.diff(self.graph_.indptr) > 0
         start[:n_known][had_edge] = known[had_edge]
@@ -309,3 +346,27 @@ class SessionClusterer(ItemClusterer):
         self.modularity_ = modularity(graph, membership)
         self.cluster_drift_ = 1.0 - adjusted_rand_score(known, membership[:n_known])
         return self
+
+    def _used_features(self, item_ids):
+        """The features that make edges, which must have a row for these items."""
+        features = checked_features(self.item_features)
+        if self.graph_edges == "cooccurrence":
+            return None
+        if features is None:
+            raise ValueError(
+                f"graph_edges={self.graph_edges!r} needs item_features. Pass "
+                "ItemFeatures (skclip.text), or graph_edges='cooccurrence'."
+            )
+        features.rows_of(item_ids)
+        return features
+
+    def _with_text(self, followed, features, item_ids):
+        """The graph of transitions, joined with or replaced by that of features."""
+        if features is None:
+            return followed
+        vectors = features.rows_of(item_ids)
+        alike = text_graph(vectors, n_neighbors=self.n_neighbors)
+        if self.graph_edges == "text":
+            return alike
+        mean = followed.data.mean() if followed.nnz else 1.0
+        return (followed + self.text_weight * mean * alike).tocsr()

@@ -163,14 +163,29 @@ class TrainingData:
         X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **of_rows)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
-    def appended_to(self, item_ids):
+    def appended_to(self, item_ids, more=None):
         """The same sessions in codes of a catalogue that gets new items appended."""
         codes = ItemIndex(item_ids).codes_of(self.index.item_ids)
         new = self.index.item_ids[codes == 0]
         codes[codes == 0] = len(item_ids) + 1 + np.arange(len(new), dtype=np.int32)
         codes = np.concatenate([[0], codes]).astype(np.int32)
-        index = ItemIndex(append_ids(item_ids, new))
+        ids = append_ids(item_ids, new)
+        if more is not None:  # items that no session has
+            ids = append_ids(ids, more[ItemIndex(ids).codes_of(more) == 0])
+        index = ItemIndex(ids)
         return replace(self, index=index, codes=codes[self.codes])
+
+    def with_items(self, item_ids):
+        """The same sessions in codes of a sorted catalogue that has these items too."""
+        own = self.index.item_ids
+        new = item_ids[self.index.codes_of(item_ids) == 0]
+        if len(new) == 0:
+            return self
+        vocabulary, codes = factorize_list(own.tolist() + new.tolist())
+        if own.dtype.kind == vocabulary.dtype.kind == "i" == new.dtype.kind:
+            vocabulary = vocabulary.astype(np.result_type(own, new))
+        codes = np.concatenate([[0], codes[: len(own)] + 1]).astype(np.int32)
+        return replace(self, index=ItemIndex(vocabulary), codes=codes[self.codes])
 
     def as_sequences(self, rows):
         """Codes, offsets and ends of these rows, as `Backbone.prepare` takes them."""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 _IGRAPH_RANDOM = threading.Lock()
+_BLOCK = 2**24  # cosines held at a time
 
 
 def build_item_graph(
@@ -57,6 +58,44 @@ def build_item_graph(
         (np.ones(len(low)), (low, high)), shape=(n_items, n_items)
     ).tocsr()  # equal pairs are summed here
     return (upper + sparse.triu(upper, k=1).T).tocsr()
+
+
+def text_graph(vectors, *, n_neighbors):
+    """Link each item to those whose vectors are nearest by cosine.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_items, n_features)
+        A row of zeros has no neighbours.
+    n_neighbors : int
+
+    Returns
+    -------
+    graph : csr_array of shape (n_items, n_items), float64
+        Symmetric, without a diagonal; cosines above 0. Two items are linked if either
+        is among the nearest of the other.
+    """
+    n_items = len(vectors)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    k = min(n_neighbors, n_items - 1)
+    rows, columns, cosines = [], [], []
+    step = max(1, _BLOCK // max(1, n_items))
+    for start in range(0, n_items if k > 0 else 0, step):
+        block = units[start : start + step] @ units.T
+        own = np.arange(len(block))
+        block[own, start + own] = -np.inf
+        nearest = np.argpartition(-block, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(block, nearest, axis=1)
+        at, of = np.nonzero(values > 0)
+        rows.append(start + at)
+        columns.append(nearest[at, of])
+        cosines.append(values[at, of].astype(np.float64))
+    empty = np.zeros(0)
+    entries = np.concatenate([empty, *cosines])
+    places = [np.concatenate([empty, *part]).astype(int) for part in (rows, columns)]
+    graph = sparse.csr_array((entries, places), shape=(n_items, n_items))
+    return graph.maximum(graph.T).tocsr()
 
 
 def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skclip._fusion import Fusion
 from skclip._prompts import Prompts
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
@@ -41,6 +42,9 @@ class SessionModel(nn.Module):
         and all; None is the backbone's own.
     temperature : float or "learned"
         Divides cosine scores that `similarity` asks for; "learned" begins at 0.07.
+    fusion : dict, default=None
+        ``kind`` and ``n_features`` of a `Fusion` of the item table with features,
+        which `fill_features` then takes in. "late" compares by cosine.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class SessionModel(nn.Module):
         temperature,
         unknown_user="zero",
         normalize_items=None,
+        fusion=None,
     ):
         super().__init__()
         self.n_items = n_items
@@ -89,6 +94,9 @@ class SessionModel(nn.Module):
                     self.network.init_table_(table.data[1:], n_items)
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         own = self.network.similarity
+        self.late = fusion is not None and fusion["kind"] == "late"
+        if self.late and own != "cosine":
+            similarity = "cosine"
         self.cosine = (similarity or own) == "cosine"
         self._scale = self.network.scale if similarity in (None, own) else 1.0
         if normalize_items is None:
@@ -110,16 +118,26 @@ class SessionModel(nn.Module):
         gated_units = self.prompt is not None and normalization == "unit"
         if gated_units or normalize_items or similarity == "cosine":
             self.network.init_beside_unit_items_()
+        self.fusion = None
+        if fusion is not None:  # last, so that it draws after all others
+            kind, n_features = fusion["kind"], fusion["n_features"]
+            self.fusion = Fusion(kind, n_items, n_features, embedding_dim)
+            if kind in ("gate", "add"):  # only directions count, as for the cosine
+                with torch.no_grad():
+                    self.item_table /= self.item_table.norm(dim=1).mean()
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
-        # First rows of the item table that training leaves as they are, or None.
+        # Positions and rows of the item table that training leaves as they are.
         self.kept_rows = None
         self.constrain_()
 
     @property
     def bias(self):
         """Item bias of the backbone, (n_items,) or None."""
-        return self.network.bias
+        bias = self.network.bias
+        if self.training and self.fusion is not None:
+            return self.fusion.training_bias(bias)
+        return bias
 
     @property
     def scale(self):
@@ -131,7 +149,20 @@ class SessionModel(nn.Module):
         """Bring the item table back to where the backbone wants it."""
         self.network.constrain_(self.item_table)
         if self.kept_rows is not None:
-            self.item_table[: len(self.kept_rows)] = self.kept_rows
+            at, rows = self.kept_rows
+            self.item_table[at] = rows
+        if self.fusion is not None:
+            self.fusion.hold_(self.item_table)
+
+    def fill_features(self, vectors, counts, is_new=None):
+        """Hand features and training events of the items on; see `Fusion.fill_`."""
+        self.fusion.fill_(vectors, counts, self.item_table.data, is_new)
+
+    def train(self, mode=True):
+        """As of `nn.Module`; what was made of the parameters is made again."""
+        if self.fusion is not None:
+            self.fusion.forget()
+        return super().train(mode)
 
     def param_groups(self):
         """All parameters in groups for the optimiser; first the item table alone."""
@@ -140,6 +171,8 @@ class SessionModel(nn.Module):
             groups.append({"params": list(self.prompt.parameters())})
         if self.log_scale is not None:
             groups.append({"params": [self.log_scale], "weight_decay": 0.0})
+        if self.fusion is not None and any(True for _ in self.fusion.parameters()):
+            groups.append({"params": list(self.fusion.parameters())})
         return groups + self.network.param_groups()
 
     @property
@@ -156,7 +189,7 @@ class SessionModel(nn.Module):
         sessions that are read.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
-        x = look_up(self.item_table, codes, self.sparse)
+        x = self._item_vectors(codes)
         if self.prompt is not None:
             if clusters is None and self.clusters is not None:
                 clusters = self.clusters[codes]
@@ -175,6 +208,16 @@ class SessionModel(nn.Module):
 
         return x, replace(batch, lookup=self.vectors, candidates=candidates)
 
+    def _item_vectors(self, codes):
+        """Learned vectors, or what they become with features; zeros for code 0."""
+        if self.fusion is None:
+            return look_up(self.item_table, codes, self.sparse)
+        if not self.training and not torch.is_grad_enabled():
+            return look_up(self.fusion.cached(self.item_table), codes)
+        e = look_up(self.item_table, codes, self.sparse)
+        z = self.fusion(e, (codes - 1).clamp_min(0))
+        return z.masked_fill((codes == 0)[..., None], 0.0)
+
     def states(self, batch):
         """What is compared with the candidates for each prefix of a batch.
 
@@ -187,13 +230,25 @@ class SessionModel(nn.Module):
             state = network.query(state)
             expected = (len(batch.ends), self.item_table.shape[1])
             self._check_shape(state, expected, "query(encode(x, batch))", "n_queries")
-        return network.normalize(state) if self.cosine else state
+        state = network.normalize(state) if self.cosine else state
+        if not self.late:
+            return state
+        u = self.fusion.session_text(batch, self.n_items)
+        if network.dot_product:
+            omega = self.fusion.omega
+            return torch.cat([(1 - omega) * state, omega * u], dim=1)
+        return (*state, u) if isinstance(state, tuple) else (state, u)
 
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
         table = self.item_table
         if items is not None:
             table = F.embedding(items, table, sparse=self.sparse)
+        if self.fusion is not None:
+            if items is None and not self.training and not torch.is_grad_enabled():
+                table = self.fusion.cached(table)
+            else:
+                table = self.fusion(table, slice(None) if items is None else items)
         if self.prompted_candidates:
             clusters = self.clusters
             if clusters is not None:
@@ -203,7 +258,12 @@ class SessionModel(nn.Module):
         shape = table.shape
         table = self.network.keys(table)
         self._check_shape(table, shape, "keys(item_table)", "n_items")
-        return unit_rows(table) if self.cosine or self.normalize_items else table
+        unit = self.cosine or self.normalize_items
+        table = unit_rows(table) if unit else table
+        if not self.late:
+            return table
+        text, _ = self.fusion.text(slice(None) if items is None else items)
+        return torch.cat([table, text], dim=1)
 
     def scores(self, state, keys, out=None):
         """Scores (n_queries, n_items), written to `out` if given."""
@@ -220,9 +280,17 @@ class SessionModel(nn.Module):
 
     def score_chunk(self, state, keys):
         """Scores of some candidates by a scorer that is no dot product; no bias."""
+        text = None
+        if self.late:
+            *state, u = state
+            state = tuple(state) if len(state) > 1 else state[0]
+            keys, text = keys.split(self.item_table.shape[1], dim=1)
         scores = self.network.score_chunk(state, keys)
         expected = (n_rows(state), len(keys))
         self._check_shape(scores, expected, "score_chunk(state, keys)", "n_queries")
+        if self.late:
+            omega = self.fusion.omega
+            scores = (1 - omega) * scores + omega * (u @ text.T)
         return scores * self.scale
 
     def chunk_width(self, state):

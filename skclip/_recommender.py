@@ -21,6 +21,7 @@ from skclip._carry_over import (
 from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
+from skclip._fusion import FUSIONS
 from skclip._ids import ItemIndex, append_ids, factorize
 from skclip._item_graph import match_clusters
 from skclip._losses import CrossEntropy
@@ -52,6 +53,7 @@ from skclip._validation import (
 from skclip._vectors import VectorsMixin
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
+from skclip.text import checked_features
 
 _AUTO = StrOptions({"auto"})
 
@@ -121,6 +123,18 @@ class CLIPSessionRecommender(
         Whether the vectors of items have length 1 wherever they are read or scored,
         after any prompt (NISER), so that popular items gain nothing by their length.
         None is the backbone's own habit. "auto" is None.
+    item_features : ItemFeatures, default=None
+        Vectors of items, such as those of their titles (`skclip.text`), one for each
+        item of the sessions. Further items that it holds join the catalogue: nobody
+        has clicked them yet, but they can be recommended at once. They take no part
+        in the training loss; those whose row is zero, too, stay outside.
+    feature_fusion : str, default="gate"
+        How features and learned vectors are joined [2]_, before the prompts. "gate" is
+        a mixture whose weight depends on both and on an item's clicks, "add" a sum,
+        "concat" a map of both; "nullspace" keeps half of the dimensions for features
+        and learns the rest; "init" begins with the features, and "init_frozen" stays
+        there; "late" adds a second score by features alone, and compares by cosine.
+        "none" ignores the features. ``docs/semantics.md`` compares them.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -204,9 +218,13 @@ class CLIPSessionRecommender(
     Attributes
     ----------
     item_ids_ : ndarray of shape (n_items_,)
-        Raw ids of the catalogue, the items seen in `fit`, sorted.
+        Raw ids of the catalogue, the items seen in `fit` and those that have
+        `item_features`, sorted.
     n_items_ : int
         Size of the catalogue.
+    fusion_weight_ : float or None
+        What the item's own vector weighs on average over the clicked items that have
+        features ("gate"), or the features do ("add", "late"); None otherwise.
     clusterer_ : object or None
         The fitted clusterer; None without cluster prompts or if the sessions carried
         clusters.
@@ -244,6 +262,8 @@ class CLIPSessionRecommender(
     ----------
     .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt
            Learning for Session-based Recommendation", arXiv:2410.04756.
+    .. [2] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, arXiv:2508.20587
+           (SemSR), whose idea it is; the equations are ours, see `docs/deviations.md`.
 
     Examples
     --------
@@ -271,6 +291,8 @@ class CLIPSessionRecommender(
             StrOptions({"auto", "learned"}),
         ],
         "normalize_items": ["boolean", None, _AUTO],
+        "item_features": "no_validation",  # `checked_features` says more
+        "feature_fusion": [StrOptions(set(FUSIONS)), None],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
@@ -313,6 +335,8 @@ class CLIPSessionRecommender(
         similarity="auto",
         temperature="auto",
         normalize_items="auto",
+        item_features=None,
+        feature_fusion="gate",
         embedding_dim="auto",
         loss="auto",
         n_negatives=None,
@@ -351,6 +375,8 @@ class CLIPSessionRecommender(
         self.similarity = similarity
         self.temperature = temperature
         self.normalize_items = normalize_items
+        self.item_features = item_features
+        self.feature_fusion = feature_fusion
         self.embedding_dim = embedding_dim
         self.loss = loss
         self.n_negatives = n_negatives
@@ -452,6 +478,16 @@ class CLIPSessionRecommender(
                 "Sessions.from_events, users= to Sessions.from_lists, or prompt="
                 "'cluster'."
             )
+        features = self._used_features()
+        if features is not None:
+            features.rows_of(data.index.item_ids)  # refuses items without a row
+            n_lost = int((data.index.codes_of(features.missing) == 0).sum())
+            if n_lost:
+                warn_user(
+                    f"{n_lost} of {len(features)} items of item_features have neither "
+                    "features nor clicks. They stay outside the catalogue."
+                )
+            data = data.with_items(features.known_ids())
         random_state = check_random_state(self.random_state)
         cluster_seed, split_seed, torch_seed = random_state.randint(2**31 - 1, size=3)
 
@@ -490,13 +526,22 @@ class CLIPSessionRecommender(
             **{name: resolved[name] for name in MODEL_PARAMS},
             "unknown_user": self.unknown_user,
             "max_length": self.max_session_length,
+            "fusion": features
+            and {"kind": self.feature_fusion, "n_features": features.shape[1]},
         }
         with torch_session(int(torch_seed), self.n_threads, device):
             self._model, self._keys = self._new_model(), None
+            if features is not None:
+                vectors = features.rows_of(self.item_ids_)
+                trained, _, _ = data.as_sequences(rows)
+                clicks = np.bincount(trained, minlength=data.n_items + 1)[1:]
+                self._model.fill_features(vectors, clicks)
             if before is not None:
-                carry_over(
-                    self._model, before._model.state_dict(), self._rows_of(before)
-                )
+                rows_before = self._rows_of(before)
+                carry_over(self._model, before._model.state_dict(), rows_before)
+                if features is not None:
+                    is_new = rows_before["items"] < 0
+                    self._model.fill_features(vectors, clicks, is_new)
             self._model.network.prepare(*data.as_sequences(rows))
             self._model.to(device)
             self.history_, self.best_validation_score_ = train(
@@ -602,11 +647,23 @@ class CLIPSessionRecommender(
             )
         n_known = self.n_items_
         before = config["item_clusters"]
-        clusters = self._updated_clusters(data, int(seeds[0]))
+        features = None
+        if config.get("fusion"):
+            features = checked_features(self.item_features)
+            n_features = config["fusion"]["n_features"]
+            if features is None or features.shape[1] != n_features:
+                raise ValueError(
+                    f"The model was fitted with item_features of {n_features} columns, "
+                    f"but item_features={features!r}. Pass features of old and new "
+                    "items by the same encoder: set_params(item_features=...)."
+                )
+            features.rows_of(append_ids(self.item_ids_, data.index.item_ids))
+        grown = data.appended_to(self.item_ids_, features and features.known_ids())
+        clusters = self._updated_clusters(data, int(seeds[0]), grown.index.item_ids)
         carried = None
         if data.clusters is not None:
             carried = data.item_clusters(), data.index.item_ids
-        data = data.appended_to(self.item_ids_)
+        data = grown
         self.item_ids_, self.n_items_ = data.index.item_ids, data.n_items
         self._index = data.index
         counts = data.item_counts()
@@ -649,13 +706,24 @@ class CLIPSessionRecommender(
             now = self._model.state_dict()
             carry_over(self._model, old_state, _leading_rows(now, old_state))
             keep_leading_buffers(self._model, old_state)
+            is_new = np.arange(data.n_items) >= n_known
+            kept = slice(n_known)
+            if features is not None:  # items that had no click have nothing to keep
+                clicks = np.zeros(data.n_items)
+                clicks[:n_known] = old_state["fusion.counts"].cpu().numpy()
+                is_new = clicks == 0
+                kept = torch.from_numpy(np.flatnonzero(~is_new)).to(device)
+                clicks += data.item_counts()
             if before is not None:
                 start_new_prompts(self._model, members_before, old_state)
-                is_new = np.arange(data.n_items) >= n_known
                 start_from_cluster_mates(self._model, is_new)
+            if features is not None:
+                vectors = features.rows_of(self.item_ids_)
+                self._model.fill_features(vectors, clicks, is_new)
             self._model.constrain_()
             self._model.network.update(*data.as_sequences(rows))
-            self._model.kept_rows = self._model.item_table.detach()[:n_known].clone()
+            table = self._model.item_table.detach()
+            self._model.kept_rows = kept, table[kept].clone()
             history, _ = train(
                 self._model,
                 Batches(instances, device, self._model.shares_prefixes),
@@ -680,7 +748,7 @@ class CLIPSessionRecommender(
         self.best_validation_score_ = None
         self._keep_keys()
 
-    def _updated_clusters(self, data, seed):
+    def _updated_clusters(self, data, seed, item_ids):
         """Cluster 1..K of each item, new ones last; None if sessions carry them."""
         if self.membership_ is None:
             return None
@@ -708,12 +776,13 @@ class CLIPSessionRecommender(
             clusterer.random_state = seed
         self.clusterer_ = clusterer.partial_fit(*data.as_fit_arguments())
         index = ItemIndex(clusterer.item_ids_)
-        known = data.appended_to(self.item_ids_).index.item_ids
         membership = np.concatenate([[-1], clusterer.membership_])
-        return (membership[index.codes_of(known)] + 1).astype(np.int32)
+        return (membership[index.codes_of(item_ids)] + 1).astype(np.int32)
 
     @torch.no_grad()
     def _keep_keys(self):
+        if self._model.fusion is not None:
+            self._model.fusion.release()
         keys = self._model.keys()
         check_finite(keys)
         self._keys = keys.T.contiguous().T  # a single query reads it twice as fast so
@@ -796,7 +865,7 @@ class CLIPSessionRecommender(
             if getattr(clusterer, "random_state", 0) is None:
                 clusterer.random_state = int(seed)
             self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
-            clusters = _checked_membership(clusterer, data.n_items) + 1
+            clusters = _membership_of(clusterer, data) + 1
         self.membership_ = (clusters - 1).astype(np.int32)
         return clusters.astype(np.int32)
 
@@ -843,6 +912,8 @@ class CLIPSessionRecommender(
         weights = np.ones(self.n_items_)
         if self.negative_sampling == "popularity":
             weights = self._popularity
+        if self._model.fusion is not None:  # as `Fusion.training_bias`
+            weights = weights * (self._model.fusion.counts.cpu().numpy() > 0)
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
         return SampledLoss(resolved["loss"], n_negatives, weights, shared=shared)
 
@@ -869,6 +940,35 @@ class CLIPSessionRecommender(
 
     def _new_model(self):
         return SessionModel(**self._model_config)
+
+    def _used_features(self):
+        """The features that take part, or None."""
+        features = checked_features(self.item_features)
+        if features is None or self.feature_fusion in (None, "none"):
+            return None
+        if len(features.missing) == len(features):
+            raise ValueError(
+                f"All {len(features)} rows of item_features are zero. Pass features of "
+                "some items, or item_features=None."
+            )
+        if self.feature_fusion == "late" and self.similarity == "dot":
+            raise ValueError(
+                "feature_fusion='late' adds two cosines, but similarity='dot'. Leave "
+                "similarity at 'auto', or pass another feature_fusion."
+            )
+        return features
+
+    @property
+    def fusion_weight_(self):
+        if getattr(self, "_model", None) is None:
+            raise AttributeError("fusion_weight_ is there after fit.")
+        fusion = self._model.fusion
+        weight = None if fusion is None else fusion.weight(self._model.item_table)
+        if isinstance(weight, np.ndarray):
+            told = (fusion.counts > 0) & fusion.table.any(dim=1)
+            weight = weight[told.cpu().numpy()]
+            return float(weight.mean()) if len(weight) else None
+        return weight
 
     # -- ranking ---------------------------------------------------------------
 
@@ -984,6 +1084,19 @@ def _codes_of(index, ids, offsets):
     if ids is None:
         return np.zeros(len(offsets) - 1, dtype=np.int32)
     return index.codes_of(ids)
+
+
+def _membership_of(clusterer, data):
+    """Cluster 0, 1, ... of each item of the catalogue, -1 = none."""
+    clicked = data.item_counts() > 0
+    ids = getattr(clusterer, "item_ids_", None)
+    if clicked.all() and (ids is None or len(ids) == data.n_items):
+        return _checked_membership(clusterer, data.n_items)
+    if ids is None:  # those of the sessions, which is all that it was given
+        ids = data.index.item_ids[clicked]
+    membership = _checked_membership(clusterer, len(ids))
+    membership = np.concatenate([[-1], membership])
+    return membership[ItemIndex(ids).codes_of(data.index.item_ids)]
 
 
 def _checked_membership(clusterer, n_items):

@@ -92,7 +92,8 @@ def chosen_params(estimator, spec, fixed=None):
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
-    if is_auto(chosen["learning_rate"]) and chosen["similarity"] == "cosine":
+    late = estimator.item_features is not None and estimator.feature_fusion == "late"
+    if is_auto(chosen["learning_rate"]) and (late or chosen["similarity"] == "cosine"):
         chosen["learning_rate"] = 0.005
     return {
         key: _DEFAULTS.get(key, "auto") if is_auto(value) else value

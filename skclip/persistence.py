@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from skclip import baselines, controls, ensemble, features
+from skclip import baselines, controls, ensemble, features, text
 from skclip._clusterer import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
@@ -24,6 +24,7 @@ from skclip._state import VERSION
 from skclip.backbones import BACKBONES, BackboneSpec
 from skclip.llm import LLMReranker
 from skclip.metrics import SessionScorer
+from skclip.text import ItemFeatures
 
 __all__ = ["load", "save"]
 
@@ -119,8 +120,9 @@ def load(path, *, backbones=()):
 
 def _known_classes():
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
-    for module in (baselines, controls, ensemble, features):
+    for module in (baselines, controls, ensemble, features, text):
         classes += [getattr(module, name) for name in module.__all__]
+    classes.remove(ItemFeatures)  # no estimator: it has a kind of its own
     return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
 
 
@@ -164,6 +166,10 @@ def _encode(value, arrays, where):
             _KIND: "random_state",
             "value": _encode(value.get_state(), arrays, where),
         }
+    if isinstance(value, ItemFeatures):
+        ids = _encode(value.item_ids, arrays, f"{where}.item_ids")
+        vectors = _encode(value.vectors, arrays, f"{where}.vectors")
+        return {_KIND: "item_features", "ids": ids, "vectors": vectors}
     if isinstance(value, SessionScorer):
         return {_KIND: "scorer", "names": list(value.names)}
     if type(value) is Pipeline:
@@ -246,6 +252,9 @@ def _decode(value, arrays, classes):
         state = np.random.RandomState()
         state.set_state(_decode(value["value"], arrays, classes))
         return state
+    if kind == "item_features":
+        parts = [_decode(value[k], arrays, classes) for k in ("ids", "vectors")]
+        return ItemFeatures(*parts)
     if kind == "scorer":
         return SessionScorer(*value["names"])
     if kind == "estimator":

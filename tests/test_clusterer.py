@@ -3,8 +3,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
+import skclip
 from skclip import SessionClusterer
 from skclip.datasets import make_sessions
+from skclip.text import ItemFeatures
 
 
 def test_fitted_attributes(kitchen_and_workshop):
@@ -99,3 +101,66 @@ def test_parameters_reach_graph_and_leiden(monkeypatch):
     assert seen == {"resolution": 2.0, "n_iterations": -1, "engine": "igraph"}
     with pytest.raises(ValueError, match="'n_iterations' parameter"):
         SessionClusterer(n_iterations=0).fit(X)
+
+
+@pytest.fixture
+def tools():
+    """Features of kitchen and workshop, and of three items that no session has."""
+    kitchen = ["tea", "cup", "milk", "pot"]
+    workshop = ["saw", "nail", "glue", "hammer"]
+    rows = [[1.0, 0.1 * i] for i in range(4)] + [[-1.0, 0.1 * i] for i in range(4)]
+    return ItemFeatures([*kitchen, *workshop, "blank"], [*rows, [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("edges", ["text", "both"])
+def test_edges_by_features_give_new_items_a_cluster(
+    edges, tools, kitchen_and_workshop, tmp_path
+):
+    clusterer = SessionClusterer(graph_edges=edges, item_features=tools, random_state=0)
+    clusterer.fit(kitchen_and_workshop)
+    of = dict(zip(clusterer.item_ids_, clusterer.membership_, strict=True))
+    assert "blank" not in of
+    assert of["pot"] == of["tea"] == of["cup"] == of["milk"]
+    assert of["hammer"] == of["saw"] == of["nail"] == of["glue"] != of["pot"]
+    found = clusterer.transform([["pot", "hammer", "blank"]]).clusters
+    assert found.tolist() == [of["pot"] + 1, of["hammer"] + 1, 0]
+    before = clusterer.graph_.toarray()
+    clusterer.partial_fit([["pot", "tea"]])
+    assert clusterer.cluster_drift_ == 0
+    grown = clusterer.graph_.toarray()
+    ids = clusterer.item_ids_.tolist()
+    pot, tea, saw, nail = (ids.index(i) for i in ("pot", "tea", "saw", "nail"))
+    if edges == "text":
+        np.testing.assert_allclose(grown, before)
+    else:
+        assert grown[pot, tea] > before[pot, tea] + 0.9
+        assert grown[saw, nail] == pytest.approx(before[saw, nail], abs=0.2)
+    skclip.save(clusterer, tmp_path / "c.skclip")
+    again = skclip.load(tmp_path / "c.skclip").partial_fit([["saw", "glue"]])
+    np.testing.assert_array_equal(again.item_ids_, clusterer.item_ids_)
+
+
+def test_weight_of_edges_by_features(tools, kitchen_and_workshop):
+    plain = SessionClusterer(random_state=0).fit(kitchen_and_workshop)
+    both = SessionClusterer(
+        graph_edges="both", item_features=tools, text_weight=0.5, n_neighbors=1
+    ).fit(kitchen_and_workshop)
+    ids = both.item_ids_.tolist()
+    mean = plain.graph_.data.mean()  # 1.5: two edges of 2, two of 1
+    assert mean == 1.5
+    a, b = np.array([1.0, 0.2]), np.array([1.0, 0.3])
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    found = both.graph_[ids.index("milk"), ids.index("pot")]
+    assert found == pytest.approx(0.5 * mean * cosine, rel=1e-5)
+
+
+def test_edges_by_features_need_features(tools, kitchen_and_workshop):
+    with pytest.raises(ValueError, match="graph_edges='both' needs item_features"):
+        SessionClusterer(graph_edges="both").fit(kitchen_and_workshop)
+    short = ItemFeatures(tools.item_ids[1:], tools.vectors[1:])
+    with pytest.raises(ValueError, match="no row for 1 of 6 .* 'tea'"):
+        SessionClusterer(graph_edges="text", item_features=short).fit(
+            kitchen_and_workshop
+        )
+    ignored = SessionClusterer(item_features=short).fit(kitchen_and_workshop)
+    assert len(ignored.item_ids_) == 6

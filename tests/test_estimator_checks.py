@@ -19,6 +19,7 @@ from skclip import (
 )
 from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
 from skclip.features import ClusterFeatures
+from skclip.text import ItemTextEncoder
 
 WIDTH = "sessions are ragged; width is not a feature count"
 XFAIL = {"check_n_features_in_after_fitting": WIDTH}
@@ -55,6 +56,7 @@ def newest_first(messages):
         RandomClusters(random_state=0),
         PopularityBuckets(),
         ClusterFeatures(SessionClusterer(random_state=0)),
+        ItemTextEncoder(),
         LLMReranker(PopularityRecommender(), str, client=newest_first, weight=0.6),
     ],
     expected_failed_checks=lambda estimator: (

