@@ -57,6 +57,7 @@ class PopularityRecommender(RankingMixin, StampedEstimator):
         Returns
         -------
         self : PopularityRecommender
+            The estimator itself, fitted.
         """
         data = training_data(X, y)
         accept_ragged(self, X)

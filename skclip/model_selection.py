@@ -35,6 +35,7 @@ class TemporalSplit:
     Parameters
     ----------
     n_splits : int, default=5
+        Number of test parts.
     test_size : int or float, default=None
         Sessions in each test part, as a number or a share of all; None gives all
         parts and the first training part the same size.
@@ -100,7 +101,18 @@ class TemporalSplit:
             yield order[:start], order[start : start + size]
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            How many pairs `split` yields.
+        """
         return self.n_splits
 
     def __repr__(self):
@@ -149,7 +161,7 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1):
 
 
 def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
-    """Prefixes of a session in training, validation and test part, in this order.
+    """Return a session's prefixes in training, validation and test part.
 
     The rule of RecBole's ratio split, which the released settings of CLIP-SBR apply to
     the prefixes of each session: both parts get their share, rounded down; a session
@@ -159,11 +171,14 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
     Parameters
     ----------
     n_prefixes : int or ndarray of int
+        Prefixes that have a next item: the session's length less one.
     validation_size, test_size : float, default=0.1
+        Shares of each session's prefixes, together less than 1.
 
     Returns
     -------
     train, validation, test : int or ndarray of int
+        Prefixes in each part; they add up to `n_prefixes`.
 
     Examples
     --------
@@ -302,7 +317,18 @@ class WithinSessionSplit:
         yield np.sort(order[part == 0]), np.sort(order[part == 2])
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            How many pairs `split` yields.
+        """
         return 1
 
 
