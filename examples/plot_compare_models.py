@@ -2,8 +2,8 @@
 Which model, and what does it cost?
 ===================================
 
-**Question.** Many backbones, and simple baselines: which is worth its time, and does the
-order hold from one week to the next?
+**Question.** Many backbones, and simple baselines: which is worth its time, and does
+the order hold from one week to the next?
 
 **Answer.** Fit each on the past and score the period that follows, several times. A
 model that leads in one period only leads by chance; the time of its fit stands beside

@@ -90,5 +90,6 @@ plt.show()
 
 # %%
 # Look at the spread of the columns against that of the rows: the learning rate decides
-# more than the resolution, so with few fits to spend, spend them there. ``CLIPSessionRecommender`` alone can be searched as well, over
+# more than the resolution, so with few fits to spend, spend them there.
+# ``CLIPSessionRecommender`` alone can be searched as well, over
 # ``clusterer__resolution`` and ``backbone__hidden_dim``.

@@ -5,8 +5,9 @@ Must I refit every day?
 **Question.** New sessions and new items arrive each day. Is ``partial_fit`` enough, or
 must the model be fitted again on everything?
 
-**Answer.** An update costs a fraction of a refit and takes new items in; a model that is never updated falls behind as soon as the shop changes. How close an
-update comes to a refit depends on the data: measure it as below.
+**Answer.** An update costs a fraction of a refit and takes new items in; a model that
+is never updated falls behind as soon as the shop changes. How close an update comes to
+a refit depends on the data: measure it as below.
 """
 
 # %%
