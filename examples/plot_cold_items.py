@@ -5,9 +5,9 @@ What becomes of items that are new?
 **Question.** Items that went on sale yesterday have few clicks. How well are they
 ranked, and do cluster prompts help them?
 
-**Answer.** Rare targets are much harder for every model. Clusters lend them what the
-items around them have learned; an item without any click in training is in no
-catalogue, and no model of ids can rank it.
+**Answer.** Rare targets are much harder for every model. Clusters lend them something
+of what the items around them have learned, far from all; an item without any click in
+training is in no catalogue, and no model of ids can rank it.
 """
 
 # %%
@@ -25,7 +25,7 @@ from skclip.metrics import recall_at_k
 from skclip.model_selection import temporal_split
 
 X, truth = make_sessions(
-    1400, 400, n_communities=20, late_share=0.25, late_from=0.67, random_state=2
+    1400, 400, n_communities=10, late_share=0.25, late_from=0.67, random_state=2
 )
 train, _, test = temporal_split(X, test_size=0.15, validation_size=0)
 

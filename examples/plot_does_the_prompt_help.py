@@ -7,8 +7,9 @@ because the clusters mean something, or would any extra vectors have done?
 
 **Answer.** Compare with controls that have as many parameters: random clusters of the
 same sizes, and one cluster for all. Here, with few clicks per item, real clusters lift
-the recall above every control, while the reciprocal rank does not gain. On real data
-the gain is smaller; the page on reproduction has it.
+the recall above every control; the reciprocal rank is above the controls too, but
+below that of no prompt at all. On real data the gains are smaller; the page on
+reproduction has them.
 """
 
 # %%
@@ -26,7 +27,7 @@ from skclip.datasets import make_sessions
 from skclip.metrics import SessionScorer
 from skclip.model_selection import temporal_split
 
-X, _ = make_sessions(600, 320, n_communities=16, random_state=0)
+X, _ = make_sessions(600, 320, n_communities=8, random_state=0)
 train, _, test = temporal_split(X, test_size=0.2, validation_size=0)
 print(f"{train.n_events / len(np.unique(train.codes)):.1f} clicks per item")
 
@@ -89,4 +90,7 @@ plt.show()
 
 # %%
 # Dots are seeds, red bars means. A gain over "no prompt" alone could be one of
-# capacity; what counts is the distance to the two controls.
+# capacity; what counts is the distance to the controls **and** to no prompt, for the
+# metric that you need: clusters bring the target into the list, not to its top. The
+# clusters of this shop are as clear as clusters can be, and a community of 40 items is
+# only twice as long as the list, which flatters the recall.

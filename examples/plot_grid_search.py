@@ -48,7 +48,7 @@ pipeline = make_pipeline(
     ),
 )
 grid = {
-    "sessionclusterer__resolution": [0.1, 1.0, 10.0],
+    "sessionclusterer__resolution": [1.0, 10.0, 50.0],
     "clipsessionrecommender__learning_rate": [0.001, 0.01, 0.03],
 }
 search = GridSearchCV(

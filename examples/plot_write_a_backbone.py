@@ -97,9 +97,10 @@ ax.plot(half_lives[best], curve[best], "o", color="tab:red", markersize=11, mfc=
 ax.annotate(
     f"best: {half_lives[best]}",
     (half_lives[best], curve[best]),
-    xytext=(12, -4),
+    xytext=(10, 9),
     textcoords="offset points",
 )
+ax.margins(y=0.15)
 ax.set_xscale("log", base=2)
 ax.set_xticks(half_lives, half_lives)
 ax.set(xlabel="half_life, clicks", ylabel="MRR@20, validation part")
