@@ -13,7 +13,7 @@ training is in no catalogue, and no model of ids can rank it.
 # %%
 # A shop with late arrivals
 # -------------------------
-# A quarter of the items appear in the last third of the month only. The latest tenth of
+# A quarter of the items appear in the last third of the month only. The latest 15 % of
 # the sessions is the future.
 
 import matplotlib.pyplot as plt
