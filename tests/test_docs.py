@@ -1,6 +1,7 @@
 """The pages of the site: their examples run, their links lead somewhere."""
 
 import doctest
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -15,6 +16,7 @@ PAGES = sorted(
     if not {"_build", "api", "gallery"} & set(path.relative_to(DOCS).parts)
 )
 NAMES = [str(path.relative_to(DOCS)) for path in PAGES]
+METRICS = ("recall@20", "mrr@20")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -98,3 +100,29 @@ def test_citation_names_no_invented_people():
         r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M
     )
     assert f"version: {version[1]}" in citation
+
+
+def test_which_backbone_has_the_results_that_were_measured():
+    """Its table is copied by hand from two files of results, so compare."""
+    results = ROOT / "benchmarks" / "results"
+    quality = json.loads((results / "backbones_rsc15.json").read_text())["rows"]
+    speed = json.loads((results / "bench_train.json").read_text())["rows"]
+    page = (DOCS / "which_backbone.md").read_text()
+    lines = page.split("## Quality and speed together")[1].split("##")[0].splitlines()
+    table = {line.split(" | ")[0][2:]: line for line in lines if line[:2] == "| "}
+    names = {row["model"] for row in quality}
+    assert names <= set(table)
+    for name in names:
+        rows = [row for row in quality if row["model"] == name]
+        fast = [
+            row["prefixes_per_second"]
+            for row in speed
+            if (row["data"], row["backbone"], row["form"])
+            == ("rsc15_100k", name, "bare")
+        ]
+        expected = [
+            name,
+            *(f"{sum(r[m] for r in rows) / len(rows):.3f}" for m in METRICS),
+            f"{fast[0]:,.0f}",
+        ]
+        assert table[name][2:].split(" | ")[:4] == expected
