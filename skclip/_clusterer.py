@@ -146,7 +146,7 @@ class SessionClusterer(ItemClusterer):
         belong to the largest cluster, 0.
     n_clusters_ : int
         Number of clusters among the items with an edge; 1 if there is no edge.
-    cluster_sizes_ : ndarray of shape (n_clusters_,)
+    cluster_sizes_ : ndarray of shape (n_clusters,)
         Number of items in each cluster, items without an edge included.
     modularity_ : float
         Newman's modularity of the partition (at resolution 1 whatever `resolution`
@@ -240,6 +240,7 @@ class SessionClusterer(ItemClusterer):
         Returns
         -------
         self : SessionClusterer
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -300,6 +301,7 @@ class SessionClusterer(ItemClusterer):
         Returns
         -------
         self : SessionClusterer
+            The estimator itself, fitted.
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y)

@@ -121,8 +121,8 @@ class RankingMixin:
             Leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
             Rank only, or rank not, these items; one list for all sessions or one
-            for each. Ids that are not in the catalogue are ignored. (Where ids are
-            tuples, a tuple is an id.)
+            for each. Ids that are not in the catalogue are ignored. Where ids are
+            tuples, a tuple is an id.
         fill_value : object, default=None
             What stands behind the last item where filters leave fewer than `k`.
             None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None

@@ -228,7 +228,7 @@ class CLIPSessionRecommender(
     clusterer_ : object or None
         The fitted clusterer; None without cluster prompts or if the sessions carried
         clusters.
-    membership_ : ndarray of shape (n_items_,), int32, or None
+    membership_ : ndarray of shape (n_items,), int32, or None
         Cluster of each item, 0-based, -1 = none; None without cluster prompts.
     user_ids_ : ndarray of shape (n_users,) or None
         Users that have a prompt, those trained on, sorted; None without user prompts.
@@ -409,6 +409,16 @@ class CLIPSessionRecommender(
         ``set_params(backbone__hidden_dim=64)`` works while ``backbone`` is a name,
         ``set_params(clusterer__resolution=2.0)`` while ``clusterer`` is None, so
         both can be searched from the defaults.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name, nested ones as ``part__name``.
+
+        Returns
+        -------
+        self : CLIPSessionRecommender
+            The estimator itself.
         """
         nested = {key: value for key, value in params.items() if "__" in key}
         super().set_params(**{k: v for k, v in params.items() if k not in nested})
@@ -442,6 +452,7 @@ class CLIPSessionRecommender(
         Returns
         -------
         self : CLIPSessionRecommender
+            The estimator itself, fitted.
 
         Raises
         ------

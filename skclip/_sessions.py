@@ -248,18 +248,22 @@ class Sessions:
 
     @property
     def shape(self):
+        """``(n_sessions,)``, which scikit-learn asks for."""
         return (len(self),)
 
     @property
     def lengths(self):
+        """Number of events in each session, ndarray of shape (n_sessions,)."""
         return np.diff(self.offsets)
 
     @property
     def n_events(self):
+        """Number of events in all sessions."""
         return len(self.codes)
 
     @property
     def end_times(self):
+        """Time of each session's last event, seconds; NaN for an empty session."""
         if self.times is None:
             return None
         ends = np.full(len(self), np.nan)
@@ -330,15 +334,48 @@ class Sessions:
     # -- views and conversions -----------------------------------------------
 
     def with_clusters(self, clusters):
-        """Return the same sessions carrying a cluster per event (1..K, 0 = unknown)."""
+        """Return the same sessions carrying a cluster per event.
+
+        Parameters
+        ----------
+        clusters : array-like of shape (n_events,)
+            1..K, 0 = unknown.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
         return self._with(clusters=clusters)
 
     def with_ids(self, ids):
-        """Return the same sessions with session ids, array-like of (n_sessions,)."""
+        """Return the same sessions with session ids.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n_sessions,)
+            Numbers, text, or anything hashable.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
         return self._with(ids=labels(ids))
 
     def with_users(self, users):
-        """Return the same sessions with user ids, array-like of (n_sessions,)."""
+        """Return the same sessions with user ids.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_sessions,)
+            Numbers, text, or anything hashable.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
         return self._with(users=labels(users))
 
     def _with(self, **columns):
@@ -348,7 +385,13 @@ class Sessions:
         )
 
     def to_lists(self):
-        """Return a list of lists of raw item ids."""
+        """Return the raw item ids.
+
+        Returns
+        -------
+        lists : list of list
+            One list of ids per session.
+        """
         items = self.vocabulary[self.codes].tolist()
         ends = self.offsets.tolist()
         return [items[a:b] for a, b in itertools.pairwise(ends)]
@@ -411,6 +454,16 @@ class Sessions:
         """Join several `Sessions` into one, in the order given.
 
         Columns that one of the parts does not have are dropped.
+
+        Parameters
+        ----------
+        parts : sequence of Sessions or lists of lists
+            At least one.
+
+        Returns
+        -------
+        sessions : Sessions
+            With one vocabulary for all parts.
         """
         parts = [p if isinstance(p, Sessions) else as_sessions(p) for p in parts]
         if not parts:

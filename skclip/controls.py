@@ -48,6 +48,7 @@ class OneCluster(ItemClusterer):
         Returns
         -------
         self : OneCluster
+            The estimator itself, fitted.
         """
         data = training_data(X, y)
         return self._set_membership(X, data, np.zeros(data.n_items, dtype=np.int32))
@@ -101,6 +102,7 @@ class RandomClusters(ItemClusterer):
         Returns
         -------
         self : RandomClusters
+            The estimator itself, fitted.
         """
         data = training_data(X, y)
         random_state = check_random_state(self.random_state)
@@ -155,6 +157,7 @@ class PopularityBuckets(ItemClusterer):
         Returns
         -------
         self : PopularityBuckets
+            The estimator itself, fitted.
         """
         data = training_data(X, y)
         order = np.argsort(-data.item_counts(), kind="stable")

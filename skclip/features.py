@@ -72,6 +72,7 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
         Returns
         -------
         self : ClusterFeatures
+            The estimator itself, fitted.
         """
         clusterer = SessionClusterer() if self.clusterer is None else self.clusterer
         self.clusterer_ = clone(clusterer, safe=False).fit(X)
@@ -91,6 +92,7 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
         Returns
         -------
         features : ndarray of shape (n_sessions, n_clusters), float64
+            Shares or counts; rows of zeros for sessions of unknown items only.
         """
         check_is_fitted(self)
         queries = query_data(X, ItemIndex(self.item_ids_))

@@ -80,6 +80,7 @@ def load(path, *, backbones=()):
     Parameters
     ----------
     path : path-like
+        The file.
     backbones : sequence of BackboneSpec classes, default=()
         Classes of your own that the file may name, apart from those of skclip.
 
@@ -92,9 +93,25 @@ def load(path, *, backbones=()):
     Raises
     ------
     FileNotFoundError
+        There is no such file.
     ValueError
         The file is no skclip model, is truncated or changed, comes from a newer
         format, or names a class that is not known.
+
+    See Also
+    --------
+    save : Writes the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import skclip
+    >>> model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.skclip")
+    ...     skclip.save(model, path)
+    ...     skclip.load(path).predict([["a"]]).tolist()
+    ['b']
     """
     classes = _known_classes()
     for cls in backbones:

@@ -43,6 +43,7 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     Parameters
     ----------
     events : data frame
+        A pandas or polars frame or a pyarrow table, one row per click.
     user, time : str
         Columns; times as `Sessions.from_events` takes them.
     gap : float, default=None
@@ -59,6 +60,14 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     events : data frame
         Sorted by user and time (equal times keep the order of their rows), with the
         new column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import sessionize
+    >>> clicks = pd.DataFrame({"who": ["ann"] * 3, "ts": [0, 60, 9_000]})
+    >>> sessionize(clicks, user="who", time="ts", gap=1_800)["session"].tolist()
+    [0, 0, 1]
     """
     frame = _checked(events, user=user, time=time)
     if (gap is None) == (window is None):
@@ -89,13 +98,24 @@ def drop_short_sessions(events, *, session, min_length):
     Parameters
     ----------
     events : data frame
+        One row per click.
     session : str
         Column.
     min_length : int
+        Events that a session must have.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_short_sessions
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> drop_short_sessions(clicks, session="sid", min_length=2)["sid"].tolist()
+    [1, 1]
     """
     frame = _checked(events, session=session)
     _check_count("min_length", min_length)
@@ -109,13 +129,25 @@ def drop_rare_users(events, *, user, session, min_sessions):
     Parameters
     ----------
     events : data frame
+        One row per click.
     user, session : str
         Columns; a session has one user.
     min_sessions : int
+        Sessions that a user must have.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_rare_users
+    >>> clicks = pd.DataFrame({"who": ["ann", "ann", "bob"], "sid": [1, 2, 3]})
+    >>> clicks = drop_rare_users(clicks, user="who", session="sid", min_sessions=2)
+    >>> clicks["sid"].tolist()
+    [1, 2]
     """
     frame = _checked(events, user=user, session=session)
     _check_count("min_sessions", min_sessions)
@@ -131,13 +163,24 @@ def drop_rare_items(events, *, item, min_count):
     Parameters
     ----------
     events : data frame
+        One row per click.
     item : str
         Column.
     min_count : int
+        Events that an item must have.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_rare_items
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> drop_rare_items(clicks, item="sku", min_count=2)["sku"].tolist()
+    ['a', 'a']
     """
     frame = _checked(events, item=item)
     _check_count("min_count", min_count)
@@ -151,13 +194,24 @@ def keep_top_items(events, *, item, n_items):
     Parameters
     ----------
     events : data frame
+        One row per click.
     item : str
         Column.
     n_items : int
+        How many items to keep.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import keep_top_items
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> keep_top_items(clicks, item="sku", n_items=1)["sku"].tolist()
+    ['a', 'a']
     """
     frame = _checked(events, item=item)
     _check_count("n_items", n_items)
@@ -176,12 +230,22 @@ def drop_repeats(events, *, session, item):
     Parameters
     ----------
     events : data frame
+        One row per click.
     session, item : str
         Columns.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_repeats
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1, 2], "sku": list("aaba")})
+    >>> drop_repeats(clicks, session="sid", item="sku")["sku"].tolist()
+    ['a', 'b', 'a']
     """
     frame = _checked(events, session=session, item=item)
     _, rows = column(frame, session, "session")
@@ -200,13 +264,24 @@ def truncate_sessions(events, *, session, max_length):
     Parameters
     ----------
     events : data frame
+        One row per click.
     session : str
         Column.
     max_length : int
+        Events kept of each session.
 
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import truncate_sessions
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1, 2], "sku": list("abca")})
+    >>> truncate_sessions(clicks, session="sid", max_length=2)["sku"].tolist()
+    ['a', 'b', 'a']
     """
     frame = _checked(events, session=session)
     _check_count("max_length", max_length)
@@ -225,6 +300,7 @@ def until_stable(events, *filters):
     Parameters
     ----------
     events : data frame
+        One row per click.
     *filters : callable
         ``filter(events)`` -> events, for instance a `functools.partial` of a function
         of this module.
@@ -232,6 +308,7 @@ def until_stable(events, *filters):
     Returns
     -------
     events : data frame
+        The rows that are kept, in their order.
 
     Examples
     --------

@@ -22,6 +22,7 @@ class Batch:
         Item codes, 0 = padding. Codes above n_items are unseen items, which occur at
         prediction only; equal codes are the same item.
     rows, ends : LongTensor of shape (n_queries,)
+        Whose prefix each query is, and how long.
     targets : LongTensor of shape (n_queries,)
         Item codes, 0 = none.
     clusters : LongTensor of shape (n_sessions, length), default=None
@@ -33,6 +34,21 @@ class Batch:
         for 0 and for unseen items.
     candidates : callable, default=None
         Vectors (n, d) of catalogue items (n,), as scores compare them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclip.backbones import Batch
+    >>> batch = Batch(
+    ...     codes=torch.tensor([[3, 1, 2], [2, 0, 0]]),
+    ...     rows=torch.tensor([0, 0, 1]),
+    ...     ends=torch.tensor([1, 3, 1]),
+    ...     targets=torch.tensor([1, 0, 3]),
+    ... )
+    >>> batch.mask.int().tolist()
+    [[1, 0, 0], [1, 1, 1], [1, 0, 0]]
+    >>> batch.last(batch.codes[..., None]).ravel().tolist()
+    [3, 2, 2]
     """
 
     codes: torch.Tensor
@@ -46,11 +62,33 @@ class Batch:
     candidates: Callable = None
 
     def last(self, h):
-        """Rows of `h` (n_sessions, length, d) at the end of each query."""
+        """Return what stands at the last event of each query.
+
+        Parameters
+        ----------
+        h : Tensor of shape (n_sessions, length, ...)
+            One vector per event.
+
+        Returns
+        -------
+        last : Tensor of shape (n_queries, ...)
+            ``h[rows, ends - 1]``.
+        """
         return h[self.rows, self.ends - 1]
 
     def of_rows(self, h):
-        """The session's part of `h` (n_sessions, ...) for each query."""
+        """Return the session's part for each query.
+
+        Parameters
+        ----------
+        h : Tensor of shape (n_sessions, ...)
+            One part per session.
+
+        Returns
+        -------
+        parts : Tensor of shape (n_queries, ...)
+            ``h[rows]``.
+        """
         return h.index_select(0, self.rows)  # its gradient adds up in a fixed order
 
     @property
@@ -79,7 +117,24 @@ class Backbone(nn.Module):
         Whether item vectors have length 1 wherever they are read or scored, unless
         the recommender's `normalize_items` says otherwise.
     bias : Tensor of shape (n_items,) or None
+        What is added to each item's scores.
     dot_product : bool
+        Whether scores are products of `query` and `keys`.
+
+    Examples
+    --------
+    A mean of the item vectors:
+
+    >>> import torch
+    >>> from skclip.backbones import Backbone, Batch
+    >>> class Mean(Backbone):
+    ...     def encode(self, x, batch):
+    ...         weights = batch.mask / batch.ends[:, None]
+    ...         return torch.bmm(weights[:, None], batch.of_rows(x)).squeeze(1)
+    >>> one = torch.tensor([1])
+    >>> batch = Batch(torch.tensor([[2, 1]]), rows=one - 1, ends=one + 1, targets=one)
+    >>> Mean().encode(torch.tensor([[[1.0, 0.0], [0.0, 3.0]]]), batch)
+    tensor([[0.5000, 1.5000]])
     """
 
     shares_prefixes = False
@@ -93,32 +148,92 @@ class Backbone(nn.Module):
         self.register_parameter("bias", None)
 
     def encode(self, x, batch):
-        """Map item vectors `x` (n_sessions, length, d) to a state of each query.
+        """Map the item vectors of sessions to a state of each query.
 
-        A state is a tensor (n_queries, ...) or a tuple of such.
+        Parameters
+        ----------
+        x : Tensor of shape (n_sessions, length, d)
+            Prompted item vectors, zeros where there is no event.
+        batch : Batch
+            The sessions, and the prefixes asked for.
+
+        Returns
+        -------
+        state : Tensor of shape (n_queries, ...), or a tuple of such
+            What `query` or `score_chunk` takes.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode(x, batch)")
 
     def query(self, state):
-        """Session vectors (n_queries, d) of states."""
+        """Return session vectors.
+
+        Parameters
+        ----------
+        state : Tensor or tuple of Tensor
+            From `encode`.
+
+        Returns
+        -------
+        vectors : Tensor of shape (n_queries, d)
+            The states themselves by default.
+        """
         return state
 
     def keys(self, item_table):
-        """Candidate vectors (n_items, d) of item vectors."""
+        """Return candidate vectors.
+
+        Parameters
+        ----------
+        item_table : Tensor of shape (n_items, d)
+            Item vectors.
+
+        Returns
+        -------
+        vectors : Tensor of shape (n_items, d)
+            The item vectors themselves by default.
+        """
         return item_table
 
     def score_chunk(self, state, keys):
-        """Scores (n_queries, n_keys) for some rows of ``keys(item_table)``.
+        """Score some candidates, for ``dot_product = False`` only.
 
-        Only for ``dot_product = False``. Without `scale` and `bias`. Called with some
-        keys, and some queries of a batch, at a time; twice in training.
+        Called with some keys, and some queries of a batch, at a time; twice in
+        training.
+
+        Parameters
+        ----------
+        state : Tensor or tuple of Tensor
+            Rows of what `encode` returned.
+        keys : Tensor of shape (n_keys, d)
+            Rows of ``keys(item_table)``.
+
+        Returns
+        -------
+        scores : Tensor of shape (n_queries, n_keys)
+            Without `scale` and `bias`.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define score_chunk(state, keys)"
         )
 
     def normalize(self, state):
-        """Normalise what is compared with the keys, for cosine scores."""
+        """Normalise what is compared with the keys, for cosine scores.
+
+        Parameters
+        ----------
+        state : Tensor or tuple of Tensor
+            Queries, or the states of a scorer that is no dot product.
+
+        Returns
+        -------
+        state : Tensor or tuple of Tensor
+            With vectors of length 1.
+
+        Raises
+        ------
+        TypeError
+            The state has several tensors and the class does not say what to do.
+        """
         if isinstance(state, tuple):
             raise TypeError(
                 f"{type(self).__name__} has states of several tensors, so it must "
@@ -127,18 +242,51 @@ class Backbone(nn.Module):
         return F.normalize(state, dim=-1)
 
     def floats_per_query(self, length, dim):
-        """Numbers that `encode` holds for a query of so many events, about.
+        """Estimate how many numbers `encode` holds for a query.
 
         It bounds how many prefixes are read at a time in prediction.
+
+        Parameters
+        ----------
+        length : int
+            Events of the query.
+        dim : int
+            Width of the item vectors.
+
+        Returns
+        -------
+        count : int
+            Roughly.
         """
         return 16 * length * dim
 
     def floats_per_score(self, state):
-        """Numbers that `score_chunk` holds for each score; it bounds the chunks."""
+        """Estimate how many numbers `score_chunk` holds for each score.
+
+        It bounds the chunks.
+
+        Parameters
+        ----------
+        state : Tensor or tuple of Tensor
+            From `encode`.
+
+        Returns
+        -------
+        count : int
+            Roughly.
+        """
         return 1
 
     def init_table_(self, table, n_items):
-        """Draw the rows of an item or prompt table as published for the items."""
+        """Draw the rows of an item or prompt table as published for the items.
+
+        Parameters
+        ----------
+        table : Tensor of shape (n_rows, d)
+            Changed in place.
+        n_items : int
+            Size of the catalogue.
+        """
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
 
     def init_beside_unit_items_(self):
@@ -155,6 +303,7 @@ class Backbone(nn.Module):
         codes : ndarray of shape (n_events,)
             1..n_items.
         offsets : ndarray of shape (n_sessions + 1,)
+            Session ``i`` holds ``codes[offsets[i]:offsets[i + 1]]``.
         ends : ndarray or None
             Flat positions of the targets where each session has one (then sessions
             may overlap, and only what leads to these is new); None: all events count.
@@ -164,14 +313,31 @@ class Backbone(nn.Module):
         """Take further training sessions into the buffers that `prepare` filled.
 
         The catalogue may have grown at its end; buffers hold what they held before for
-        the items that were there. Arguments as for `prepare`. Does nothing by default.
+        the items that were there. Does nothing by default.
+
+        Parameters
+        ----------
+        codes, offsets, ends : ndarray
+            As for `prepare`.
         """
 
     def constrain_(self, item_table):
-        """Change the item table (n_items, d) in place, at first and after each step."""
+        """Change the item table in place, at first and after each step.
+
+        Parameters
+        ----------
+        item_table : Tensor of shape (n_items, d)
+            Without the row of padding.
+        """
 
     def param_groups(self):
-        """Parameters of the network, in groups for the optimiser as torch has them."""
+        """Return the network's parameters in groups, as torch's optimisers take them.
+
+        Returns
+        -------
+        groups : list of dict
+            One group with all parameters by default.
+        """
         return [{"params": list(self.parameters())}]
 
 
@@ -203,6 +369,12 @@ class BackboneSpec(BaseEstimator):
     ----------
     default_training : dict
         Such settings where `training` is None or silent.
+
+    Examples
+    --------
+    >>> from skclip.backbones import BACKBONES, BackboneSpec
+    >>> isinstance(BACKBONES["narm"](hidden_dim=32), BackboneSpec)
+    True
     """
 
     _parameter_constraints: dict = {}
@@ -210,9 +382,21 @@ class BackboneSpec(BaseEstimator):
     default_training: dict = {}
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new, randomly initialised `Backbone`.
+        """Return a new, randomly initialised network.
 
-        No session that it will see is longer than `max_length`.
+        Parameters
+        ----------
+        embedding_dim : int
+            Width of the item vectors.
+        n_items : int
+            Size of the catalogue.
+        max_length : int
+            No session that it will see is longer.
+
+        Returns
+        -------
+        network : Backbone
+            On the CPU, in training mode.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define "

@@ -86,6 +86,7 @@ class CORE(BackboneSpec):
     encoder : {"transformer", "average"}, default="transformer"
         How the items of a session are weighted.
     n_layers : int, default=2
+        Of the transformer.
     n_heads : int, default=2
         Must divide the embedding's dimension.
     inner_dim : int, default=256

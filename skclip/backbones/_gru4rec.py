@@ -67,6 +67,7 @@ class GRU4Rec(BackboneSpec):
     hidden_dim : int, default=128
         Width of the GRU; with ``tied=True`` it is the embedding's.
     n_layers : int, default=1
+        GRUs, one upon the other.
     dropout : float, default=0.3
         On the item vectors.
     tied : bool, default=False

@@ -51,7 +51,9 @@ def read_lastfm_1k(
     gap : float, default=28800
         Idle seconds.
     max_length, n_items : int, default=20, 40000
+        Events kept of each visit, and artists kept.
     min_session_length, min_user_sessions : int, default=3, 5
+        Sessions of fewer events, then users with fewer sessions, are dropped.
 
     Returns
     -------
@@ -66,6 +68,21 @@ def read_lastfm_1k(
         line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skclip.datasets import read_lastfm_1k
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "lastfm.tsv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("".join(
+    ...             f"ann\\t2009-05-04T13:0{i}:00Z\\t\\t{artist}\\t\\tsong\\n"
+    ...             for i, artist in enumerate(["Nina", "Bill"] * 5)
+    ...         ))
+    ...     X = read_lastfm_1k(path, min_session_length=2, min_user_sessions=1)
+    >>> X.to_lists()[0][:3], X.lengths.tolist(), X.users.tolist()
+    (['Nina', 'Bill', 'Nina'], [10], ['ann'])
     """
     names = ["user", "time", "artist_id", "artist", "track_id", "track"]
     fields = [
@@ -105,6 +122,7 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     gap : float, default=1800
         Idle seconds.
     min_session_length, min_user_sessions : int, default=3, 5
+        Sessions of fewer events, then users with fewer sessions, are dropped.
 
     Returns
     -------
@@ -117,6 +135,19 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
         A column is missing or a value is wrong; the message names line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skclip.datasets import read_xing
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "interactions.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("user_id\\titem_id\\tinteraction_type\\tcreated_at\\n"
+    ...                         "1\\t70\\t1\\t0\\n1\\t71\\t1\\t60\\n")
+    ...     X = read_xing(path, min_session_length=2, min_user_sessions=1)
+    >>> X.to_lists(), X.users.tolist()
+    ([[70, 71]], [1])
     """
     fields = [
         Field("user", ("user_id",), "id"),
@@ -145,6 +176,7 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     gap : float, default=3600
         Idle seconds.
     min_session_length, min_user_sessions : int, default=3, 5
+        Sessions of fewer events, then users with fewer sessions, are dropped.
 
     Returns
     -------
@@ -157,6 +189,19 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
         A column is missing or a value is wrong; the message names line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skclip.datasets import read_reddit
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "reddit_data.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("username,subreddit,utc\\n"
+    ...                         "ann,tea,0\\nann,cups,60\\nann,tea,9000\\n")
+    ...     X = read_reddit(path, min_session_length=2, min_user_sessions=1)
+    >>> X.to_lists(), X.users.tolist()
+    ([['tea', 'cups']], ['ann'])
     """
     fields = [
         Field("user", ("username",), "text"),

@@ -57,6 +57,7 @@ def make_sessions(
     n_days : float, default=30.0
         Time from the first to the last session.
     random_state : int, RandomState instance or None, default=None
+        Seeds everything that is drawn.
 
     Returns
     -------

@@ -23,6 +23,7 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     Returns
     -------
     ranks : ndarray of shape (n,), float64
+        1 = best; halves occur with ``ties="average"``.
 
     Raises
     ------

@@ -33,7 +33,22 @@ class SessionScorer:
         self.names = names
 
     def __call__(self, estimator, X, y=None):
-        """Return the metric, or a dictionary of metrics, of a fitted estimator."""
+        """Score a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted recommender, Pipeline or search
+            What holds a recommender as its last step or best estimator.
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row; None scores every prefix of every session.
+
+        Returns
+        -------
+        values : float or dict
+            The metric, or a dictionary where there are several.
+        """
         estimator, X = unwrap(estimator, X)
         ranks = estimator.rank_targets(X, y)
         values = {}
@@ -81,9 +96,12 @@ def predict_topk(estimator, X, k=None, **options):
     Parameters
     ----------
     estimator : fitted recommender, Pipeline or search
+        What holds a recommender as its last step or best estimator.
     X : Sessions or list of lists
+        Observed sessions, shape (n_sessions,); earlier steps transform them.
     k : int, default=None
-        Number of items per session.
+        Number of items per session; None is the smaller of 20 and the size of the
+        catalogue.
     **options : dict
         Passed on, see ``CLIPSessionRecommender.predict_topk``.
 
@@ -96,6 +114,17 @@ def predict_topk(estimator, X, k=None, **options):
     ------
     TypeError
         There is no recommender inside `estimator`.
+
+    Examples
+    --------
+    >>> import skclip
+    >>> from sklearn.pipeline import make_pipeline
+    >>> shop = make_pipeline(
+    ...     skclip.SessionClusterer(random_state=0), skclip.PopularityRecommender()
+    ... )
+    >>> shop = shop.fit([["a", "b"], ["b", "c"], ["b"]])
+    >>> skclip.predict_topk(shop, [["c"]], k=2).tolist()
+    [['b', 'a']]
     """
     estimator, X = unwrap(estimator, X)
     return estimator.predict_topk(X, k, **options)

@@ -7,7 +7,7 @@ from skclip._sessions import Sessions, as_sessions
 
 
 def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
-    """Prefixes of a session in training, validation and test part, in this order.
+    """Return a session's prefixes in training, validation and test part.
 
     The rule of RecBole's ratio split, which the released settings of CLIP-SBR apply to
     the prefixes of each session: both parts get their share, rounded down; a session
@@ -17,11 +17,14 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
     Parameters
     ----------
     n_prefixes : int or ndarray of int
+        Prefixes that have a next item: the session's length less one.
     validation_size, test_size : float, default=0.1
+        Shares of each session's prefixes, together less than 1.
 
     Returns
     -------
     train, validation, test : int or ndarray of int
+        Prefixes in each part; they add up to `n_prefixes`.
 
     Examples
     --------
@@ -154,7 +157,18 @@ class WithinSessionSplit:
         yield np.sort(order[part == 0]), np.sort(order[part == 2])
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            How many pairs `split` yields.
+        """
         return 1
 
 

@@ -1,0 +1,128 @@
+"""The pages of the site: their examples run, their links lead somewhere."""
+
+import doctest
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in DOCS.rglob("*.md")
+    if not {"_build", "api", "gallery"} & set(path.relative_to(DOCS).parts)
+)
+NAMES = [str(path.relative_to(DOCS)) for path in PAGES]
+METRICS = ("recall@20", "mrr@20")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+
+def consoles(path):
+    """The page's blocks with prompts, joined: names go on from one to the next."""
+    blocks = FENCE.findall(path.read_text())
+    return "\n".join(code for language, code in blocks if language == "pycon")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if consoles(p)], ids=lambda p: p.stem
+)
+def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test = doctest.DocTestParser().get_doctest(
+        consoles(path), {}, path.name, str(path), 0
+    )
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    report = []
+    runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+def test_every_stage_of_the_guide_has_its_parts():
+    """An equation, an example that runs, its cost, its pitfalls, links to the API."""
+    stages = set((DOCS / "guide").glob("*.md")) - {
+        DOCS / "guide" / "index.md",
+        DOCS / "guide" / "start.md",
+    }
+    assert len(stages) >= 8
+    for path in stages:
+        text = path.read_text()
+        assert "$$" in text, path.name
+        assert consoles(path), path.name
+        for part in ("**Cost.**", "**Pitfalls**", "**API:**"):
+            assert part in text, f"{path.name} has no {part}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_links_lead_somewhere(path):
+    text = FENCE.sub("", path.read_text())
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+        there = (path.parent / target).resolve()
+        if there.is_relative_to(DOCS / "api"):
+            continue  # written when the site is built, which checks it
+        if there.is_relative_to(DOCS / "gallery"):
+            source = ROOT / "examples" / f"{there.stem}.py"
+            assert there.stem == "index" or source.exists(), target
+        else:
+            assert there.exists(), target
+
+
+def test_pages_are_in_the_site():
+    """A new page in docs/ needs no edit: the list of the site ends in a pattern."""
+    for page in ("index.md", "guide/index.md"):
+        (tree,) = re.findall(r"```{toctree}\n(.*?)```", (DOCS / page).read_text(), re.S)
+        lines = tree.split()
+        if page == "index.md":
+            assert ":glob:" in lines
+            assert lines[-1] == "*"
+        else:
+            assert {path.stem for path in (DOCS / "guide").glob("*.md")} <= {
+                "index",
+                *lines,
+            }
+        for name in lines:
+            if name[0] not in ":*1" and not name.startswith(("gallery", "api")):
+                assert ((DOCS / page).parent / f"{name}.md").exists(), name
+
+
+def test_flow_picture_is_sound():
+    root = ET.parse(DOCS / "figures" / "flow.svg").getroot()
+    assert root.tag.endswith("svg")
+
+
+def test_citation_names_no_invented_people():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert 'name: "The skclip developers"' in citation
+    assert "2410.04756" in citation
+    version = re.search(
+        r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M
+    )
+    assert f"version: {version[1]}" in citation
+
+
+def test_which_backbone_has_the_results_that_were_measured():
+    """Its table is copied by hand from two files of results, so compare."""
+    results = ROOT / "benchmarks" / "results"
+    quality = json.loads((results / "backbones_rsc15.json").read_text())["rows"]
+    speed = json.loads((results / "bench_train.json").read_text())["rows"]
+    page = (DOCS / "which_backbone.md").read_text()
+    lines = page.split("## Quality and speed together")[1].split("##")[0].splitlines()
+    table = {line.split(" | ")[0][2:]: line for line in lines if line[:2] == "| "}
+    names = {row["model"] for row in quality}
+    assert names <= set(table)
+    for name in names:
+        rows = [row for row in quality if row["model"] == name]
+        fast = [
+            row["prefixes_per_second"]
+            for row in speed
+            if (row["data"], row["backbone"], row["form"])
+            == ("rsc15_100k", name, "bare")
+        ]
+        expected = [
+            name,
+            *(f"{sum(r[m] for r in rows) / len(rows):.3f}" for m in METRICS),
+            f"{fast[0]:,.0f}",
+        ]
+        assert table[name][2:].split(" | ")[:4] == expected
