@@ -40,10 +40,14 @@ class Fusion(nn.Module):
     kind : str
         One of `FUSIONS` but "none".
     n_items, n_features, dim : int
+    cold_weight : float
+        Of never clicked items in the softmax of the loss, from 0 (not there) to 1 (as
+        all others).
     """
 
-    def __init__(self, kind, n_items, n_features, dim):
+    def __init__(self, kind, n_items, n_features, dim, cold_weight):
         super().__init__()
+        self.cold_weight = cold_weight
         self.kind, self.dim = kind, dim
         self.rank = max(1, min(dim // 2, n_features)) if kind == "nullspace" else None
         width = {"nullspace": self.rank, "init": 0, "init_frozen": 0}.get(
@@ -74,7 +78,7 @@ class Fusion(nn.Module):
             self.omega_logit = nn.Parameter(torch.tensor(0.3).logit())
             self.w_a = nn.Parameter(torch.zeros(dim))
             self.a = nn.Parameter(torch.ones(()))
-        for name in ("no_candidate", "held_at", "held_rows"):  # of a training alone
+        for name in ("cold_bias", "held_at", "held_rows"):  # of a training alone
             self.register_buffer(name, None, persistent=False)
         self._cached = None
 
@@ -120,7 +124,10 @@ class Fusion(nn.Module):
             self.held_at, self.held_rows = at, item_table[at].clone()
         self.forget()
         cold = self.counts == 0
-        self.no_candidate = cold * _NO_CANDIDATE if cold.any() else None
+        log_weight = _NO_CANDIDATE
+        if self.cold_weight > 0:
+            log_weight = float(np.log(self.cold_weight))
+        self.cold_bias = cold * log_weight if log_weight and cold.any() else None
 
     @property
     def _columns(self):
@@ -149,17 +156,17 @@ class Fusion(nn.Module):
 
     def release(self):
         """Let go of what only training needs."""
-        self.no_candidate = self.held_at = self.held_rows = None
+        self.cold_bias = self.held_at = self.held_rows = None
 
     def training_bias(self, bias):
-        """Item bias (n_items,) or None that leaves never clicked items out of a loss.
+        """Item bias (n_items,) or None that weighs never clicked items in a loss.
 
-        They were on offer to nobody: as negatives of every session they would teach
-        the map of the features to put down what looks new.
+        As negatives of every session they teach the map of the features to put down
+        what looks new; left out, nothing holds their scores down.
         """
-        if self.no_candidate is None:
+        if self.cold_bias is None:
             return bias
-        return self.no_candidate if bias is None else bias + self.no_candidate
+        return self.cold_bias if bias is None else bias + self.cold_bias
 
     # -- vectors ---------------------------------------------------------------
 

@@ -43,8 +43,8 @@ class SessionModel(nn.Module):
     temperature : float or "learned"
         Divides cosine scores that `similarity` asks for; "learned" begins at 0.07.
     fusion : dict, default=None
-        ``kind`` and ``n_features`` of a `Fusion` of the item table with features,
-        which `fill_features` then takes in. "late" compares by cosine.
+        ``kind``, ``n_features`` and ``cold_weight`` of a `Fusion` of the item table
+        with features, which `fill_features` then takes in. "late" compares by cosine.
     """
 
     def __init__(
@@ -120,9 +120,11 @@ class SessionModel(nn.Module):
             self.network.init_beside_unit_items_()
         self.fusion = None
         if fusion is not None:  # last, so that it draws after all others
-            kind, n_features = fusion["kind"], fusion["n_features"]
-            self.fusion = Fusion(kind, n_items, n_features, embedding_dim)
-            if kind in ("gate", "add"):  # only directions count, as for the cosine
+            self.fusion = Fusion(n_items=n_items, dim=embedding_dim, **fusion)
+            if fusion["kind"] in (
+                "gate",
+                "add",
+            ):  # only directions count, as for the cosine
                 with torch.no_grad():
                     self.item_table /= self.item_table.norm(dim=1).mean()
         # Whether gradients of the item table hold touched rows only.

@@ -126,8 +126,8 @@ class CLIPSessionRecommender(
     item_features : ItemFeatures, default=None
         Vectors of items, such as those of their titles (`skclip.text`), one for each
         item of the sessions. Further items that it holds join the catalogue: nobody
-        has clicked them yet, but they can be recommended at once. They take no part
-        in the training loss; those whose row is zero, too, stay outside.
+        has clicked them yet, but they can be recommended at once. Those whose row
+        is zero, too, stay outside.
     feature_fusion : str, default="gate"
         How features and learned vectors are joined [2]_, before the prompts. "gate" is
         a mixture whose weight depends on both and on an item's clicks, "add" a sum,
@@ -135,6 +135,11 @@ class CLIPSessionRecommender(
         and learns the rest; "init" begins with the features, and "init_frozen" stays
         there; "late" adds a second score by features alone, and compares by cosine.
         "none" ignores the features. ``docs/semantics.md`` compares them.
+    cold_item_weight : float, default=0.1
+        Weight of items that nobody has clicked in the softmax of the loss, from 0 to
+        1. At 1 they are negatives of every session, as all others, and the model
+        learns to put them down; at 0 they take no part, and nothing keeps them from
+        crowding others out.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -293,6 +298,7 @@ class CLIPSessionRecommender(
         "normalize_items": ["boolean", None, _AUTO],
         "item_features": "no_validation",  # `checked_features` says more
         "feature_fusion": [StrOptions(set(FUSIONS)), None],
+        "cold_item_weight": [Interval(Real, 0, 1, closed="both")],
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
@@ -337,6 +343,7 @@ class CLIPSessionRecommender(
         normalize_items="auto",
         item_features=None,
         feature_fusion="gate",
+        cold_item_weight=0.1,
         embedding_dim="auto",
         loss="auto",
         n_negatives=None,
@@ -377,6 +384,7 @@ class CLIPSessionRecommender(
         self.normalize_items = normalize_items
         self.item_features = item_features
         self.feature_fusion = feature_fusion
+        self.cold_item_weight = cold_item_weight
         self.embedding_dim = embedding_dim
         self.loss = loss
         self.n_negatives = n_negatives
@@ -538,7 +546,11 @@ class CLIPSessionRecommender(
             "unknown_user": self.unknown_user,
             "max_length": self.max_session_length,
             "fusion": features
-            and {"kind": self.feature_fusion, "n_features": features.shape[1]},
+            and {
+                "kind": self.feature_fusion,
+                "n_features": features.shape[1],
+                "cold_weight": self.cold_item_weight,
+            },
         }
         with torch_session(int(torch_seed), self.n_threads, device):
             self._model, self._keys = self._new_model(), None
@@ -923,7 +935,7 @@ class CLIPSessionRecommender(
         weights = np.ones(self.n_items_)
         if self.negative_sampling == "popularity":
             weights = self._popularity
-        if self._model.fusion is not None:  # as `Fusion.training_bias`
+        if self._model.fusion is not None and self.cold_item_weight == 0:
             weights = weights * (self._model.fusion.counts.cpu().numpy() > 0)
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
         return SampledLoss(resolved["loss"], n_negatives, weights, shared=shared)

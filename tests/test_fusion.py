@@ -111,7 +111,7 @@ def naive(kind, e, t, n, p):
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "nullspace"])
 def test_vectors_equal_the_equations(kind):
     torch.manual_seed(0)
-    fusion = Fusion(kind, 6, 5, 4)
+    fusion = Fusion(kind, 6, 5, 4, 0.1)
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter.normal_()
@@ -133,8 +133,8 @@ def test_vectors_equal_the_equations(kind):
 
 
 def test_a_square_map_has_no_bias():
-    assert Fusion("gate", 3, 4, 4).phi.bias is None
-    assert Fusion("gate", 3, 5, 4).phi.bias is not None
+    assert Fusion("gate", 3, 4, 4, 0.1).phi.bias is None
+    assert Fusion("gate", 3, 5, 4, 0.1).phi.bias is not None
 
 
 def test_init_is_the_projection_at_the_usual_length():
@@ -144,7 +144,7 @@ def test_init_is_the_projection_at_the_usual_length():
     before = table.clone()
     t = np.random.default_rng(0).normal(size=(40, 6)) * [4, 3, 2, 1, 1, 1] + 5
     t[7] = 0
-    fusion = Fusion("init", 40, 6, 3)
+    fusion = Fusion("init", 40, 6, 3, 0.1)
     fusion.fill_(t, np.ones(40), table)
     known = np.delete(np.arange(40), 7)
     assert float(table[known].norm(dim=1).mean()) == pytest.approx(length, rel=1e-4)
@@ -158,7 +158,7 @@ def test_init_is_the_projection_at_the_usual_length():
 
 def test_few_features_leave_columns_of_zeros():
     table = torch.randn(9, 4)
-    fusion = Fusion("init", 9, 2, 4)
+    fusion = Fusion("init", 9, 2, 4, 0.1)
     fusion.fill_(np.random.default_rng(0).normal(size=(9, 2)), np.ones(9), table)
     assert table[:, :2].any()
     assert not table[:, 2:].any()
@@ -170,7 +170,7 @@ def test_nullspace_is_whitened_features_beside_learned_columns():
     t = np.random.default_rng(0).normal(size=(300, 9)) * np.arange(1, 10)
     n = np.ones(300)
     n[4] = 0
-    fusion = Fusion("nullspace", 300, 9, 6)
+    fusion = Fusion("nullspace", 300, 9, 6, 0.1)
     fusion.fill_(t, n, table)
     z = fusion(table)
     torch.testing.assert_close(z[:, :3].norm(dim=1), torch.ones(300))
@@ -241,7 +241,7 @@ def test_a_new_item_is_ranked_at_once(kind, small_recommender, features, shop_sp
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax", "bpr-max"])
 @pytest.mark.parametrize("backbone", ["gru4rec", "tagnn"])
-def test_items_without_clicks_do_not_change_what_is_learned(
+def test_items_of_no_weight_do_not_change_what_is_learned(
     loss, backbone, small_recommender, features, shop_split
 ):
     train, test = shop_split
@@ -249,6 +249,7 @@ def test_items_without_clicks_do_not_change_what_is_learned(
     rows[-2:] = 5.0
     other = ItemFeatures(features.item_ids, rows)
     params = {"loss": loss, "backbone": backbone, "n_negatives": 30, "max_epochs": 1}
+    params["cold_item_weight"] = 0
     one, two = (
         model_of(small_recommender, f, early_stopping=False, **params).fit(train[:200])
         for f in (features, other)
@@ -257,6 +258,32 @@ def test_items_without_clicks_do_not_change_what_is_learned(
     a, b = one.decision_function(test), two.decision_function(test)
     np.testing.assert_allclose(a[:, clicked], b[:, clicked], rtol=1e-4, atol=1e-5)
     assert abs(a[:, ~clicked] - b[:, ~clicked]).max() > 1e-3
+
+
+def test_items_without_clicks_weigh_in_the_softmax():
+    """A negative of weight w adds w times its exponential."""
+    fusion = Fusion("gate", 3, 2, 4, 0.25)
+    fusion.fill_(np.eye(3, 2) + 0.1, np.array([4, 0, 2]), torch.randn(3, 4))
+    bias = fusion.training_bias(None)
+    torch.testing.assert_close(bias.exp(), torch.tensor([1.0, 0.25, 1.0]))
+    whole = Fusion("gate", 3, 2, 4, 1.0)
+    whole.fill_(np.eye(3, 2) + 0.1, np.array([4, 0, 2]), torch.randn(3, 4))
+    assert whole.training_bias(None) is None
+
+
+def test_the_more_they_weigh_the_lower_new_items_stand(
+    small_recommender, features, shop_split
+):
+    train, test = shop_split
+    places = []
+    for weight in (0, 0.1, 1):
+        model = model_of(
+            small_recommender, features, cold_item_weight=weight, max_epochs=4
+        ).fit(train)
+        scores = model.decision_function(test)
+        new = np.isin(model.item_ids_, ["new-0", "new-1"])
+        places.append((scores[:, new].max(axis=1)[:, None] < scores).sum(1).mean())
+    assert places[0] < places[1] < places[2]
 
 
 def test_items_of_the_validation_part_alone_count_as_new(
@@ -486,7 +513,7 @@ def test_cached_vectors_are_those_of_the_parameters(
     model = model_of(small_recommender, features, max_epochs=1).fit(shop_split[0])
     inner = model._model
     assert inner.fusion._cached is not None
-    assert inner.fusion.no_candidate is None  # let go of after training
+    assert inner.fusion.cold_bias is None  # let go of after training
     with torch.no_grad():
         torch.testing.assert_close(inner.fusion._cached, inner.fusion(inner.item_table))
 
