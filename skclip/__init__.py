@@ -9,6 +9,8 @@ From the items of an anonymous session, rank the whole catalogue for the next it
                           metrics <- ranking of the whole catalogue <- scores
 """
 
+import importlib
+
 from skclip._clusterer import SessionClusterer
 from skclip._recommender import CLIPSessionRecommender
 from skclip._sessions import Sessions
@@ -44,3 +46,10 @@ __all__ = [
     "predict_topk",
     "save",
 ]
+
+
+def __getattr__(name):
+    """Import a module when it is asked for: ``skclip.datasets`` and its like."""
+    if name in ("datasets", "inspection", "model_selection", "preprocessing"):
+        return importlib.import_module(f"skclip.{name}")
+    raise AttributeError(f"module 'skclip' has no attribute {name!r}")

@@ -78,6 +78,8 @@ class Queries:
         Seconds, where known.
     unseen_ids : ndarray, default=None
         Raw ids of the codes above n_items.
+    type_hint : str, default=""
+        What to say where these ids have another type than those of `fit`.
     """
 
     codes: np.ndarray
@@ -89,6 +91,7 @@ class Queries:
     ids: np.ndarray = None
     times: np.ndarray = None
     unseen_ids: np.ndarray = None
+    type_hint: str = ""
 
     def __len__(self):
         return len(self.rows)
@@ -263,6 +266,18 @@ def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
     )
 
 
+def other_type(ids, item_ids):
+    """What to say where ids are text and those of a catalogue numbers, or so; or ""."""
+    kinds = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
+    mine, theirs = (kinds.get(a.dtype.kind) for a in (ids, item_ids))
+    if len(ids) == 0 or mine is None or theirs is None or mine == theirs:
+        return ""
+    return (
+        f" Ids such as {ids.tolist()[0]!r} are {mine}, those of fit are {theirs}: "
+        "convert them."
+    )
+
+
 def query_data(X, index, y=None, *, every_prefix=False):
     """Encode sessions against a catalogue, as `Queries`."""
     sessions = as_sessions(X)
@@ -289,6 +304,7 @@ def query_data(X, index, y=None, *, every_prefix=False):
         ids=sessions.ids,
         times=sessions.times,
         unseen_ids=sessions.vocabulary[unseen],
+        type_hint=other_type(sessions.vocabulary[unseen], index.item_ids),
     )
 
 

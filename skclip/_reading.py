@@ -87,10 +87,11 @@ def warn_unknown(queries, n_items, what_happens):
     n_unseen = int((queries.codes > n_items).sum())
     n_empty = int((np.diff(queries.offsets) == 0).sum())
     if n_unseen or n_empty:
+        n_sessions = len(queries.offsets) - 1
+        empty = f", {n_empty} of {n_sessions} sessions are empty" if n_empty else ""
         warn_user(
             f"{n_unseen} of {len(queries.codes)} events have an item that was not "
-            f"seen in fit, {n_empty} of {len(queries.offsets) - 1} sessions are empty. "
-            f"{what_happens}"
+            f"seen in fit{empty}.{queries.type_hint} {what_happens}"
         )
 
 

@@ -22,6 +22,8 @@ def encode_rows(rows):
         fix = "Pass a list, a tuple or a 1-D array."
         if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
             fix = f"Wrap a single item: [{row!r:.40}]."
+            if i == 0 and len(rows) > 1:
+                fix = f"For one session of these items pass [X]; for sessions, {fix}"
         raise TypeError(
             f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
             f"Expected a sequence of item ids. {fix}"

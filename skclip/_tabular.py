@@ -9,7 +9,9 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._ids import factorize, factorize_list
+from skclip._validation import warn_user
 
+_LATEST = 1e11  # seconds: the year 5138
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
 
 
@@ -51,6 +53,12 @@ def parse_times(frame, name):
             raise ValueError(
                 f"Row {row} of events has time {seconds[row]} in column {name!r}. "
                 "Expected finite seconds; drop or repair such rows."
+            )
+        if np.median(seconds) > _LATEST:
+            warn_user(
+                f"Times in column {name!r} are taken as seconds, which makes "
+                f"{seconds[0]:.16g} a date after the year 5000. Divide milliseconds by "
+                "1000, or pass dates."
             )
         return seconds
     if series.dtype == nw.Date or series.dtype == nw.Datetime:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from skclip import baselines, controls, ensemble, features, text
 from skclip._clusterer import SessionClusterer
@@ -49,6 +50,8 @@ def save(estimator, path):
 
     Raises
     ------
+    NotFittedError
+        The estimator is not fitted.
     TypeError
         The estimator, a parameter (such as a callable `scoring`) or an item id is
         nothing that the file can carry exactly. Ids may be numbers, text, bytes,
@@ -69,6 +72,15 @@ def save(estimator, path):
     >>> again.predict([["a"]]).tolist()
     ['b']
     """
+    if isinstance(path, BaseEstimator):
+        raise TypeError("Pass the estimator first: skclip.save(estimator, path).")
+    if hasattr(estimator, "best_estimator_"):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}. Save what it found: "
+            "skclip.save(search.best_estimator_, path)."
+        )
+    if isinstance(estimator, BaseEstimator) and hasattr(estimator, "fit"):
+        check_is_fitted(estimator)
     arrays = {}
     document = {"skclip": VERSION, "estimator": _encode(estimator, arrays, "estimator")}
     write_container(path, _MAGIC, document, arrays)

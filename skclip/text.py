@@ -127,10 +127,42 @@ class ItemFeatures:
             raise ValueError(
                 f"item_features has no row for {len(lacking)} of {len(codes)} items of "
                 f"the sessions, such as {lacking[0]!r}. Ids must be equal and of one "
-                "type; pass item_features.covering(item_ids) for rows of zeros, which "
-                "stand for items without a title."
+                "type. Join features of known and new items by "
+                "ItemFeatures.concat([known, new]); covering(item_ids) adds rows of "
+                "zeros for items that have no title."
             )
         return self.vectors[codes - 1]
+
+    @classmethod
+    def concat(cls, parts):
+        """Join features of different items, such as known and new ones.
+
+        Parameters
+        ----------
+        parts : sequence of ItemFeatures
+            Of one encoder, so that their columns mean the same; no id twice.
+
+        Returns
+        -------
+        features : ItemFeatures
+
+        Examples
+        --------
+        >>> from skclip.text import ItemFeatures
+        >>> known, new = ItemFeatures(["tea"], [[1.0]]), ItemFeatures(["saw"], [[2.0]])
+        >>> ItemFeatures.concat([known, new]).item_ids.tolist()
+        ['tea', 'saw']
+        """
+        parts = list(parts)
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) != 1:
+            raise ValueError(
+                f"parts have {widths} columns. Join features of one encoder only."
+            )
+        ids = parts[0].item_ids
+        for part in parts[1:]:
+            ids = append_ids(ids, part.item_ids)
+        return cls(ids, np.concatenate([part.vectors for part in parts]))
 
     def covering(self, item_ids):
         """Return features that also have rows for these items, zeros where new.

@@ -577,3 +577,15 @@ def test_voting_says_what_is_wrong():
         VotingRecommender(
             [("a", MarkovRecommender()), ("b", MarkovRecommender())], weights=[1, -1]
         ).fit([["a", "b"]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "hint"),
+    [
+        ([[1, 2], [2, 3]], [["1", "2"]], "Ids such as '1' are text, those of fit are"),
+        ([["1", "2"]], [[1, 2]], "Ids such as 1 are numbers, those of fit are text"),
+    ],
+)
+def test_ids_of_another_type_are_named(rows, asked, hint):
+    with pytest.warns(UserWarning, match=hint):
+        MarkovRecommender().fit(rows).predict_topk(asked, k=1)

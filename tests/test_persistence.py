@@ -11,6 +11,8 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skclip
@@ -336,3 +338,15 @@ def test_paths_modes_links_and_pipelines(small_recommender, shop_split, tmp_path
     assert again.memory == pipe.memory
     with pytest.raises(TypeError, match="learning_rate is a numpy.longdouble"):
         skclip.save(CLIPSessionRecommender(learning_rate=np.longdouble(0.01)), path)
+
+
+def test_what_cannot_be_saved_says_why(tmp_path):
+    path, model = tmp_path / "model.skclip", PopularityRecommender()
+    with pytest.raises(NotFittedError):
+        skclip.save(model, path)
+    with pytest.raises(TypeError, match=r"skclip.save\(estimator, path\)"):
+        skclip.save(path, model)
+    search = GridSearchCV(model, {"scoring": ["mrr@20"]}, cv=2).fit([["a", "b"]] * 4)
+    with pytest.raises(TypeError, match=r"save\(search.best_estimator_, path\)"):
+        skclip.save(search, path)
+    assert not path.exists()

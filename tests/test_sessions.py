@@ -454,3 +454,14 @@ def test_constructor_checks_its_parts(codes, offsets, message):
 
 def test_labels_keep_their_types():
     assert Sessions.from_lists([[1], [2]], ids=[1, "a"]).ids.tolist() == [1, "a"]
+
+
+def test_milliseconds_are_noticed():
+    frame = pd.DataFrame({"s": [1, 1], "i": ["a", "b"], "t": [1.7e12, 1.7e12 + 5]})
+    with pytest.warns(UserWarning, match="1700000000000 a date .* milliseconds by"):
+        Sessions.from_events(frame, session="s", item="i", time="t")
+
+
+def test_one_session_instead_of_several():
+    with pytest.raises(TypeError, match=r"For one session of these items pass \[X\]"):
+        Sessions.from_lists(["item-003", "item-004"])

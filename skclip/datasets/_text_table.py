@@ -271,7 +271,9 @@ def _lines(path):
 
 def _columns(path, sep, names, header):
     """Whether the file has a header, and the names of its columns."""
-    _, line = next(_lines(path), (1, None))
+    lines = _lines(path)
+    _, line = next(lines, (1, None))
+    lines.close()  # and the file with it
     if line is None:
         raise ValueError(f"{path} is empty.")
     found = [header(name.strip()) for name in line.split(sep)]
