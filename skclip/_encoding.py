@@ -351,6 +351,12 @@ def check_targets(y, n_sessions):
     return y
 
 
+def with_targets(sessions, y):
+    """Items of the sessions, each with its target behind it; no other column."""
+    codes, offsets, vocabulary, _ = _append_targets(sessions, y)
+    return Sessions(codes, offsets, vocabulary)
+
+
 def _append_targets(sessions, y):
     y = check_targets(y, len(sessions))
     words, word_codes = factorize(y)
