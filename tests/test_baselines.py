@@ -636,3 +636,26 @@ def test_slist_says_when_reg_is_too_small(monkeypatch, exact_items):
     SLIST(alpha=1.0, reg=0.1).fit(X)
     with pytest.raises(ValueError, match="reg=1e-17 is too small.*larger reg"):
         SLIST(alpha=1.0, reg=1e-17).fit(X)
+
+
+def test_a_session_before_the_training_sessions_finds_none_of_them_old():
+    """Nor does a session whose time is unknown: it is asked now."""
+    day = 86400.0
+    times = np.array([0, 1, 5 * day, 5 * day + 1])
+    X = Sessions([0, 1, 0, 2], [0, 2, 4], np.array(["a", "b", "c"]), times=times)
+    aged = SessionKNN("stan", lambda2=1.0).fit(X)
+    query = Sessions([0], [0, 1], np.array(["a"]), times=[-9 * day])
+    ageless = SessionKNN("stan", lambda2=None).fit(X).decision_function([["a"]])
+    np.testing.assert_allclose(aged.decision_function(query), ageless)
+    unknown = Sessions([0], [0, 1], np.array(["a"]), times=[np.nan])
+    now = aged.decision_function([["a"]])
+    assert now[0, 1] < ageless[0, 1]
+    np.testing.assert_array_equal(aged.decision_function(unknown), now)
+
+
+@pytest.mark.parametrize("variant", ["vsknn", "vstan"])
+def test_an_item_with_more_events_than_sessions_loses_no_weight(variant):
+    X = [["a", "b", "b", "b", "b"], ["a"]]
+    with_idf = SessionKNN(variant, idf_weight=3.0).fit(X).decision_function([["a"]])
+    without = SessionKNN(variant, idf_weight=0).fit(X).decision_function([["a"]])
+    np.testing.assert_allclose(with_idf, without)
