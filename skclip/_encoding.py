@@ -99,10 +99,12 @@ class Queries:
     def as_sessions(self, item_ids):
         """What is observed, as `Sessions` that any other estimator reads."""
         at, offsets = flat_positions(self.offsets[:-1][self.rows], self.ends)
+        used, codes = np.unique(self.codes[at] - 1, return_inverse=True)
+        seen, unseen = np.split(used, [np.searchsorted(used, len(item_ids))])
         return Sessions(
-            self.codes[at] - 1,
+            codes,
             offsets,
-            append_ids(item_ids, self.unseen_ids),
+            append_ids(item_ids[seen], self.unseen_ids[unseen - len(item_ids)]),
             times=None if self.times is None else self.times[at],
             **_picked(self, ("users", "ids"), self.rows),
         )
@@ -365,6 +367,12 @@ def check_targets(y, n_sessions):
             "Expected an item id per session; drop sessions without a target."
         )
     return y
+
+
+def with_targets(sessions, y):
+    """Items of the sessions, each with its target behind it; no other column."""
+    codes, offsets, vocabulary, _ = _append_targets(sessions, y)
+    return Sessions(codes, offsets, vocabulary)
 
 
 def _append_targets(sessions, y):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
 from skclip._ranking import rows_per_chunk
 from skclip._validation import Composition, Interval, StrOptions, _fit_context
@@ -132,8 +133,16 @@ class VotingRecommender(Composition, BaselineRecommender):
         ------
         ValueError
             There are no members, two have one name, or the weights are not theirs.
+        TypeError
+            A member holds no recommender.
+        NotFittedError
+            `prefit` is set and a member is not fitted.
         """
         self._weights = self._checked_weights()
+        for _, member in self.estimators:
+            unwrap(member, None)
+            if self.prefit:
+                check_is_fitted(member)
         self._fit_data(X, y)
         if self.prefit:
             members = [member for _, member in self.estimators]
@@ -158,10 +167,11 @@ class VotingRecommender(Composition, BaselineRecommender):
         if self.weights is None:
             return np.ones(len(members))
         weights = np.asarray(self.weights, dtype=np.float64)
-        if weights.shape != (len(members),) or not (weights >= 0).all():
+        fine = np.isfinite(weights) & (weights >= 0)
+        if weights.shape != (len(members),) or not fine.all():
             raise ValueError(
-                f"weights={self.weights!r:.80}. Expected one number of at least 0 for "
-                f"each of the {len(members)} estimators."
+                f"weights={self.weights!r:.80}. Expected one finite number of at least "
+                f"0 for each of the {len(members)} estimators."
             )
         return weights
 
@@ -181,8 +191,9 @@ class VotingRecommender(Composition, BaselineRecommender):
         votes = np.zeros((len(sessions), len(self.item_ids_)), dtype=np.float32)
         if self.method == "score":
             scores = member.decision_function(sessions)
-            scores -= scores.min(axis=1, keepdims=True)
-            scores /= np.maximum(scores.max(axis=1, keepdims=True), 1e-30)
+            scores = scores - scores.min(axis=1, keepdims=True)
+            spread = scores.max(axis=1, keepdims=True)
+            scores /= np.where(spread > 0, spread, 1)  # scores by popularity are tiny
             columns = self._index.codes_of(member.item_ids_)
             votes[:, columns[columns > 0] - 1] = scores[:, columns > 0]
             return votes

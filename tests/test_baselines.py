@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -589,3 +590,84 @@ def test_voting_says_what_is_wrong():
 def test_ids_of_another_type_are_named(rows, asked, hint):
     with pytest.warns(UserWarning, match=hint):
         MarkovRecommender().fit(rows).predict_topk(asked, k=1)
+
+
+def test_a_member_that_is_none_is_found_before_the_first_fit():
+    class Unfit(PopularityRecommender):
+        def fit(self, X, y=None):
+            raise AssertionError("fitted too early")
+
+    for wrong in (SessionClusterer(), make_pipeline(SessionClusterer())):
+        vote = VotingRecommender([("a", Unfit()), ("wrong", wrong)])
+        with pytest.raises(TypeError, match="SessionClusterer holds no recommender"):
+            vote.fit([["a", "b"]])
+    with pytest.raises(NotFittedError, match="MarkovRecommender instance is not"):
+        VotingRecommender([("m", MarkovRecommender())], prefit=True).fit([["a", "b"]])
+    with pytest.raises(ValueError, match=r"weights=\[inf\].*finite"):
+        VotingRecommender([("a", Unfit())], weights=[np.inf]).fit([["a", "b"]])
+
+
+def test_a_vote_by_popularity_is_scaled_as_any_other():
+    X = [["a", "b"], ["b", "c"], ["b", "b"]]  # b 4, a 1, c 1
+    vote = VotingRecommender([("m", MarkovRecommender())], method="score").fit(X)
+    with pytest.warns(UserWarning, match="1 sessions are empty"):
+        scores = vote.decision_function([[]])
+    np.testing.assert_allclose(scores, [[0, 1, 0]], atol=1e-20)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        PopularityRecommender(half_life=1.0),
+        SLIST(reg=1.0, delta_time=1.0),
+        SessionKNN("stan"),
+        SessionKNN("vstan", lambda2=3.0),
+    ],
+    ids=lambda model: getattr(model, "variant", type(model).__name__),
+)
+def test_sessions_without_an_end_count_as_the_latest(model):
+    """An empty session has no time; with a target it is a session all the same."""
+    day = 86400.0
+    times = np.array([0, 1, day, day + 1])
+    X = Sessions([0, 1, 1, 2], [0, 2, 2, 4], np.array(["a", "b", "c"]), times=times)
+    with_gap = clone(model).fit(X).decision_function([["a"]])
+    np.testing.assert_array_equal(
+        with_gap, clone(model).fit(X[[0, 2]]).decision_function([["a"]])
+    )
+    scores = clone(model).fit(X, ["b", "a", "a"]).decision_function([["a"]])
+    assert np.isfinite(scores).all()
+    if isinstance(model, PopularityRecommender):  # the first three events count half
+        np.testing.assert_allclose(scores, [[2.5, 2.0, 1.0]])
+
+
+@pytest.mark.parametrize("exact_items", [10_000, 0])
+def test_slist_says_when_reg_is_too_small(monkeypatch, exact_items):
+    """Three items that always come together: a matrix of rank one and a half."""
+    monkeypatch.setattr("skclip.baselines._slist._EXACT_ITEMS", exact_items)
+    X = [["a", "b", "d"], ["a", "b", "d"], ["a", "b", "d", "c"]] * 50
+    SLIST(alpha=1.0, reg=0.1).fit(X)
+    with pytest.raises(ValueError, match="reg=1e-17 is too small.*larger reg"):
+        SLIST(alpha=1.0, reg=1e-17).fit(X)
+
+
+def test_a_session_before_the_training_sessions_finds_none_of_them_old():
+    """Nor does a session whose time is unknown: it is asked now."""
+    day = 86400.0
+    times = np.array([0, 1, 5 * day, 5 * day + 1])
+    X = Sessions([0, 1, 0, 2], [0, 2, 4], np.array(["a", "b", "c"]), times=times)
+    aged = SessionKNN("stan", lambda2=1.0).fit(X)
+    query = Sessions([0], [0, 1], np.array(["a"]), times=[-9 * day])
+    ageless = SessionKNN("stan", lambda2=None).fit(X).decision_function([["a"]])
+    np.testing.assert_allclose(aged.decision_function(query), ageless)
+    unknown = Sessions([0], [0, 1], np.array(["a"]), times=[np.nan])
+    now = aged.decision_function([["a"]])
+    assert now[0, 1] < ageless[0, 1]
+    np.testing.assert_array_equal(aged.decision_function(unknown), now)
+
+
+@pytest.mark.parametrize("variant", ["vsknn", "vstan"])
+def test_an_item_with_more_events_than_sessions_loses_no_weight(variant):
+    X = [["a", "b", "b", "b", "b"], ["a"]]
+    with_idf = SessionKNN(variant, idf_weight=3.0).fit(X).decision_function([["a"]])
+    without = SessionKNN(variant, idf_weight=0).fit(X).decision_function([["a"]])
+    np.testing.assert_allclose(with_idf, without)

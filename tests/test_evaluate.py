@@ -271,7 +271,32 @@ def test_targets_for_fit_and_unseen_ids():
     assert cell(frame, "pop", "recall@1") == 0.5
     model = PopularityRecommender().fit(train, y)
     items = model.predict_topk([["q"], ["a"]])  # two items, k = 9
-    assert cell(frame, "pop", "novelty@9") == novelty(items, train)
+    assert cell(frame, "pop", "novelty@9") == novelty(items, [["a", "b"], ["b", "b"]])
+
+
+def test_targets_of_the_training_part_are_training_events():
+    frame = evaluate(
+        {"pop": PopularityRecommender()}, [["a"], ["a"]], [["a"]], ["b"],
+        y_train=["b", "b"], metrics=["recall@2", "coverage@2", "cluster_diversity@2"],
+        by="target_popularity", n_boot=0, random_state=0,
+    )  # fmt: skip
+    group = frame[frame.n_queries > 0]
+    assert group.group.tolist() == ["1-5"] * 3  # not "0": "b" was learned
+    assert group.value.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_what_holds_no_recommender_is_named_before_the_first_fit(parts):
+    fitted = []
+
+    class Noted(PopularityRecommender):
+        def fit(self, X, y=None):
+            fitted.append(self)
+            return super().fit(X, y)
+
+    for wrong in (SessionClusterer(), make_pipeline(SessionClusterer())):
+        with pytest.raises(TypeError, match="SessionClusterer holds no recommender"):
+            evaluate([("noted", Noted()), ("wrong", wrong)], *parts, n_boot=0)
+    assert not fitted
 
 
 def test_one_ranking_pass_for_all_cut_offs(parts, monkeypatch):
@@ -319,7 +344,7 @@ class Fails:
     def fit(self, X, y=None):
         raise AssertionError("fitted too early")
 
-    predict_topk = None
+    predict_topk = rank_targets = None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 import sys
+import warnings
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -607,3 +608,19 @@ def test_both_libraries_refuse_the_same(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     frames.append(read_table(write(text), fields, sep=","))
     assert [f.get_column("b").to_list() for f in frames] == [[2, 3, 4]] * 2
+
+
+def test_no_file_is_left_open(tmp_path):
+    path = tmp_path / "clicks.txt"
+    path.write_text("SessionId\tItemId\tTime\n1\t2\t3\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_session_rec(path)
+    assert [str(w.message) for w in caught] == []
+
+
+def test_a_missing_column_is_told_by_the_names_of_the_file(tmp_path):
+    path = tmp_path / "clicks.inter"
+    path.write_text("user_id:token\titem_id:token\n1\t2\n")
+    with pytest.raises(ValueError, match=r"found \['item_id', 'user_id'\]"):
+        read_recbole(path)

@@ -15,6 +15,7 @@ from skclip.model_selection import (
     temporal_split,
     within_session_split,
 )
+from skclip.text import ItemFeatures
 
 
 def timed(rows, times, **columns):
@@ -195,3 +196,19 @@ def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender)
     report = leakage_check(X_train, [["a", "b"]], estimator=rec, on_leak="raise")
     assert report["graph"].level == "ok"
     assert report["catalogue"].level == "ok"
+
+
+@pytest.mark.parametrize("graph_edges", ["text", "both"])
+def test_features_are_no_leak(graph_edges):
+    """Items are in the catalogue by their features, and linked by them."""
+    features = ItemFeatures(list("abcdef"), np.ones((6, 2)))
+    train, test = [["a", "b", "c"], ["d", "e"]], [["a", "d", "f"]]
+    clusterer = SessionClusterer(
+        graph_edges=graph_edges, item_features=features, random_state=0
+    )
+    report = leakage_check(train, test, estimator=clone(clusterer).fit(train))
+    assert report["catalogue"].level == report["graph"].level == "ok"
+    report = leakage_check(
+        train, test, estimator=clusterer.fit(train + test), on_leak="ignore"
+    )
+    assert report["graph"].examples == [("a", "d"), ("d", "f")]

@@ -124,3 +124,11 @@ def test_k_beyond_the_list_takes_all_of_it():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_ids_that_are_tuples_stand_in_plain_lists():
+    lists, ids = [[("s", 1), ("m", 2)], [("s", 1), ""]], [("s", 1), ("m", 2), ("l", 3)]
+    assert catalogue_coverage(lists, ids) == pytest.approx(2 / 3)
+    assert novelty(lists, [[("s", 1), ("m", 2)]]) == 1.0
+    with pytest.raises(ValueError, match="lists of 1 to 2 ids.*Fill short ones"):
+        catalogue_coverage([[1, 2], [3]], [1, 2, 3])

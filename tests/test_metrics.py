@@ -110,3 +110,14 @@ def test_scorer_shares_one_pass_and_survives_pickling(monkeypatch):
     )
     with pytest.raises(ValueError, match="Unknown metric"):
         SessionScorer("hit@3")
+
+
+def test_targets_must_be_columns():
+    scores = [[0.1, 0.9], [0.2, 0.8]]
+    for wrong in (-1, 2):
+        with pytest.raises(ValueError, match=rf"targets\[1\] is {wrong}.*0\.\.1"):
+            target_ranks(scores, [0, wrong])
+    with pytest.raises(ValueError, match=r"targets \(1,\)"):
+        target_ranks(scores, [0])
+    with pytest.raises(ValueError, match="got nan"):
+        recall_at_k([1, 2], float("nan"))

@@ -1,6 +1,6 @@
 """What the baselines share: training sessions in order of time, chunks of scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -90,6 +90,8 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
     def _fit_data(self, X, y):
         data = training_data(X, y, in_order=True)
         accept_ragged(self, X)
+        if data.end_times is not None:
+            data = replace(data, end_times=_without_gaps(data.end_times))
         self.item_ids_ = data.index.item_ids
         self.item_counts_ = data.item_counts()
         self._index = data.index
@@ -128,6 +130,12 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
+
+
+def _without_gaps(end_times):
+    """Times of sessions in order; the last ones may have none and get the latest."""
+    known = ~np.isnan(end_times)
+    return np.where(known, end_times, end_times[known].max()) if known.any() else None
 
 
 def add_at(scores, rows, columns, values):

@@ -136,8 +136,9 @@ class SLIST(BaselineRecommender):
         Raises
         ------
         ValueError
-            The catalogue has more than `max_items` items, or `delta_time` is given and
-            the sessions have no times.
+            The catalogue has more than `max_items` items, `delta_time` is given and
+            the sessions have no times, or `reg` is too small for the system to have a
+            solution in floating point.
         """
         data = self._fit_data(X, y)
         n = data.n_items
@@ -226,7 +227,12 @@ def _solve(gram, cross, reg):
     gram = gram.tocoo()
     inverse[gram.coords] = gram.data
     inverse[np.arange(n), np.arange(n)] += reg
-    inverse, _ = potrf(inverse, lower=True, overwrite_a=True, clean=False)
+    inverse, failed_at = potrf(inverse, lower=True, overwrite_a=True, clean=False)
+    if failed_at:
+        raise ValueError(
+            f"reg={reg} is too small: with items that occur alike the system has no "
+            "solution up to rounding. Pass a larger reg, such as the default 10."
+        )
     inverse, _ = potri(inverse, lower=True, overwrite_c=True)
     for i in range(0, n, _BLOCK):  # the lower triangle holds all there is
         block = slice(i, min(i + _BLOCK, n))

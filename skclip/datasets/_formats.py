@@ -226,8 +226,9 @@ def read_recbole(path, *, session="session_id"):
     Returns
     -------
     X : Sessions
-        With times where the file has them, in order of time, and with users where it
-        has ``user_id``. Ids are whole numbers where all of a column are, else text.
+        With times where the file has them, and with users where it has ``user_id``.
+        Single events are put in order of time, whole sessions stay as they are. Ids are
+        whole numbers where all of a column are, else text.
 
     Raises
     ------
@@ -259,10 +260,11 @@ def read_recbole(path, *, session="session_id"):
         return _rows_of_lists(path, frame)[0]
     for role, name in (("session", session), ("item", "item_id")):
         if role not in frame.columns:
+            found = [f.names[0] for f in fields if f.role in frame.columns]
             hint = " Pass session='user_id' to make one session of each user."
             raise ValueError(
                 f"{path}, line 1: no column {name!r}. Expected a typed header such as "
-                f"'session_id:token', 'item_id:token'; found {frame.columns}."
+                f"'session_id:token', 'item_id:token'; found {found}."
                 f"{hint if 'user' in frame.columns and role == 'session' else ''}"
             )
     return _sessions(path, frame)

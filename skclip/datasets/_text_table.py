@@ -254,8 +254,8 @@ def _opened(path):
 
 def _lines(path):
     """Number and text of each line, without its end."""
-    with _opened(path) as file:
-        for number, line in enumerate(io.BufferedReader(file), 1):
+    with _opened(path) as file, io.BufferedReader(file) as lines:
+        for number, line in enumerate(lines, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

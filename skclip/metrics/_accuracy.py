@@ -28,7 +28,7 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     Raises
     ------
     ValueError
-        A score is not finite, or `ties` is unknown.
+        A score is not finite, a target is no column, or `ties` is unknown.
 
     Notes
     -----
@@ -54,6 +54,17 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     if ties not in shares:
         raise ValueError(f"ties must be one of {sorted(shares)}, got {ties!r}.")
     scores, targets = np.asarray(scores), np.asarray(targets)
+    if scores.ndim != 2 or targets.shape != scores.shape[:1]:
+        raise ValueError(
+            f"scores has shape {scores.shape}, targets {targets.shape}. Expected (n, "
+            "n_items) and (n,): one target for each row."
+        )
+    outside = np.flatnonzero((targets < 0) | (targets >= scores.shape[1]))
+    if len(outside):
+        raise ValueError(
+            f"targets[{outside[0]}] is {targets[outside[0]]}. Expected a column, "
+            f"0..{scores.shape[1] - 1}."
+        )
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
         raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
@@ -247,7 +258,7 @@ METRICS = {
 
 def _mean_gain(name, ranks, k):
     ranks = check_ranks(ranks)
-    if k < 1:
+    if not k >= 1:
         raise ValueError(f"k must be at least 1, got {k!r}.")
     return float(GAINS[name](ranks, k).mean())
 

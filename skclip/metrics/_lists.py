@@ -314,7 +314,9 @@ LIST_METRICS = (
 
 def list_codes(items, index, k=None):
     """Codes of recommended ids, shape (n, k), 0 = not in the index."""
-    if not isinstance(items, np.ndarray):
+    if isinstance(items, list) and all(isinstance(row, list) for row in items):
+        items = _as_table(items)
+    elif not isinstance(items, np.ndarray):
         items = np.array(items, dtype=object)
     if items.ndim != 2 or items.size == 0:
         raise ValueError(
@@ -325,6 +327,19 @@ def list_codes(items, index, k=None):
         raise ValueError(f"k must be a whole number, at least 1, or None; got {k!r}.")
     items = items[:, :k]
     return index.codes_of(items.ravel()).reshape(items.shape)
+
+
+def _as_table(lists):
+    """Lists of ids, which may be tuples, as an array of two dimensions."""
+    lengths = set(map(len, lists))
+    if len(lengths) > 1:
+        raise ValueError(
+            f"items has lists of {min(lengths)} to {max(lengths)} ids, expected (n, "
+            "k). Fill short ones with a value that is no id."
+        )
+    flat = np.empty(sum(map(len, lists)), dtype=object)
+    flat[:] = [item for row in lists for item in row]
+    return flat.reshape(len(lists), -1) if len(flat) else flat
 
 
 def item_counts(X_train):

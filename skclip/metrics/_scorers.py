@@ -68,13 +68,14 @@ def unwrap(estimator, X):
     -------
     estimator : object with ``predict_topk``
     X : object
-        `X` after the pipeline's earlier steps.
+        `X` after the pipeline's earlier steps; None stays None, so that what is not
+        fitted can be looked into.
     """
     while not hasattr(estimator, "predict_topk"):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif hasattr(estimator, "steps"):
-            if len(estimator.steps) > 1:
+            if len(estimator.steps) > 1 and X is not None:
                 X = estimator[:-1].transform(X)
             estimator = estimator[-1]
         elif hasattr(estimator, "estimator"):

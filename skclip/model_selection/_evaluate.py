@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from tqdm.auto import tqdm
 
 from skclip._clusterer import SessionClusterer
-from skclip._encoding import check_targets
+from skclip._encoding import check_targets, with_targets
 from skclip._ids import factorize
 from skclip._sessions import as_sessions, prefix_ends
 from skclip.metrics import (
@@ -87,7 +87,7 @@ def evaluate(
         ranks in the full catalogue, ties against the target; and of the lists
         ``"coverage@k"``, ``"gini@k"`` (both of the items of `X_train`),
         ``"novelty@k"``, ``"popularity_lift@k"`` and ``"cluster_diversity@k"``, see
-        `skclip.metrics`.
+        `skclip.metrics`. Targets in `y_train` are training events, too.
     by : {"target_popularity", "session_length", "position"} or array-like, default=None
         Give results for groups of test rows: see `skclip.metrics.popularity_groups`,
         `length_groups` and `position_groups`. Or one label for each target.
@@ -172,7 +172,10 @@ def evaluate(
     _check_options(estimators, baseline, n_boot, confidence_level, backend)
     X_test = as_sessions(X_test)
     queries = _Queries(X_test, y_test)
-    codes, groups = _groups(by, queries, X_train)
+    training = X_train
+    if X_train is not None and y_train is not None:
+        training = with_targets(as_sessions(X_train), y_train)
+    codes, groups = _groups(by, queries, training)
     rng = check_random_state(random_state)
     draw_seed, cluster_seed = rng.randint(2**31 - 1, size=2)
     if fit and X_train is None:
@@ -180,7 +183,10 @@ def evaluate(
     reference = None
     if any(name in LIST_METRICS for name, _ in metrics.values()):
         names = {name for name, _ in metrics.values()}
-        reference = _Reference(X_train, clusterer, names, int(cluster_seed))
+        if "cluster_diversity" in names and clusterer is None and X_train is not None:
+            clusterer = SessionClusterer(random_state=int(cluster_seed))
+            clusterer.fit(X_train, y_train)
+        reference = _Reference(training, clusterer, names)
 
     table = _Table(codes, len(groups), queries)
     times, fitted = {}, {}
@@ -269,6 +275,13 @@ def _named(estimators):
             raise TypeError(
                 f"Estimator {name!r} is {estimator!r:.60}. Expected an object with "
                 "fit and predict_topk, such as PopularityRecommender()."
+            )
+        recommender, _ = unwrap(estimator, None)
+        if not hasattr(recommender, "rank_targets"):
+            raise TypeError(
+                f"Estimator {name!r}: {type(recommender).__name__} has no "
+                "rank_targets(X, y), which returns the rank of each target in the full "
+                "catalogue."
             )
     return dict(pairs)
 
@@ -385,11 +398,6 @@ def _fitted(estimator, X_train, y_train, fit):
 
 def _ranks(estimator, queries, name):
     recommender, X = unwrap(estimator, queries.X)
-    if not hasattr(recommender, "rank_targets"):
-        raise TypeError(
-            f"Estimator {name!r}: {type(recommender).__name__} has no rank_targets(X, "
-            "y), which returns the rank of each target in the full catalogue."
-        )
     ranks = check_ranks(recommender.rank_targets(X, queries.y))
     if len(ranks) != len(queries):
         raise ValueError(
@@ -403,7 +411,7 @@ def _ranks(estimator, queries, name):
 class _Reference:
     """What lists are compared with: items and events of the training sessions."""
 
-    def __init__(self, X_train, clusterer, names, seed):
+    def __init__(self, X_train, clusterer, names):
         if X_train is None:
             raise ValueError(
                 f"{sorted(names & set(LIST_METRICS))} need the training sessions: "
@@ -413,9 +421,7 @@ class _Reference:
         self.index, self.counts = item_counts(X_train)
         self.membership = None
         if "cluster_diversity" in names:
-            if clusterer is None:
-                clusterer = SessionClusterer(random_state=seed).fit(X_train)
-            elif not hasattr(clusterer, "membership_"):
+            if not hasattr(clusterer, "membership_"):
                 raise ValueError(
                     f"clusterer={clusterer!r:.60} is not fitted. Pass a fitted one, or "
                     "None to fit the default on X_train."

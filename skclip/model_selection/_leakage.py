@@ -128,7 +128,8 @@ def leakage_check(
         ``catalogue``, ``counts``, ``graph``
             Of `estimator`: items that only the test part has, items counted more often
             than they occur in training, edges between items that follow each other in
-            the test part alone (leaks).
+            the test part alone (leaks). Items that it knows by `item_features`, and
+            edges by features, are none.
 
     Raises
     ------
@@ -369,7 +370,11 @@ def _estimator_findings(estimator, items):
     for part in parts:
         codes = index.codes_of(part.item_ids_).astype(np.int64) - 1
         known = codes >= 0
-        foreign.update(codes[known][only_test[codes[known]]].tolist())
+        only = codes[known][only_test[codes[known]]]
+        features = getattr(part, "item_features", None)
+        if features is not None:  # ids with features are in the catalogue anyway
+            only = np.setdiff1d(only, index.codes_of(features.item_ids) - 1)
+        foreign.update(only.tolist())
         counts = getattr(part, "item_counts_", None)
         if counts is not None and counts.dtype.kind in "iu":  # weights may be decayed
             has_counts = True
@@ -378,7 +383,9 @@ def _estimator_findings(estimator, items):
                 items.in_test[of_item] > 0
             )
             counted.update(of_item[more].tolist())
-        graph = getattr(part, "graph_", None)
+        graph = getattr(part, "_followed", None)  # without the edges by features
+        if graph is None:
+            graph = getattr(part, "graph_", None)
         if graph is not None:
             has_graph = True
             kept = np.zeros(n, dtype=bool)
