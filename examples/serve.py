@@ -1,6 +1,6 @@
 """Answer sessions over HTTP with a model that skclip.save wrote.
 
-    pip install "skclip[serve]"
+    pip install -e ".[serve]"
     SKCLIP_MODEL=model.skclip uvicorn serve:app --app-dir examples
 
 POST /recommend {"session": ["a", "b"], "k": 10} -> {"items": [...], "scores": [...]}
@@ -19,6 +19,8 @@ import skclip
 
 torch.set_num_threads(1)  # requests run beside each other
 warnings.filterwarnings("ignore", message=".* not seen in fit")
+if "SKCLIP_MODEL" not in os.environ:
+    raise SystemExit("Set SKCLIP_MODEL to a file that skclip.save wrote.")
 model = skclip.load(os.environ["SKCLIP_MODEL"])
 app = FastAPI(title="skclip")
 
