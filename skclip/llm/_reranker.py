@@ -120,7 +120,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         Of the order of candidates and of random examples, each with the session; also
         sent to the server.
     timeout : float, default=30.0
-        Seconds for one attempt; ``timeout * (max_retries + 1)`` with all retries.
+        Seconds for one attempt; ``timeout * (max_retries + 1)`` with all retries. A
+        function as `client` takes as long as it takes.
     max_retries : int, default=3
         After connection errors, timeouts and status 408, 409, 429 and 5xx.
     max_concurrency : int, default=4
