@@ -768,7 +768,8 @@ def test_the_key_is_nowhere(endpoint, tmp_path, caplog, capfd):
             warnings.simplefilter("always")
             llm.predict([["a"], ["b"], ["c"]])
         found += [str(w.message) for w in caught]
-        assert len(caught) == 1
+        # Sockets of earlier tests may be collected, and warn, at any time.
+        assert sum(issubclass(w.category, UserWarning) for w in caught) == 1, found
         with pytest.raises(LLMError) as error:
             llm.predict([["d"]])
     sent = {k.lower(): v for k, v in server.headers[0].items()}
