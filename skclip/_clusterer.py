@@ -122,7 +122,9 @@ class SessionClusterer(ItemClusterer):
         What links items: that they follow each other, that their `item_features` are
         alike, or both. With features, items that no session has get a cluster too, and
         so a prompt. An edge by features weighs `text_weight` times the mean weight of
-        the edges by sessions times the cosine (for "text" alone, the cosine).
+        the edges by sessions times the cosine (for "text" alone, the cosine). Items
+        that no session has get a prompt where this is the recommender's `clusterer`;
+        as a step of a Pipeline it can tell the clusters of clicked items alone.
     item_features : ItemFeatures, default=None
         Vectors of the items (`skclip.text`), needed for edges by features. Items of
         the sessions must all have a row; further ones whose row is not zero join.

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 FUSIONS = ("gate", "add", "concat", "late", "nullspace", "init", "init_frozen", "none")
+UNIT_FUSIONS = ("gate", "add", "nullspace")  # their vectors begin with length about 1
 _NO_CANDIDATE = -1e30  # added to a score whose exponential shall be 0
 
 
@@ -237,6 +238,13 @@ class Fusion(nn.Module):
         return F.normalize(u, dim=-1)
 
     # -- what was learned ------------------------------------------------------
+
+    @property
+    def learned_columns(self):
+        """Columns of the item table that training changes and scores read."""
+        if self.kind == "init_frozen":
+            return 0
+        return self.dim - (self.rank or 0)
 
     @torch.no_grad()
     def weight(self, item_table):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._fusion import Fusion
+from skclip._fusion import UNIT_FUSIONS, Fusion
 from skclip._prompts import Prompts
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
@@ -116,7 +116,8 @@ class SessionModel(nn.Module):
                 for table in tables:
                     table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
         gated_units = self.prompt is not None and normalization == "unit"
-        if gated_units or normalize_items or similarity == "cosine":
+        units = gated_units or normalize_items or similarity == "cosine"
+        if units or (fusion is not None and fusion["kind"] in UNIT_FUSIONS):
             self.network.init_beside_unit_items_()
         self.fusion = None
         if fusion is not None:  # last, so that it draws after all others
@@ -205,8 +206,8 @@ class SessionModel(nn.Module):
             of_sessions["mask"] = batch.codes > 0
         x = self.vectors(batch.codes, batch.clusters, **of_sessions)
 
-        def candidates(codes):
-            return self.keys(codes - 1)
+        def candidates(codes):  # "late": without the features' score, not the network's
+            return self.keys(codes - 1)[:, : self.item_table.shape[1]]
 
         return x, replace(batch, lookup=self.vectors, candidates=candidates)
 

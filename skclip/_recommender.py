@@ -736,7 +736,8 @@ class CLIPSessionRecommender(
                 clicks[:n_known] = old_state["fusion.counts"].cpu().numpy()
                 is_new = clicks == 0
                 kept = torch.from_numpy(np.flatnonzero(~is_new)).to(device)
-                clicks += data.item_counts()
+                trained, _, _ = data.as_sequences(rows)
+                clicks += np.bincount(trained, minlength=data.n_items + 1)[1:]
             if before is not None:
                 start_new_prompts(self._model, members_before, old_state)
                 start_from_cluster_mates(self._model, is_new)

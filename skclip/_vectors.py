@@ -87,14 +87,18 @@ class VectorsMixin:
         counts : dict of str to int
             "item table"; "cluster prompts", "user prompts", "session prompts" and
             "prompt gates" where there are such; "temperature" where it is learned;
-            "backbone.<component>" for each part of the network; "total". Rows that
-            stand for padding or for no prompt are zeros by construction, hold nothing
-            and do not count in the item table and the prompts: published totals often
-            have one row of items more.
+            "feature fusion" with `item_features`; "backbone.<component>" for each part
+            of the network; "total". Rows that stand for padding or for no prompt are
+            zeros by construction, hold nothing and do not count in the item table and
+            the prompts: published totals often have one row of items more. Columns
+            that features fill ("nullspace", "init_frozen") do not count either.
         """
         self._check_fitted()
         model = self._model
-        report = {"item table": model.item_table.numel()}
+        n_items, n_columns = model.item_table.shape
+        if model.fusion is not None:
+            n_columns = model.fusion.learned_columns
+        report = {"item table": n_items * n_columns}
         if model.prompt is not None:
             gates = sum(p.numel() for p in model.prompt.parameters())
             for kind, prompts in model.prompt.kinds.items():
@@ -107,6 +111,8 @@ class VectorsMixin:
             report["prompt gates"] = gates
         if model.log_scale is not None:
             report["temperature"] = 1
+        if model.fusion is not None:
+            report["feature fusion"] = sum(p.numel() for p in model.fusion.parameters())
         for name, parameter in model.network.named_parameters():
             part = f"backbone.{name.split('.')[0]}"
             report[part] = report.get(part, 0) + parameter.numel()
@@ -178,11 +184,9 @@ class VectorsMixin:
             sums to 1. NaN where nothing could be read.
         """
         self._check_fitted()
-        ends = []
 
         def rows(batch):
             found = self._interests(batch)
-            ends.append(batch.ends)
             return found.prompt_share, found.assignments
 
         queries = query_data(X, self._index)
@@ -222,6 +226,11 @@ class VectorsMixin:
             tokens; above 0.8 the events are. ``prompt_norm_ratio``: length of the
             extractor's prompt tokens over that of the events, positions included; None
             without prompts.
+
+        Raises
+        ------
+        ValueError
+            Nothing could be read of any session.
         """
         self._check_fitted()
         network = self._model.network
@@ -242,9 +251,15 @@ class VectorsMixin:
             parts = (dominance.mean(dim=1), found.prompt_share.mean(dim=1), weights)
             return *parts, alike, of_events
 
+        parts = self._read(X, rows)
+        if np.isnan(parts[0]).all():
+            raise ValueError(
+                f"Nothing could be read of the {len(parts[0])} sessions: they hold no "
+                "item that was seen in fit. Pass sessions with known items."
+            )
         dominance, share, weights, alike, lengths = (
             np.nanmean(part, axis=0) if not np.isnan(part).all() else None
-            for part in self._read(X, rows)
+            for part in parts
         )
         prompts = network.extractor_prompts
         ratio = None

@@ -12,8 +12,10 @@ from sklearn.model_selection import GridSearchCV
 
 import skclip
 from skclip import CLIPSessionRecommender, SessionClusterer
+from skclip._batches import Batches
+from skclip._encoding import query_data
 from skclip._fusion import FUSIONS, Fusion
-from skclip.backbones import BACKBONES
+from skclip.backbones import BACKBONES, PoMRec
 from skclip.datasets import make_sessions
 from skclip.text import ItemFeatures
 
@@ -207,6 +209,65 @@ def test_late_scores_equal_two_cosines(
         own = model.decision_function([session])[0]
     expected = (1 - omega) * own + omega * float(network.scale) * (text @ u)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loss", ["cross_entropy", "bpr"])
+def test_the_nearest_interest_meets_features(
+    kind, loss, small_recommender, features, shop_split
+):
+    """Training chooses an interest by the target's vector; "late" has two."""
+    train, test = shop_split
+    model = model_of(small_recommender, features, kind, loss=loss, max_epochs=1)
+    model.set_params(
+        backbone=PoMRec(n_interests=2, aggregation="max"),
+        n_negatives=3,
+        share_negatives=False,
+    ).fit(train[:60])
+    found = model.decision_function(test[:3])
+    v, (_, dim) = model.interest_vectors(test[:3]), model._model.item_table.shape
+    keys = model._keys.detach().numpy()
+    if kind == "late":
+        v = v / np.linalg.norm(v, axis=2, keepdims=True)
+    expected = (v @ keys[:, :dim].T).max(axis=1)
+    if kind == "late":
+        with torch.no_grad():
+            batch = Batches(
+                model._observed(query_data(test[:3], model._index)), "cpu", False
+            ).batch(np.arange(3))
+            u = model._model.fusion.session_text(batch, model.n_items_).numpy()
+        omega = model.fusion_weight_
+        expected = (1 - omega) * expected + omega * u @ keys[:, dim:].T
+    scale = float(model._model.scale)
+    np.testing.assert_allclose(found, scale * expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["niser", "pomrec", "gru4rec"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_and_counts_with_features(
+    kind, backbone, small_recommender, features, shop_split
+):
+    train, test = shop_split
+    model = model_of(small_recommender, features, kind, backbone=backbone, max_epochs=1)
+    model.fit(train[:60])
+    sessions = [["new-0"], *test[:4]]
+    found = model.session_vectors(sessions) @ model.item_vectors_.T
+    expected = model.decision_function(sessions)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    report = model.parameter_report()
+    d, m = model._model.item_table.shape[1], features.shape[1]
+    phi = d * m + (0 if d == m else d)
+    assert report.get("feature fusion") == {
+        "gate": phi + 2 * d + 2,
+        "add": phi + 1,
+        "concat": phi + 2 * d * d,
+        "late": phi + d + 2,
+    }.get(kind, 0)
+    learned = {"init_frozen": 0, "nullspace": d - min(d // 2, m)}.get(kind, d)
+    assert report["item table"] == model.n_items_ * learned
+    padding = d  # the row of no cluster
+    n_all = sum(p.numel() for p in model._model.parameters()) - padding
+    assert report["total"] == n_all - model.n_items_ * (d - learned)
 
 
 # -- new items -------------------------------------------------------------------------
@@ -435,6 +496,20 @@ def test_partial_fit_takes_new_items_and_first_clicks_in(
     np.testing.assert_array_equal(
         again.decision_function(test), model.decision_function(test)
     )
+
+
+def test_an_item_that_was_not_trained_on_stays_new(
+    small_recommender, features, shop_split
+):
+    """A session of one event teaches nothing, in `fit` as in `partial_fit`."""
+    train, _ = shop_split
+    model = model_of(small_recommender, features, max_epochs=1).fit(train[:60])
+    ids = model.item_ids_.tolist()
+    model.partial_fit([["new-0"], [ids[0], "new-1"]])
+    counts = dict(zip(ids, model._model.fusion.counts.tolist(), strict=True))
+    assert counts["new-0"] == 0
+    assert counts["new-1"] == 1
+    assert model._popularity[ids.index("new-0")] == 1
 
 
 def test_partial_fit_asks_for_features(small_recommender, features, shop_split):

@@ -460,6 +460,16 @@ def test_tokens_are_set_aside_before_they_are_spent(limit):
     assert meter.reserve(1, 1, limits(**bounds))
 
 
+@pytest.mark.parametrize("first", [(60, 0), (0, 60)])
+def test_prompt_and_answer_are_both_set_aside(first):
+    meter, bounds = Meter(), limits(max_total_tokens=100)
+    assert meter.reserve(*first, bounds)
+    assert not meter.reserve(25, 25, bounds)
+    meter.settle(first, (30, 20))  # 50 spent, 50 left
+    assert meter.reserve(25, 25, bounds)
+    assert not meter.reserve(1, 0, bounds)
+
+
 def test_counters_are_exact_under_threads():
     meter, barrier = Meter(), threading.Barrier(8)
     bounds = limits(max_requests=500)

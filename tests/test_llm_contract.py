@@ -54,6 +54,12 @@ EXPAND = {
     "deep": (DEEP, [], ["not_json"]),
     "a number without end": ("9" * 6000, [], None),
     "100 kB": ('{"titles": ["' + "x" * 100_000 + '"]}', [], ["not_json"]),
+    # Quadratic time would make seconds, or minutes, of each of these.
+    "a fence of letters": ("```" + "a" * 30_000, [], ["not_json"]),
+    "a fence of blanks": ("```json" + "\n" * 30_000 + "x", [], ["not_json"]),
+    "fences alone": ("```" * 2, [], ["not_json"]),
+    "a fence in one line": ('```json {"titles": ["a"]} ```', ["a"], []),
+    "braces without end": ("{" * 30_000, [], ["not_json"]),
     "blanks behind, 100 kB": ('{"titles": ["a"]}' + " " * 100_000, ["a"], []),
 }
 RERANK = {

@@ -132,6 +132,14 @@ def test_frozen_prompts_stay_and_are_saved(shop_split, tmp_path):
     )
 
 
+def test_no_report_of_nothing(pomrec):
+    with (
+        pytest.warns(UserWarning, match="are empty"),
+        pytest.raises(ValueError, match="Nothing could be read of the 2 sessions"),
+    ):
+        pomrec.interest_report([[], []])
+
+
 def test_interest_report(pomrec, shop_split):
     X = shop_split[1][:10]
     report = pomrec.interest_report(X)

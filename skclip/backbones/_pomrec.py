@@ -236,10 +236,11 @@ class PoMRec(BackboneSpec):
 
     Notes
     -----
-    Where the tokens have length 1 (behind a prompt's gate, with `normalize_items` or
-    ``similarity="cosine"``) prompt tokens begin with about that length, else with the
-    small one of the table. `CLIPSessionRecommender` has methods for what was learned:
-    `interest_vectors`, `interest_weights`, `interest_assignments`, `interest_report`.
+    Where the tokens have length 1 (behind a prompt's gate, with `normalize_items`,
+    ``similarity="cosine"`` or features) prompt tokens begin with about that length,
+    else with the small one of the table. `CLIPSessionRecommender` has methods for what
+    was learned: `interest_vectors`, `interest_weights`, `interest_assignments`,
+    `interest_report`.
 
     References
     ----------

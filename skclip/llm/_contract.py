@@ -5,7 +5,7 @@ read strictly: whatever comes back becomes a list and a list of faults, never an
 """
 
 import json
-import re
+import string
 import unicodedata
 
 PROMPT_VERSION = "1"
@@ -169,9 +169,8 @@ def _complete_ranking(entries, ids, faults):
 def _json_value(text):
     """Whether there is JSON in the answer, and its value."""
     text = text.strip()
-    fenced = re.fullmatch(r"```[a-zA-Z]*\s*\n?(.*?)\n?```", text, flags=re.DOTALL)
-    if fenced:
-        text = fenced[1]
+    if len(text) >= 6 and text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].lstrip(string.ascii_letters).strip()
     for candidate in (text, _first_object(text)):
         if candidate is None:
             continue

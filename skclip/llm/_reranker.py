@@ -120,7 +120,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         Of the order of candidates and of random examples, each with the session; also
         sent to the server.
     timeout : float, default=30.0
-        Seconds for one attempt; ``timeout * (max_retries + 1)`` with all retries.
+        Seconds for one attempt; ``timeout * (max_retries + 1)`` with all retries. A
+        function as `client` takes as long as it takes.
     max_retries : int, default=3
         After connection errors, timeouts and status 408, 409, 429 and 5xx.
     max_concurrency : int, default=4
@@ -690,14 +691,14 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         answers = self._answers(jobs)
         by_row, failures = {}, {}
         for job, answer in zip(jobs, answers, strict=True):
-            for row in job.rows:
+            for row, columns in job.rows:
                 if isinstance(answer, LLMError):
                     failures.setdefault(row, answer)
                 else:
-                    by_row.setdefault(row, []).append((job, answer))
+                    by_row.setdefault(row, []).append((columns, answer))
         if self.mode == "rerank":
             named = {
-                row: _borda([[job.columns[a] for a in answer] for job, answer in some])
+                row: _borda([[columns[a] for a in answer] for columns, answer in some])
                 for row, some in by_row.items()
             }
         else:
@@ -771,8 +772,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 ]
             n_asked += 1
             for job in made:
-                job = jobs.setdefault(job.key, job)
-                job.rows.append(i)
+                jobs.setdefault(job.key, job).rows.append((i, job.columns))
         return list(jobs.values()), n_asked
 
     def _first_reading(self, queries, mask):
@@ -893,9 +893,10 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         of_name = dict(zip(names, shown, strict=True))
         place = {c: i for i, c in enumerate(columns)}
         in_base_order = sorted(of_name, key=lambda name: place[of_name[name]])
-        return _Job(self._key(messages), messages, dict(of_name), in_base_order)
+        key = self._key(messages, in_base_order)  # what an answer is completed by
+        return _Job(key, messages, of_name, in_base_order)
 
-    def _key(self, messages):
+    def _key(self, messages, ids=None):
         asked = resolve_base_url(self.base_url)
         if self.client is not None:
             asked = str(getattr(self.client, "base_url", "client"))
@@ -905,6 +906,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             endpoint=[asked, kind.__module__, name],
             model=self.model,
             messages=messages,
+            ids=ids,
             temperature=float(self.temperature),
             max_output_tokens=int(self.max_output_tokens),
             seed=int(self.seed),
@@ -1085,8 +1087,9 @@ class _Job:
 
     key: str
     messages: list
-    columns: dict = None  # of the ids of candidates
+    columns: dict = None  # of the ids of candidates, for the row that it is made for
     ids: list = None  # in the order of the base
+    # Rows that wait for it, and their columns: items may have equal titles.
     rows: list = field(default_factory=list)
 
 

@@ -339,6 +339,8 @@ def test_frozen_prompts_are_no_parameters(frozen):
         (np.ones(5, dtype=int), {"normalization": "none"}, 0.01),
         (None, {"normalize_items": True}, 0.125),
         (None, {"similarity": "cosine"}, 0.125),
+        (None, {"fusion": {"kind": "gate", "n_features": 3}}, 0.125),
+        (None, {"fusion": {"kind": "init", "n_features": 3}}, 0.01),
     ],
 )
 def test_prompt_tokens_begin_as_long_as_the_items(clusters, options, std):
