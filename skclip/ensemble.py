@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from skclip._ids import ItemIndex, factorize_list
 from skclip._ranking import rows_per_chunk
 from skclip._validation import Composition, Interval, StrOptions, _fit_context
 from skclip.baselines._base import BaselineRecommender
@@ -53,7 +54,8 @@ class VotingRecommender(Composition, BaselineRecommender):
     named_estimators_ : Bunch
         The same by name.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
+        Raw ids of the items seen in `fit` and of those that a member knows otherwise,
+        sorted.
     item_counts_ : ndarray of shape (n_items,)
         Training events of each item; items that no member votes for are ranked by
         them.
@@ -149,9 +151,25 @@ class VotingRecommender(Composition, BaselineRecommender):
         else:
             members = [clone(member).fit(X, y) for _, member in self.estimators]
         self.estimators_ = members
+        self._take_in([unwrap(member, None)[0].item_ids_ for member in members])
         names = [name for name, _ in self.estimators]
         self.named_estimators_ = Bunch(**dict(zip(names, members, strict=True)))
         return self
+
+    def _take_in(self, catalogues):
+        """Items that members know without a click, such as by their features."""
+        ids = self.item_ids_.tolist()
+        n_clicked = len(ids)
+        known = set(ids)
+        for catalogue in catalogues:
+            new = [item for item in catalogue.tolist() if item not in known]
+            ids += new
+            known.update(new)
+        if len(ids) > n_clicked:
+            self.item_ids_, places = factorize_list(ids)
+            counts = np.zeros(len(ids), dtype=self.item_counts_.dtype)
+            counts[places[:n_clicked]] = self.item_counts_
+            self.item_counts_, self._index = counts, ItemIndex(self.item_ids_)
 
     def _checked_weights(self):
         members = self.estimators

@@ -17,6 +17,7 @@ import skclip
 from skclip import (
     SLIST,
     AssociationRules,
+    CLIPSessionRecommender,
     MarkovRecommender,
     PopularityRecommender,
     SequentialRules,
@@ -27,6 +28,7 @@ from skclip import (
 )
 from skclip.datasets import make_sessions
 from skclip.model_selection import TemporalSplit
+from skclip.text import ItemFeatures
 
 DAY = 86_400.0
 BASELINES = [
@@ -671,3 +673,23 @@ def test_an_item_with_more_events_than_sessions_loses_no_weight(variant):
     with_idf = SessionKNN(variant, idf_weight=3.0).fit(X).decision_function([["a"]])
     without = SessionKNN(variant, idf_weight=0).fit(X).decision_function([["a"]])
     np.testing.assert_allclose(with_idf, without)
+
+
+def test_what_a_member_knows_by_features_can_be_voted_for(shop):
+    ids = [*MarkovRecommender().fit(shop[0]).item_ids_, "brand-new"]
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 6))
+    clip = CLIPSessionRecommender(
+        "gru4rec",
+        item_features=ItemFeatures(ids, vectors),
+        max_epochs=1,
+        embedding_dim=8,
+        prompt=None,
+        n_threads=1,
+        random_state=0,
+    )
+    vote = VotingRecommender([("clip", clip), ("knn", SessionKNN())]).fit(shop[0])
+    assert len(vote.item_ids_) == len(ids)
+    assert vote.item_counts_[vote.item_ids_ == "brand-new"].tolist() == [0]
+    ranked = vote.predict_topk(shop[1], k=len(ids))
+    assert (ranked == "brand-new").any(axis=1).all()
+    assert vote.item_counts_.sum() == shop[0].n_events
