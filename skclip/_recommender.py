@@ -971,6 +971,7 @@ class CLIPSessionRecommender(
 
     @property
     def fusion_weight_(self):
+        """Mean weight of the features in an item's vector; None without `fusion`."""
         if getattr(self, "_model", None) is None:
             raise AttributeError("fusion_weight_ is there after fit.")
         fusion = self._model.fusion
