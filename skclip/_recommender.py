@@ -217,7 +217,7 @@ class CLIPSessionRecommender(
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items_,)
+    item_ids_ : ndarray of shape (n_items,)
         Raw ids of the catalogue, the items seen in `fit` and those that have
         `item_features`, sorted.
     n_items_ : int

@@ -246,7 +246,7 @@ class ItemTextEncoder(
     n_features_out_ : int
         Columns of what `transform` returns.
     mean_ : ndarray of shape (n_raw,) or None
-    projection_ : ndarray of shape (n_raw, n_features_out_) or None
+    projection_ : ndarray of shape (n_raw, n_features_out) or None
         What "pca", "zca" and "relaxed" multiply by.
 
     See Also
@@ -351,7 +351,7 @@ class ItemTextEncoder(
 
         Returns
         -------
-        vectors : ndarray of shape (n_items, n_features_out_), float32
+        vectors : ndarray of shape (n_items, n_features_out), float32
             Zeros for missing titles.
         """
         self._validate_params()
@@ -368,7 +368,7 @@ class ItemTextEncoder(
 
         Returns
         -------
-        vectors : ndarray of shape (n_items, n_features_out_), float32
+        vectors : ndarray of shape (n_items, n_features_out), float32
             Zeros for missing titles.
         """
         check_is_fitted(self, "n_features_out_")
