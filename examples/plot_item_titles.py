@@ -14,7 +14,7 @@ price: some clicks on well known items are lost to the new ones.
 # A shop whose titles mean something
 # ----------------------------------
 # Titles of one community of items share words. A fifth of the items appear only in the
-# last 30 % of the time, and training ends before they do.
+# last quarter of the time, and training ends before they do.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +26,7 @@ from skclip.model_selection import temporal_split
 from skclip.text import ItemFeatures, ItemTextEncoder
 
 X, truth = make_titled_sessions(
-    1000, 240, n_communities=6, cold_share=0.2, cold_from=0.7, random_state=0
+    1000, 240, n_communities=6, cold_share=0.2, cold_from=0.75, random_state=0
 )
 train, _, test = temporal_split(X, test_size=0.3, validation_size=0)
 for item in np.flatnonzero(truth.cold)[:3]:
