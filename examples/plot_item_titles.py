@@ -5,9 +5,9 @@ Do titles help where there are no clicks?
 **Question.** An item that nobody has clicked has no learned vector, but it has a title.
 Can a model that reads titles recommend it, and is it the titles that do it?
 
-**Answer.** Here, yes: of the clicks on new items far more are found with vectors of
-titles than with random vectors of the same shape, and none by ids alone. There is a
-price: some clicks on well known items are lost to the new ones.
+**Answer.** Here, yes: of the clicks on new items more than half are found with vectors
+of titles, half as many with random vectors of the same shape, and none by ids alone.
+There is a price: fewer clicks on well known items are found.
 """
 
 # %%
@@ -100,5 +100,9 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
+# Random vectors find new items too, since an item with any vector can be ranked: only
+# what titles find beyond that is theirs. (Popularity finds all targets with
+# more than 40 clicks because there are no more than twenty such items.)
+#
 # The page on titles tells what came out on reviews of real products, other ways of
 # joining titles and ids, and what they cost.
