@@ -25,7 +25,7 @@ from skclip.metrics import recall_at_k
 from skclip.model_selection import temporal_split
 
 X, truth = make_sessions(
-    1400, 400, n_communities=10, late_share=0.25, late_from=0.67, random_state=2
+    1200, 400, n_communities=10, late_share=0.25, late_from=0.67, random_state=2
 )
 train, _, test = temporal_split(X, test_size=0.15, validation_size=0)
 
@@ -57,7 +57,7 @@ def network(**options):
         preset="strong",
         embedding_dim=32,
         batch_size=256,
-        max_epochs=8,
+        max_epochs=7,
         early_stopping=False,
         n_threads=1,
         random_state=0,

@@ -22,6 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from skclip import SessionClusterer
 from skclip.datasets import make_sessions
+from skclip.inspection import ClusterMapDisplay
 
 X, truth = make_sessions(3000, 200, n_communities=10, random_state=0)
 print(X)
@@ -74,6 +75,18 @@ fig.colorbar(image, ax=axes, label="log(1 + transitions)", shrink=0.8)
 plt.show()
 
 # %%
-# The few dots off the blocks are the strays. With `resolution` above 1 the blocks
-# become smaller and more; whether that helps the ranking is a question for a grid
-# search (:ref:`sphx_glr_gallery_plot_grid_search.py`).
+# The few dots off the blocks are the strays.
+#
+# A map of the shop
+# -----------------
+# Where there are thousands of items a matrix is too large to read. The map has a circle
+# for each cluster, its area the number of items; clusters that exchange visitors are
+# joined by lines.
+
+ClusterMapDisplay.from_estimator(clusterer)
+plt.show()
+
+# %%
+# With `resolution` above 1 clusters become smaller and more; whether that helps the
+# ranking is a question for a grid search
+# (:ref:`sphx_glr_gallery_plot_grid_search.py`).

@@ -222,7 +222,7 @@ class CLIPSessionRecommender(
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items_,)
+    item_ids_ : ndarray of shape (n_items,)
         Raw ids of the catalogue, the items seen in `fit` and those that have
         `item_features`, sorted.
     n_items_ : int
@@ -984,6 +984,7 @@ class CLIPSessionRecommender(
 
     @property
     def fusion_weight_(self):
+        """Mean weight of the features in an item's vector; None without `fusion`."""
         if getattr(self, "_model", None) is None:
             raise AttributeError("fusion_weight_ is there after fit.")
         fusion = self._model.fusion

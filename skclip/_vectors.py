@@ -57,7 +57,7 @@ class VectorsMixin:
 
     @property
     def item_vectors_(self):
-        """Vectors of the items, ndarray of shape (n_items_, n_dims), float32.
+        """Vectors of the items, ndarray of shape (n_items, n_dims), float32.
 
         In the order of ``item_ids_``; see `session_vectors`.
         """

@@ -108,11 +108,33 @@ class VotingRecommender(Composition, BaselineRecommender):
         self.scoring = scoring
 
     def get_params(self, deep=True):
-        """Parameters, those of the members by ``name__parameter``."""
+        """Return the parameters, those of the members by ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether the members, and their parameters, are there too.
+
+        Returns
+        -------
+        params : dict
+            Name -> value.
+        """
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, whole members by their name."""
+        """Set parameters, whole members by their name.
+
+        Parameters
+        ----------
+        **params : dict
+            Such as ``weights=[1, 2]``, ``knn__n_neighbors=100`` or ``knn="drop"``.
+
+        Returns
+        -------
+        self : VotingRecommender
+            The estimator itself.
+        """
         self._set_params("estimators", **params)
         return self
 
@@ -130,6 +152,7 @@ class VotingRecommender(Composition, BaselineRecommender):
         Returns
         -------
         self : VotingRecommender
+            The estimator itself, fitted.
 
         Raises
         ------

@@ -97,7 +97,7 @@ class ItemFeatures:
 
     @property
     def shape(self):
-        """(n_items, n_features)"""
+        """Shape of the vectors: (n_items, n_features)."""
         return self.vectors.shape
 
     @property
@@ -111,10 +111,12 @@ class ItemFeatures:
         Parameters
         ----------
         item_ids : ndarray of shape (n,)
+            Raw ids.
 
         Returns
         -------
         vectors : ndarray of shape (n, n_features), float32
+            In the order of `item_ids`.
 
         Raises
         ------
@@ -170,10 +172,12 @@ class ItemFeatures:
         Parameters
         ----------
         item_ids : array-like of shape (n,)
+            Raw ids, each once.
 
         Returns
         -------
         features : ItemFeatures
+            These rows first, then the new ones.
         """
         ids, _ = _checked_ids(item_ids)
         new = ids[self._place.codes_of(ids) == 0]
@@ -183,7 +187,13 @@ class ItemFeatures:
         )
 
     def known_ids(self):
-        """Ids whose row is not zero, in order."""
+        """Return the ids whose row is not zero, in order.
+
+        Returns
+        -------
+        item_ids : ndarray
+            Raw ids.
+        """
         return self.item_ids[self.vectors.any(axis=1)]
 
     @functools.cached_property
@@ -268,7 +278,7 @@ class ItemTextEncoder(
     n_features_out_ : int
         Columns of what `transform` returns.
     mean_ : ndarray of shape (n_raw,) or None
-    projection_ : ndarray of shape (n_raw, n_features_out_) or None
+    projection_ : ndarray of shape (n_raw, n_features_out) or None
         What "pca", "zca" and "relaxed" multiply by.
 
     See Also
@@ -346,6 +356,7 @@ class ItemTextEncoder(
         Returns
         -------
         self : ItemTextEncoder
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -366,12 +377,14 @@ class ItemTextEncoder(
         Parameters
         ----------
         X : sequence of str, dict or data frame, of shape (n_items,)
+            Titles, one for each item, as in `fit`.
         y : object
             Ignored.
 
         Returns
         -------
-        vectors : ndarray of shape (n_items, n_features_out_), float32
+        vectors : ndarray of shape (n_items, n_features_out), float32
+            Zeros for missing titles.
         """
         self._validate_params()
         raw, of_row = self._fit(X)
@@ -383,10 +396,11 @@ class ItemTextEncoder(
         Parameters
         ----------
         X : sequence of str, dict or data frame, of shape (n_items,)
+            Titles, one for each item, as in `fit`.
 
         Returns
         -------
-        vectors : ndarray of shape (n_items, n_features_out_), float32
+        vectors : ndarray of shape (n_items, n_features_out), float32
             Zeros for missing titles.
         """
         check_is_fitted(self, "n_features_out_")

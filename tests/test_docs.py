@@ -126,3 +126,17 @@ def test_which_backbone_has_the_results_that_were_measured():
             f"{fast[0]:,.0f}",
         ]
         assert table[name][2:].split(" | ")[:4] == expected
+
+
+def test_yardsticks_have_the_results_that_were_measured():
+    results = ROOT / "benchmarks" / "results" / "compare.jsonl"
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    measured = {row["model"]: row for row in rows if row["data"] == "rsc15"}
+    page = (DOCS / "which_backbone.md").read_text()
+    lines = page.split("## Yardsticks")[1].split("##")[0].splitlines()
+    table = [line[2:-2].split(" | ") for line in lines if line[:2] == "| "][1:]
+    assert len(table) >= 8
+    for name, *values in table:
+        row = measured[name]
+        expected = [f"{row[m]:.3f}" for m in METRICS] + [f"{row['fit_seconds']:.2f}"]
+        assert values == expected, name

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 FAST = {"plot_item_clusters"}  # the others run with -m slow
-SEEDED = ("make_sessions", "SKCLIP_DATA")
+SEEDED = ("make_sessions", "make_titled_sessions", "SKCLIP_DATA")
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,7 @@ class PoMRec(BackboneSpec):
         Layers of the perceptron that gives the weights; all but the last are followed
         by dropout of 0.5 and a ReLU.
     use_extractor_prompts, use_aggregator_prompts : bool, default=True
+        Whether each of the two attentions has its prompt tokens.
     aggregation : {"weighted", "mean", "max"}, default="weighted"
         "weighted" is PoMRec. "mean" weighs all interests alike. "max" scores an item
         by the interest nearest to it, in training all items by the one nearest to the

@@ -88,11 +88,13 @@ class SessionKNN(BaselineRecommender):
         ``1 / s ** 2``, or ``1 / log10(s + 1.7)``.
     idf_weight : float or "auto", default="auto"
         Of vsknn and vstan. 0 is without. "auto" is 5 and 2.
-    lambda1, lambda3, lambda4 : float or "auto", default="auto"
-        In clicks; of stan and vstan, the last of vstan alone. "auto" is 1, 2 and 2.
+    lambda1 : float or "auto", default="auto"
+        In clicks; of stan and vstan. "auto" is 1.
     lambda2 : float, None or "auto", default="auto"
         In days; of stan and vstan. None is without. "auto" is 20 where the sessions
         have times, else None.
+    lambda3, lambda4 : float or "auto", default="auto"
+        In clicks; of stan and vstan, the last of vstan alone. "auto" is 2.
     backoff : {"popularity"} or None, default="popularity"
         What ranks the items that no neighbour holds, behind the others. None leaves
         them tied.
@@ -201,6 +203,7 @@ class SessionKNN(BaselineRecommender):
         Returns
         -------
         self : SessionKNN
+            The estimator itself, fitted.
 
         Raises
         ------

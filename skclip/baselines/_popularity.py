@@ -63,6 +63,7 @@ class PopularityRecommender(BaselineRecommender):
         Returns
         -------
         self : PopularityRecommender
+            The estimator itself, fitted.
 
         Raises
         ------

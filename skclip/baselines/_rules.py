@@ -26,6 +26,7 @@ class _LastItemRules(BaselineRecommender):
         Returns
         -------
         self : object
+            The estimator itself, fitted.
         """
         data = self._fit_data(X, y)
         self.rules_ = self._count(data)

@@ -132,6 +132,7 @@ class SLIST(BaselineRecommender):
         Returns
         -------
         self : SLIST
+            The estimator itself, fitted.
 
         Raises
         ------

@@ -125,6 +125,7 @@ def get_data_home(data_home=None):
     Returns
     -------
     data_home : str
+        The folder, which exists.
 
     Examples
     --------
@@ -151,6 +152,17 @@ def clear_data_home(data_home=None):
     ----------
     data_home : path-like, default=None
         As in `get_data_home`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skclip.datasets import clear_data_home
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     home = os.path.join(folder, "data")
+    ...     os.makedirs(os.path.join(home, "yoochoose"))
+    ...     clear_data_home(home)
+    ...     os.path.exists(home)
+    False
     """
     home = Path(get_data_home(data_home))
     for folder in {source.folder for source in _SOURCES.values()}:
@@ -227,6 +239,19 @@ def fetch_yoochoose(
     %(raises)s
     ImportError
         py7zr is not installed.
+
+    Examples
+    --------
+    Without a download, what is not there yet is an error that says where it belongs:
+
+    >>> import os, tempfile
+    >>> from skclip.datasets import fetch_yoochoose
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_yoochoose(data_home=folder, download_if_missing=False)
+    ...     except OSError as error:
+    ...         print(os.path.basename(str(error).split(" is not there")[0]))
+    yoochoose-clicks.dat
     """
     path = _fetch(
         "yoochoose",
@@ -276,6 +301,19 @@ def fetch_lastfm_1k(
     Raises
     ------
     %(raises)s
+
+    Examples
+    --------
+    Without a download, what is not there yet is an error that says where it belongs:
+
+    >>> import os, tempfile
+    >>> from skclip.datasets import fetch_lastfm_1k
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_lastfm_1k(data_home=folder, download_if_missing=False)
+    ...     except OSError as error:
+    ...         print(os.path.basename(str(error).split(" is not there")[0]))
+    userid-timestamp-artid-artname-traid-traname.tsv
     """
     path = _fetch(
         "lastfm_1k",
@@ -323,6 +361,21 @@ def fetch_rsc15_100k(
     Raises
     ------
     %(raises)s
+
+    Examples
+    --------
+    Without a download, what is not there yet is an error that says where it belongs:
+
+    >>> import os, tempfile
+    >>> from skclip.datasets import fetch_rsc15_100k
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_rsc15_100k(
+    ...             "test", data_home=folder, download_if_missing=False
+    ...         )
+    ...     except OSError as error:
+    ...         print(os.path.basename(str(error).split(" is not there")[0]))
+    yoochoose-clicks-100k_test.txt
     """
     path = _fetch(
         _chosen("rsc15_100k", subset=subset),
@@ -371,6 +424,21 @@ def fetch_diginetica_sample(
     Raises
     ------
     %(raises)s
+
+    Examples
+    --------
+    Without a download, what is not there yet is an error that says where it belongs:
+
+    >>> import os, tempfile
+    >>> from skclip.datasets import fetch_diginetica_sample
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_diginetica_sample(
+    ...             data_home=folder, download_if_missing=False
+    ...         )
+    ...     except OSError as error:
+    ...         print(os.path.basename(str(error).split(" is not there")[0]))
+    sample_train-item-views.csv
     """
     path = _fetch(
         "diginetica_sample",
@@ -409,18 +477,35 @@ def fetch_recbole_sessions(
     Parameters
     ----------
     name : {"diginetica", "nowplaying", "tmall"}
+        Which benchmark.
     subset : {"train", "test"}, default="train"
     %(parameters)s
 
     Returns
     -------
     X : Sessions
+        The prefixes.
     y : ndarray of shape (n_prefixes,)
-        As from `read_recbole_prefixes`.
+        Their targets, both as from `read_recbole_prefixes`.
 
     Raises
     ------
     %(raises)s
+
+    Examples
+    --------
+    Without a download, what is not there yet is an error that says where it belongs:
+
+    >>> import os, tempfile
+    >>> from skclip.datasets import fetch_recbole_sessions
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_recbole_sessions(
+    ...             "tmall", "test", data_home=folder, download_if_missing=False
+    ...         )
+    ...     except OSError as error:
+    ...         print(os.path.basename(str(error).split(" is not there")[0]))
+    recbole_tmall.test.inter
     """
     path = _fetch(
         _chosen("recbole_sessions", name=name, subset=subset),

@@ -94,6 +94,22 @@ def read_yoochoose(path):
         A value is wrong; the message names line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_yoochoose
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.dat")
+    ...     lines = [
+    ...         "7,2014-04-07T10:51:09.277Z,31,0",
+    ...         "7,2014-04-07T10:54:09.868Z,30,0",
+    ...     ]
+    ...     _ = path.write_text("\\n".join(lines))
+    ...     X = read_yoochoose(path)
+    >>> X.to_lists(), X.ids.tolist()
+    ([[31, 30]], [7])
     """
     fields = [
         Field("session", ("session_id",), "id"),
@@ -132,6 +148,23 @@ def read_diginetica(path, *, known_users=False):
         A column is missing or a value is wrong; the message names line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_diginetica
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "views.csv")
+    ...     lines = [
+    ...         "sessionId;userId;itemId;timeframe;eventdate",
+    ...         "1;NA;81766;526309;2016-05-09",
+    ...         "1;NA;31331;31018;2016-05-09",
+    ...     ]
+    ...     _ = path.write_text("\\n".join(lines))
+    ...     X = read_diginetica(path)
+    >>> X.to_lists()
+    [[31331, 81766]]
     """
     fields = [
         Field("session", ("sessionId", "session_id"), "id"),
@@ -185,6 +218,24 @@ def read_retailrocket(path, *, gap=1800, events=("view",)):
         the file has no event of a kind that was asked for.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_retailrocket
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "events.csv")
+    ...     lines = [
+    ...         "timestamp,visitorid,event,itemid,transactionid",
+    ...         "1433221332117,25,view,35,",
+    ...         "1433221392117,25,view,24,",
+    ...         "1433321392117,25,view,10,",
+    ...     ]
+    ...     _ = path.write_text("\\n".join(lines))
+    ...     X = read_retailrocket(path)
+    >>> X.to_lists(), X.users.tolist()  # a day later, a visit of its own
+    ([[35, 24], [10]], [25, 25])
     """
     fields = [
         Field("item", ("itemid",), "id"),
@@ -241,6 +292,23 @@ def read_recbole(path, *, session="session_id"):
     See Also
     --------
     read_recbole_prefixes : Files that hold prefixes and targets.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_recbole
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.inter")
+    ...     lines = [
+    ...         "session_id:token item_id:token timestamp:float",
+    ...         "7 31 20.5",
+    ...         "7 30 10.0",
+    ...     ]
+    ...     _ = path.write_text("\\n".join(lines).replace(" ", "\\t"))
+    ...     X = read_recbole(path)
+    >>> X.to_lists(), X.ids.tolist()
+    ([[30, 31]], [7])
     """
     fields = [
         Field("session", (session,), "id", optional=True),
@@ -294,6 +362,23 @@ def read_recbole_prefixes(path):
         A column is missing or a value is wrong; the message names line and column.
     ImportError
         Neither polars nor pandas is installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_recbole_prefixes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.train.inter")
+    ...     lines = [
+    ...         "session_id:token|item_id_list:token_seq|item_id:token",
+    ...         "1|30 31|32",
+    ...         "2|30|31",
+    ...     ]
+    ...     _ = path.write_text("\\n".join(lines).replace("|", "\\t"))
+    ...     X, y = read_recbole_prefixes(path)
+    >>> X.to_lists(), y.tolist()
+    ([[30, 31], [30]], [32, 31])
     """
     fields = [
         Field("items", ("item_id_list",), "text"),
@@ -344,6 +429,18 @@ def read_srgnn(path):
     See Also
     --------
     read_srgnn_sessions : ``all_train_seq.txt``, the whole sessions.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_srgnn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "train.json")
+    ...     _ = path.write_text("([[1, 2], [1]], [3, 2])")
+    ...     X, y = read_srgnn(path)
+    >>> X.to_lists(), y.tolist()
+    ([[1, 2], [1]], [3, 2])
     """
     pair = _read_lists(path)
     if len(pair) != 2 or not all(isinstance(part, list) for part in pair):
@@ -385,6 +482,18 @@ def read_srgnn_sessions(path):
     ------
     ValueError
         The file is a pickle, or no list of lists.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_srgnn_sessions
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "all_train_seq.json")
+    ...     _ = path.write_text("[[1, 2, 3], [1, 2]]")
+    ...     X = read_srgnn_sessions(path)
+    >>> X.to_lists()
+    [[1, 2, 3], [1, 2]]
     """
     rows = _read_lists(path)
     nested = [row for row in rows if isinstance(row, list) and row]

@@ -49,6 +49,7 @@ def make_multi_interest_sessions(
     n_days : float, default=30.0
         Time from the first to the last session.
     random_state : int, RandomState instance or None, default=None
+        Draws everything; the same number gives the same sessions.
 
     Returns
     -------

@@ -32,6 +32,7 @@ def make_titled_sessions(
     Parameters
     ----------
     n_sessions, n_items : int, default=2000, 200
+        Numbers of sessions and of items.
     n_communities : int, default=8
         Planted communities, each with a vocabulary of its own.
     n_community_words : int, default=12
@@ -48,6 +49,7 @@ def make_titled_sessions(
     popularity_exponent : float, default=0.8
         Popularity falls off as rank ** -`popularity_exponent` (Zipf).
     random_state : int, RandomState instance or None, default=None
+        Draws everything; the same number gives the same sessions.
     **options : dict
         Further parameters of `make_sessions`, such as ``mean_length``.
 

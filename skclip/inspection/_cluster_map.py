@@ -85,7 +85,6 @@ class ClusterMapDisplay:
     >>> display = ClusterMapDisplay.from_estimator(clusterer)
     >>> display.sizes.tolist() == clusterer.cluster_sizes_.tolist()
     True
-    >>> display.figure_.savefig("clusters.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -132,6 +131,7 @@ class ClusterMapDisplay:
         Returns
         -------
         display : ClusterMapDisplay
+            With the numbers, drawn.
 
         Raises
         ------
@@ -198,6 +198,7 @@ class ClusterMapDisplay:
         Returns
         -------
         display : ClusterMapDisplay
+            With the numbers, drawn.
         """
         membership = np.asarray(membership)
         n_items = graph.shape[0]
@@ -273,6 +274,7 @@ class ClusterMapDisplay:
         Returns
         -------
         display : ClusterMapDisplay
+            With the numbers, drawn.
         """
         plt = import_pyplot(type(self).__name__)
         from matplotlib.collections import LineCollection, PatchCollection

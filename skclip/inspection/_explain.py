@@ -198,7 +198,6 @@ class SessionExplanationDisplay:
     >>> display = SessionExplanationDisplay.from_estimator(rec, session, k=4)
     >>> display.drop.shape, display.weight.shape
     ((3, 4), (3,))
-    >>> display.figure_.savefig("session.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -244,6 +243,7 @@ class SessionExplanationDisplay:
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
+            What holds a recommender as its last step or best estimator.
         X : Sessions or list of lists
             One session: ``X[[0]]``, ``[["a", "b"]]``.
         k, measure, exclude_seen, allow, deny : object
@@ -258,6 +258,7 @@ class SessionExplanationDisplay:
         Returns
         -------
         display : SessionExplanationDisplay
+            With the numbers, drawn.
 
         Raises
         ------
@@ -310,6 +311,7 @@ class SessionExplanationDisplay:
         Returns
         -------
         display : SessionExplanationDisplay
+            With the numbers, drawn.
         """
         if max_clicks < 1:
             raise ValueError(f"max_clicks={max_clicks!r}. Expected at least 1.")

@@ -67,7 +67,6 @@ class GateDisplay:
     >>> display = GateDisplay.from_estimator(rec)
     >>> bool(np.allclose(display.item_share + display.prompt_share, 1))
     True
-    >>> display.figure_.savefig("gate.png")  # doctest: +SKIP
     """
 
     def __init__(self, *, item_ids, frequency, item_share, prompt_share, gate):
@@ -85,12 +84,14 @@ class GateDisplay:
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
+            What holds a recommender as its last step or best estimator.
         ax : matplotlib Axes, sequence of Axes or None, default=None
             See `plot`.
 
         Returns
         -------
         display : GateDisplay
+            With the numbers, drawn.
 
         Raises
         ------

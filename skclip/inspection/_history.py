@@ -55,7 +55,6 @@ class TrainingHistoryDisplay:
     >>> display = TrainingHistoryDisplay.from_estimator(rec)
     >>> display.epochs.tolist(), [ax.get_ylabel() for ax in display.axes_]
     ([1, 2, 3], ['training loss', 'validation mrr@20'])
-    >>> display.figure_.savefig("history.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -83,6 +82,7 @@ class TrainingHistoryDisplay:
         Returns
         -------
         display : TrainingHistoryDisplay
+            With the numbers, drawn.
 
         Raises
         ------
@@ -133,6 +133,7 @@ class TrainingHistoryDisplay:
         Returns
         -------
         display : TrainingHistoryDisplay
+            With the numbers, drawn.
         """
         if against not in {"epoch", "seconds"}:
             raise ValueError(f"against={against!r}. Pass 'epoch' or 'seconds'.")

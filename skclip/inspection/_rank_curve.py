@@ -51,7 +51,6 @@ class RankCurveDisplay:
     >>> display = RankCurveDisplay.from_estimators(models, X[300:])
     >>> bool((display.recall["GRU4Rec"] > display.recall["popularity"]).all())
     True
-    >>> display.figure_.savefig("ranks.png")  # doctest: +SKIP
     """
 
     def __init__(self, *, ks, recall, mrr):
@@ -79,6 +78,7 @@ class RankCurveDisplay:
         Returns
         -------
         display : RankCurveDisplay
+            With the numbers, drawn.
         """
         if not hasattr(estimators, "items") or not estimators:
             raise TypeError(
@@ -102,14 +102,18 @@ class RankCurveDisplay:
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-        X, y, ks, ax : object
+            What holds a recommender as its last step or best estimator.
+        X, y, ks : object
             As in `from_estimators`.
         name : str, default=None
             In the legend; None is the class of the recommender.
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            See `plot`.
 
         Returns
         -------
         display : RankCurveDisplay
+            With the numbers, drawn.
         """
         if name is None:
             name = type(recommender_inside(estimator)).__name__
@@ -132,6 +136,7 @@ class RankCurveDisplay:
         Returns
         -------
         display : RankCurveDisplay
+            With the numbers, drawn.
         """
         ks = np.arange(1, 21) if ks is None else np.unique(ks)
         if len(ks) == 0 or ks.dtype.kind not in "iu" or ks[0] < 1:
@@ -157,6 +162,7 @@ class RankCurveDisplay:
         Returns
         -------
         display : RankCurveDisplay
+            With the numbers, drawn.
         """
         self.ax_, self.axes_ = make_panels(
             ax, [1, 1], type(self).__name__, figsize=(6.4, 6.0)

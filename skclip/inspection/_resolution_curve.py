@@ -60,7 +60,6 @@ class ResolutionCurveDisplay:
     >>> fitted = SessionClusterer(4, random_state=0).fit(X)
     >>> bool(display.n_clusters[2, 0] == fitted.n_clusters_)
     True
-    >>> display.figure_.savefig("resolution.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -122,6 +121,7 @@ class ResolutionCurveDisplay:
         Returns
         -------
         display : ResolutionCurveDisplay
+            With the numbers, drawn.
 
         Raises
         ------

@@ -26,12 +26,24 @@ class LLMReply:
     Parameters
     ----------
     text : str or None
+        The answer.
     finish_reason : str, default=None
         "length" if the answer was cut.
     prompt_tokens, completion_tokens : int, default=None
         As the server counted them; None where it did not.
     raw_status : int, default=None
         HTTP status.
+
+    Examples
+    --------
+    An object with ``complete`` can stand as the ``client`` of `LLMReranker`:
+
+    >>> from skclip.llm import LLMReply
+    >>> class Scripted:
+    ...     def complete(self, messages, **options):
+    ...         return LLMReply('{"titles": ["tea cup"]}', finish_reason="stop")
+    >>> Scripted().complete([]).text
+    '{"titles": ["tea cup"]}'
     """
 
     text: str | None
@@ -47,6 +59,7 @@ class LLMError(RuntimeError):
     Parameters
     ----------
     message : str
+        What went wrong, and what to do.
     reason : str
         "timeout", "connection", "http_3xx", "http_4xx", "http_5xx", "too_large",
         "error", "empty", "not_json", "schema", "unmapped" or "budget".
@@ -56,6 +69,13 @@ class LLMError(RuntimeError):
         Seconds that the server asked to wait.
     fields : tuple of str, default=()
         Optional parameters that were sent and that the server refused by name.
+
+    Examples
+    --------
+    >>> from skclip.llm import LLMError
+    >>> error = LLMError("The server is busy.", "http_5xx", status=503, retry_after=2.0)
+    >>> error.reason, error.status
+    ('http_5xx', 503)
     """
 
     def __init__(self, message, reason="error", *, status=None, retry_after=None,

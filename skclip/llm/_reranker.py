@@ -92,7 +92,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         "knn": those whose mean title vector is nearest; a list of
         ``(session, next item)`` in raw ids shows the same to all.
     weight : float, default=0.3
-        w above. 0 is the base list bit for bit, and sends nothing.
+        The w above. 0 is the base list bit for bit, and sends nothing.
     fusion : {"rrf"}, default="rrf"
     protect_top : int, default=1
         First places that the base keeps ("agent" has none).
@@ -106,7 +106,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         `rare_count` training events. A callable gets a list of lists of raw ids and
         returns a mask.
     margin, entropy : float, default=0.1, 0.9
+        Bounds of "uncertain", between 0 and 1.
     rare_count : int, default=5
+        Training events below which an item is "cold".
     min_similarity : float, default=0.55
         Cosine from which a written title may mean an item that it does not name.
     spread : int, default=1
@@ -115,7 +117,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         None is TF-IDF of words and characters; else an object with
         ``encode(list of str) -> array``, a transformer, or a callable.
     temperature : float, default=0.0
+        Of the model's choice of words; 0 is its most likely answer.
     max_output_tokens : int, default=400
+        Longest answer.
     seed : int, default=0
         Of the order of candidates and of random examples, each with the session; also
         sent to the server.
@@ -333,6 +337,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         Returns
         -------
         self : LLMReranker
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -630,14 +635,17 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     @property
     def usage_(self):
+        """Rows, requests, tokens and cost since `fit`."""
         return self._meter.usage(self.prices)
 
     @property
     def fallbacks_(self):
+        """Rows that kept the base list though asked about, by reason."""
         return dict(self._meter.fallbacks)
 
     @property
     def faults_(self):
+        """What was wrong with answers, used or not, by kind."""
         return dict(self._meter.faults)
 
     def _base_input(self, X):

@@ -1,10 +1,10 @@
 """Yardsticks: of ranks, of whole lists, by group; and scorers for scikit-learn."""
 
 from skclip.metrics._accuracy import (
-    METRICS,
+    METRICS,  # noqa: F401
     mrr_at_k,
     ndcg_at_k,
-    parse_metric,
+    parse_metric,  # noqa: F401
     precision_at_k,
     recall_at_k,
     target_ranks,
@@ -22,10 +22,9 @@ from skclip.metrics._lists import (
     novelty,
     popularity_lift,
 )
-from skclip.metrics._scorers import SessionScorer, predict_topk, unwrap
+from skclip.metrics._scorers import SessionScorer, predict_topk, unwrap  # noqa: F401
 
 __all__ = [
-    "METRICS",
     "SessionScorer",
     "by_group",
     "catalogue_coverage",
@@ -35,7 +34,6 @@ __all__ = [
     "mrr_at_k",
     "ndcg_at_k",
     "novelty",
-    "parse_metric",
     "popularity_groups",
     "popularity_lift",
     "position_groups",
@@ -43,5 +41,4 @@ __all__ = [
     "predict_topk",
     "recall_at_k",
     "target_ranks",
-    "unwrap",
 ]

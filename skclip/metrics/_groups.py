@@ -96,6 +96,7 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     groups : ndarray of shape (n,)
         Positions in `names`.
     names : list of str
+        Of the groups, in order of the bins.
 
     Notes
     -----
@@ -140,6 +141,7 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
     groups : ndarray of shape (n,)
         Positions in `names`.
     names : list of str
+        Of the groups, in order of the bins.
 
     Notes
     -----
@@ -190,6 +192,7 @@ def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
     groups : ndarray of shape (n,)
         Positions in `names`.
     names : list of str
+        Of the groups, in order of the bins.
 
     Notes
     -----

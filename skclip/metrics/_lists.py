@@ -142,11 +142,6 @@ def novelty(items, X_train, *, k=None):
     ValueError
         There is no list or no training event, or `k` is less than 1.
 
-    References
-    ----------
-    .. [1] T. Zhou et al., "Solving the apparent diversity-accuracy dilemma of
-           recommender systems", PNAS 107 (2010), doi:10.1073/pnas.1000488107.
-
     Notes
     -----
     Training events a a b c, lists (a b) and (a c):
@@ -160,6 +155,11 @@ def novelty(items, X_train, *, k=None):
     ========  ====  ===========  =======
 
     Both lists have a mean of (1 + 2) / 2 = 1.5 bits.
+
+    References
+    ----------
+    .. [1] T. Zhou et al., "Solving the apparent diversity-accuracy dilemma of
+           recommender systems", PNAS 107 (2010), doi:10.1073/pnas.1000488107.
 
     Examples
     --------
@@ -205,12 +205,6 @@ def popularity_lift(items, X, X_train, *, k=None):
         There is no list or no training event, `X` has another number of rows, or `k`
         is less than 1.
 
-    References
-    ----------
-    .. [1] H. Abdollahpouri, M. Mansoury, R. Burke, B. Mobasher, "The Connection
-           Between Popularity Bias, Calibration, and Fairness in Recommendation",
-           RecSys 2020, doi:10.1145/3383313.3418487.
-
     Notes
     -----
     Training events a a a b c:
@@ -223,6 +217,12 @@ def popularity_lift(items, X, X_train, *, k=None):
     =======  ========  =====  ========  =====
 
     The lift is 2 / 1 - 1 = 1.
+
+    References
+    ----------
+    .. [1] H. Abdollahpouri, M. Mansoury, R. Burke, B. Mobasher, "The Connection
+           Between Popularity Bias, Calibration, and Fairness in Recommendation",
+           RecSys 2020, doi:10.1145/3383313.3418487.
 
     Examples
     --------

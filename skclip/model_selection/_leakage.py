@@ -37,16 +37,30 @@ class Finding:
 class LeakageReport:
     """What `leakage_check` found; printing it shows a line for each check.
 
-    Attributes
+    Parameters
     ----------
     findings : list of Finding
         ``check``, ``level``, ``count``, ``message`` and ``examples`` of each check.
+
+    Attributes
+    ----------
     leaks : list of Finding
         Those of level "leak".
     unchecked : list of Finding
         Those that the sessions lacked ids, times or users for.
     ok : bool
         Whether there is no leak among what could be checked.
+
+    See Also
+    --------
+    leakage_check : Makes it.
+
+    Examples
+    --------
+    >>> from skclip.model_selection import leakage_check
+    >>> report = leakage_check([["a", "b"], ["a", "c"]], [["d", "b"], ["a", "c"]])
+    >>> report.ok, report["unseen_items"].count
+    (True, 1)
     """
 
     def __init__(self, findings):
@@ -54,14 +68,17 @@ class LeakageReport:
 
     @property
     def leaks(self):
+        """Findings of level "leak"."""
         return [finding for finding in self.findings if finding.level == "leak"]
 
     @property
     def unchecked(self):
+        """Findings that the sessions lacked ids, times or users for."""
         return [finding for finding in self.findings if finding.level == "unchecked"]
 
     @property
     def ok(self):
+        """Whether there is no leak among what could be checked."""
         return not self.leaks
 
     def __getitem__(self, check):

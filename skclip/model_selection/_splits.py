@@ -24,6 +24,7 @@ class TemporalSplit:
     Parameters
     ----------
     n_splits : int, default=5
+        Number of test parts.
     test_size : int, float, timedelta or str, default=None
         Of each test part: a number of sessions, a share of all sessions (float), or a
         span of time (a timedelta, or text such as ``"7D"``, ``"12h"``, ``"30min"``,
@@ -136,7 +137,18 @@ class TemporalSplit:
         return repr(self.test_size) if isinstance(size, float) else size
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
         return self.n_splits
 
     def __repr__(self):
@@ -159,6 +171,7 @@ class SlidingWindowSplit:
     Parameters
     ----------
     n_splits : int, default=5
+        Number of test parts.
     train_size, test_size : timedelta or str
         Spans of time: a timedelta, or text such as ``"30D"``, ``"12h"``, ``"2W"``.
     gap : timedelta or str, default=None
@@ -265,7 +278,18 @@ class SlidingWindowSplit:
         yield from _without_straddlers(X, splits, self.straddling)
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
         return self.n_splits
 
     def __repr__(self):

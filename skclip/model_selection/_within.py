@@ -326,7 +326,18 @@ class LeaveLastOut:
         yield np.sort(order[~last]), np.sort(order[last])
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
         return 1
 
     def __repr__(self):
