@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
-from _common import RESULTS, environment, replace_table
+from _common import RESULTS, replace_table
 from _common import save as save_json
 
 FILE = "docs/reproduction.md"
@@ -32,7 +32,7 @@ def write(rows, folder, name_of):
     replace_table(FILE, "rq2", _rq2(rows))
     replace_table(FILE, "rq4", _rq4(rows))
     replace_table(FILE, "frequency", _frequency(rows))
-    _figures(rows)
+    figures(rows)
 
 
 def _key(row):
@@ -263,22 +263,22 @@ def _frequency(rows):
     return "\n".join(lines)
 
 
-def _figures(rows):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+def figures(rows):
+    """Density and resolution; not kept, the documentation draws it when it is built."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     folder = RESULTS.parent.parent / "docs" / "figures"
     folder.mkdir(exist_ok=True)
     has_curve = any("resolution" in row["cell"] for row in rows)
     panels = 2 if has_curve else 1
-    figure, axes = plt.subplots(1, panels, figsize=(5 * panels, 3.4), squeeze=False)
-    axes = axes[0]
+    figure = Figure(figsize=(5 * panels, 3.4))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     groups = _groups(rows)
-    for variant, colour in zip(
-        ("leiden", "none", "random", "one"), ("C3", "C0", "C7", "C1"), strict=True
-    ):
+    looks = {"leiden": ("C3", "o-"), "none": ("C0", "s--"), "random": ("C7", "^:"),
+             "one": ("C1", "D-.")}  # fmt: skip
+    for variant, (colour, style) in looks.items():
         points = sorted(
             (1 / key[1], *_mean(variants[variant], "mrr@20"))
             for key, variants in groups.items()
@@ -288,7 +288,7 @@ def _figures(rows):
         if points:
             x, y, spread = zip(*points, strict=True)
             axes[0].errorbar(
-                x, y, spread, label=NAMES[variant], color=colour, marker="o"
+                x, y, spread, label=NAMES[variant], color=colour, fmt=style
             )
     axes[0].set_xscale("log", base=2)
     axes[0].set_xlabel("share of the training sessions")
@@ -317,4 +317,4 @@ def _figures(rows):
         axes[1].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(folder / "density_and_resolution.png", dpi=130)
-    print("wrote docs/figures/density_and_resolution.png", environment()["commit"])
+    print("wrote docs/figures/density_and_resolution.png")

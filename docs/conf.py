@@ -11,6 +11,7 @@ import inspect
 import os
 import pkgutil
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -223,6 +224,16 @@ NAMES = short_names()
 default_role = "name"
 
 
+def draw_figures():
+    """The figure of the page on reproduction, from its committed rows."""
+    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    from reproduce import rows_done
+    from reproduce_tables import figures
+
+    figures(rows_done())
+
+
 def setup(app):
     app.add_role("name", name_role)
     write_api_pages()
+    draw_figures()

@@ -46,7 +46,7 @@ class Fusion(nn.Module):
         all others).
     """
 
-    def __init__(self, kind, n_items, n_features, dim, cold_weight):
+    def __init__(self, kind, n_items, n_features, dim, cold_weight=0.1):
         super().__init__()
         self.cold_weight = cold_weight
         self.kind, self.dim = kind, dim
