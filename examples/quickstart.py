@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 
+import skclip
 from skclip import CLIPSessionRecommender, PopularityRecommender, Sessions
 from skclip.datasets import make_sessions
 from skclip.metrics import SessionScorer
@@ -68,11 +68,12 @@ def main():
     for place, (item, score) in enumerate(zip(top[0], scores[0], strict=True), 1):
         print(f"{place:>4}. {item}  ({score:.2f})")
 
-    path = Path(tempfile.mkdtemp()) / "clip.joblib"
-    joblib.dump(clip, path)
-    again = joblib.load(path).predict_topk([new_session], k=top.shape[1])
+    path = arguments.save or Path(tempfile.mkdtemp()) / "clip.skclip"
+    skclip.save(clip, path)
+    again = skclip.load(path).predict_topk([new_session], k=top.shape[1])
     same = "the same" if np.array_equal(top, again) else "ANOTHER"
     print(f"\nSaved {path.stat().st_size / 1e6:.1f} MB, loaded: {same} ranking.")
+    print(path)
 
 
 def parse_arguments():
@@ -82,6 +83,7 @@ def parse_arguments():
     parser.add_argument("--item", help="column of item ids")
     parser.add_argument("--time", help="column of times, for the order of clicks")
     parser.add_argument("--backbone", default="narm")
+    parser.add_argument("--save", type=Path, help="where to leave the model")
     arguments = parser.parse_args()
     if arguments.events and not (arguments.session and arguments.item):
         parser.error("--events needs --session COL and --item COL")
