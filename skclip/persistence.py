@@ -14,6 +14,7 @@ import os
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,6 +23,7 @@ from skclip._clusterer import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._recommender import CLIPSessionRecommender
 from skclip._state import VERSION
+from skclip._validation import warn_user
 from skclip.backbones import BACKBONES, BackboneSpec
 from skclip.llm import LLMReranker
 from skclip.metrics import SessionScorer
@@ -38,7 +40,7 @@ class _Damaged(ValueError):
 
 
 def save(estimator, path):
-    """Write a fitted estimator to one file.
+    """Write an estimator to one file; a warning says so if it is not fitted.
 
     Parameters
     ----------
@@ -50,8 +52,6 @@ def save(estimator, path):
 
     Raises
     ------
-    NotFittedError
-        The estimator is not fitted.
     TypeError
         The estimator, a parameter (such as a callable `scoring`) or an item id is
         nothing that the file can carry exactly. Ids may be numbers, text, bytes,
@@ -80,7 +80,13 @@ def save(estimator, path):
             "skclip.save(search.best_estimator_, path)."
         )
     if isinstance(estimator, BaseEstimator) and hasattr(estimator, "fit"):
-        check_is_fitted(estimator)
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError:
+            warn_user(
+                f"This {type(estimator).__name__} is not fitted: the file holds its "
+                "parameters alone. Call fit first to save a model."
+            )
     arrays = {}
     document = {"skclip": VERSION, "estimator": _encode(estimator, arrays, "estimator")}
     write_container(path, _MAGIC, document, arrays)

@@ -102,7 +102,7 @@ def test_without_axes_one_figure_is_made(name, fitted, shop_split):
     assert all(ax.figure is display.figure_ for ax in display.axes_)
     again = display.plot()
     assert again is display
-    assert len(plt.get_fignums()) == 2
+    assert len(plt.get_fignums()) == len(figures) + 2
 
 
 @pytest.mark.parametrize("name", DISPLAYS)
