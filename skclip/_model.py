@@ -122,11 +122,8 @@ class SessionModel(nn.Module):
         self.fusion = None
         if fusion is not None:  # last, so that it draws after all others
             self.fusion = Fusion(n_items=n_items, dim=embedding_dim, **fusion)
-            if fusion["kind"] in (
-                "gate",
-                "add",
-            ):  # only directions count, as for the cosine
-                with torch.no_grad():
+            if fusion["kind"] in ("gate", "add"):
+                with torch.no_grad():  # only directions count, as for the cosine
                     self.item_table /= self.item_table.norm(dim=1).mean()
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False

@@ -128,7 +128,7 @@ class VotingRecommender(Composition, BaselineRecommender):
         Parameters
         ----------
         **params : dict
-            Such as ``weights=[1, 2]``, ``knn__n_neighbors=100`` or ``knn="drop"``.
+            Such as ``weights=[1, 2]``, ``knn__n_neighbors=100`` or ``knn=SLIST()``.
 
         Returns
         -------
