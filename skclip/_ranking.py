@@ -37,18 +37,24 @@ def topk_codes(scores, k):
     """
     n_items = scores.shape[1]
     values, columns = _largest(scores, min(k + 1, n_items))
-    cut = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    tied = torch.zeros(0, dtype=torch.int64, device=scores.device)
     if k < n_items:  # a tie across the cut: topk chose among equals as it liked
-        cut = values[:, k] == values[:, k - 1]
+        tied = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
     columns, values = columns[:, :k], values[:, :k]
     check_finite(values.where(values != -torch.inf, 0.0))  # -inf: left out by a filter
     columns, order = columns.sort(dim=1)
     values = values.gather(1, order)
     values, order = values.sort(dim=1, descending=True, stable=True)
     columns = columns.gather(1, order)
-    if cut.any():
-        full, order = scores[cut].sort(dim=1, descending=True, stable=True)
-        values[cut], columns[cut] = full[:, :k], order[:, :k]
+    if len(tied):
+        last = values[tied, -1:]
+        n_better = (values[tied] > last).sum(dim=1)
+        row, column = (scores[tied] == last).nonzero(as_tuple=True)  # from the left
+        n_before = torch.searchsorted(row, torch.arange(len(tied), device=row.device))
+        place = torch.arange(len(row), device=row.device) - n_before[row]
+        place += n_better[row]
+        inside = place < k
+        columns[tied[row[inside]], place[inside]] = column[inside]
     return columns, values
 
 

@@ -312,7 +312,8 @@ class SessionKNN(BaselineRecommender):
             rows, sessions = rows[kept], sessions[kept]
             similarity, bits = similarity[kept], bits[kept]
         if self.variant != "vsknn":
-            held = np.diff(self.sessions_.indptr)[sessions]
+            ends = self.sessions_.indptr
+            held = ends[sessions + 1] - ends[sessions]
             squares = np.bincount(clicks.rows, weights.real**2, n_queries)
             similarity = similarity / np.sqrt(held * squares[rows])
         if params.get("lambda2") is not None:
