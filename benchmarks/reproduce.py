@@ -9,11 +9,13 @@ protocols; rq3 the training time beside the quality (a column of rq1); rq4 resol
 
 Forms: "paper" is the paper's model (raw candidates, the backbone's own score) trained
 by the library's defaults at the learning rate that is best for the bare backbone on the
-validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``. Variants: "none"
+validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``; "sampled" is the
+strong preset with three epochs of a sampled softmax, at the temperature and the rate
+that tune_strong.py chose on a validation part of Diginetica. Variants: "none"
 no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all.
 All variants of a form have the same parameters. Nothing is chosen on a test part.
 
-Protocols: "strong" trains the preset's number of epochs on all training sessions,
+Protocols: "strong" and "sampled" train their number of epochs on all training sessions,
 without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
 library holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the
 training sessions validates, the rest trains. Every n-th training session is taken in
@@ -54,6 +56,9 @@ FILE = RESULTS / "reproduce.jsonl"
 RANKS = RESULTS / "ranks"
 VARIANTS = ["none", "leiden", "random", "one"]
 METRICS = {"recall": recall_at_k, "mrr": mrr_at_k}
+# The strong preset on a large catalogue: tune_strong.py.
+SAMPLED = {"loss": "sampled_softmax", "n_negatives": 2048, "temperature": 0.07,
+           "learning_rate": 0.01, "max_epochs": 3}  # fmt: skip
 
 
 def sessions_of(frame):
@@ -100,6 +105,16 @@ def load_data(data, every=1):
     return Sessions.from_lists(rows[:cut]), valid, test
 
 
+def strong_parameters(backbone, *, sampled):
+    """The strong preset, on all rows; with a sampled loss for large catalogues."""
+    parameters = {"preset": "strong", "early_stopping": False}
+    if sampled:
+        # A rate of the backbone's own (CORE's) is not replaced by that of GRU4Rec.
+        own = BACKBONES[backbone]().default_training
+        parameters |= {k: v for k, v in SAMPLED.items() if k not in own}
+    return parameters
+
+
 def test_sessions(X, y):
     """Number of the test session of each rank."""
     if y is None:
@@ -139,8 +154,9 @@ def cells(question, data, backbones, forms, variants, seeds, every):
 def run(cell, tag, extra):
     train, valid, (X_test, y_test) = load_data(cell["data"], cell["every"])
     parameters = {"random_state": cell["seed"], **extra}
-    if cell["form"] == "strong":  # as many epochs as the preset says, on all rows
-        parameters |= {"preset": "strong", "early_stopping": False}
+    if cell["form"] in ("strong", "sampled"):
+        sampled = cell["form"] == "sampled"
+        parameters |= strong_parameters(cell["backbone"], sampled=sampled)
         if valid is not None and valid[1] is None:
             train, valid = Sessions.concat([train, valid[0]]), None
     else:

