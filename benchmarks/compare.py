@@ -11,7 +11,8 @@ rsc15 for the preset's six epochs of the full softmax; on the two large catalogu
 three epochs of the sampled one, at a temperature and a learning rate chosen for
 CLIP-GRU4Rec on a validation part of Diginetica (tune_strong.py). "vsknn, by both" is
 chosen by the sum of Recall@20 and MRR@20. Nothing is chosen on a test part, and a cell
-that is in results/compare.jsonl is not run again. Test: the given pairs (diginetica,
+that is in results/compare.jsonl is not run again, unless `--again` asks for it: for new
+settings or times, and then the last row counts. Test: the given pairs (diginetica,
 tmall), every prefix otherwise; whole catalogue, ties count against the target.
 
 Coverage: share of the catalogue in the first 20 places of any test row. Milliseconds
@@ -174,6 +175,7 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("data", choices=["rsc15", "diginetica", "tmall"])
     command.add_argument("--models", nargs="+", default=None)
+    command.add_argument("--again", action="store_true", help="finished cells as well")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
@@ -181,6 +183,7 @@ def main():
         return
     data = arguments.data
     done = {(row["data"], row["model"]) for row in rows_done()}
+    done = set() if arguments.again else done
     train, X, y = parts(data)
     listed = models(data)
     for name in arguments.models or listed:
