@@ -16,6 +16,7 @@ from skclip._rows import is_id, python_values
 from skclip._sessions import (
     Sessions,
     as_sessions,
+    check_times_rise,
     flat_positions,
     prefix_ends,
 )
@@ -222,6 +223,8 @@ def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
     times stay in theirs.
     """
     sessions = as_sessions(X)
+    if sessions.times is not None:
+        check_times_rise(sessions, missing=False)
     codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
     clusters, end_times = sessions.clusters, sessions.end_times
     if y is not None:

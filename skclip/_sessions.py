@@ -632,6 +632,37 @@ def _from_array(X):
 # -- small array functions ---------------------------------------------------------
 
 
+def check_times_rise(X, *, missing=True):
+    """Refuse sessions whose events are not in order of time, or (`missing`) have none.
+
+    Raises
+    ------
+    ValueError
+        Names the first session and event.
+    """
+    bad = np.flatnonzero(times_fall(X.times, X.offsets))
+    if missing and not len(bad):
+        bad = np.flatnonzero(np.isnan(X.times))
+    if len(bad):
+        row = int(np.searchsorted(X.offsets, bad[0], side="right")) - 1
+        at = int(bad[0] - X.offsets[row])
+        before = f" after {X.times[bad[0] - 1]:g}" if at else ""
+        raise ValueError(
+            f"The times of session {row} are not in order: event {at} is at "
+            f"{X.times[bad[0]]:g}{before}. Sort the events by time, as "
+            "Sessions.from_events does."
+        )
+
+
+def times_fall(times, offsets):
+    """Whether an event is earlier than the one before it in its session."""
+    falls = np.zeros(len(times), dtype=bool)
+    falls[1:] = times[1:] < times[:-1]
+    starts = offsets[:-1]
+    falls[starts[starts < len(times)]] = False
+    return falls
+
+
 def flat_positions(starts, lengths):
     """Positions of several runs in a flat array, and the offsets of the runs."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -257,6 +257,13 @@ def test_first_to_follow_wins_a_tie():
     assert plain.rank_targets([["a"]] * 4, list("cbza")).tolist() == [2, 2, 3, 4]
 
 
+def test_times_that_fall_are_refused():
+    X = Sessions([0, 1, 0], [0, 1, 3], ["a", "b"], times=[9, 5, 3])
+    for model in (*BASELINES, SessionClusterer(), CLIPSessionRecommender()):
+        with pytest.raises(ValueError, match="session 1 are not in order: event 1 is"):
+            clone(model).fit(X)
+
+
 def test_order_of_end_times_says_who_was_first():
     X = timed([["a", "b"], ["a", "c"]], [5, 2])
     model = MarkovRecommender(tie_break="first").fit(X)
@@ -337,16 +344,20 @@ class LoopKNN:
             similar.append((sim, i))
         similar.sort(reverse=True)
         scores = dict.fromkeys(items, 0.0)
+        factors = []
         for sim, i in similar[: model.n_neighbors]:
-            row = rows[i]
-            newest = min((p[item], item) for item in set(row) & set(p))[1]
+            newest = min((p[item], item) for item in set(rows[i]) & set(p))[1]
+            if "decay" in params:
+                sim *= self.decays[params["decay"]](p[newest] + 1)
+            if "lambda4" in params:
+                sim *= math.exp(-p[newest] / params["lambda4"])
+            factors.append((sim, newest, rows[i]))
+        largest = max((factor for factor, _, _ in factors), default=1)
+        unit = largest if 0 < largest < 1e-9 else 1
+        for factor, newest, row in factors:
             last = {item: place for place, item in enumerate(row)}
             for j in set(row):
-                value = sim
-                if "decay" in params:
-                    value *= self.decays[params["decay"]](p[newest] + 1)
-                if "lambda4" in params:
-                    value *= math.exp(-p[newest] / params["lambda4"])
+                value = factor / unit
                 if "lambda3" in params:
                     value *= math.exp(-abs(last[j] - last[newest]) / params["lambda3"])
                 if "idf_weight" in params:
@@ -389,15 +400,34 @@ def test_neighbours_are_the_loops(
 
 
 def test_each_prefix_has_its_own_time():
-    X = timed([["a", "b"], ["a", "c"]], [0, 1])
+    X = timed([["a", "b"], ["a", "c"]], [1, 4])
     model = SessionKNN("stan", lambda2=1.0, backoff=None).fit(X)
-    query = Sessions([0, 0], [0, 2], np.array(["a"]), times=[1 * DAY, 10 * DAY])
-    early, late = (
-        model.decision_function(Sessions([0], [0, 1], np.array(["a"]), times=[t]))
-        for t in (1 * DAY, 10 * DAY)
-    )
-    assert early[0, 1] == pytest.approx(math.exp(9) * late[0, 1], rel=1e-3)
-    assert model.rank_targets(query).tolist() == [1]
+    vocabulary = np.array(["a", "c"])
+    query = Sessions([0, 1], [0, 2], vocabulary, times=[1 * DAY, 10 * DAY])
+    assert model.rank_targets(query).tolist() == [3]  # on day 1 no neighbour is old
+    late = Sessions([0], [0, 1], vocabulary, times=[10 * DAY])
+    assert model.rank_targets(late, ["c"]).tolist() == [2]
+    scores = model.decision_function(late)[0]
+    assert scores[1] == pytest.approx(math.exp(-3) * scores[2])
+    assert scores[2] == pytest.approx(math.exp(-6 - 1 / 2) / math.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SessionKNN("stan", lambda2=1.0),
+        SessionKNN("vstan", lambda2=1.0, lambda1=0.1, lambda3=0.1, lambda4=0.1),
+    ],
+)
+def test_no_neighbour_is_too_old_or_too_far_away_to_be_heard(model):
+    """What a neighbour holds stands before what none holds, however small its share."""
+    rows = [["old", "far", *[f"x{i}" for i in range(50)], "wanted"]] + [["top"] * 9] * 9
+    X = timed(rows, [0] + [2000] * 9)
+    model = clone(model).fit(X)
+    query = timed([["old"]], [2001])
+    ranked = model.predict_topk(query, k=54)[0].tolist()
+    assert ranked[0] == "old"
+    assert ranked[-1] == "top"
 
 
 def test_equally_similar_ones_the_most_recent():

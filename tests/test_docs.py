@@ -130,6 +130,20 @@ def test_which_backbone_has_the_results_that_were_measured():
         assert table[name][2:].split(" | ")[:4] == expected
 
 
+@pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
+def test_comparison_has_the_results_that_were_measured(data):
+    results = ROOT / "benchmarks" / "results" / "compare.jsonl"
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    measured = {row["model"]: row for row in rows if row["data"] == data}
+    page = (DOCS / "comparison.md").read_text()
+    lines = page.split(f"<!-- table: {data} -->")[1].split("<!-- end")[0].splitlines()
+    table = [line[2:-2].split(" | ") for line in lines if line[:2] == "| "][2:]
+    assert {name for name, *_ in table} == set(measured)
+    for name, *values in table:
+        expected = [f"{measured[name][m]:.4f}" for m in METRICS]
+        assert values[:2] == expected, name
+
+
 def test_yardsticks_have_the_results_that_were_measured():
     results = ROOT / "benchmarks" / "results" / "compare.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()]

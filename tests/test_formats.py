@@ -423,6 +423,8 @@ def test_recbole_lists(library, write):
         read_recbole(write(text.replace("100\t7", "\n100\t7 8")))
     with pytest.raises(ValueError, match=r"line 3, column 'timestamp_list': 'x' is no"):
         read_recbole(write(text.replace("100\t7", "100\tx")))
+    with pytest.raises(ValueError, match=r"line 2, column 'timestamp_list': 1 after 3"):
+        read_recbole(write(text.replace("1 2.5", "3 1")))
 
 
 def test_recbole_prefixes(library, write):

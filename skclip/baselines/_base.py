@@ -15,7 +15,7 @@ from skclip._validation import StrOptions, accept_ragged
 
 SECONDS_PER_DAY = 86_400.0
 # Orders items that nothing else tells apart, and vanishes beside any other score.
-_WHISPER = 1e-30
+WHISPER = 1e-30
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
         """Scores where the session says nothing, (n_items,), float32."""
         if self.backoff is None:
             return np.zeros(len(self.item_ids_), dtype=np.float32)
-        scale = np.float32(_WHISPER / self.item_counts_.sum())
+        scale = np.float32(WHISPER / self.item_counts_.sum())
         return self.item_counts_.astype(np.float32) * scale
 
     def _score_chunks(self, queries):

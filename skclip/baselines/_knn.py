@@ -7,7 +7,12 @@ from scipy import sparse
 
 from skclip._sessions import flat_positions
 from skclip._validation import Interval, StrOptions, _fit_context
-from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender, add_at
+from skclip.baselines._base import (
+    SECONDS_PER_DAY,
+    WHISPER,
+    BaselineRecommender,
+    add_at,
+)
 
 # Weight of the click `steps` before the newest of `n`, newest: steps = 0.
 _WEIGHTINGS = {
@@ -39,6 +44,8 @@ _VARIANTS = {
     },
 }
 _OWN = ("weighting", "decay", "idf_weight", "lambda1", "lambda2", "lambda3", "lambda4")
+_LEAST = 10 * WHISPER  # what a neighbour holds is before what none holds
+_FAINT = 1e-9  # scores of sessions with nothing but old or far neighbours are scaled up
 _LONGEST = 50  # distinct items of a query; their order is kept in the bits of a float
 
 
@@ -69,7 +76,8 @@ class SessionKNN(BaselineRecommender):
     :math:`p^*` belongs to the newest shared item, :math:`\Delta_j` are the clicks
     between it and :math:`j` in the neighbour, :math:`\mathrm{idf}_j = \log(n / n_j)`
     with :math:`n` training sessions and :math:`n_j` events of :math:`j`, at least 0,
-    and :math:`a` is `idf_weight`.
+    and :math:`a` is `idf_weight`. Where all neighbours of a session are old or far,
+    with factors below 1e-9, its scores are in units of the largest factor.
 
     Parameters
     ----------
@@ -272,7 +280,10 @@ class SessionKNN(BaselineRecommender):
         if "decay" in params:
             similarity = similarity * _DECAYS[params["decay"]](clicks.steps[shared])
         if "lambda4" in params:
-            similarity = similarity * np.exp(-clicks.steps[shared] / params["lambda4"])
+            similarity = similarity * _fading(clicks.steps[shared], params["lambda4"])
+        largest = _largest_of_row(similarity, rows)
+        faint = (largest > 0) & (largest < _FAINT)
+        similarity = similarity / np.where(faint, largest, 1)
         starts = self.sessions_.indptr[neighbours]
         lengths = self.sessions_.indptr[neighbours + 1] - starts
         at, _ = flat_positions(starts.astype(np.int64), lengths)
@@ -282,9 +293,10 @@ class SessionKNN(BaselineRecommender):
             places = self.sessions_.data[at]
             common = np.flatnonzero(items == np.repeat(clicks.codes[shared], lengths))
             distance = np.abs(places - np.repeat(places[common], lengths))
-            values = values * np.exp(-distance / params["lambda3"])
+            values = values * _fading(distance, params["lambda3"])
         if params.get("idf_weight"):
             values = values * self._item_weights[items]
+        values = np.where(values > 0, np.maximum(values, _LEAST), 0)
         add_at(scores, np.repeat(rows, lengths), items, values)
 
     def _neighbours(self, clicks, rank, n_queries, times):
@@ -296,7 +308,7 @@ class SessionKNN(BaselineRecommender):
         elif self.variant == "sknn":
             weights = np.ones(len(clicks.rows))
         else:
-            weights = np.exp(-clicks.steps / params["lambda1"])
+            weights = _fading(clicks.steps, params["lambda1"])
         starts = np.searchsorted(clicks.rows, np.arange(n_queries + 1))
         shape = n_queries, len(self.item_ids_)
         # Powers of two, summed beside the weights, have the newest shared click in
@@ -321,7 +333,7 @@ class SessionKNN(BaselineRecommender):
             if times is not None:
                 now = np.where(np.isfinite(times), times, now)
             age = np.maximum(0, now[rows] - self._times[sessions]) / SECONDS_PER_DAY
-            similarity = similarity * np.exp(-age / params["lambda2"])
+            similarity = similarity * _fading(age, params["lambda2"], least=-400)
         indptr = np.searchsorted(rows, np.arange(n_queries + 1))
         kept = _largest(similarity, sessions, indptr, self.n_neighbors)
         rows, sessions, similarity = rows[kept], sessions[kept], similarity[kept]
@@ -339,6 +351,20 @@ class SessionKNN(BaselineRecommender):
         super().__setstate__(state)
         if "sessions_" in state:
             self._index_items()
+
+
+def _fading(distance, scale, least=-90):
+    """exp(-distance / scale), never so small that a product of such factors is 0."""
+    return np.exp(np.maximum(-distance / scale, least), dtype=np.float64)
+
+
+def _largest_of_row(values, rows):
+    """The largest value in each run of equal rows, for each of its members."""
+    if len(rows) == 0:
+        return values
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lengths = np.diff(starts, append=len(rows))
+    return np.repeat(np.maximum.reduceat(values, starts), lengths)
 
 
 def _rank_in_row(rows):

@@ -12,7 +12,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._ids import factorize_list
-from skclip._sessions import Sessions
+from skclip._sessions import Sessions, times_fall
 from skclip._tabular import column
 from skclip.datasets._text_table import (
     Field,
@@ -598,7 +598,7 @@ def _rows_of_lists(path, frame):
 
 
 def _lists_of_times(path, frame, rows):
-    """Times of all events, as many on each line as there are items."""
+    """Times of all events, in order, as many on each line as there are items."""
     lists = [text.split(" ") for text in frame.get_column("times").to_list()]
     for row, (times, items) in enumerate(zip(lists, rows, strict=True)):
         if len(times) != len(items):
@@ -606,7 +606,16 @@ def _lists_of_times(path, frame, rows):
                 f"{path}, line {line_of(path, row)}, column 'timestamp_list': "
                 f"{len(times)} times for {len(items)} items. Expected as many."
             )
-    return np.array([float(time) for times in lists for time in times])
+    flat = np.array([float(time) for times in lists for time in times])
+    offsets = np.cumsum([0, *map(len, lists)])
+    falls = np.flatnonzero(times_fall(flat, offsets))
+    if len(falls):
+        row = int(np.searchsorted(offsets, falls[0], side="right")) - 1
+        raise ValueError(
+            f"{path}, line {line_of(path, row)}, column 'timestamp_list': "
+            f"{flat[falls[0]]:g} after {flat[falls[0] - 1]:g}. Expected times in order."
+        )
+    return flat
 
 
 def _read_lists(path):

@@ -6,9 +6,8 @@ import numpy as np
 
 from skclip._encoding import check_targets, content_hashes
 from skclip._ids import ItemIndex, factorize_list
-from skclip._sessions import as_sessions, prefix_ends
+from skclip._sessions import as_sessions, check_times_rise, prefix_ends
 from skclip._validation import warn_user
-from skclip.model_selection._splits import check_times_rise
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from skclip._ids import factorize
-from skclip._sessions import Sessions
+from skclip._sessions import Sessions, check_times_rise
 from skclip._validation import warn_user
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -407,25 +407,6 @@ def _time_order(X, name):
     if X.ids is None:
         return np.argsort(ends, kind="stable")
     return np.lexsort((factorize(X.ids)[1], ends))
-
-
-def check_times_rise(X):
-    """Refuse sessions whose events are not in order of time."""
-    falls = ~(X.times[1:] >= X.times[:-1])  # NaN falls, too
-    inner = X.offsets[1:-1]
-    falls[inner[(inner > 0) & (inner < X.n_events)] - 1] = False
-    bad = np.flatnonzero(falls) + 1
-    if not len(bad) and np.isnan(X.times).any():
-        bad = np.flatnonzero(np.isnan(X.times))
-    if len(bad):
-        row = int(np.searchsorted(X.offsets, bad[0], side="right")) - 1
-        at = int(bad[0] - X.offsets[row])
-        before = f" after {X.times[bad[0] - 1]:g}" if at else ""
-        raise ValueError(
-            f"The times of session {row} are not in order: event {at} is at "
-            f"{X.times[bad[0]]:g}{before}. Sort the events by time, as "
-            "Sessions.from_events does."
-        )
 
 
 def _end_times(X):
