@@ -79,7 +79,9 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
 
 
 def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
-    """Group targets by their number of training events.
+    r"""Group targets by their number of training events.
+
+    .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{count}(t_i)\}
 
     Parameters
     ----------
@@ -123,7 +125,9 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
 
 
 def length_groups(X, y=None, *, bins=(2, 4, 9)):
-    """Group test rows by the length of their whole session, targets included.
+    r"""Group test rows by the length of their whole session, targets included.
+
+    .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{session of } i)\}
 
     Parameters
     ----------
@@ -175,7 +179,9 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
 
 
 def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
-    """Group test rows by how many items were observed before the target.
+    r"""Group test rows by how many items were observed before the target.
+
+    .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{prefix } i)\}
 
     Parameters
     ----------
