@@ -8,16 +8,18 @@ tune: learning rates. p1: number of interests K against the m that sessions have
 prompt tokens of the extractor and the aggregator, on and off, frozen, and replaced by a
 wider attention with at least as many parameters; p2-tokens: how many tokens. p3: weight
 and kind of the dispersion. p4: parameters by component. p5: K on real sessions
-(validation parts). p6: training curves, read from p2. p8: cluster prompts, none, or
-random clusters of the same sizes. loss: cross-entropy against BPR with one negative.
-aggregation: how interests become scores. How item features add up with all this (p7) is
-not here.
+(validation parts), beside how many clusters a session has and how alike its items are.
+p6: training curves, read from p2. p7, item features, is
+`semantics.py run s4 s6 --backbones pomrec`. p8: cluster prompts, none, or random
+clusters of the same sizes. p2-real, p8-real: the same on real sessions. loss:
+cross-entropy against BPR with one negative. aggregation: how interests become scores.
 
 Planted: 1,200 sessions of `make_multi_interest_sessions`, 200 items in 15 clusters,
 m interests each, mean length 8; data and model have the same seed. The first 80 % train
 (of these the latest tenth stops), the rest is reported. Real data: rsc15 is train_tr
-against train_valid of the YooChoose sample; wikispeedia_unfinished the first 80 % of
-its sessions against the next 10 %. Test parts are not touched. Every prefix, whole
+against train_valid of the YooChoose sample; wikispeedia_unfinished and ml_100k (ratings
+of a user with no gap of eight hours) the first 80 % of their sessions against the next
+10 %; batches of 512, at most 6 epochs. Test parts are not touched. Every prefix, whole
 catalogue, ties count against the target. All cells: d = 32, batches of 128, at most 12
 epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise.
 
@@ -54,6 +56,9 @@ TRAINING = {"embedding_dim": 32, "batch_size": 128, "max_epochs": 12}
 TRAINING |= {"learning_rate": 0.01, "prompt": None, "max_session_length": 20}
 BPR = {"loss": "bpr", "n_negatives": 1, "share_negatives": False}
 NO_PROMPTS = {"use_extractor_prompts": False, "use_aggregator_prompts": False}
+WIDER = NO_PROMPTS | {"attention_dim": 12}  # 280 numbers for 256
+REAL = ("rsc15", "wikispeedia_unfinished", "ml_100k")
+LARGER = {"batch_size": 512, "max_epochs": 6}
 
 
 def load_data(data, seed):
@@ -66,9 +71,8 @@ def load_data(data, seed):
     if data == "rsc15":
         return rsc15("train_tr"), rsc15("train_valid")
     events = pd.read_parquet(data_home() / data / "events.parquet")
-    X = Sessions.from_events(
-        events, session="session_id", item="item_id", time="timestamp"
-    )
+    session = "session_8h" if data == "ml_100k" else "session_id"
+    X = Sessions.from_events(events, session=session, item="item_id", time="timestamp")
     X = X[np.argsort(X.end_times, kind="stable")]
     return X[: int(0.8 * len(X))], X[int(0.8 * len(X)) : int(0.9 * len(X))]
 
@@ -86,7 +90,7 @@ def settings(experiment):
         for F, G in itertools.product((True, False), repeat=2):
             yield "m=2", {"use_extractor_prompts": F, "use_aggregator_prompts": G}, {}
         yield "m=2", {"frozen_prompts": True}, {}
-        yield "m=2", NO_PROMPTS | {"attention_dim": 12}, {}  # 280 numbers for 256
+        yield "m=2", WIDER, {}
     elif experiment == "p2-tokens":
         for P in (1, 2, 8):
             yield "m=2", {"n_prompt_tokens": P}, {}
@@ -95,10 +99,14 @@ def settings(experiment):
             if weight or kind == "std":
                 yield "m=2", {"dispersion_weight": weight, "dispersion": kind}, {}
     elif experiment == "p5":
-        for data, K in itertools.product(
-            ("rsc15", "wikispeedia_unfinished"), (1, 2, 3, 4, 8)
-        ):
-            yield data, {"n_interests": K}, {"batch_size": 512, "max_epochs": 6}
+        for data, K in itertools.product(REAL, (1, 2, 3, 4, 8)):
+            yield data, {"n_interests": K}, LARGER
+    elif experiment == "p2-real":
+        for spec in ({}, NO_PROMPTS, {"frozen_prompts": True}, WIDER):
+            yield "wikispeedia_unfinished", spec, LARGER
+    elif experiment == "p8-real":
+        for data, prompt in itertools.product(REAL[:2], (None, "cluster", "random")):
+            yield data, {}, LARGER | {"prompt": prompt}
     elif experiment == "p8":
         for data, prompt in itertools.product(
             ("m=2", "m=4"), (None, "cluster", "random")
@@ -149,7 +157,7 @@ def run(cell):
         "n_clusters": None
         if model.membership_ is None
         else int(model.membership_.max()) + 1,
-        "structure": structure(train) if cell["experiment"] == "p5" else None,
+        "structure": structure(train, model) if cell["experiment"] == "p5" else None,
         "data_hash": {"train": data_hash(train), "held_out": data_hash(held_out)},
         "environment": environment(),
     }
@@ -159,23 +167,40 @@ def run(cell):
     return row
 
 
-def structure(X):
-    """Mean number of different Leiden clusters in a session, and its mean length."""
+def structure(X, model):
+    """Of a mean session: different Leiden clusters, length, cosine of two items."""
     clustered = SessionClusterer(random_state=0).fit(X).transform(X)
     distinct = [
         len(set(clustered.clusters[a:b].tolist()) - {0})
         for a, b in itertools.pairwise(clustered.offsets)
     ]
-    return {"clusters": float(np.mean(distinct)), "length": float(X.lengths.mean())}
+    vectors = model.item_vectors_ / np.linalg.norm(model.item_vectors_, axis=1)[:, None]
+    row_of = {item: i for i, item in enumerate(model.item_ids_.tolist())}
+    cosines = []
+    for session in X.to_lists():
+        rows = [row_of[item] for item in dict.fromkeys(session) if item in row_of]
+        n = len(rows)
+        if n > 1:  # all pairs at once: |sum|^2 is n and twice their sum
+            total = float(np.square(vectors[rows].sum(axis=0)).sum())
+            cosines.append((total - n) / (n * (n - 1)))
+    return {
+        "clusters": float(np.mean(distinct)),
+        "length": float(X.lengths.mean()),
+        "cosine": float(np.mean(cosines)),
+    }
 
 
 def count_parameters():
     """p4: every backbone at its defaults, d = 64, 20 events, 1,000 items."""
     X, _ = make_multi_interest_sessions(2000, 1000, random_state=0)
     rows = {}
-    for name in BACKBONES:
+    specs = {name: name for name in BACKBONES}
+    specs["pomrec, read as ComiRec"] = PoMRec(
+        **NO_PROMPTS, dispersion_weight=0, aggregation="max"
+    )
+    for name, spec in specs.items():
         model = CLIPSessionRecommender(
-            name, max_session_length=20, max_epochs=1, random_state=0, n_threads=1
+            spec, max_session_length=20, max_epochs=1, random_state=0, n_threads=1
         )
         report = model.fit(X[:200]).parameter_report()
         n_items = model.n_items_
@@ -238,7 +263,7 @@ def curves(rows):
         ("both", {"use_extractor_prompts": True, "use_aggregator_prompts": True}),
         ("none", NO_PROMPTS),
         ("frozen", {"frozen_prompts": True}),
-        ("none, wider attention", NO_PROMPTS | {"attention_dim": 12}),
+        ("none, wider attention", WIDER),
     ):
         epochs, best = [], []
         for row in rows:
@@ -260,6 +285,33 @@ def curves(rows):
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def structures(rows):
+    """p5: what the sessions of a data set are like, and which K was best."""
+    head = ["data", "items of a session", "its clusters", "cosine of two of its items"]
+    lines = [[*head, "best K by MRR@20", "MRR@20 of K = 1 and of the best"]]
+    lines.append(["---"] * 6)
+    for data in REAL:
+        found = [
+            row
+            for row in rows
+            if row["cell"]["experiment"] == "p5" and row["cell"]["data"] == data
+        ]
+        if not found:
+            continue
+        of_K = {}
+        for row in found:
+            of_K.setdefault(row["cell"]["spec"]["n_interests"], []).append(
+                row["mrr@20"]
+            )
+        means = {K: np.mean(values) for K, values in of_K.items()}
+        best = max(means, key=means.get)
+        like = found[0]["structure"]
+        shown = [f"{like[k]:.2f}" for k in ("length", "clusters", "cosine")]
+        of_best = f"{means[1]:.3f}, {means[best]:.3f}"
+        lines.append([data, *shown, str(best), of_best])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def counts():
     rows = json.loads(COUNTS.read_text())
     lines = [["backbone", "outside tables and prompts", "by component"], ["---"] * 3]
@@ -274,7 +326,8 @@ def counts():
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-EXPERIMENTS = ["tune", "p1", "p2", "p2-tokens", "p3", "p5", "p8", "loss", "aggregation"]
+EXPERIMENTS = ["tune", "p1", "p2", "p2-tokens", "p2-real", "p3", "p5", "p8", "p8-real",
+               "loss", "aggregation"]  # fmt: skip
 
 
 def main():
@@ -291,6 +344,7 @@ def main():
         for experiment in EXPERIMENTS:
             replace_table("docs/pomrec.md", experiment, table_of(rows, experiment))
         replace_table("docs/pomrec.md", "p6", curves(rows))
+        replace_table("docs/pomrec.md", "p5-data", structures(rows))
         replace_table("docs/pomrec.md", "p4", counts())
         return
     done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}

@@ -44,6 +44,7 @@ from _common import (
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip.backbones import BACKBONES
+from skclip.controls import RandomClusters
 from skclip.metrics import mrr_at_k, recall_at_k
 from skclip.text import ItemFeatures, ItemTextEncoder
 
@@ -110,13 +111,15 @@ def cells(question, backbones, seeds):
                 for vectors in ("random", "minilm"):
                     for kind in ("gate", "late", "nullspace"):
                         yield cell(backbone, kind, features=vectors, seed=seed)
+                yield cell(backbone, "init", features="random", seed=seed)
             elif question == "s7":
                 yield cell(backbone, "none", prompt="cluster", seed=seed)
                 yield cell(backbone, "gate", prompt="cluster", seed=seed)
-                for kind in ("none", "gate"):
-                    yield cell(
-                        backbone, kind, prompt="cluster", edges="both", seed=seed
-                    )
+                for edges in ("both", "random"):  # the last: clusters of no meaning
+                    for kind in ("none", "gate"):
+                        yield cell(
+                            backbone, kind, prompt="cluster", edges=edges, seed=seed
+                        )
             elif question == "s3":
                 for every in (16, 1):
                     for kind in BARE:
@@ -127,7 +130,9 @@ def model_of(cell, rate):
     clusterer = titles = None
     if cell["fusion"] != "none" or cell["edges"] != "cooccurrence":
         titles = features(cell["features"])
-    if cell["edges"] != "cooccurrence":
+    if cell["edges"] == "random":
+        clusterer = RandomClusters(random_state=cell["seed"])
+    elif cell["edges"] != "cooccurrence":
         clusterer = SessionClusterer(graph_edges=cell["edges"], item_features=titles)
     return CLIPSessionRecommender(
         cell["backbone"],
@@ -297,7 +302,8 @@ def write_tables():
         )
         for backbone in backbones
         for prompt, edges in (
-            (None, "cooccurrence"), ("cluster", "cooccurrence"), ("cluster", "both")
+            (None, "cooccurrence"), ("cluster", "cooccurrence"), ("cluster", "both"),
+            ("cluster", "random"),
         )
         for kind in ("none", "gate")
     ]  # fmt: skip
