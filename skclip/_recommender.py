@@ -136,10 +136,10 @@ class CLIPSessionRecommender(
         there; "late" adds a second score by features alone, and compares by cosine.
         "none" ignores the features. ``docs/semantics.md`` compares them.
     cold_item_weight : float, default=0.1
-        Weight of items that nobody has clicked in the softmax of the loss, from 0 to
-        1. At 1 they are negatives of every session, as all others, and the model
-        learns to put them down; at 0 they take no part, and nothing keeps them from
-        crowding others out.
+        Weight of items that nobody has clicked as negatives in the loss, from 0 to 1.
+        At 1 they are negatives of every session, as all others, and the model learns
+        to put them down; at 0 they take no part, and nothing keeps them from crowding
+        others out.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -939,7 +939,16 @@ class CLIPSessionRecommender(
         if self._model.fusion is not None and self.cold_item_weight == 0:
             weights = weights * (self._model.fusion.counts.cpu().numpy() > 0)
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
-        return SampledLoss(resolved["loss"], n_negatives, weights, shared=shared)
+        item_weights = None
+        if self._model.fusion is not None and resolved["loss"] != "sampled_softmax":
+            item_weights = self._model.fusion.take_cold_weights()
+        return SampledLoss(
+            resolved["loss"],
+            n_negatives,
+            weights,
+            shared=shared,
+            item_weights=item_weights,
+        )
 
     def _validator(self, X, y):
         """A function that scores the model as it stands on these sessions."""
@@ -984,7 +993,10 @@ class CLIPSessionRecommender(
 
     @property
     def fusion_weight_(self):
-        """Mean weight of the features in an item's vector; None without `fusion`."""
+        """Mean weight of learned vectors ("gate") or of features ("add", "late").
+
+        None for other kinds of `feature_fusion`.
+        """
         if getattr(self, "_model", None) is None:
             raise AttributeError("fusion_weight_ is there after fit.")
         fusion = self._model.fusion
