@@ -1033,6 +1033,30 @@ def test_searches(fitted, shop_split, shop_titles):
     assert twice.predict_topk(train[:2], k=3).shape == (2, 3)
 
 
+def test_clients_do_not_reach_worker_processes(shop_split, shop_titles):
+    """`fit` says so there; threads share the client."""
+    train, _ = shop_split
+    client = says(shop_titles["item-003"])
+    llm = LLMReranker(PopularityRecommender(), shop_titles, client=client, n_shots=0)
+    with pytest.raises(ValueError, match=r"client=None.*n_jobs=1.*threading"):
+        pickle.loads(pickle.dumps(llm)).fit(train)
+    search = GridSearchCV(llm, {"weight": [0.3]}, cv=2, n_jobs=2, error_score="raise")
+    with joblib.parallel_backend("threading"):
+        assert np.isfinite(search.fit(train[:40]).best_score_)
+
+
+def test_worker_processes_make_the_default_client(endpoint, shop_split, shop_titles):
+    train, _ = shop_split
+    answer = completion(json.dumps({"titles": [shop_titles["item-003"]]}))
+    with serving(lambda n, body: answer) as server:
+        params = endpoint(server, n_shots=0)
+        llm = LLMReranker(PopularityRecommender(), shop_titles, **params)
+        search = GridSearchCV(llm, {"weight": [0.3]}, cv=2, n_jobs=2,
+                              error_score="raise").fit(train[:20])  # fmt: skip
+        assert np.isfinite(search.best_score_)
+        assert server.requests
+
+
 def test_a_base_that_has_changed():
     base = PopularityRecommender().fit(TRAIN)
     llm = LLMReranker(base, TITLES, client=egg_timer, prefit=True).fit(TRAIN)

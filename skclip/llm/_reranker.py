@@ -82,7 +82,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
     client : callable, object or None, default=None
         Who is asked instead of `base_url`: a function of messages that returns text,
         an ``openai.OpenAI``, or an object with ``complete`` (see the guide). Clones
-        share it; pickles and files leave it out.
+        share it; pickles and files leave it out, and so do copies for processes:
+        searches with ``n_jobs`` need None, or threads.
     n_candidates : int, default=20
         First items of the base that "rerank" shows.
     n_generate : int, default=10
@@ -378,7 +379,15 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     def _check_parameters(self):
         client = self.client
-        known = client is None or isinstance(client, str) or callable(client)
+        known = client is None or callable(client)
+        if isinstance(client, str):
+            raise ValueError(
+                f"client={client!r}: clients are not kept in copies and files. Worker "
+                "processes get such a copy: pass client=None, for which each makes its "
+                "own, or n_jobs=1, or search inside "
+                "joblib.parallel_backend('threading'). After loading, "
+                "set_params(client=...)."
+            )
         if not (known or hasattr(client, "complete") or hasattr(client, "chat")):
             raise TypeError(
                 f"client is a {type(client).__name__}. Expected a callable of messages "
