@@ -621,10 +621,15 @@ class CLIPSessionRecommender(
         ``docs/production.md`` compares with a refit. Parameters of training may be
         set to others before, those of the model are those of `fit`.
 
+        New items of `item_features` that nobody has clicked come in along with the
+        sessions. There is no way to take in titles alone: at least one session must
+        have two items.
+
         Parameters
         ----------
         X : Sessions or list of lists
-            Further training sessions, shape (n_sessions,).
+            Further training sessions, shape (n_sessions,), one or more of them with
+            two items.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
 

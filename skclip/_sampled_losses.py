@@ -36,8 +36,9 @@ class SampledLoss:
 
     With item weights :math:`v_j`, the term of j in the sums of bpr and gbce is
     multiplied by :math:`v_j`, and the w of the other two is the softmax of
-    :math:`s_j + \log v_j`. The factor of gbce is
-    :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`, :math:`r = m / (n_{items} - 1)` [3]_.
+    :math:`s_j + \log v_j` (so that a sample of one item has weight 1 there). The
+    factor of gbce is :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`,
+    :math:`r = m / (n_{items} - 1)` [3]_.
 
     Parameters
     ----------
