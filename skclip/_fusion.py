@@ -42,7 +42,7 @@ class Fusion(nn.Module):
         One of `FUSIONS` but "none".
     n_items, n_features, dim : int
     cold_weight : float
-        Of never clicked items in the softmax of the loss, from 0 (not there) to 1 (as
+        Of never clicked items as negatives in the loss, from 0 (not there) to 1 (as
         all others).
     """
 
@@ -168,6 +168,14 @@ class Fusion(nn.Module):
         if self.cold_bias is None:
             return bias
         return self.cold_bias if bias is None else bias + self.cold_bias
+
+    def take_cold_weights(self):
+        """Weight (n_items,) of each item as a negative, or None; out of the bias then.
+
+        For losses in which a bias is no weight.
+        """
+        bias, self.cold_bias = self.cold_bias, None
+        return None if bias is None else bias.exp()
 
     # -- vectors ---------------------------------------------------------------
 

@@ -136,10 +136,10 @@ class CLIPSessionRecommender(
         there; "late" adds a second score by features alone, and compares by cosine.
         "none" ignores the features. ``docs/semantics.md`` compares them.
     cold_item_weight : float, default=0.1
-        Weight of items that nobody has clicked in the softmax of the loss, from 0 to
-        1. At 1 they are negatives of every session, as all others, and the model
-        learns to put them down; at 0 they take no part, and nothing keeps them from
-        crowding others out.
+        Weight of items that nobody has clicked as negatives in the loss, from 0 to 1.
+        At 1 they are negatives of every session, as all others, and the model learns
+        to put them down; at 0 they take no part, and nothing keeps them from crowding
+        others out.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -621,10 +621,15 @@ class CLIPSessionRecommender(
         ``docs/production.md`` compares with a refit. Parameters of training may be
         set to others before, those of the model are those of `fit`.
 
+        New items of `item_features` that nobody has clicked come in along with the
+        sessions. There is no way to take in titles alone: at least one session must
+        have two items.
+
         Parameters
         ----------
         X : Sessions or list of lists
-            Further training sessions, shape (n_sessions,).
+            Further training sessions, shape (n_sessions,), one or more of them with
+            two items.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
 
@@ -939,7 +944,16 @@ class CLIPSessionRecommender(
         if self._model.fusion is not None and self.cold_item_weight == 0:
             weights = weights * (self._model.fusion.counts.cpu().numpy() > 0)
         weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
-        return SampledLoss(resolved["loss"], n_negatives, weights, shared=shared)
+        item_weights = None
+        if self._model.fusion is not None and resolved["loss"] != "sampled_softmax":
+            item_weights = self._model.fusion.take_cold_weights()
+        return SampledLoss(
+            resolved["loss"],
+            n_negatives,
+            weights,
+            shared=shared,
+            item_weights=item_weights,
+        )
 
     def _validator(self, X, y):
         """A function that scores the model as it stands on these sessions."""
@@ -984,7 +998,10 @@ class CLIPSessionRecommender(
 
     @property
     def fusion_weight_(self):
-        """Mean weight of the features in an item's vector; None without `fusion`."""
+        """Mean weight of learned vectors ("gate") or of features ("add", "late").
+
+        None for other kinds of `feature_fusion`.
+        """
         if getattr(self, "_model", None) is None:
             raise AttributeError("fusion_weight_ is there after fit.")
         fusion = self._model.fusion

@@ -34,7 +34,11 @@ class SampledLoss:
         \mathrm{gbce} &: -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
             + \sum_j \log(1 - \sigma(s_j))\Big)
 
-    with :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`, :math:`r = m / (n_{items} - 1)` [3]_.
+    With item weights :math:`v_j`, the term of j in the sums of bpr and gbce is
+    multiplied by :math:`v_j`, and the w of the other two is the softmax of
+    :math:`s_j + \log v_j` (so that a sample of one item has weight 1 there). The
+    factor of gbce is :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`,
+    :math:`r = m / (n_{items} - 1)` [3]_.
 
     Parameters
     ----------
@@ -45,6 +49,9 @@ class SampledLoss:
     shared : bool, default=True
         Whether all rows of a step share one sample, or each has its own. One negative
         each, as in [1]_, is a far better gradient than one for all.
+    item_weights : Tensor of shape (n_items,), default=None
+        Weight of each item as a negative; None is 1 for all. Not for "sampled_softmax",
+        where the logarithm of a weight is a bias.
 
     References
     ----------
@@ -57,8 +64,9 @@ class SampledLoss:
            arXiv:2308.07192.
     """
 
-    def __init__(self, kind, n_negatives, weights, *, shared=True):
+    def __init__(self, kind, n_negatives, weights, *, shared=True, item_weights=None):
         self.kind = kind
+        self.item_weights = item_weights
         self.shared = shared
         self.n_negatives = n_negatives
         shares = weights.double() / weights.double().sum()
@@ -121,20 +129,26 @@ class SampledLoss:
             )
             both = torch.cat([positive[:, None], negative], dim=1)
             return (torch.logsumexp(both, dim=1) - positive).mean()
+        weight = None if self.item_weights is None else self.item_weights[sample]
         if self.kind == "bpr":
             losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
+            losses = losses if weight is None else losses * weight
             return (losses.sum(dim=1) / (~hit).sum(dim=1).clamp_min(1)).mean()
+        if self.kind in ("bpr-softmax", "bpr-max"):
+            logits = negative if weight is None else negative + weight.log()
+            logits = logits.masked_fill(hit, -1e9)
         if self.kind == "bpr-softmax":
-            log_weights = negative.masked_fill(hit, -1e9).log_softmax(dim=1)
+            log_weights = logits.log_softmax(dim=1)
             better = F.logsigmoid(positive[:, None] - negative)
             losses = -torch.logsumexp(log_weights + better, dim=1)
             return losses.masked_fill(hit.all(dim=1), 0.0).mean()
         if self.kind == "bpr-max":
-            weights = negative.masked_fill(hit, -1e9).softmax(dim=1)
+            weights = logits.softmax(dim=1)
             better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
             penalty = (weights * negative.square()).sum(dim=1)
             return (penalty - (better + 1e-24).log()).mean()
-        losses = F.softplus(negative).masked_fill(hit, 0.0).sum(dim=1)
+        losses = F.softplus(negative).masked_fill(hit, 0.0)
+        losses = (losses if weight is None else losses * weight).sum(dim=1)
         losses = losses + self._beta * F.softplus(-positive)
         return (losses / (self.n_negatives + 1)).mean()
 

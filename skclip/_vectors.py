@@ -180,8 +180,8 @@ class VectorsMixin:
             were read: the latest `max_session_length` ones, without cluster prompts
             only those known from training. An event may feed several interests.
         prompt_share : ndarray of shape (n_sessions, n_interests), float32
-            Attention paid to the prompt tokens; with a column of the assignments it
-            sums to 1. NaN where nothing could be read.
+            Attention paid to the extractor's prompt tokens; with a column of the
+            assignments it sums to 1. NaN where nothing could be read.
         """
         self._check_fitted()
 
@@ -222,10 +222,11 @@ class VectorsMixin:
             ``aggregation="max"``). ``interest_cosine``: between pairs of interests;
             above 0.95 they are alike (None with one interest). ``dominance``:
             length of the weighted dispersion over the sum of its and the centre's;
-            above 0.9 the centres are drowned. ``prompt_share``: attention on prompt
-            tokens; above 0.8 the events are. ``prompt_norm_ratio``: length of the
-            extractor's prompt tokens over that of the events, positions included; None
-            without prompts.
+            above 0.9 the centres are drowned. ``prompt_share``: the extractor's
+            attention on its prompt tokens; above 0.8 the events are.
+            ``prompt_norm_ratio``: length of the extractor's prompt tokens over that of
+            the events, positions included; None without them. Neither looks at the
+            aggregator's prompts.
 
         Raises
         ------

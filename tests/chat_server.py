@@ -35,11 +35,13 @@ def completion(text, *, finish_reason="stop", usage=(11, 7)):
 class Answer:
     """What the server does with one request."""
 
-    def __init__(self, body, status=200, *, delay=0.0, headers=None, drip=None):
+    def __init__(
+        self, body, status=200, *, delay=0.0, headers=None, drip=None, head_drip=None
+    ):
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
         self.body, self.status, self.delay = body, status, delay
-        self.headers, self.drip = headers or {}, drip
+        self.headers, self.drip, self.head_drip = headers or {}, drip, head_drip
 
 
 class ChatServer:
@@ -88,6 +90,12 @@ def serving(script):
                     state._now -= 1
 
         def respond(self, answer):
+            if answer.head_drip is not None:  # headers without an end
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(1000):
+                    self.wfile.write(b"x: y\r\n")
+                    self.wfile.flush()
+                    time.sleep(answer.head_drip)
             self.send_response(answer.status)
             headers = {"content-type": "application/json"} | answer.headers
             headers.setdefault("content-length", str(len(answer.body)))

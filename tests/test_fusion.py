@@ -15,6 +15,7 @@ from skclip import CLIPSessionRecommender, SessionClusterer
 from skclip._batches import Batches
 from skclip._encoding import query_data
 from skclip._fusion import FUSIONS, Fusion
+from skclip._sampled_losses import SampledLoss
 from skclip.backbones import BACKBONES, PoMRec
 from skclip.datasets import make_sessions
 from skclip.text import ItemFeatures
@@ -327,9 +328,35 @@ def test_items_without_clicks_weigh_in_the_softmax():
     fusion.fill_(np.eye(3, 2) + 0.1, np.array([4, 0, 2]), torch.randn(3, 4))
     bias = fusion.training_bias(None)
     torch.testing.assert_close(bias.exp(), torch.tensor([1.0, 0.25, 1.0]))
+    torch.testing.assert_close(fusion.take_cold_weights(), bias.exp())
+    assert fusion.training_bias(None) is None
     whole = Fusion("gate", 3, 2, 4, 1.0)
     whole.fill_(np.eye(3, 2) + 0.1, np.array([4, 0, 2]), torch.randn(3, 4))
     assert whole.training_bias(None) is None
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "bpr-max"])
+def test_a_weight_is_no_bias_where_the_loss_is_no_softmax(
+    loss, small_recommender, features, shop_split, monkeypatch
+):
+    found = []
+
+    class Recorded(SampledLoss):
+        def __call__(self, *args, bias=None, **options):
+            found.append((self.item_weights, bias))
+            return super().__call__(*args, bias=bias, **options)
+
+    monkeypatch.setattr("skclip._recommender.SampledLoss", Recorded)
+    params = {"loss": loss, "n_negatives": 30, "max_epochs": 1}
+    model = model_of(small_recommender, features, **params).fit(shop_split[0][:200])
+    expected = torch.where(model._model.fusion.counts == 0, 0.1, 1.0)
+    weights, bias = found[0]
+    if loss == "bpr-max":
+        assert bias is None
+        torch.testing.assert_close(weights, expected)
+    else:
+        assert weights is None
+        torch.testing.assert_close(bias.exp(), expected)
 
 
 def test_the_more_they_weigh_the_lower_new_items_stand(

@@ -173,6 +173,23 @@ def test_failures(connect, case):
     assert len(server.requests) == meter.usage(None)["requests"] == 1
 
 
+def test_headers_without_an_end(connect):
+    """The time limit is for the whole answer; nothing is left behind."""
+    threads = threading.active_count()
+    with serving(lambda n, body: Answer({}, head_drip=0.02)) as server:
+        client = connect(server.url)
+        start = time.monotonic()
+        with pytest.raises(LLMError, match="time limit") as caught:
+            ask(client, timeout=0.5)
+        assert 0.5 <= time.monotonic() - start < 3.0
+        assert caught.value.reason == "timeout"
+        client.close()
+        until = time.monotonic() + 10.0
+        while threading.active_count() > threads + 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert threading.active_count() <= threads + 1  # that of the server
+
+
 def test_a_closed_port(connect):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -272,6 +289,25 @@ def test_parameters_that_a_server_refuses_are_left_out_for_good(
     assert [field in body for body in server.requests] == [True, False, False]
     if instead:
         assert server.requests[-1][instead] == 50
+
+
+def test_fields_are_left_out_no_oftener_than_there_are_some():
+    """A client may name the same one again and again."""
+    calls, left_out = [], []
+
+    class Stubborn:
+        def complete(self, messages, **options):
+            calls.append(options)
+            raise LLMError("no", "http_4xx", status=400, fields=("seed",))
+
+        def leave_out(self, fields):
+            left_out.append(fields)
+
+    with pytest.raises(LLMError, match="no") as caught:
+        ask(Stubborn(), max_retries=3)
+    assert caught.value.status == 400
+    assert left_out == [("seed",)] * 4
+    assert len(calls) == 5
 
 
 def test_a_400_that_names_nothing_is_final(connect):

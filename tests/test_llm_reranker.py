@@ -550,6 +550,75 @@ def test_estimate_cost_sends_nothing_and_is_what_is_sent():
 
 # -- failures --------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("when", ["always", "uncertain"])
+@pytest.mark.parametrize("mode", ["expand", "rerank", "agent"])
+def test_the_base_ranks_a_row_before_the_model_is_asked(mode, when, monkeypatch):
+    """Two rows at a time; each is scored once, and no request comes before that."""
+    told = []
+
+    class Base(PopularityRecommender):
+        def _masked_chunks(self, queries, mask=None):
+            for at, scores in super()._masked_chunks(queries, mask):
+                told.extend(("scored", TITLES["abcdef"[i]]) for i in at)
+                yield at, scores
+
+    def client(messages):
+        (session,) = user(messages)["session"]
+        told.append(("asked", session))
+        return '{"titles": ["egg timer"], "ranking": ["c02", "c01"]}'
+
+    monkeypatch.setattr("skclip.baselines._base.rows_per_chunk", lambda n_items: 2)
+    X = [[i] for i in "abcdef"]
+    llm = LLMReranker(
+        Base(), TITLES, mode=mode, when=when, margin=1.0, client=client, n_shots=0
+    ).fit(TRAIN)
+    llm.predict(X)
+    kinds = [kind for kind, _ in told]
+    assert kinds == ["scored", "scored", "asked", "asked"] * 3
+    for start in (0, 4, 8):
+        assert {t for _, t in told[start : start + 2]} == {
+            t for _, t in told[start + 2 : start + 4]
+        }
+    assert sorted(t for kind, t in told if kind == "scored") == sorted(
+        TITLES[i] for i in "abcdef"
+    )
+
+
+@pytest.mark.parametrize("mode", ["expand", "rerank", "agent"])
+def test_a_base_that_fails_costs_nothing(mode, monkeypatch):
+    llm = fit(refuse, mode=mode)
+
+    def broken(self, queries):
+        raise MemoryError("the base")
+        yield
+
+    monkeypatch.setattr(PopularityRecommender, "_score_chunks", broken)
+    with pytest.raises(MemoryError, match="the base"):
+        llm.predict([["a"]])
+    assert llm.usage_["requests"] == 0
+
+
+def test_one_warning_and_one_client_for_all_chunks(endpoint, monkeypatch):
+    """Also one end: what a limit stops in one chunk stays stopped in the next."""
+    monkeypatch.setattr("skclip.baselines._base.rows_per_chunk", lambda n_items: 2)
+    opened = []
+    as_client = client_module.as_client
+    monkeypatch.setattr(
+        "skclip.llm._reranker.as_client",
+        lambda *args: opened.append(1) or as_client(*args),
+    )
+    script = lambda n, body: completion('{"titles": ["egg timer"]}')  # noqa: E731
+    with serving(script) as server:
+        llm = fit(**endpoint(server, max_requests=3, max_concurrency=1))
+        with pytest.warns(UserWarning, match="3 rows keep") as seen:
+            llm.predict([[i] for i in "abcdef"])
+        assert len(seen) == len(opened) == 1
+        assert len(server.requests) == 3
+        assert llm.fallbacks_ == {"budget": 3}
+        assert llm.usage_["rows"] == llm.usage_["asked"] == 6
+
+
 WRONG = {
     "500": (Answer({}, 500), "http_5xx"),
     "404": (Answer({}, 404), "http_4xx"),
@@ -962,6 +1031,30 @@ def test_searches(fitted, shop_split, shop_titles):
     )
     twice = LLMReranker(nested, shop_titles, client=says(title), n_shots=0).fit(train)
     assert twice.predict_topk(train[:2], k=3).shape == (2, 3)
+
+
+def test_clients_do_not_reach_worker_processes(shop_split, shop_titles):
+    """`fit` says so there; threads share the client."""
+    train, _ = shop_split
+    client = says(shop_titles["item-003"])
+    llm = LLMReranker(PopularityRecommender(), shop_titles, client=client, n_shots=0)
+    with pytest.raises(ValueError, match=r"client=None.*n_jobs=1.*threading"):
+        pickle.loads(pickle.dumps(llm)).fit(train)
+    search = GridSearchCV(llm, {"weight": [0.3]}, cv=2, n_jobs=2, error_score="raise")
+    with joblib.parallel_backend("threading"):
+        assert np.isfinite(search.fit(train[:40]).best_score_)
+
+
+def test_worker_processes_make_the_default_client(endpoint, shop_split, shop_titles):
+    train, _ = shop_split
+    answer = completion(json.dumps({"titles": [shop_titles["item-003"]]}))
+    with serving(lambda n, body: answer) as server:
+        params = endpoint(server, n_shots=0)
+        llm = LLMReranker(PopularityRecommender(), shop_titles, **params)
+        search = GridSearchCV(llm, {"weight": [0.3]}, cv=2, n_jobs=2,
+                              error_score="raise").fit(train[:20])  # fmt: skip
+        assert np.isfinite(search.best_score_)
+        assert server.requests
 
 
 def test_a_base_that_has_changed():

@@ -14,26 +14,30 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def naive_sampled(kind, positive, negatives, log_expected, m, n_items):
-    """One row, from the formulas; `negatives` and `log_expected` without the hits."""
+def naive_sampled(kind, positive, negatives, log_expected, m, n_items, v=None):
+    """One row, from the formulas; lists without the hits; `v` weighs negatives."""
+    v = [1.0] * len(negatives) if v is None else v
     if kind == "sampled_softmax":
         rest = sum(
             math.exp(s - q) for s, q in zip(negatives, log_expected, strict=True)
         )
         return -positive + math.log(math.exp(positive) + rest)
     if kind == "bpr":
-        terms = [-math.log(sigmoid(positive - s)) for s in negatives]
+        terms = [
+            -w * math.log(sigmoid(positive - s))
+            for w, s in zip(v, negatives, strict=True)
+        ]
         return sum(terms) / max(1, len(terms))
     if kind in ("bpr-max", "bpr-softmax"):
-        total = sum(math.exp(s) for s in negatives)
-        weights = [math.exp(s) / total for s in negatives]
+        weights = [w * math.exp(s) for w, s in zip(v, negatives, strict=True)]
+        weights = [w / sum(weights) for w in weights]
         pairs = list(zip(weights, negatives, strict=True))
         better = sum(w * sigmoid(positive - s) for w, s in pairs)
         penalty = sum(w * s * s for w, s in pairs) if kind == "bpr-max" else 0.0
         return -math.log(better) + penalty
     r = m / (n_items - 1)
     beta = r * (0.75 * (1 - 1 / r) + 1 / r)
-    rest = sum(math.log(1 - sigmoid(s)) for s in negatives)
+    rest = sum(w * math.log(1 - sigmoid(s)) for w, s in zip(v, negatives, strict=True))
     return -(beta * math.log(sigmoid(positive)) + rest) / (m + 1)
 
 
@@ -64,6 +68,62 @@ def test_sampled_losses_equal_naive_loops(kind, with_bias):
             naive_sampled(kind, row[target], negatives, log_expected, m, 12)
         )
     assert float(value) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+
+
+WEIGHED = sorted(set(SAMPLED_LOSSES) - {"sampled_softmax"})
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kind", WEIGHED)
+def test_weights_of_negatives_equal_naive_loops(kind, shared):
+    queries, table, targets, _ = case(6, 12, 4, 0.5, False)
+    m, asked = 8, []
+    v = torch.where(torch.arange(12) < 6, 0.1, 1.0)
+
+    def keys(items):
+        asked.append(items)
+        return table[items]
+
+    torch.manual_seed(0)
+    loss = SampledLoss(kind, m, torch.ones(12), shared=shared, item_weights=v)
+    value = loss(queries, targets, keys)
+    samples = asked[0][len(targets) :]
+    samples = samples.expand(6, m) if shared else samples.view(6, m)
+    expected = []
+    for row, sample, target in zip(
+        (queries @ table.T).tolist(), samples.tolist(), targets.tolist(), strict=True
+    ):
+        kept = [j for j in sample if j != target]
+        weights = [float(v[j]) for j in kept]
+        negatives = [row[j] for j in kept]
+        expected.append(
+            naive_sampled(kind, row[target], negatives, None, m, 12, weights)
+        )
+    assert float(value) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", WEIGHED)
+def test_a_negative_of_weight_w_is_pushed_down_w_times_as_hard(kind):
+    """Of scores that are all equal; never up."""
+    v = torch.tensor([1.0, 1.0, 0.1])  # the target, and two negatives
+    loss = SampledLoss(kind, 2, torch.ones(3), item_weights=v)
+    negative = torch.zeros(1, 2, requires_grad=True)
+    sample, hit = torch.tensor([1, 2]), torch.zeros(1, 2, dtype=torch.bool)
+    loss._of(torch.zeros(1), negative, sample, hit).backward()
+    plain_one, weighed = negative.grad[0].tolist()
+    assert plain_one > 0
+    assert weighed == pytest.approx(0.1 * plain_one, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", WEIGHED)
+def test_weights_of_one_are_the_plain_loss(kind):
+    queries, table, targets, _ = case(20, 30, 5, 1.0, False)
+    values = []
+    for v in (None, torch.ones(30)):
+        torch.manual_seed(0)
+        loss = SampledLoss(kind, 10, torch.ones(30), item_weights=v)
+        values.append(loss(queries, targets, lambda items: table[items]))
+    assert values[0].equal(values[1])
 
 
 @pytest.mark.parametrize("popularity", [False, True])

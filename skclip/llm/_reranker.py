@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -81,7 +82,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
     client : callable, object or None, default=None
         Who is asked instead of `base_url`: a function of messages that returns text,
         an ``openai.OpenAI``, or an object with ``complete`` (see the guide). Clones
-        share it; pickles and files leave it out.
+        share it; pickles and files leave it out, and so do copies for processes:
+        searches with ``n_jobs`` need None, or threads.
     n_candidates : int, default=20
         First items of the base that "rerank" shows.
     n_generate : int, default=10
@@ -175,8 +177,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
     Notes
     -----
     Items that are equal in the base and not named by the model stay equal, and count
-    against the target in `rank_targets`. The base scores twice where a row is asked
-    about. Scores of changed rows are 1 / place. Copies in other processes
+    against the target in `rank_targets`. In every mode the base scores rows first, at
+    most 64 MiB of scores at a time, and then the model is asked about them; no row is
+    scored twice. Scores of changed rows are 1 / place. Copies in other processes
     (``n_jobs``) count and cache on their own.
 
     References
@@ -376,7 +379,15 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     def _check_parameters(self):
         client = self.client
-        known = client is None or isinstance(client, str) or callable(client)
+        known = client is None or callable(client)
+        if isinstance(client, str):
+            raise ValueError(
+                f"client={client!r}: clients are not kept in copies and files. Worker "
+                "processes get such a copy: pass client=None, for which each makes its "
+                "own, or n_jobs=1, or search inside "
+                "joblib.parallel_backend('threading'). After loading, "
+                "set_params(client=...)."
+            )
         if not (known or hasattr(client, "complete") or hasattr(client, "chat")):
             raise TypeError(
                 f"client is a {type(client).__name__}. Expected a callable of messages "
@@ -610,14 +621,20 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         X = self._base_input(X)
         queries = query_data(X, self._index, every_prefix=every_prefix)
         estimate = Counter(rows=len(queries))
-        jobs = []
+        jobs = {}
         if self.weight > 0:
             if every_prefix:  # unknown targets are misses, whatever is ranked
                 queries = queries.take(np.flatnonzero(queries.targets > 0))
-            jobs, estimate["asked"] = self._jobs(queries, None)
+            reading, chunks = self._read(queries), [(np.arange(len(queries)), None)]
+            if self._shows_base:
+                chunks = self._base._masked_chunks(queries)
+            for at, scores in chunks:
+                made, n_asked = self._jobs(reading, at, scores)
+                estimate["asked"] += n_asked
+                jobs = {job.key: job for job in made} | jobs
         cache = self._open_cache()
         try:
-            for job in jobs:
+            for job in jobs.values():
                 if self._cached(cache, job) is not None:
                     estimate["cached"] += 1
                     continue
@@ -673,30 +690,51 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         return self._base._scoring
 
     def _masked_chunks(self, queries, mask=None):
-        named = {}
-        if self.weight > 0 and len(queries):
-            named = self._ask(queries, mask)
+        chunks = self._base._masked_chunks(queries, mask)
+        if self.weight == 0 or len(queries) == 0:
+            yield from chunks
+            return
         protect = 0 if self.mode == "agent" else self.protect_top
         weight = 1.0 if self.mode == "agent" else self.weight
-        for at, scores in self._base._masked_chunks(queries, mask):
-            for row, i in enumerate(at.tolist()):
-                if i in named:
-                    fused = fused_scores(
-                        scores[row].float().cpu().numpy(), named[i], weight, protect
-                    )
-                    scores[row] = scores.new_tensor(fused)
-            yield at, scores
+        self._meter.add("rows", len(queries))
+        reading = self._read(queries)
+        with self._call() as call:
+            for at, scores in chunks:  # of the base, and only then is the model asked
+                named = self._ask(call, reading, at, scores)
+                for row, i in enumerate(at.tolist()):
+                    if i in named:
+                        fused = fused_scores(
+                            scores[row].float().cpu().numpy(), named[i], weight, protect
+                        )
+                        scores[row] = scores.new_tensor(fused)
+                yield at, scores
+        self._report(call.failures)
 
     # -- asking ----------------------------------------------------------------
 
-    def _ask(self, queries, mask):
-        """Columns that the model names for rows, best first; rows without are left."""
-        jobs, n_asked = self._jobs(queries, mask)
-        self._meter.add("rows", len(queries))
+    @contextmanager
+    def _call(self):
+        """What all requests of one ranking share."""
+        call = SimpleNamespace(
+            cache=self._open_cache(), client=None, stop=threading.Event(), failures={}
+        )
+        try:
+            yield call
+        finally:
+            if self.client is None and call.client is not None:
+                call.client.close()
+            self._close_cache(call.cache)
+
+    def _ask(self, call, reading, at, scores):
+        """Columns that the model names, best first, by row; rows without are left.
+
+        `scores` are those of the base for rows `at`.
+        """
+        jobs, n_asked = self._jobs(reading, at, scores)
         self._meter.add("asked", n_asked)
         if not jobs:
             return {}
-        answers = self._answers(jobs)
+        answers = self._answers(call, jobs)
         by_row, failures = {}, {}
         for job, answer in zip(jobs, answers, strict=True):
             for row, columns in job.rows:
@@ -715,15 +753,16 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 if not items:
                     failures[row] = LLMError("No title means an item.", "unmapped")
                     del named[row]
-        self._report({row: e for row, e in failures.items() if row not in named})
+        failures = {row: e for row, e in failures.items() if row not in named}
+        if failures and self.on_error == "raise":
+            raise failures[min(failures)]
+        call.failures |= failures
         return named
 
     def _report(self, failures):
-        """Count rows that keep the base list; one warning, or the first error."""
+        """Count rows that keep the base list, and warn once."""
         if not failures:
             return
-        if self.on_error == "raise":
-            raise failures[min(failures)]
         reasons = Counter(error.reason for error in failures.values())
         for error in failures.values():
             self._meter.add_fallback(error.reason)
@@ -749,19 +788,37 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             named[row] = merged_items(matches)
         return named
 
-    def _jobs(self, queries, mask):
-        """Requests to make for some rows, equal ones once, and rows asked about."""
-        tops, uncertain = self._first_reading(queries, mask)
+    def _read(self, queries):
+        """What is asked about rows, as far as the base has no part in it."""
         unseen = self._titles_of(queries.unseen_ids.tolist())
         titles = np.array([None, *self._titles, *unseen], dtype=object)
         starts = queries.offsets[:-1][queries.rows]
         sessions = [
             queries.codes[a : a + n] for a, n in zip(starts, queries.ends, strict=True)
         ]
-        asked = self._wanted(queries, sessions, uncertain)
-        told = [[t for t in titles[codes] if t] for codes in sessions]
-        rows = [i for i in np.flatnonzero(asked).tolist() if told[i]]
-        examples = self._examples(queries, sessions, rows, titles)
+        return SimpleNamespace(
+            queries=queries,
+            titles=titles,
+            sessions=sessions,
+            told=[[t for t in titles[codes] if t] for codes in sessions],
+            wanted=self._wanted(queries, sessions),
+        )
+
+    @property
+    def _shows_base(self):
+        """Whether what is asked depends on the base's scores."""
+        return self.mode == "rerank" or self.when == "uncertain"
+
+    def _jobs(self, reading, at, scores=None):
+        """Requests to make for rows `at`, equal ones once, and rows asked about."""
+        queries, told = reading.queries, reading.told
+        asked = reading.wanted[at]
+        if self.when == "uncertain":
+            asked = self._unsure(scores)
+        rows = sorted(i for i in at[asked].tolist() if told[i])
+        if self.mode == "rerank":
+            tops = dict(zip(at.tolist(), self._candidates(scores), strict=True))
+        examples = self._examples(queries, reading.sessions, rows, reading.titles)
         jobs = {}
         n_asked = 0
         for i, shown in zip(rows, examples, strict=True):
@@ -771,7 +828,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 columns = [c for c in tops[i].tolist() if self._titles[c]]
                 if len(columns) < 2:
                     continue
-                raw = [self._raw_id(code, queries) for code in sessions[i].tolist()]
+                codes = reading.sessions[i].tolist()
+                raw = [self._raw_id(code, queries) for code in codes]
                 made = [
                     self._rerank_job(
                         told[i], shown, columns, seed_of(self.seed, p, raw)
@@ -783,32 +841,27 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 jobs.setdefault(job.key, job).rows.append((i, job.columns))
         return list(jobs.values()), n_asked
 
-    def _first_reading(self, queries, mask):
-        """First columns of the base for each row, and where it is unsure."""
-        n_items = len(self.item_ids_)
-        k = min(self.n_candidates if self.mode == "rerank" else 2, n_items)
-        tops, uncertain = [None] * len(queries), np.zeros(len(queries), dtype=bool)
-        if self.mode != "rerank" and self.when != "uncertain":
-            return tops, uncertain
-        for at, scores in self._base._masked_chunks(queries, mask):
-            columns, values = topk_codes(scores, k)
-            columns, values = columns.cpu().numpy(), values.float().cpu().numpy()
-            for row, i in enumerate(at.tolist()):
-                tops[i] = columns[row][values[row] > -np.inf]
-            if self.when == "uncertain":
-                shares = scores.float().softmax(dim=1)
-                first = shares.topk(min(2, n_items), dim=1).values
-                margin = (first[:, 0] - first[:, -1]).cpu().numpy()
-                nats = -(shares * shares.clamp_min(1e-30).log()).sum(dim=1)
-                spread = nats.cpu().numpy() / np.log(max(n_items, 2))
-                uncertain[at] = (margin < self.margin) | (spread > self.entropy)
-        return tops, uncertain
+    def _candidates(self, scores):
+        """First columns of the base for each row."""
+        k = min(self.n_candidates, len(self.item_ids_))
+        columns, values = topk_codes(scores, k)
+        columns, values = columns.cpu().numpy(), values.float().cpu().numpy()
+        return [c[v > -np.inf] for c, v in zip(columns, values, strict=True)]
 
-    def _wanted(self, queries, sessions, uncertain):
-        if self.when == "always":
+    def _unsure(self, scores):
+        """Rows where the base is unsure."""
+        n_items = len(self.item_ids_)
+        shares = scores.float().softmax(dim=1)
+        first = shares.topk(min(2, n_items), dim=1).values
+        margin = (first[:, 0] - first[:, -1]).cpu().numpy()
+        nats = -(shares * shares.clamp_min(1e-30).log()).sum(dim=1)
+        spread = nats.cpu().numpy() / np.log(max(n_items, 2))
+        return (margin < self.margin) | (spread > self.entropy)
+
+    def _wanted(self, queries, sessions):
+        """Rows to ask about; "uncertain" leaves it to the scores."""
+        if self.when in ("always", "uncertain"):
             return np.ones(len(queries), dtype=bool)
-        if self.when == "uncertain":
-            return uncertain
         if self.when == "cold":
             counts = np.concatenate(
                 [[0], self._counts, np.zeros(len(queries.unseen_ids), dtype=np.int64)]
@@ -948,10 +1001,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             return None
         return value
 
-    def _answers(self, jobs):
+    def _answers(self, call, jobs):
         """For each request in order: entries of the answer, or an LLMError."""
-        cache = self._open_cache()
-        answers = [self._cached(cache, job) for job in jobs]
+        answers = [self._cached(call.cache, job) for job in jobs]
         hits = sum(
             len(job.rows) - (answer is None)
             for job, answer in zip(jobs, answers, strict=True)
@@ -959,22 +1011,18 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         self._meter.add("cache_hits", hits)
         missing = [i for i, answer in enumerate(answers) if answer is None]
         if not missing:
-            self._close_cache(cache)
             return answers
         if self.client is None and self.model is None:
             raise ValueError(
                 "model=None: the endpoint must be told which model to ask. Pass "
                 "model='...', or client= for a function that answers."
             )
-        client = as_client(self.client, self.base_url, self.api_key_env)
-        stop = threading.Event()
+        if call.client is None:
+            call.client = as_client(self.client, self.base_url, self.api_key_env)
         pool = ThreadPoolExecutor(min(self.max_concurrency, len(missing)))
         done = False
         try:
-            futures = {
-                pool.submit(self._answer, client, cache, jobs[i], stop): i
-                for i in missing
-            }
+            futures = {pool.submit(self._answer, call, jobs[i]): i for i in missing}
             for future in as_completed(futures):
                 i = futures[future]
                 answers[i] = future.result()
@@ -991,14 +1039,12 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                     raise answers[i]
             done = True
         finally:  # also on Ctrl-C: nothing more is sent, nobody waits for the rest
-            stop.set()
+            if not done:
+                call.stop.set()
             pool.shutdown(wait=done, cancel_futures=True)
-            if self.client is None:
-                client.close()
-            self._close_cache(cache)
         return answers
 
-    def _answer(self, client, cache, job, stop):
+    def _answer(self, call, job):
         """Entries of the answer to one request, or an LLMError; never raises."""
         options = {
             "model": self.model,
@@ -1016,17 +1062,17 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         )
         try:
             reply = request(
-                client,
+                call.client,
                 job.messages,
                 options,
                 max_retries=self.max_retries,
                 meter=self._meter,
                 limits=limits,
-                stop=stop,
+                stop=call.stop,
             )
         except LLMError as error:
             if error.status in _RAISED_AT_ONCE or self.on_error == "raise":
-                stop.set()
+                call.stop.set()
             return error
         entries, faults = parse_answer(
             reply.text,
@@ -1042,7 +1088,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
             reason = known[0] if known else "unmapped"
             return LLMError(f"The answer could not be used ({reason}).", reason)
         try:
-            cache.put(job.key, entries)
+            call.cache.put(job.key, entries)
         except sqlite3.Error:
             self._meter.add("cache_errors")
         return entries

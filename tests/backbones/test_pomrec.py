@@ -317,8 +317,17 @@ def test_ones_padding_up_to_the_number_of_prompts_is_none():
     one, padded = (
         PoMRec(n_prompt_tokens=5, legacy_ones_padding=n).build(4, 5, 3) for n in (0, 5)
     )
-    assert one.n_rows == padded.n_rows == 5
-    assert PoMRec(legacy_ones_padding=5).build(4, 5, 3).n_rows == 5  # one of ones
+    one, padded = one.eval(), padded.eval()
+    padded.load_state_dict(one.state_dict())
+    fewer = PoMRec(legacy_ones_padding=5).build(4, 5, 3).eval()  # 4, and one of ones
+    state = dict(one.state_dict())
+    for name in ("extractor_prompts", "aggregator_prompts"):
+        state[name] = state[name][:4]
+    fewer.load_state_dict(state)
+    x, batch = torch.randn(2, 3, 4), batch_of([[2, 5, 3], [1, 4]])
+    u = one.encode(x, batch)
+    assert padded.encode(x, batch).equal(u)
+    assert not torch.allclose(fewer.encode(x, batch), u, atol=1e-3)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
