@@ -238,7 +238,7 @@ def table_of(rows, experiment):
             groups.setdefault((cell["data"], label(cell)), []).append(row)
     if not groups:
         return "Not run yet."
-    for (data, name), group in groups.items():
+    for (data, name), group in sorted(groups.items(), key=lambda pair: pair[0][0]):
         cells = [data, name, str(len(group))]
         for key in ("recall@20", "mrr@20", "ndcg@20"):
             values = [row[key] for row in group]
