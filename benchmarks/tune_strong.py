@@ -61,7 +61,7 @@ def main():
         "| loss | epochs | temperature | learning rate | Recall@20 | MRR@20 | CPU |"
     ]
     lines.append("|---" * 7 + "|")
-    for row in rows:
+    for row in sorted(rows, key=lambda row: SETTINGS.index(row["setting"])):
         s = row["setting"]
         loss = f"{s['n_negatives']:,} sampled" if "loss" in s else "full softmax"
         lines.append(
