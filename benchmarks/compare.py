@@ -11,7 +11,8 @@ the two large catalogues for three epochs of the sampled one, at a temperature a
 learning rate chosen for CLIP-GRU4Rec on a validation part of Diginetica
 (tune_strong.py). "vsknn, by both" is chosen by the sum of Recall@20 and MRR@20.
 
-Nothing is chosen on a test part, and a cell that is in results/compare.jsonl is not run
+A network's row is a cell of reproduce.py as well (same form, same seed), and is written
+there too if it is missing. Nothing is chosen on a test part, and a cell that is in results/compare.jsonl is not run
 again, unless `--again` asks for it: for new settings or times, and then the last row
 counts. Test: the given pairs (diginetica, tmall), every prefix otherwise; whole
 catalogue, ties count against the target.
@@ -35,7 +36,8 @@ from _common import (
     replace_table,
     rsc15,
 )
-from reproduce import load_data, strong_parameters
+from reproduce import load_data, record, strong_parameters
+from reproduce import rows_done as reproduced
 from tune_baselines import SPACES, chosen_baselines
 
 from skclip import (
@@ -147,6 +149,16 @@ def run(data, name, model, train, X, y):
     }  # fmt: skip
     with FILE.open("a") as file:
         file.write(json.dumps(row) + "\n")
+    if isinstance(model, CLIPSessionRecommender):
+        backbone, variant = name.split(", ")
+        cell = {"data": data, "every": 1, "backbone": backbone,
+                "form": "strong" if data == "rsc15" else "sampled",
+                "variant": "none" if variant == "bare" else "leiden",
+                "seed": 0}  # fmt: skip
+        if all(other["cell"] != cell for other in reproduced()):
+            more = {"extra": {}, "fit_seconds": fit_seconds,
+                    "test_seconds": rank_seconds, "tag": "compare.py"}  # fmt: skip
+            record(cell, model, train, (X, y), ranks, more)
     values = {k: row[k] for k in ("recall@20", "mrr@20")}
     log_test_evaluation("compare.py", data, name, values)
     return row

@@ -170,9 +170,28 @@ def run(cell, tag, extra):
     begun = time.perf_counter()
     model = CLIPSessionRecommender(cell["backbone"], **parameters)
     model.fit(train, eval_set=valid)
-    seconds = time.perf_counter() - begun
+    fit_seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     ranks = model.rank_targets(X_test, y_test)
+    row = record(
+        cell, model, train, (X_test, y_test), ranks,
+        {"extra": extra, "fit_seconds": fit_seconds,
+         "test_seconds": time.perf_counter() - begun, "tag": tag},
+    )  # fmt: skip
+    if "validation" not in cell["data"]:
+        name = f"{cell['backbone']}, {cell['form']}, {cell['variant']}"
+        log_test_evaluation(
+            "reproduce.py",
+            f"{cell['data']}/{cell['every']}",
+            f"{name}, {cell.get('prompt', '')} seed {cell['seed']}",
+            {k: row[k] for k in ("recall@20", "mrr@20")},
+        )
+    return row
+
+
+def record(cell, model, train, test, ranks, more):
+    """Append the row of a cell whose model is fitted and whose test part is ranked."""
+    X_test, y_test = test
     values = {
         f"{name}@{k}": metric(ranks, k)
         for name, metric in METRICS.items()
@@ -197,9 +216,7 @@ def run(cell, tag, extra):
     row = {
         "cell": cell,
         **values,
-        "extra": extra,
-        "fit_seconds": seconds,
-        "test_seconds": time.perf_counter() - begun,
+        **more,
         "epochs": model.n_iter_,
         "validation": model.best_validation_score_,
         "n_clusters": None
@@ -214,19 +231,10 @@ def run(cell, tag, extra):
         },
         "data_hash": {"train": data_hash(train), "test": data_hash(X_test)},
         "environment": environment(),
-        "tag": tag,
     }
     with FILE.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps(row) + "\n")
-    if "validation" not in cell["data"]:
-        name = f"{cell['backbone']}, {cell['form']}, {cell['variant']}"
-        log_test_evaluation(
-            "reproduce.py",
-            f"{cell['data']}/{cell['every']}",
-            f"{name}, {cell.get('prompt', '')} seed {cell['seed']}",
-            {k: values[k] for k in ("recall@20", "mrr@20")},
-        )
     return row
 
 
