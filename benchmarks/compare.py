@@ -12,10 +12,10 @@ learning rate chosen for CLIP-GRU4Rec on a validation part of Diginetica
 (tune_strong.py). "vsknn, by both" is chosen by the sum of Recall@20 and MRR@20.
 
 A network's row is a cell of reproduce.py as well (same form, same seed), and is written
-there too if it is missing. Nothing is chosen on a test part, and a cell that is in results/compare.jsonl is not run
-again, unless `--again` asks for it: for new settings or times, and then the last row
-counts. Test: the given pairs (diginetica, tmall), every prefix otherwise; whole
-catalogue, ties count against the target.
+there too if it is missing. Nothing is chosen on a test part, and a cell that is in
+results/compare.jsonl is not run again, unless `--again` asks for it: for new settings
+or times, and then the last row counts. Test: the given pairs (diginetica, tmall), every
+prefix otherwise; whole catalogue, ties count against the target.
 
 Coverage: share of the catalogue in the first 20 places of any test row. Milliseconds
 per query: the whole test part at once, ranks of the targets; and the median of 200

@@ -7,12 +7,13 @@ import torch
 
 from skclip._encoding import query_data
 from skclip._ids import ItemIndex, factorize_list
-from skclip._reading import check_finite
+from skclip._reading import check_finite, refuse_not_finite
 from skclip._sessions import flat_positions
 from skclip.metrics import parse_metric
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
 _GROUP = 16  # columns whose maximum is looked at first
+_SMALL = 2**16  # scores that one call finds as soon as several
 _COLUMNS = 4096  # compared with the target's score at a time
 
 
@@ -32,26 +33,28 @@ def topk_codes(scores, k):
 
     Returns
     -------
-    columns : LongTensor of shape (n, k)
-    values : Tensor of shape (n, k)
+    columns : ndarray of shape (n, k), int64
+    values : ndarray of shape (n, k), float32
     """
     n_items = scores.shape[1]
     values, columns = _largest(scores, min(k + 1, n_items))
-    tied = torch.zeros(0, dtype=torch.int64, device=scores.device)
+    values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
+    tied = np.empty(0, dtype=np.int64)
     if k < n_items:  # a tie across the cut: topk chose among equals as it liked
-        tied = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
+        tied = np.flatnonzero(values[:, k] == values[:, k - 1])
     columns, values = columns[:, :k], values[:, :k]
-    check_finite(values.where(values != -torch.inf, 0.0))  # -inf: left out by a filter
-    columns, order = columns.sort(dim=1)
-    values = values.gather(1, order)
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order)
+    if not (values < np.inf).all():  # not NaN either; -inf: left out by a filter
+        refuse_not_finite()
+    order = np.lexsort((columns, -values), axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    values = np.take_along_axis(values, order, axis=1)
     if len(tied):
         last = values[tied, -1:]
-        n_better = (values[tied] > last).sum(dim=1)
-        row, column = (scores[tied] == last).nonzero(as_tuple=True)  # from the left
-        n_before = torch.searchsorted(row, torch.arange(len(tied), device=row.device))
-        place = torch.arange(len(row), device=row.device) - n_before[row]
+        n_better = (values[tied] > last).sum(axis=1)
+        part = scores[torch.from_numpy(tied).to(scores.device)]
+        equal = part == torch.from_numpy(last).to(part)
+        row, column = equal.cpu().numpy().nonzero()  # from the left
+        place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(tied)))[row]
         place += n_better[row]
         inside = place < k
         columns[tied[row[inside]], place[inside]] = column[inside]
@@ -65,7 +68,7 @@ def _largest(scores, k):
     another group has `k` values before it that are as large.
     """
     n_groups = scores.shape[1] // _GROUP
-    if n_groups < 8 * k:
+    if n_groups < 8 * k or scores.numel() < _SMALL:
         return torch.topk(scores, k, dim=1)
     n_grouped = n_groups * _GROUP  # column = step * n_groups + group
     best = scores[:, :n_grouped].unflatten(1, (_GROUP, n_groups)).amax(dim=1)
@@ -162,9 +165,7 @@ class RankingMixin:
             filters.apply(scores, at)
 
         for at, scores in self._masked_chunks(queries, mask):
-            best, best_scores = topk_codes(scores, k)
-            columns[at] = best.cpu().numpy()
-            values[at] = best_scores.float().cpu().numpy()
+            columns[at], values[at] = topk_codes(scores, k)
         items, filled = self.item_ids_[columns], np.isneginf(values)
         if filled.any():
             if fill_value is None:

@@ -135,7 +135,11 @@ def read_states(model, instances, states=None):
 def check_finite(numbers):
     """Refuse to rank by vectors or scores that are not finite."""
     if not bool(torch.isfinite(numbers).all()):
-        raise ValueError(
-            "The model has vectors or scores that are not finite, so there is no "
-            "ranking. Fit it again with a smaller learning_rate."
-        )
+        refuse_not_finite()
+
+
+def refuse_not_finite():
+    raise ValueError(
+        "The model has vectors or scores that are not finite, so there is no "
+        "ranking. Fit it again with a smaller learning_rate."
+    )

@@ -26,6 +26,7 @@ from skclip import (
     Sessions,
     VotingRecommender,
 )
+from skclip.baselines import _knn
 from skclip.datasets import make_sessions
 from skclip.model_selection import TemporalSplit
 from skclip.text import ItemFeatures
@@ -397,6 +398,21 @@ def test_neighbours_are_the_loops(
     np.testing.assert_allclose(
         model.decision_function(query)[0], expected, rtol=1e-5, atol=1e-8
     )
+
+
+@pytest.mark.parametrize("variant", ["sknn", "vsknn", "stan", "vstan"])
+def test_sorted_and_multiplied_neighbours_are_the_same_bits(variant, monkeypatch):
+    """Both ways to sum shared weights agree, ties at the cuts included."""
+    X, _ = make_sessions(n_sessions=400, n_items=60, random_state=0)
+    model = SessionKNN(variant, n_neighbors=20, sample_size=50).fit(X[:350])
+    monkeypatch.setattr(_knn, "_FEW", 0)
+    by_sorting = model.decision_function(X[350:])
+    monkeypatch.setattr(_knn, "_FEW", 10**9)
+    by_product = model.decision_function(X[350:])
+    assert (by_sorting == by_product).all()
+    monkeypatch.undo()
+    alone = [model.decision_function(X[i : i + 1])[0] for i in range(350, 400)]
+    assert (alone == by_product).all()
 
 
 def test_each_prefix_has_its_own_time():

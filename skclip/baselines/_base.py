@@ -101,8 +101,8 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
         """Scores where the session says nothing, (n_items,), float32."""
         if self.backoff is None:
             return np.zeros(len(self.item_ids_), dtype=np.float32)
-        scale = np.float32(WHISPER / self.item_counts_.sum())
-        return self.item_counts_.astype(np.float32) * scale
+        scale = WHISPER / self.item_counts_.sum()
+        return np.multiply(self.item_counts_, scale, dtype=np.float32)
 
     def _score_chunks(self, queries):
         base = self._base_scores()

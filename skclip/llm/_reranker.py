@@ -845,7 +845,6 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         """First columns of the base for each row."""
         k = min(self.n_candidates, len(self.item_ids_))
         columns, values = topk_codes(scores, k)
-        columns, values = columns.cpu().numpy(), values.float().cpu().numpy()
         return [c[v > -np.inf] for c, v in zip(columns, values, strict=True)]
 
     def _unsure(self, scores):
