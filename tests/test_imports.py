@@ -37,6 +37,7 @@ ORDER = [
     "_ranking",
     "_vectors",
     "_settings",
+    "_updating",
     "_callbacks",
     "_recommender",
     "controls",
