@@ -171,7 +171,7 @@ def _sparse(rows, gains):
     for key, variants in sorted(_groups(rows).items()):
         if key[3] == "paper" or not variants["leiden"]:
             continue
-        if key[0] == "rsc15" and key[2] != "gru4rec":
+        if key[2] != "gru4rec":
             continue
         first = variants["leiden"][0]
         cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
@@ -302,7 +302,7 @@ def figures(rows):
             y, spread = zip(*(_mean(s, "mrr@5") for s in of_form.values()), strict=True)
             axes[1].errorbar(x, y, spread, label=form, color=colour, marker="o")
             for resolution, some in of_form.items():
-                if form == "paper":
+                if form == "strong":
                     axes[1].annotate(
                         f"{some[0]['n_clusters']}",
                         (resolution, _mean(some, "mrr@5")[0]),
