@@ -50,7 +50,7 @@ def tmall_rows():
 
 def clusterer(variant, **parameters):
     """The clusterer of a variant, and the prompt to use with it."""
-    leiden = SessionClusterer(engine="igraph", **parameters)
+    leiden = SessionClusterer(**({"engine": "igraph"} | parameters))
     if variant == "none":
         return {"prompt": None}
     kinds = {"leiden": leiden, "random": RandomClusters(leiden), "one": OneCluster()}

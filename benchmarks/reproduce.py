@@ -12,7 +12,8 @@ by the library's defaults at the learning rate that is best for the bare backbon
 validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``; "sampled" is the
 strong preset with three epochs of a sampled softmax, at the temperature and the rate
 that tune_strong.py chose on a validation part of Diginetica. Variants: "none"
-no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all.
+no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all;
+clusters by igraph, in the form "sampled" by leidenalg, as compare.py has them.
 All variants of a form have the same parameters. Nothing is chosen on a test part.
 
 Protocols: "strong" and "sampled" train their number of epochs on all training sessions,
@@ -162,6 +163,8 @@ def run(cell, tag, extra):
     else:
         parameters["learning_rate"] = chosen_learning_rates()[cell["backbone"]]
     more = {"resolution": cell["resolution"]} if "resolution" in cell else {}
+    if cell["form"] == "sampled":
+        more["engine"] = "leidenalg"
     parameters |= clusterer(cell["variant"], **more)
     if "prompt" in cell:
         kind = cell["prompt"]

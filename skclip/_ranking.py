@@ -37,6 +37,8 @@ def topk_codes(scores, k):
     values : ndarray of shape (n, k), float32
     """
     n_items = scores.shape[1]
+    if scores.dtype == torch.float64:  # ties are those of the scores that are returned
+        scores = scores.float()
     values, columns = _largest(scores, min(k + 1, n_items))
     values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
     tied = np.empty(0, dtype=np.int64)

@@ -164,8 +164,9 @@ def test_wrong_input_says_so():
     for estimator in BASELINES[2:]:
         with pytest.raises(ValueError, match="All 2 sessions are empty"):
             clone(estimator).fit([[], []])
-    with pytest.raises(ValueError, match="Unknown metric 'hits'"):
-        PopularityRecommender(scoring="hits").fit([["a", "b"]]).score([["a", "b"]])
+    for estimator in BASELINES:
+        with pytest.raises(ValueError, match="Unknown metric 'hits'"):
+            clone(estimator).set_params(scoring="hits").fit([["a", "b"], ["b", "a"]])
 
 
 # -- popularity ------------------------------------------------------------------------
@@ -475,6 +476,13 @@ def test_parameters_of_other_variants_are_refused():
 
 
 # -- SLIST -----------------------------------------------------------------------------
+
+
+def test_no_session_is_too_old_for_slist():
+    """What a session of long ago held stands before what none held with the item."""
+    X = timed([["a", "b"]] + [["c", "d"]] * 5, [0] + [4000] * 5)
+    model = SLIST(delta_time=0.5).fit(X)
+    assert model.predict_topk([["a"]], k=2).tolist() == [["b", "a"]]
 
 
 def loop_slist(model, rows, days=None):

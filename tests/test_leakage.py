@@ -8,7 +8,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skclip import PopularityRecommender, SessionClusterer, Sessions
+from skclip import (
+    CLIPSessionRecommender,
+    PopularityRecommender,
+    SessionClusterer,
+    Sessions,
+)
 from skclip.model_selection import (
     TemporalSplit,
     leakage_check,
@@ -169,6 +174,10 @@ def test_estimators_that_saw_the_test_part(train, later):
     assert {f.check for f in report.leaks} == {"catalogue", "counts", "graph"}
     search = GridSearchCV(PopularityRecommender(), {"scoring": ["mrr@2"]}, cv=2)
     report = leakage_check(train, later, estimator=search.fit(both), **check)
+    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    network = CLIPSessionRecommender("gru4rec", max_epochs=1, prompt=None)
+    assert leakage_check(train, later, estimator=clone(network).fit(train)).ok
+    report = leakage_check(train, later, estimator=network.fit(both), **check)
     assert {f.check for f in report.leaks} == {"catalogue", "counts"}
     with pytest.raises(TypeError, match="holds nothing fitted.*item_ids_"):
         leakage_check(train, later, estimator=PopularityRecommender())

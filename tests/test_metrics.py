@@ -62,6 +62,12 @@ def test_ranks_equal_a_sort(case):
         assert target_ranks([row], [target], ties=ties).tolist() == [rank]
 
 
+@pytest.mark.parametrize("target", [0.5, True, "a"])
+def test_targets_are_columns(target):
+    with pytest.raises(ValueError, match="targets holds .*Expected columns"):
+        target_ranks([[1.0, 2.0]], [target])
+
+
 def test_a_collapsed_model_ranks_last():
     assert target_ranks(np.zeros((2, 50)), [0, 49]).tolist() == [50, 50]
 

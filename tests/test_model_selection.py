@@ -278,6 +278,13 @@ def test_bad_sizes(X, params, error, message):
         next(TemporalSplit(1, **params).split(X))
 
 
+def test_no_sessions_are_too_few(X):
+    with pytest.raises(ValueError, match="0 sessions are too few"):
+        next(TemporalSplit(1, test_size="1D").split(X[:0]))
+    with pytest.raises(ValueError, match="0 sessions are too few"):
+        temporal_split(X[:0], test_size="1D")
+
+
 def test_sliding_windows_equal_a_loop():
     rng = np.random.default_rng(5)
     ends = rng.integers(0, 100, size=500)

@@ -44,6 +44,13 @@ def test_topk_of_many_columns_equals_a_stable_sort(n_items, k, n_values, seed):
     assert values.tolist() == np.take_along_axis(scores, expected, 1).tolist()
 
 
+def test_scores_in_double_precision_are_compared_as_they_are_returned():
+    scores = torch.tensor([[1 + 1e-12, 1.0, 1 - 1e-12, 0.0]], dtype=torch.float64)
+    columns, values = topk_codes(scores, 2)
+    assert columns.tolist() == [[0, 1]]
+    assert values.tolist() == [[1.0, 1.0]]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(bad):
     scores = torch.tensor([[1.0, bad, 0.0]])

@@ -12,6 +12,7 @@ from skclip._reading import warn_unknown
 from skclip._sessions import flat_positions
 from skclip._state import StampedEstimator
 from skclip._validation import StrOptions, accept_ragged
+from skclip.metrics import parse_metric
 
 SECONDS_PER_DAY = 86_400.0
 # Orders items that nothing else tells apart, and vanishes beside any other score.
@@ -65,7 +66,7 @@ def observed(queries, n_items):
     starts = queries.offsets[:-1][queries.rows]
     at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
     codes = queries.codes[-at].astype(np.int64) - 1
-    rows = np.repeat(np.arange(len(queries)), queries.ends)
+    rows = np.repeat(np.arange(len(queries), dtype=np.int64), queries.ends)
     known = codes < n_items
     rows, codes = rows[known], codes[known]
     lengths = np.bincount(rows, minlength=len(queries))
@@ -88,6 +89,8 @@ class BaselineRecommender(RankingMixin, StampedEstimator):
     _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
 
     def _fit_data(self, X, y):
+        if not callable(self.scoring):
+            parse_metric(self.scoring)
         data = training_data(X, y, in_order=True)
         accept_ragged(self, X)
         if data.end_times is not None:

@@ -10,6 +10,7 @@ from skclip._validation import Interval, StrOptions, _fit_context
 from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender
 
 _EXACT_ITEMS = 10_000  # up to here the system is solved in float64
+_OLDEST = 30  # older sessions than so many `delta_time` would be lost in rounding
 _BLOCK = 1024  # rows of the inverse that are multiplied at a time
 
 
@@ -42,7 +43,7 @@ class SLIST(BaselineRecommender):
         In clicks.
     delta_time : float, None or "auto", default="auto"
         In days. None is without. "auto" is 128 where the sessions have times, else
-        None.
+        None. A session counts no less than one 30 `delta_time` old.
     direction : {"part", "sr"}, default="part"
         What a transition row observes: "part" all clicks so far, by
         :math:`e^{-p/\delta_{pos}}`, "sr" the last one alone.
@@ -166,7 +167,7 @@ class SLIST(BaselineRecommender):
                 "Sessions.from_events, or delta_time=None."
             )
         ages = (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
-        return np.exp(-ages / delta)
+        return np.exp(-np.minimum(ages / delta, _OLDEST))
 
     def _normal_equations(self, data, weights):
         """Sparse S' Omega S and S' Omega T."""

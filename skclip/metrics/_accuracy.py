@@ -59,6 +59,11 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
             f"scores has shape {scores.shape}, targets {targets.shape}. Expected (n, "
             "n_items) and (n,): one target for each row."
         )
+    if len(targets) and targets.dtype.kind not in "iu":
+        raise ValueError(
+            f"targets holds {targets.dtype}. Expected columns, whole numbers "
+            f"0..{scores.shape[1] - 1}."
+        )
     outside = np.flatnonzero((targets < 0) | (targets >= scores.shape[1]))
     if len(outside):
         raise ValueError(

@@ -391,7 +391,7 @@ def _estimator_findings(estimator, items):
         if features is not None:  # ids with features are in the catalogue anyway
             only = np.setdiff1d(only, index.codes_of(features.item_ids) - 1)
         foreign.update(only.tolist())
-        counts = getattr(part, "item_counts_", None)
+        counts = getattr(part, "item_counts_", getattr(part, "_popularity", None))
         if counts is not None and counts.dtype.kind in "iu":  # weights may be decayed
             has_counts = True
             of_item = codes[known]

@@ -110,7 +110,7 @@ class TemporalSplit:
         splits = []
         for i in range(self.n_splits, 0, -1):
             start, stop = n - i * size, n - (i - 1) * size
-            if in_time:
+            if in_time and n:
                 cut = ends[-1] - i * size
                 start, stop = np.searchsorted(ends, [cut, cut + size], side="right")
                 stop = n if i == 1 else stop  # whatever rounding does
@@ -351,6 +351,8 @@ def _last_part(size, n, ends, name):
     """Where the last part of sorted sessions begins."""
     size, in_time = _size(size, n, name, zero=True)
     if in_time:
+        if len(ends) == 0:
+            return 0
         return int(np.searchsorted(ends, ends[-1] - size, side="right"))
     return len(ends) - size
 
