@@ -239,19 +239,19 @@ def _rq4(rows):
 def _frequency(rows):
     bins = ("1-5", "6-20", "21-")
     lines = [
-        "| data | training sessions | form | variant | "
+        "| data | training sessions | form | backbone | variant | "
         + " | ".join(f"target clicked {b} times" for b in bins)
         + " |",
-        "|" + "---|" * (4 + len(bins)),
+        "|" + "---|" * (5 + len(bins)),
     ]
     for key, variants in sorted(_groups(rows).items()):
-        if key[2] != "gru4rec" or key[1] not in (1, 8, 16):
+        if key[2] != "gru4rec" and key[3] != "sampled" or key[1] not in (1, 8, 16):
             continue
         for variant in ("leiden", "none", "random", "one"):
             some = variants[variant]
             if some:
                 cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3]]
-                cells.append(NAMES[variant])
+                cells += [key[2], NAMES[variant]]
                 for b in bins:
                     name = f"recall@20, targets {b}"
                     if some[0][name] is None:

@@ -54,8 +54,8 @@ def topk_codes(scores, k):
         last = values[tied, -1:]
         n_better = (values[tied] > last).sum(axis=1)
         part = scores[torch.from_numpy(tied).to(scores.device)]
-        equal = part == torch.from_numpy(last).to(part)
-        row, column = equal.cpu().numpy().nonzero()  # from the left
+        equal = (part == torch.from_numpy(last).to(part)).nonzero()  # from the left
+        row, column = equal.cpu().numpy().T
         place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(tied)))[row]
         place += n_better[row]
         inside = place < k
