@@ -98,7 +98,7 @@ def models(data):
             ),
         }  # fmt: skip
     for name in BACKBONES:
-        strong = strong_parameters(name, sampled=data != "rsc15")
+        strong = strong_parameters(name, "strong" if data == "rsc15" else "sampled")
         model = partial(CLIPSessionRecommender, name, random_state=0, **strong)
         listed[f"{name}, bare"] = partial(model, prompt=None)
         listed[f"{name}, CLIP"] = model

@@ -11,12 +11,13 @@ Forms: "paper" is the paper's model (raw candidates, the backbone's own score) t
 by the library's defaults at the learning rate that is best for the bare backbone on the
 validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``; "sampled" is the
 strong preset with three epochs of a sampled softmax, at the temperature and the rate
-that tune_strong.py chose on a validation part of Diginetica. Variants: "none"
+that tune_strong.py chose on a validation part of Diginetica; "long" the same with six
+epochs of 8,192 negatives, chosen there. Variants: "none"
 no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all;
-clusters by igraph, in the form "sampled" by leidenalg, as compare.py has them.
-All variants of a form have the same parameters. Nothing is chosen on a test part.
+clusters by igraph, in the forms "sampled" and "long" by leidenalg, as compare.py has
+them. All variants of a form have the same parameters. Nothing is chosen on a test part.
 
-Protocols: "strong" and "sampled" train their number of epochs on all training sessions,
+Protocols: all forms but "paper" train their number of epochs on all training sessions,
 without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
 library holds the latest tenth out; diginetica, tmall, lastfm: the last twentieth of the
 training sessions validates, the rest trains. Every n-th training session is taken in
@@ -60,6 +61,8 @@ METRICS = {"recall": recall_at_k, "mrr": mrr_at_k}
 # The strong preset on a large catalogue: tune_strong.py.
 SAMPLED = {"loss": "sampled_softmax", "n_negatives": 2048, "temperature": 0.07,
            "learning_rate": 0.01, "max_epochs": 3}  # fmt: skip
+LONG = SAMPLED | {"n_negatives": 8192, "max_epochs": 6}
+STRONG = {"strong": {}, "sampled": SAMPLED, "long": LONG}
 
 
 def sessions_of(frame):
@@ -106,14 +109,12 @@ def load_data(data, every=1):
     return Sessions.from_lists(rows[:cut]), valid, test
 
 
-def strong_parameters(backbone, *, sampled):
+def strong_parameters(backbone, form):
     """The strong preset, on all rows; with a sampled loss for large catalogues."""
-    parameters = {"preset": "strong", "early_stopping": False}
-    if sampled:
-        # A rate of the backbone's own (CORE's) is not replaced by that of GRU4Rec.
-        own = BACKBONES[backbone]().default_training
-        parameters |= {k: v for k, v in SAMPLED.items() if k not in own}
-    return parameters
+    # A rate of the backbone's own (CORE's) is not replaced by that of GRU4Rec.
+    own = BACKBONES[backbone]().default_training
+    parameters = {k: v for k, v in STRONG[form].items() if k not in own}
+    return {"preset": "strong", "early_stopping": False} | parameters
 
 
 def test_sessions(X, y):
@@ -155,15 +156,14 @@ def cells(question, data, backbones, forms, variants, seeds, every):
 def run(cell, tag, extra):
     train, valid, (X_test, y_test) = load_data(cell["data"], cell["every"])
     parameters = {"random_state": cell["seed"], **extra}
-    if cell["form"] in ("strong", "sampled"):
-        sampled = cell["form"] == "sampled"
-        parameters |= strong_parameters(cell["backbone"], sampled=sampled)
+    if cell["form"] in STRONG:
+        parameters |= strong_parameters(cell["backbone"], cell["form"])
         if valid is not None and valid[1] is None:
             train, valid = Sessions.concat([train, valid[0]]), None
     else:
         parameters["learning_rate"] = chosen_learning_rates()[cell["backbone"]]
     more = {"resolution": cell["resolution"]} if "resolution" in cell else {}
-    if cell["form"] == "sampled":
+    if cell["form"] in ("sampled", "long"):
         more["engine"] = "leidenalg"
     parameters |= clusterer(cell["variant"], **more)
     if "prompt" in cell:

@@ -17,7 +17,7 @@ def write(rows, folder, name_of):
     gains = _gains(rows, folder, name_of)
     save_json("reproduce_gains", {"draws": N_DRAWS, "gains": gains})
     for data in ("rsc15", "diginetica", "tmall", "lastfm"):
-        for form in ("paper", "strong", "sampled"):
+        for form in ("paper", "strong", "sampled", "long"):
             of_form = [
                 r
                 for r in rows
@@ -245,7 +245,11 @@ def _frequency(rows):
         "|" + "---|" * (5 + len(bins)),
     ]
     for key, variants in sorted(_groups(rows).items()):
-        if key[2] != "gru4rec" and key[3] != "sampled" or key[1] not in (1, 8, 16):
+        if (
+            key[2] != "gru4rec"
+            and key[3] not in ("sampled", "long")
+            or key[1] not in (1, 8, 16)
+        ):
             continue
         for variant in ("leiden", "none", "random", "one"):
             some = variants[variant]

@@ -2,30 +2,36 @@
 
     SKCLIP_DATA=... python benchmarks/tune_strong.py
 
-CLIP-GRU4Rec on every 4th training session of Diginetica (in order of time); the last
-twentieth of these validates, every prefix, the rest trains. No test part is opened. A
-setting that is in results/tune_strong.json is not run again.
+CLIP-GRU4Rec, and other backbones where a row names them, on every 4th training session
+of Diginetica (in order of time); the last twentieth of these validates, every prefix,
+the rest trains. No test part is opened. A setting that is in results/tune_strong.json
+is not run again.
 """
 
 import time
 
 from _common import RESULTS, data_hash, load, replace_table, save
-from reproduce import load_data
+from reproduce import LONG, load_data
 
 from skclip import CLIPSessionRecommender
 from skclip.metrics import mrr_at_k, recall_at_k
 
-SAMPLED = {"loss": "sampled_softmax", "n_negatives": 2048}
+FEW = {"loss": "sampled_softmax", "n_negatives": 2048}
 SETTINGS = [
     {"max_epochs": 3, "temperature": 0.1},
     {"max_epochs": 3, "temperature": 0.07},
-    SAMPLED | {"max_epochs": 3, "temperature": 0.1},
-    SAMPLED | {"max_epochs": 3, "temperature": 0.07},
-    SAMPLED | {"max_epochs": 6, "temperature": 0.07},
-    SAMPLED | {"max_epochs": 6, "temperature": 0.07, "n_negatives": 8192},
-    SAMPLED | {"max_epochs": 6, "temperature": 0.07, "learning_rate": 0.01},
-    SAMPLED | {"max_epochs": 6, "temperature": 0.05, "learning_rate": 0.01},
-    SAMPLED | {"max_epochs": 10, "temperature": 0.07, "learning_rate": 0.01},
+    FEW | {"max_epochs": 3, "temperature": 0.1},
+    FEW | {"max_epochs": 3, "temperature": 0.07},
+    FEW | {"max_epochs": 6, "temperature": 0.07},
+    FEW | {"max_epochs": 6, "temperature": 0.07, "n_negatives": 8192},
+    FEW | {"max_epochs": 6, "temperature": 0.07, "learning_rate": 0.01},
+    FEW | {"max_epochs": 6, "temperature": 0.05, "learning_rate": 0.01},
+    FEW | {"max_epochs": 10, "temperature": 0.07, "learning_rate": 0.01},
+    LONG,
+    LONG | {"max_epochs": 10},
+    LONG | {"backbone": "niser"},
+    LONG | {"backbone": "srgnn"},
+    LONG | {"backbone": "gcegnn"},
 ]
 
 
@@ -39,8 +45,9 @@ def main():
             continue
         begun = time.process_time()
         model = CLIPSessionRecommender(
-            "gru4rec", preset="strong", early_stopping=False, random_state=0,
-            n_threads=1, **setting
+            setting.get("backbone", "gru4rec"), preset="strong", random_state=0,
+            early_stopping=False, n_threads=1,
+            **{k: v for k, v in setting.items() if k != "backbone"}
         ).fit(train)  # fmt: skip
         seconds = time.process_time() - begun
         ranks = model.rank_targets(valid)
@@ -57,17 +64,17 @@ def main():
             "tune_strong",
             {"protocol": __doc__, "data_hash": hashes, "seed": 0, "rows": rows},
         )
-    lines = [
-        "| loss | epochs | temperature | learning rate | Recall@20 | MRR@20 | CPU |"
-    ]
-    lines.append("|---" * 7 + "|")
+    names = "backbone | loss | epochs | temperature | learning rate | Recall@20"
+    lines = [f"| {names} | MRR@20 | CPU |"]
+    lines.append("|---" * 8 + "|")
     for row in sorted(rows, key=lambda row: SETTINGS.index(row["setting"])):
         s = row["setting"]
         loss = f"{s['n_negatives']:,} sampled" if "loss" in s else "full softmax"
         lines.append(
-            f"| {loss} | {s['max_epochs']} | {s['temperature']} | "
-            f"{s.get('learning_rate', 0.005)} | {row['recall@20']:.4f} | "
-            f"{row['mrr@20']:.4f} | {row['cpu_seconds']:.0f} s |"
+            f"| {s.get('backbone', 'gru4rec')} | {loss} | {s['max_epochs']} | "
+            f"{s['temperature']} | {s.get('learning_rate', 0.005)} | "
+            f"{row['recall@20']:.4f} | {row['mrr@20']:.4f} | "
+            f"{row['cpu_seconds']:.0f} s |"
         )
     replace_table("benchmarks/README.md", "tune_strong", "\n".join(lines))
 
