@@ -22,6 +22,7 @@ from scipy import sparse
 import skclip._recommender
 from skclip import CLIPSessionRecommender, SessionClusterer
 from skclip._item_graph import canonical_clusters, leiden_membership
+from skclip._model import SessionModel
 from skclip.controls import RandomClusters
 
 FILE = RESULTS / "extras.jsonl"
@@ -86,25 +87,106 @@ class Uniform:
         return value + self.weight * (spread - 1.0 / self.temperature)
 
 
+class Dropping(SessionModel):
+    """Items that come to the encoder without a vector of their own, now and then.
+
+    What is left of such an item is its prompt, as of an unseen item.
+    """
+
+    share = 0.0
+
+    def _item_vectors(self, codes):
+        vectors = super()._item_vectors(codes)
+        if not self.training or not self.share:
+            return vectors
+        kept = torch.rand(codes.shape, device=codes.device) >= self.share
+        return vectors * kept[..., None]
+
+
+class Soft(SessionClusterer):
+    """Clusters that an item's edges lead to, by weight: the three of most of it.
+
+    `membership_` numbers the items themselves. `random` hands the shares to others.
+    """
+
+    def __init__(self, resolution=1.0, *, random=False, random_state=None):
+        super().__init__(resolution, engine="igraph", random_state=random_state)
+        self.random = random
+
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        items = np.arange(len(self.membership_))
+        labels = sparse.csr_array((np.ones(len(items)), (items, self.membership_)))
+        shares = (self.graph_ @ labels + 1e-3 * labels).tolil()
+        for row, values in enumerate(shares.data):
+            least = sorted(values)[-3:][0]
+            shares.data[row] = [v if v >= least else 0.0 for v in values]
+        shares = shares.tocsr()
+        if self.random:
+            shares = shares[np.random.default_rng(0).permutation(len(items))]
+        self.membership_, self.n_clusters_ = items, len(items)
+        Mixing.shares = (shares / shares.sum(axis=1)[:, None]).tocsr()
+        return self
+
+
+class Mixed(torch.nn.Module):
+    """In place of a table of prompts: each item's mixture of fewer prompts."""
+
+    def __init__(self, plain, shares):
+        super().__init__()
+        self.gate = plain.gate
+        self.rows = torch.nn.Parameter(plain.table.data[1 : shares.shape[1] + 1])
+        parts = shares.indptr, shares.indices, shares.data.astype(np.float32)
+        parts = [torch.from_numpy(part) for part in parts]
+        self.shares = torch.sparse_csr_tensor(*parts, size=shares.shape)
+
+    @property
+    def table(self):
+        """A prompt for each item, zeros for code 0."""
+        return torch.nn.functional.pad(self.shares @ self.rows, (0, 0, 1, 0))
+
+
+class Mixing(Dropping):
+    """A model whose cluster prompts are mixed, if there are shares."""
+
+    shares = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.shares is not None:
+            kinds = self.prompt.kinds
+            kinds["cluster"] = Mixed(kinds["cluster"], self.shares)
+
+
 def extras():
-    """Name -> (clusterer or None for no prompt, weight of the uniformity loss)."""
+    """Name, clusterer or None for no prompt, and what else is set."""
     leiden = SessionClusterer(engine="igraph")
-    yield "strong", leiden, 0.0
-    yield "no prompt", None, 0.0
-    yield "random", RandomClusters(leiden), 0.0
+    yield "strong", leiden, {}
+    yield "no prompt", None, {}
+    yield "random", RandomClusters(leiden), {}
     for kind in ("log", "cosine", "no singles"):
-        yield f"edges: {kind}", Reweighted(kind=kind), 0.0
-    yield "small clusters share", Shared(), 0.0
-    yield "random, small share", RandomClusters(Shared()), 0.0
+        yield f"edges: {kind}", Reweighted(kind=kind), {}
+    yield "small clusters share", Shared(), {}
+    yield "random, small share", RandomClusters(Shared()), {}
     for weight in (0.01, 0.1, 0.3):
-        yield f"uniformity {weight}", leiden, weight
-        yield f"uniformity {weight}, no prompt", None, weight
+        yield f"uniformity {weight}", leiden, {"uniformity": weight}
+        yield f"uniformity {weight}, no prompt", None, {"uniformity": weight}
+    for share in (0.1, 0.3, 0.5):
+        yield f"item dropout {share}", leiden, {"dropout": share}
+        yield f"item dropout {share}, no prompt", None, {"dropout": share}
+    yield "soft", Soft(), {}
+    yield "soft, random", Soft(random=True), {}
+    for resolutions in ((1, 8, 64), (1, 4, 16), (1, 4, 16, 64), (1, 16, 256)):
+        several = SessionClusterer(resolutions, engine="igraph")
+        yield f"resolutions {resolutions}", several, {}
+        yield f"resolutions {resolutions}, random", RandomClusters(several), {}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="rsc15")
     parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--names", nargs="+", default=None, help="of extras; all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     train, valid = load(arguments.data)
@@ -112,13 +194,16 @@ def main():
     if FILE.exists():
         done = [json.loads(line)["cell"] for line in FILE.read_text().splitlines()]
     skclip._recommender.CrossEntropy = Uniform
+    skclip._recommender.SessionModel = Mixing
     for seed in arguments.seeds:
-        for name, clusterer, weight in extras():
+        for name, clusterer, more in extras():
             cell = {"data": arguments.data, "every": arguments.every, "extra": name,
                     "seed": seed}  # fmt: skip
-            if cell in done:
+            if cell in done or arguments.names and name not in arguments.names:
                 continue
-            Uniform.weight = weight
+            Uniform.weight = more.get("uniformity", 0.0)
+            Mixing.shares = None
+            Dropping.share = more.get("dropout", 0.0)
             begun = time.perf_counter()
             model = CLIPSessionRecommender(
                 "gru4rec",

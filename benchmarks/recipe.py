@@ -7,7 +7,8 @@ validates on the whole validation part: rsc15: train_tr and train_valid; diginet
 tmall: the last twentieth of the training sessions, the rest trains; lastfm: its
 suggested validation part (the tenth before the last). `variants`: "none" is no prompt,
 "leiden" the clusters of SessionClusterer, "random" and "one" its controls with as many
-clusters of the same sizes, and one. Rows that exist are kept.
+clusters of the same sizes, and one; "levels" its clusters at three resolutions, "random
+levels" their control. Rows that exist are kept.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 import numpy as np
 import pandas as pd
 from _common import RESULTS, data_home, diginetica_rows, environment, rsc15
+from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip.backbones import BACKBONES
@@ -53,7 +55,9 @@ def clusterer(variant, **parameters):
     leiden = SessionClusterer(**({"engine": "igraph"} | parameters))
     if variant == "none":
         return {"prompt": None}
-    kinds = {"leiden": leiden, "random": RandomClusters(leiden), "one": OneCluster()}
+    levels = clone(leiden).set_params(resolution=(1, 16, 256))
+    kinds = {"leiden": leiden, "random": RandomClusters(leiden), "one": OneCluster(),
+             "levels": levels, "random levels": RandomClusters(levels)}  # fmt: skip
     return {"clusterer": kinds[variant]}
 
 

@@ -13,7 +13,9 @@ validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``; "sampled"
 strong preset with three epochs of a sampled softmax, at the temperature and the rate
 that tune_strong.py chose on a validation part of Diginetica; "long" the same with six
 epochs of 8,192 negatives, chosen there. Variants: "none"
-no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all;
+no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all,
+"levels" CLIP with clusters at three resolutions (1, 16, 256), "random levels" the same
+with random clusters of the same sizes;
 clusters by igraph, in the forms "sampled" and "long" by leidenalg, as compare.py has
 them. All variants of a form have the same parameters. Nothing is chosen on a test part.
 

@@ -9,7 +9,11 @@ from _common import save as save_json
 FILE = "docs/reproduction.md"
 N_DRAWS = 10_000
 MEASURES = ("mrr@5", "recall@5", "mrr@20", "recall@20")
-NAMES = {"none": "no prompt", "leiden": "CLIP", "random": "random", "one": "one"}
+NAMES = {"leiden": "CLIP", "none": "no prompt", "random": "random", "one": "one",
+         "levels": "CLIP, three resolutions",
+         "random levels": "random, three resolutions"}  # fmt: skip
+CONTROLS = {"leiden": ("none", "random", "one"),
+            "levels": ("leiden", "none", "random levels", "one")}  # fmt: skip
 
 
 def write(rows, folder, name_of):
@@ -29,6 +33,7 @@ def write(rows, folder, name_of):
             if of_form:
                 replace_table(FILE, f"rq1_{data}_{form}", _rq1(of_form, gains))
     replace_table(FILE, "sparse", _sparse(rows, gains))
+    replace_table(FILE, "levels", _levels(rows, gains))
     replace_table(FILE, "rq2", _rq2(rows))
     replace_table(FILE, "rq4", _rq4(rows))
     replace_table(FILE, "frequency", _frequency(rows))
@@ -60,13 +65,17 @@ def _groups(rows):
 
 
 def _gains(rows, folder, name_of):
-    """Relative gain of CLIP over each control, with bootstrap intervals in pairs."""
+    """Relative gains over each control, with bootstrap intervals in pairs."""
     found = []
     for key, variants in _groups(rows).items():
-        for control in ("none", "random", "one"):
+        for variant, control in (
+            (variant, control)
+            for variant, controls in CONTROLS.items()
+            for control in controls
+        ):
             pairs = [
                 (a, b)
-                for a in variants["leiden"]
+                for a in variants[variant]
                 for b in variants[control]
                 if a["cell"]["seed"] == b["cell"]["seed"]
             ]
@@ -82,6 +91,7 @@ def _gains(rows, folder, name_of):
                     "every": key[1],
                     "backbone": key[2],
                     "form": key[3],
+                    "variant": variant,
                     "control": control,
                     "n_seeds": len(pairs),
                     **_bootstrap(files),
@@ -119,10 +129,10 @@ def _bootstrap(files):
     return result
 
 
-def _gain_of(gains, key, control):
+def _gain_of(gains, key, control, variant="leiden"):
     for gain in gains:
         found = tuple(gain[k] for k in ("data", "every", "backbone", "form"))
-        if found == key and gain["control"] == control:
+        if found == key and (gain["variant"], gain["control"]) == (variant, control):
             return gain
     return None
 
@@ -189,6 +199,33 @@ def _sparse(rows, gains):
     return "\n".join(lines)
 
 
+def _levels(rows, gains):
+    lines = [
+        "| data | training sessions | form | backbone | variant | MRR@5 | Recall@5 "
+        "| MRR@20 | Recall@20 | gain of three resolutions in MRR@20, % "
+        "| in Recall@20, % | seeds |",
+        "|" + "---|" * 12,
+    ]
+    for key, variants in sorted(_groups(rows).items()):
+        if not variants["levels"]:
+            continue
+        for variant in ("levels", *CONTROLS["levels"]):
+            some = variants[variant]
+            if not some:
+                continue
+            share = "all" if key[1] == 1 else f"1/{key[1]}"
+            cells = [key[0], share, key[3], key[2], NAMES[variant]]
+            cells += [_shown(some, measure) for measure in MEASURES]
+            gain = _gain_of(gains, key, variant, "levels")
+            own = variant == "levels"
+            cells += [
+                "" if own else _interval(gain, m) for m in ("mrr@20", "recall@20")
+            ]
+            cells.append(str(len(some)))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _rq2(rows):
     lines = [
         "| prompt | by session: MRR@5 | Recall@5 | MRR@20 | Recall@20 "
@@ -251,7 +288,7 @@ def _frequency(rows):
             or key[1] not in (1, 8, 16)
         ):
             continue
-        for variant in ("leiden", "none", "random", "one"):
+        for variant in NAMES:
             some = variants[variant]
             if some:
                 cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3]]

@@ -6,10 +6,24 @@ import torch
 _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "item_table": ("items", 0),
     "network.bias": ("items", 0),
-    "prompt.kinds.cluster.table": ("clusters", 1),
+    "prompt.kinds.cluster.table": ("clusters 0", 1),
     "prompt.kinds.user.table": ("users", 1),
     "prompt.kinds.session.table": ("sessions", 1),
 }
+_LEVELS = "prompt.kinds.cluster.levels."
+
+
+def rows_of_table(name):
+    """What the rows of a parameter stand for, or None, and where the first stands."""
+    if name.startswith(_LEVELS):
+        return f"clusters {name.removeprefix(_LEVELS)}", 1
+    return _BY_ROW.get(name, (None, 0))
+
+
+def cluster_tables(state):
+    """The prompts of the clusters at each level, of a ``state_dict()``."""
+    levels = [name for name in state if name.startswith(_LEVELS)]
+    return [state[name] for name in levels or ["prompt.kinds.cluster.table"]]
 
 
 @torch.no_grad()
@@ -23,9 +37,9 @@ def carry_over(model, state, rows):
     state : dict of str to Tensor
         ``state_dict()`` of the other model.
     rows : dict of str to ndarray
-        For "items", "clusters", "users" and "sessions" the row (from 0) of the other
-        model that each row of this one was, -1 = none; a kind that is missing has
-        not changed.
+        For "items", "clusters 0" (the first level, and so on), "users" and "sessions"
+        the row (from 0) of the other model that each row of this one was, -1 = none; a
+        kind that is missing has not changed.
 
     Raises
     ------
@@ -36,7 +50,7 @@ def carry_over(model, state, rows):
     for name, value in model.state_dict().items():
         if name == "clusters" or name not in state:
             continue
-        kind, shift = _BY_ROW.get(name, (None, 0))
+        kind, shift = rows_of_table(name)
         before = state[name].to(value.device)
         if kind in rows and before.shape[1:] == value.shape[1:]:
             was = torch.from_numpy(np.asarray(rows[kind], dtype=np.int64))
@@ -64,16 +78,19 @@ def keep_leading_buffers(model, state):
 
 
 @torch.no_grad()
-def start_from_cluster_mates(model, is_new):
+def start_from_cluster_mates(model, clusters, is_new):
     """Add to the vectors of new items the mean of the old ones in their cluster.
 
     Parameters
     ----------
     model : SessionModel
-        With cluster prompts; changed in place.
+        Changed in place.
+    clusters : ndarray of shape (n_items,)
+        Cluster 1..K of each item, 0 = none.
     is_new : ndarray of shape (n_items,), bool
     """
-    clusters, table = model.clusters[1:], model.item_table
+    table = model.item_table
+    clusters = torch.from_numpy(clusters.astype(np.int64)).to(table.device)
     is_new = torch.from_numpy(is_new).to(table.device) & (clusters > 0)
     n = int(clusters.max()) + 1
     old = (~is_new & (clusters > 0)).to(table.dtype)
@@ -86,23 +103,22 @@ def start_from_cluster_mates(model, is_new):
 
 
 @torch.no_grad()
-def start_new_prompts(model, members_before, state):
+def start_new_prompts(before, table, clusters, members_before):
     """Give a new cluster the mean of the prompts that its members had.
 
     Parameters
     ----------
-    model : SessionModel
-    members_before : ndarray of shape (n_items,)
-        Cluster 1..K of each item before, 0 = none.
-    state : dict of str to Tensor
-        Of the model before.
+    before : Tensor of shape (n_before + 1, dim)
+        Prompts of the model before.
+    table : Tensor of shape (n_clusters + 1, dim)
+        Those of this model, changed in place.
+    clusters, members_before : ndarray of shape (n_items,)
+        Cluster 1..K of each item now and before, 0 = none.
     """
-    name = "prompt.kinds.cluster.table"
-    before, table = state[name].to(model.item_table.device), model.state_dict()[name]
-    clusters = model.clusters[1:]
-    members = torch.from_numpy(members_before.astype(np.int64)).to(table.device)
-    had = members > 0
+    before = before.to(table.device)
+    had = members_before > 0
     for cluster in range(len(before), len(table)):
-        of_cluster = members[had & (clusters == cluster)]
+        of_cluster = members_before[had & (clusters == cluster)].astype(np.int64)
         if len(of_cluster):
-            table[cluster] = before[of_cluster].mean(dim=0)
+            members = torch.from_numpy(of_cluster).to(table.device)
+            table[cluster] = before[members].mean(dim=0)

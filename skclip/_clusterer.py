@@ -41,13 +41,16 @@ class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=No
         -------
         sessions : Sessions
             The rows of `X` with ``clusters``: 1..n_clusters_ (``membership_ + 1``),
-            0 for items not seen in `fit`.
+            0 for items not seen in `fit`; of shape (n_events, n_levels) where there
+            are several resolutions (``levels_ + 1``).
         """
         check_is_fitted(self)
         sessions = as_sessions(X)
         codes = ItemIndex(self.item_ids_).codes_of(sessions.vocabulary)
-        clusters = np.concatenate([[0], self.membership_ + 1]).astype(np.int32)
-        return sessions.with_clusters(clusters[codes][sessions.codes])
+        clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes][sessions.codes]
+        return sessions.with_clusters(
+            clusters if clusters.shape[1] > 1 else clusters[:, 0]
+        )
 
     def predict(self, X):
         """Return the cluster of each event, items not seen in `fit` resolved.
@@ -84,10 +87,27 @@ class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=No
         tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
 
-    def _set_membership(self, X, data, membership):
-        """Set the fitted attributes of a clusterer; clusters get canonical numbers."""
+    @property
+    def levels_(self):
+        """Cluster of each item at each resolution, (n_items, n_levels), int32.
+
+        The first column is ``membership_``.
+        """
+        check_is_fitted(self, "membership_")
+        further = getattr(self, "_further", None)
+        first = self.membership_[:, None]
+        return first if further is None else np.hstack([first, further])
+
+    def _set_membership(self, X, data, levels):
+        """Set the fitted attributes of a clusterer; clusters get canonical numbers.
+
+        `levels` is of shape (n_items,) or (n_items, n_levels).
+        """
         self.item_ids_ = data.index.item_ids
-        self.membership_, self.n_clusters_ = canonical_clusters(membership)
+        columns = np.reshape(levels, (data.n_items, -1)).T
+        (first, self.n_clusters_), *more = map(canonical_clusters, columns)
+        self.membership_ = first
+        self._further = np.column_stack([c for c, _ in more]) if more else None
         self.cluster_sizes_ = np.bincount(self.membership_)
         accept_ragged(self, X)
         return self
@@ -104,8 +124,12 @@ class SessionClusterer(ItemClusterer):
 
     Parameters
     ----------
-    resolution : float, default=1.0
-        Higher gives more and smaller clusters. 1 was best throughout [1]_.
+    resolution : float or sequence of float, default=1.0
+        Higher gives more and smaller clusters. 1 was best throughout [1]_. Of several,
+        each partitions the same graph, and an item's prompt is the mean of those of
+        its clusters: (1, 16, 256) helped where clicks per item are few
+        (``docs/reproduction.md``). ``membership_`` and what unseen items are voted
+        into are the clusters of the first.
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.
@@ -146,6 +170,8 @@ class SessionClusterer(ItemClusterer):
         Cluster 0..n_clusters_-1 of each item. Clusters are numbered by decreasing
         number of items, equal ones by their smallest item. Items without an edge
         belong to the largest cluster, 0.
+    levels_ : ndarray of shape (n_items, n_levels), int32
+        Clusters at each resolution; the first column is ``membership_``.
     n_clusters_ : int
         Number of clusters among the items with an edge; 1 if there is no edge.
     cluster_sizes_ : ndarray of shape (n_clusters,)
@@ -187,7 +213,7 @@ class SessionClusterer(ItemClusterer):
     """
 
     _parameter_constraints: dict = {
-        "resolution": [Interval(Real, 0, None, closed="neither")],
+        "resolution": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "n_iterations": [
             Interval(Integral, 1, None, closed="left"),
             Interval(Integral, None, -1, closed="right"),
@@ -249,6 +275,7 @@ class SessionClusterer(ItemClusterer):
         ValueError
             No session has two items, or an item id is missing.
         """
+        resolutions = self._resolutions()
         data = training_data(X, y)
         if (np.diff(data.offsets) < 2).all():
             raise ValueError(
@@ -272,13 +299,10 @@ class SessionClusterer(ItemClusterer):
         )
         self.graph_ = self._with_text(followed, features, self.item_ids_)
         self._followed = None if features is None else followed
-        self.membership_, self.n_clusters_ = leiden_membership(
-            self.graph_,
-            resolution=self.resolution,
-            n_iterations=self.n_iterations,
-            seed=seed,
-            engine=self.engine,
+        (self.membership_, self.n_clusters_), *more = (
+            self._partition(self.graph_, resolution, seed) for resolution in resolutions
         )
+        self._further = np.column_stack([c for c, _ in more]) if more else None
         self.cluster_sizes_ = np.bincount(self.membership_, minlength=self.n_clusters_)
         self.modularity_ = modularity(self.graph_, self.membership_)
         self.cluster_drift_ = 0.0
@@ -307,11 +331,17 @@ class SessionClusterer(ItemClusterer):
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y)
+        resolutions = self._resolutions()
+        if len(resolutions) != self.levels_.shape[1]:
+            raise ValueError(
+                f"resolution={self.resolution!r}, but fit had {self.levels_.shape[1]} "
+                "of them. Pass as many, or fit again."
+            )
         data = training_data(X, y)
         features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
         data = data.appended_to(self.item_ids_, features and features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        known, followed = self.membership_, getattr(self, "_followed", None)
+        known, followed = self.levels_, getattr(self, "_followed", None)
         graph = self.graph_ if followed is None else followed
         n_known, n_items = len(known), data.n_items
         rows = np.append(graph.indptr, np.full(n_items - n_known, graph.indptr[-1]))
@@ -328,28 +358,52 @@ class SessionClusterer(ItemClusterer):
         )
         self._followed = None if features is None else graph
         graph = self._with_text(graph, features, data.index.item_ids)
-        start = np.full(n_items, -1, dtype=np.int64)
         had_edge = np.diff(self.graph_.indptr) > 0
-        start[:n_known][had_edge] = known[had_edge]
-        labels, n_clusters = leiden_membership(
+        linked = np.diff(graph.indptr) > 0
+        levels = np.zeros((n_items, len(resolutions)), dtype=np.int32)
+        for level, resolution in enumerate(resolutions):
+            start = np.full(n_items, -1, dtype=np.int64)
+            start[:n_known][had_edge] = known[had_edge, level]
+            labels, n_found = self._partition(
+                graph, resolution, seed, start=start.copy()
+            )
+            membership = levels[:, level]
+            if linked.any():
+                membership[linked] = align_clusters(labels[linked], start[linked])
+                membership[~linked] = np.bincount(membership[linked]).argmax()
+            if level == 0:
+                self.n_clusters_ = n_found
+        self.item_ids_, self.graph_ = data.index.item_ids, graph
+        self.membership_ = levels[:, 0].copy()
+        self._further = levels[:, 1:] if len(resolutions) > 1 else None
+        self.cluster_sizes_ = np.bincount(self.membership_)
+        self.modularity_ = modularity(graph, self.membership_)
+        self.cluster_drift_ = 1.0 - adjusted_rand_score(
+            known[:, 0], self.membership_[:n_known]
+        )
+        return self
+
+    def _resolutions(self):
+        """The resolutions as a list."""
+        if isinstance(self.resolution, Real):
+            return [self.resolution]
+        given = list(self.resolution)
+        if not given or not all(isinstance(r, Real) and r > 0 for r in given):
+            raise ValueError(
+                f"resolution={self.resolution!r}. Expected a number above 0, or a "
+                "sequence of such numbers."
+            )
+        return given
+
+    def _partition(self, graph, resolution, seed, **start):
+        return leiden_membership(
             graph,
-            resolution=self.resolution,
+            resolution=resolution,
             n_iterations=self.n_iterations,
             seed=seed,
             engine=self.engine,
-            start=start.copy(),
+            **start,
         )
-        linked = np.diff(graph.indptr) > 0
-        membership = np.zeros(n_items, dtype=np.int32)
-        if linked.any():
-            membership[linked] = align_clusters(labels[linked], start[linked])
-            membership[~linked] = np.bincount(membership[linked]).argmax()
-        self.item_ids_, self.graph_ = data.index.item_ids, graph
-        self.membership_, self.n_clusters_ = membership, n_clusters
-        self.cluster_sizes_ = np.bincount(membership)
-        self.modularity_ = modularity(graph, membership)
-        self.cluster_drift_ = 1.0 - adjusted_rand_score(known, membership[:n_known])
-        return self
 
     def _used_features(self, item_ids):
         """The features that make edges, which must have a row for these items."""

@@ -143,9 +143,13 @@ class TrainingData:
         return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
 
     def item_clusters(self):
-        """Cluster 1..K that the events carry for each item, 0 where none does."""
-        clusters = np.zeros(self.n_items + 1, dtype=np.int32)
-        carried = self.clusters > 0
+        """Cluster 1..K that the events carry for each item, 0 where none does.
+
+        With as many columns as they carry levels, if they carry several.
+        """
+        shape = (self.n_items + 1, *self.clusters.shape[1:])
+        clusters = np.zeros(shape, dtype=np.int32)
+        carried = (self.clusters.T[0] if len(shape) > 1 else self.clusters) > 0
         clusters[self.codes[carried]] = self.clusters[carried]
         return clusters[1:]
 
@@ -388,7 +392,7 @@ def _append_targets(sessions, y):
     codes = np.insert(renamed[sessions.codes], new, renamed[n_words:][word_codes])
     clusters = sessions.clusters
     if clusters is not None:
-        clusters = np.insert(clusters, new, np.zeros(len(sessions), dtype=np.int32))
+        clusters = np.insert(clusters, new, 0, axis=0)
     return codes, sessions.offsets + np.arange(len(sessions) + 1), vocabulary, clusters
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._fusion import UNIT_FUSIONS, Fusion
-from skclip._prompts import Prompts
+from skclip._prompts import Prompts, cluster_cells
 from skclip._tables import look_up, unit_rows
 from skclip.backbones import Backbone
 
@@ -25,8 +25,9 @@ class SessionModel(nn.Module):
     Parameters
     ----------
     spec : BackboneSpec
-    item_clusters : ndarray of shape (n_items,), default=None
-        Cluster 1..K of each item, 0 = none. None builds no cluster prompts.
+    item_clusters : ndarray of shape (n_items,) or (n_items, n_levels), default=None
+        Cluster 1..K of each item, 0 = none, at one resolution or several, whose prompts
+        are then mixed. None builds no cluster prompts.
     n_users, n_sessions : int, default=None
         Number of user and session prompts, "pooled" for a session prompt that is made
         of the session's own items. None builds none.
@@ -74,8 +75,12 @@ class SessionModel(nn.Module):
         sizes = {"user": n_users, "session": n_sessions}
         self.clusters = None
         if item_clusters is not None:
-            sizes = {"cluster": int(np.max(item_clusters, initial=0))} | sizes
-            clusters = torch.from_numpy(np.array(item_clusters, dtype=np.int64))
+            clusters = np.array(item_clusters, dtype=np.int64)
+            n_clusters = int(np.max(clusters, initial=0))
+            if clusters.ndim > 1:
+                n_clusters, clusters = cluster_cells(clusters)
+            sizes = {"cluster": n_clusters} | sizes
+            clusters = torch.from_numpy(clusters)
             del self.clusters
             self.register_buffer("clusters", F.pad(clusters, (1, 0)))
         sizes = {kind: n for kind, n in sizes.items() if n is not None}
@@ -88,9 +93,8 @@ class SessionModel(nn.Module):
                 gate=gate,
                 unknown_user=unknown_user,
             )
-            for kind, n in sizes.items():
-                if n != "pooled":
-                    table = self.prompt.kinds[kind].table
+            for kind in self.prompt.kinds.values():
+                for table in kind.tables:
                     self.network.init_table_(table.data[1:], n_items)
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         own = self.network.similarity
@@ -112,7 +116,7 @@ class SessionModel(nn.Module):
                 tables = [self.item_table]
                 if self.prompt is not None:
                     kinds = self.prompt.kinds.values()
-                    tables += [k.table[1:] for k in kinds if hasattr(k, "table")]
+                    tables += [table[1:] for kind in kinds for table in kind.tables]
                 for table in tables:
                     table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
         gated_units = self.prompt is not None and normalization == "unit"
@@ -185,14 +189,18 @@ class SessionModel(nn.Module):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
 
         Items above n_items, unseen in training, are the prompt of `clusters` alone, or
-        zeros without `clusters`. `of_sessions` are the arguments of `Prompts` for the
-        sessions that are read.
+        zeros without `clusters`; others keep their own. `of_sessions` are the arguments
+        of `Prompts` for the sessions that are read.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = self._item_vectors(codes)
         if self.prompt is not None:
-            if clusters is None and self.clusters is not None:
-                clusters = self.clusters[codes]
+            if self.clusters is not None:
+                own = self.clusters[codes]
+                if clusters is None:
+                    clusters = own
+                else:
+                    clusters = torch.where(own > 0, own, clusters)
             x = self.prompt(x, clusters, **of_sessions)
         return F.normalize(x, dim=-1) if self.normalize_items else x
 

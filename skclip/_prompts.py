@@ -1,5 +1,6 @@
 """Prompts: gate an item's vector with those of its cluster, its user, its session."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -28,7 +29,9 @@ class Prompts(nn.Module):
     dim : int
     sizes : dict
         Kind -> number of prompts. The session's may be "pooled": its prompt is then
-        :math:`W_s` times the mean of the session's :math:`\hat{x}`.
+        :math:`W_s` times the mean of the session's :math:`\hat{x}`. The cluster's may
+        be cells (see `cluster_cells`): :math:`p` is then the mean of the prompts of
+        all clusters of a cell.
     normalization : {"unit", "none"}, default="unit"
     gate : {"elementwise", "scalar", "add"}, default="elementwise"
     unknown_user : {"zero", "mean"}, default="zero"
@@ -50,10 +53,7 @@ class Prompts(nn.Module):
         self.unknown_user = unknown_user
         self.gate_item = _gate(gate, dim, bias=True)
         self.kinds = nn.ModuleDict(
-            {
-                kind: _Pooled(dim, gate) if n == "pooled" else _Table(n, dim, gate)
-                for kind, n in sizes.items()
-            }
+            {kind: _learned(n, dim, gate) for kind, n in sizes.items()}
         )
 
     def forward(self, x, clusters=None, users=None, sessions=None, mask=None):
@@ -116,6 +116,8 @@ class Prompts(nn.Module):
     def _looked_up(self, kind, codes, mean_of_unknown=False):
         """Gated prompts of codes (...), and logits of a scalar gate."""
         kind = self.kinds[kind]
+        if not mean_of_unknown and codes.numel() < len(kind):
+            return self._gated(kind, kind.rows(codes))
         table = kind.table
         if mean_of_unknown:  # row 0 is then a prompt like others
             table = torch.cat([table[1:].mean(dim=0, keepdim=True), table[1:]])
@@ -147,6 +149,37 @@ class Prompts(nn.Module):
         return gate_rows(x, p, clusters, item.weight, item.bias)
 
 
+def cluster_cells(levels):
+    """Name each combination of clusters in which an item stands by one code.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (n_items, n_levels)
+        Cluster 1..K of each item at each resolution, 0 = none.
+
+    Returns
+    -------
+    cells : ndarray of shape (n_cells + 1, n_levels)
+        Clusters of the codes. Code 0 has none; codes 1..K, with K clusters at the
+        first resolution, stand for these alone, as the items that are voted into one.
+    codes : ndarray of shape (n_items,)
+        Code of each item.
+    """
+    n_first = int(levels[:, 0].max(initial=0))
+    found, inverse = np.unique(levels, axis=0, return_inverse=True)
+    alone = np.zeros((n_first + 1, levels.shape[1]), dtype=np.int64)
+    alone[:, 0] = np.arange(n_first + 1)
+    codes = np.where(levels.any(axis=1), n_first + 1 + inverse.reshape(-1), 0)
+    return np.concatenate([alone, found]), codes
+
+
+def _learned(n, dim, gate):
+    """What learns the prompts of a kind: a number of them, cells, or "pooled"."""
+    if isinstance(n, str):
+        return _Pooled(dim, gate)
+    return _Table(n, dim, gate) if np.ndim(n) == 0 else _Mixture(n, dim, gate)
+
+
 class _Table(nn.Module):
     """A learned vector for each code 1..n, zeros for 0, and their gate."""
 
@@ -154,6 +187,55 @@ class _Table(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.zeros(n + 1, dim))
         self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    def __len__(self):
+        return len(self.table)
+
+    def rows(self, codes):
+        """Prompts of codes (...): (..., dim)."""
+        return F.embedding(codes, self.table, padding_idx=0)
+
+    @property
+    def tables(self):
+        """What is learned, each with a row 0 that stays zero."""
+        return [self.table]
+
+
+class _Mixture(nn.Module):
+    """A learned vector for each cluster at several resolutions, mixed by cells."""
+
+    def __init__(self, cells, dim, gate):
+        super().__init__()
+        self.levels = nn.ParameterList(
+            torch.zeros(int(n) + 1, dim) for n in cells.max(axis=0)
+        )
+        cells = torch.from_numpy(cells.astype(np.int64))
+        self.register_buffer("cells", cells, persistent=False)
+        counts = (cells > 0).sum(dim=1, keepdim=True).clamp_min(1)
+        self.register_buffer("counts", counts, persistent=False)
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    def __len__(self):
+        return len(self.cells)
+
+    @property
+    def table(self):
+        """Prompts of all cells."""
+        return self.rows(slice(None))
+
+    def rows(self, codes):
+        """Mean of the prompts of a cell's clusters, for codes (...): (..., dim)."""
+        cells = self.cells[codes]
+        parts = (
+            F.embedding(cells[..., i], level, padding_idx=0)
+            for i, level in enumerate(self.levels)
+        )
+        return sum(parts) / self.counts[codes]
+
+    @property
+    def tables(self):
+        """What is learned, each with a row 0 that stays zero."""
+        return list(self.levels)
 
 
 class _Pooled(nn.Module):
@@ -164,6 +246,11 @@ class _Pooled(nn.Module):
         self.W_s = nn.Linear(dim, dim, bias=False)
         nn.init.xavier_uniform_(self.W_s.weight)
         self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    @property
+    def tables(self):
+        """None: nothing is looked up."""
+        return []
 
 
 def _gate(gate, dim, *, bias):

@@ -11,13 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._batches import Batches
 from skclip._callbacks import FitCallbacks
-from skclip._carry_over import carry_over
+from skclip._carry_over import carry_over, rows_of_table
 from skclip._checkpoint import Checkpoint
 from skclip._clusterer import SessionClusterer
 from skclip._encoding import check_targets, training_data
 from skclip._fusion import FUSIONS
 from skclip._ids import ItemIndex, factorize
 from skclip._item_graph import match_clusters
+from skclip._levels import each_level, first_level, levels_of
 from skclip._losses import CrossEntropy
 from skclip._model import SessionModel, take_rows
 from skclip._prompts import KINDS
@@ -588,15 +589,21 @@ class CLIPSessionRecommender(
     def _rows_of(self, before):
         """Row of each item, cluster, user and session in the model before, or -1."""
         rows = {"items": before._index.codes_of(self.item_ids_) - 1}
-        names = {"clusters": "cluster", "users": "user", "sessions": "session"}
-        for kind, name in names.items():  # nothing in common, unless seen below
-            table = self._model.state_dict().get(f"prompt.kinds.{name}.table", [0])
-            rows[kind] = np.full(len(table) - 1, -1)
+        for name, table in self._model.state_dict().items():
+            kind, _ = rows_of_table(name)  # nothing in common, unless seen below
+            if kind is not None and kind != "items":
+                rows[kind] = np.full(len(table) - 1, -1)
         if self.membership_ is not None and before.membership_ is not None:
-            known = np.concatenate([[-1], before.membership_])[rows["items"] + 1]
-            linked = self.membership_ >= 0
-            matched = match_clusters(self.membership_[linked], known[linked])
-            rows["clusters"][: len(matched)] = matched
+            pairs = zip(
+                each_level(self._model_config["item_clusters"]),
+                each_level(before._model_config["item_clusters"]),
+                strict=False,
+            )
+            for level, (clusters, were) in enumerate(pairs):
+                known = np.concatenate([[0], were])[rows["items"] + 1] - 1
+                linked = clusters > 0
+                matched = match_clusters(clusters[linked] - 1, known[linked])
+                rows[f"clusters {level}"][: len(matched)] = matched
         if self._users is not None and before._users is not None:
             rows["users"] = before._users.codes_of(self.user_ids_) - 1
         if self._sessions is not None and before._sessions is not None:
@@ -669,7 +676,10 @@ class CLIPSessionRecommender(
         )
 
     def _item_clusters(self, data, seed, kinds):
-        """Cluster 1..K of each item, 0 = none; None without cluster prompts."""
+        """Cluster 1..K of each item, 0 = none; None without cluster prompts.
+
+        Of shape (n_items,), or (n_items, n_levels) where there are several levels.
+        """
         self.clusterer_ = self.membership_ = None
         if "cluster" not in kinds:
             return None
@@ -689,9 +699,11 @@ class CLIPSessionRecommender(
             if getattr(clusterer, "random_state", 0) is None:
                 clusterer.random_state = int(seed)
             self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
-            clusters = _membership_of(clusterer, data) + 1
-        self.membership_ = (clusters - 1).astype(np.int32)
-        return clusters.astype(np.int32)
+            clicked = data.item_counts() > 0
+            clusters = levels_of(clusterer, data.index.item_ids, clicked) + 1
+        clusters = clusters.astype(np.int32)
+        self.membership_ = first_level(clusters) - 1
+        return clusters
 
     def _split(self, data, eval_set, seed):
         """Rows to train on, and a function that scores the validation part."""
@@ -921,41 +933,3 @@ def _codes_of(index, ids, offsets):
     if ids is None:
         return np.zeros(len(offsets) - 1, dtype=np.int32)
     return index.codes_of(ids)
-
-
-def _membership_of(clusterer, data):
-    """Cluster 0, 1, ... of each item of the catalogue, -1 = none."""
-    clicked = data.item_counts() > 0
-    ids = getattr(clusterer, "item_ids_", None)
-    if clicked.all() and (ids is None or len(ids) == data.n_items):
-        return _checked_membership(clusterer, data.n_items)
-    if ids is None:  # those of the sessions, which is all that it was given
-        ids = data.index.item_ids[clicked]
-    membership = _checked_membership(clusterer, len(ids))
-    membership = np.concatenate([[-1], membership])
-    return membership[ItemIndex(ids).codes_of(data.index.item_ids)]
-
-
-def _checked_membership(clusterer, n_items):
-    """The clusters that a clusterer found, one of 0, 1, ... or -1 for each item."""
-    membership = getattr(clusterer, "membership_", None)
-    if membership is None:
-        raise ValueError(
-            f"{type(clusterer).__name__} has no membership_ after fit. Set it to one "
-            "cluster (0, 1, ...) for each item, in the order of the sorted item ids."
-        )
-    membership = np.asarray(membership)
-    if membership.shape != (n_items,):
-        raise ValueError(
-            f"clusterer.membership_ has shape {membership.shape}, expected "
-            f"({n_items},): one cluster for each item of the catalogue, in the order "
-            "of the sorted item ids. Fit the clusterer on the sessions it is given; "
-            "-1 stands for items without a cluster."
-        )
-    whole = membership.dtype.kind in "iu"
-    if not whole or (len(membership) and membership.min() < -1):
-        raise ValueError(
-            f"clusterer.membership_ holds {membership.dtype} down to "
-            f"{membership.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
-        )
-    return membership

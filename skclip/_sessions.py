@@ -32,7 +32,7 @@ class Sessions:
         Distinct raw item ids, sorted.
     times : ndarray of shape (n_events,), default=None
         Seconds since the epoch.
-    clusters : ndarray of shape (n_events,), int32, default=None
+    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
         Cluster of each event's item, 1..K, 0 = unknown. `SessionClusterer` sets it.
     ids, users : ndarray of shape (n_sessions,), default=None
         Raw session and user ids. None means unknown.
@@ -338,8 +338,8 @@ class Sessions:
 
         Parameters
         ----------
-        clusters : array-like of shape (n_events,)
-            1..K, 0 = unknown.
+        clusters : array-like of shape (n_events,) or (n_events, n_levels)
+            1..K, 0 = unknown; of several levels each has numbers of its own.
 
         Returns
         -------
@@ -409,7 +409,8 @@ class Sessions:
         -------
         frame : data frame
             Columns ``session`` (id, or row number where ids are unknown), ``item``
-            and, where known, ``time`` (seconds), ``user`` and ``cluster``.
+            and, where known, ``time`` (seconds), ``user`` and ``cluster`` (of several
+            levels the first).
         """
         rows = np.repeat(np.arange(len(self)), self.lengths)
         data = {
@@ -421,7 +422,8 @@ class Sessions:
         if self.users is not None:
             data["user"] = self.users[rows]
         if self.clusters is not None:
-            data["cluster"] = self.clusters
+            several = self.clusters.ndim > 1
+            data["cluster"] = self.clusters.T[0] if several else self.clusters
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
         return nw.from_dict(data, backend=backend).to_native()
 

@@ -10,12 +10,15 @@ from sklearn.utils import check_random_state
 from skclip._batches import Batches
 from skclip._carry_over import (
     carry_over,
+    cluster_tables,
     keep_leading_buffers,
+    rows_of_table,
     start_from_cluster_mates,
     start_new_prompts,
 )
 from skclip._encoding import training_data
-from skclip._ids import ItemIndex, append_ids, factorize
+from skclip._ids import append_ids, factorize
+from skclip._levels import each_level, first_level, levels_of
 from skclip._settings import MODEL_PARAMS, chosen_params, resolve_params
 from skclip._training import torch_session, train
 from skclip.text import checked_features
@@ -114,15 +117,16 @@ class UpdatingMixin:
         counts[:n_known] += self._popularity
         self._popularity = counts
         if before is not None:
-            members_before = np.concatenate([before, np.zeros(data.n_items - n_known)])
-            members_before = members_before.astype(np.int32)
+            none = np.zeros((data.n_items - n_known, *before.shape[1:]), dtype=np.int32)
+            members_before = np.concatenate([before, none])
             if clusters is None:  # the sessions carry them
                 clusters = members_before.copy()
                 found, ids = carried
                 codes = self._index.codes_of(ids) - 1
-                clusters[codes[found > 0]] = found[found > 0]
+                has_one = first_level(found) > 0
+                clusters[codes[has_one]] = found[has_one]
             config["item_clusters"] = clusters
-            self.membership_ = (clusters - 1).astype(np.int32)
+            self.membership_ = first_level(clusters) - 1
         users = sessions = None
         if config.get("n_users") is not None:
             users, self.user_ids_ = _appended(self._users, data.users[rows])
@@ -160,8 +164,15 @@ class UpdatingMixin:
                 trained, _, _ = data.as_sequences(rows)
                 clicks += np.bincount(trained, minlength=data.n_items + 1)[1:]
             if before is not None:
-                start_new_prompts(self._model, members_before, old_state)
-                start_from_cluster_mates(self._model, is_new)
+                for parts in zip(
+                    cluster_tables(old_state),
+                    cluster_tables(now),
+                    each_level(clusters),
+                    each_level(members_before),
+                    strict=True,
+                ):
+                    start_new_prompts(*parts)
+                start_from_cluster_mates(self._model, first_level(clusters), is_new)
             if features is not None:
                 vectors = features.rows_of(self.item_ids_)
                 self._model.fill_features(vectors, clicks, is_new)
@@ -194,7 +205,7 @@ class UpdatingMixin:
         self._keep_keys()
 
     def _updated_clusters(self, data, seed, item_ids):
-        """Cluster 1..K of each item, new ones last; None if sessions carry them."""
+        """Clusters 1..K of each item, new ones last; None if sessions carry them."""
         if self.membership_ is None:
             return None
         if data.clusters is not None:
@@ -220,9 +231,7 @@ class UpdatingMixin:
         if getattr(clusterer, "random_state", 0) is None:
             clusterer.random_state = seed
         self.clusterer_ = clusterer.partial_fit(*data.as_fit_arguments())
-        index = ItemIndex(clusterer.item_ids_)
-        membership = np.concatenate([[-1], clusterer.membership_])
-        return (membership[index.codes_of(item_ids)] + 1).astype(np.int32)
+        return (levels_of(clusterer, item_ids) + 1).astype(np.int32)
 
 
 def _appended(index, ids):
@@ -236,16 +245,10 @@ def _appended(index, ids):
 
 def _leading_rows(now, before):
     """Rows of tables that have grown at their end."""
-    names = {
-        "items": "item_table",
-        "clusters": "prompt.kinds.cluster.table",
-        "users": "prompt.kinds.user.table",
-        "sessions": "prompt.kinds.session.table",
-    }
     rows = {}
-    for kind, name in names.items():
-        if name in now:
-            extra = 0 if kind == "items" else 1
+    for name in now:
+        kind, extra = rows_of_table(name)
+        if kind is not None:
             n, n_before = len(now[name]) - extra, len(before[name]) - extra
             rows[kind] = np.where(np.arange(n) < n_before, np.arange(n), -1)
     return rows

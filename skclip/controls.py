@@ -22,7 +22,7 @@ class OneCluster(ItemClusterer):
 
     Attributes
     ----------
-    item_ids_, membership_, n_clusters_, cluster_sizes_
+    item_ids_, membership_, levels_, n_clusters_, cluster_sizes_
         As those of `SessionClusterer`.
 
     Examples
@@ -55,7 +55,7 @@ class OneCluster(ItemClusterer):
 
 
 class RandomClusters(ItemClusterer):
-    """Random clusters of the same sizes as another clusterer's.
+    """Random clusters of the same sizes as another clusterer's, at all its levels.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class RandomClusters(ItemClusterer):
 
     Attributes
     ----------
-    item_ids_, membership_, n_clusters_, cluster_sizes_
+    item_ids_, membership_, levels_, n_clusters_, cluster_sizes_
         As those of `SessionClusterer`.
     clusterer_ : object
         The fitted clusterer.
@@ -111,9 +111,8 @@ class RandomClusters(ItemClusterer):
         if getattr(known, "random_state", 0) is None:
             known.random_state = seed
         self.clusterer_ = known.fit(X, y)
-        return self._set_membership(
-            X, data, random_state.permutation(self.clusterer_.membership_)
-        )
+        levels = getattr(self.clusterer_, "levels_", self.clusterer_.membership_)
+        return self._set_membership(X, data, random_state.permutation(levels))
 
 
 class PopularityBuckets(ItemClusterer):
@@ -126,7 +125,7 @@ class PopularityBuckets(ItemClusterer):
 
     Attributes
     ----------
-    item_ids_, membership_, n_clusters_, cluster_sizes_
+    item_ids_, membership_, levels_, n_clusters_, cluster_sizes_
         As those of `SessionClusterer`.
 
     Examples

@@ -21,6 +21,7 @@ ORDER = [
     "_encoding",
     "metrics",
     "_item_graph",
+    "_levels",
     "_clusterer",
     "_fusion",
     "_tables",

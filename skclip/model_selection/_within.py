@@ -257,7 +257,9 @@ def _without_last(X):
     """Sessions without their last item; those of one item stay as they are."""
     last = X.offsets[1:][X.lengths > 1] - 1
     columns = {
-        name: None if getattr(X, name) is None else np.delete(getattr(X, name), last)
+        name: None
+        if getattr(X, name) is None
+        else np.delete(getattr(X, name), last, axis=0)
         for name in ("times", "clusters")
     }
     lengths = X.lengths - (X.lengths > 1)

@@ -1,0 +1,278 @@
+"""Clusters at several resolutions: one graph, several partitions, prompts mixed."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+import skclip
+from skclip import SessionClusterer, Sessions, predict_topk
+from skclip._model import SessionModel
+from skclip._prompts import cluster_cells
+from skclip.backbones import GRU4Rec
+from skclip.controls import RandomClusters
+from skclip.model_selection import TemporalSplit
+
+RESOLUTIONS = (1.0, 4.0, 16.0)
+
+
+def leveled(**params):
+    return SessionClusterer(RESOLUTIONS, random_state=0, **params)
+
+
+@pytest.fixture
+def model(small_recommender, shop_split):
+    model = clone(small_recommender).set_params(clusterer=leveled())
+    return model.fit(shop_split[0])
+
+
+@pytest.mark.parametrize("engine", ["leidenalg", "igraph"])
+def test_each_level_is_the_partition_of_its_resolution(shop, engine):
+    X, _ = shop
+    several = leveled(engine=engine).fit(X)
+    for level, resolution in enumerate(RESOLUTIONS):
+        one = SessionClusterer(resolution, engine=engine, random_state=0).fit(X)
+        np.testing.assert_array_equal(several.levels_[:, level], one.membership_)
+        np.testing.assert_array_equal(one.levels_, one.membership_[:, None])
+        if level == 0:
+            assert several.n_clusters_ == one.n_clusters_
+            assert several.modularity_ == one.modularity_
+            np.testing.assert_array_equal(several.membership_, one.membership_)
+            np.testing.assert_array_equal(several.predict(X[:9]), one.predict(X[:9]))
+    assert several.levels_[:, 2].max() > several.levels_[:, 0].max()
+
+
+def test_events_carry_all_levels(shop):
+    X, _ = shop
+    clusterer = leveled().fit(X[:300])
+    found = clusterer.transform(X[300:])
+    codes = {item: i for i, item in enumerate(clusterer.item_ids_.tolist())}
+    for item, clusters in zip(
+        X[300:].vocabulary[X[300:].codes].tolist(), found.clusters, strict=True
+    ):
+        expected = clusterer.levels_[codes[item]] + 1 if item in codes else 0
+        np.testing.assert_array_equal(clusters, expected)
+    one = SessionClusterer(random_state=0).fit(X[:300]).transform(X[300:])
+    assert found.to_frame().equals(one.to_frame())
+    assert len(found[:0].to_frame()) == 0
+    np.testing.assert_array_equal(
+        Sessions.concat([found[:5], found[5:]]).clusters, found.clusters
+    )
+
+
+@pytest.mark.parametrize("resolution", [[], [1.0, 0.0], [1.0, -2.0], ["1"], [None]])
+def test_what_is_no_resolution(shop, resolution):
+    with pytest.raises(ValueError, match="Expected a number above 0, or a sequence"):
+        SessionClusterer(resolution).fit(shop[0])
+
+
+def test_partial_fit_follows_each_level(shop):
+    X, _ = shop
+    grown = leveled().fit(X[:300])
+    before = grown.levels_.copy()
+    grown.partial_fit(X[300:])
+    for level, resolution in enumerate(RESOLUTIONS):
+        one = SessionClusterer(resolution, random_state=0).fit(X[:300])
+        np.testing.assert_array_equal(before[:, level], one.membership_)
+        one.partial_fit(X[300:])
+        np.testing.assert_array_equal(grown.levels_[:, level], one.membership_)
+    grown.set_params(resolution=1.0)
+    with pytest.raises(ValueError, match="but fit had 3 of them"):
+        grown.partial_fit(X[:10])
+
+
+def test_random_clusters_of_the_same_cells(shop):
+    X, _ = shop
+    control = RandomClusters(leveled(), random_state=1).fit(X)
+    levels, shuffled = control.clusterer_.levels_, control.levels_
+    assert (levels[:, 0] != shuffled[:, 0]).any()
+
+    def cell_sizes(levels):
+        return sorted(np.unique(levels, axis=0, return_counts=True)[1].tolist())
+
+    assert cell_sizes(levels) == cell_sizes(shuffled)
+    for column, other in zip(levels.T, shuffled.T, strict=True):
+        assert sorted(np.bincount(column)) == sorted(np.bincount(other))
+
+
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(2, 4)),
+           elements=st.integers(0, 3))
+)  # fmt: skip
+def test_cells_name_each_combination_once(levels):
+    cells, codes = cluster_cells(levels)
+    np.testing.assert_array_equal(cells[codes], levels)
+    n_first = levels[:, 0].max()
+    np.testing.assert_array_equal(cells[: n_first + 1, 0], np.arange(n_first + 1))
+    assert not cells[: n_first + 1, 1:].any()
+    assert len(np.unique(codes)) == len(np.unique(levels, axis=0))
+    assert ((codes == 0) == ~levels.any(axis=1)).all()
+
+
+@torch.no_grad()
+def test_an_items_prompt_is_the_mean_of_its_clusters():
+    levels = np.array([[1, 1], [1, 2], [2, 3], [0, 0], [2, 0]])
+    model = SessionModel(
+        GRU4Rec(), levels, n_items=5, embedding_dim=4, max_length=5,
+        normalization="none", gate="add", candidates="prompted", similarity=None,
+        temperature=1.0,
+    ).eval()  # fmt: skip
+    first, second = (table.numpy() for table in model.prompt.kinds["cluster"].tables)
+    assert first.shape == (3, 4)
+    assert second.shape == (4, 4)
+    items = model.item_table.numpy()
+    expected = np.array(
+        [
+            items[0] + (first[1] + second[1]) / 2,
+            items[1] + (first[1] + second[2]) / 2,
+            items[2] + (first[2] + second[3]) / 2,
+            items[3],
+            items[4] + first[2],
+        ]
+    )
+    codes = torch.arange(1, 6)
+    for found in (model.vectors(codes), model.vectors(codes.repeat(40))[:5]):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(model.keys(), expected, atol=1e-6)
+    # An unseen item is voted into a cluster of the first level, and has its prompt.
+    voted = torch.tensor([2, 1, 0])
+    found = model.vectors(torch.tensor([1, 6, 0]), voted)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(found[1:], [first[1], np.zeros(4)], atol=1e-6)
+
+
+@pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
+def test_all_tables_learn_and_padding_does_not(gate, small_recommender, shop_split):
+    model = clone(small_recommender).set_params(
+        clusterer=leveled(), gate=gate, preset="strong", max_epochs=1
+    )
+    model.fit(shop_split[0])
+    tables = model._model.prompt.kinds["cluster"].tables
+    assert [len(t) - 1 for t in tables] == list(model.clusterer_.levels_.max(0) + 1)
+    fresh = clone(model).set_params(max_epochs=1, learning_rate=1e-12)
+    fresh.fit(shop_split[0])
+    for table, first in zip(
+        tables, fresh._model.prompt.kinds["cluster"].tables, strict=True
+    ):
+        assert not table[0].any()
+        moved = (table[1:] - first[1:]).abs().amax(dim=1)
+        assert (moved > 1e-6).all()
+
+
+def test_one_resolution_in_a_list_is_one_resolution(small_recommender, shop_split):
+    train, test = shop_split
+    found = [
+        clone(small_recommender)
+        .set_params(clusterer=SessionClusterer(resolution, random_state=0))
+        .fit(train)
+        .rank_targets(test)
+        for resolution in (2.0, [2.0])
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+def test_inside_and_as_a_step(small_recommender, shop_split):
+    train, test = shop_split
+    inside = clone(small_recommender).set_params(clusterer=leveled()).fit(train)
+    pipe = make_pipeline(leveled(), clone(small_recommender)).fit(train)
+    np.testing.assert_array_equal(
+        inside.predict_topk(test, k=7), predict_topk(pipe, test, k=7)
+    )
+    prefixes, y = train.to_prefixes()
+    pipe.fit(prefixes, y)  # targets carry no cluster
+    assert pipe[-1]._model_config["item_clusters"].shape[1] == 3
+    assert np.isfinite(pipe.score(test))
+
+
+def test_unseen_items_and_other_rows(model):
+    rows = [["item-001", "new", "item-002"], ["other", "item-003"], ["item-004"]]
+    state = copy.deepcopy(model._model.state_dict())
+    with pytest.warns(UserWarning, match="not seen in fit"):
+        together = model.predict_topk(rows, k=5, return_scores=True)
+    for row in range(len(rows)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            items, scores = model.predict_topk([rows[row]], k=5, return_scores=True)
+        np.testing.assert_array_equal(together[0][row], items[0])
+        np.testing.assert_allclose(together[1][row], scores[0], rtol=1e-5)
+    for name, value in model._model.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_saved_and_opened(model, shop_split, tmp_path):
+    skclip.save(model, tmp_path / "model.skclip")
+    opened = skclip.load(tmp_path / "model.skclip")
+    assert opened.clusterer.resolution == RESOLUTIONS
+    np.testing.assert_array_equal(opened.clusterer_.levels_, model.clusterer_.levels_)
+    test = shop_split[1]
+    np.testing.assert_array_equal(opened.rank_targets(test), model.rank_targets(test))
+
+
+def test_search_over_one_and_several(small_recommender, shop_split):
+    search = GridSearchCV(
+        clone(small_recommender).set_params(clusterer=leveled(), max_epochs=1),
+        {"clusterer__resolution": [1.0, (1.0, 8.0)]},
+        cv=TemporalSplit(n_splits=2),
+        error_score="raise",
+    ).fit(shop_split[0])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_partial_fit_keeps_and_grows_all_tables(model):
+    new = [["item-001", "new-a", "new-b"], ["new-b", "new-a"], ["x", "y"], ["y", "x"]]
+    old = [
+        table.detach().clone() for table in model._model.prompt.kinds["cluster"].tables
+    ]
+    n_before = model.clusterer_.levels_.max(axis=0)
+    model.set_params(learning_rate=1e-12).partial_fit(new * 20)
+    levels = model.clusterer_.levels_
+    assert (levels.max(axis=0) > n_before).any()
+    items = model.item_ids_.tolist()
+    for column, table, before in zip(
+        levels.T, model._model.prompt.kinds["cluster"].tables, old, strict=True
+    ):
+        assert len(table) == column.max() + 2
+        np.testing.assert_allclose(table[: len(before)].detach(), before, atol=1e-6)
+    recommended = model.predict_topk([["new-a"]], k=len(items))
+    assert set(recommended[0]) == set(items)
+
+
+def test_warm_start_takes_each_level_over(model, shop_split):
+    before = [t.detach().clone() for t in model._model.prompt.kinds["cluster"].tables]
+    model.set_params(warm_start=True, learning_rate=1e-12)
+    model.fit(shop_split[0])
+    tables = model._model.prompt.kinds["cluster"].tables
+    for table, was in zip(tables, before, strict=True):
+        np.testing.assert_allclose(table.detach(), was, atol=1e-6)
+
+
+class Own(BaseEstimator):
+    """Somebody's clusterer, which knows two levels, and maybe of too few items."""
+
+    def __init__(self, n_missing=0):
+        self.n_missing = n_missing
+
+    def fit(self, X, y=None):
+        items = np.arange(len(X.vocabulary))
+        self.membership_ = items % 3
+        self.levels_ = np.column_stack([items % 3, items % 7])[self.n_missing :]
+        return self
+
+
+def test_another_clusterer_with_levels(small_recommender, shop_split):
+    model = clone(small_recommender).set_params(clusterer=Own()).fit(shop_split[0])
+    tables = model._model.prompt.kinds["cluster"].tables
+    assert [len(table) for table in tables] == [4, 8]
+    np.testing.assert_array_equal(model.membership_, np.arange(79) % 3)
+    with pytest.raises(
+        ValueError, match=r"levels_ has shape \(77,\), expected \(79,\)"
+    ):
+        clone(model).set_params(clusterer=Own(2)).fit(shop_split[0])
