@@ -12,10 +12,11 @@ in benchmarks/README.md says that it survived.
 import argparse
 import json
 import time
+from collections import defaultdict
 
 import numpy as np
 import torch
-from _common import RESULTS, environment
+from _common import RESULTS, environment, replace_table
 from recipe import SCORER, load
 from scipy import sparse
 
@@ -225,6 +226,28 @@ def main():
             with FILE.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(cell, f"{row['recall@20']:.4f} / {row['mrr@20']:.4f}", flush=True)
+    write_table()
+
+
+def write_table():
+    """Means and spreads over the seeds, by data set and extra."""
+    groups = defaultdict(list)
+    for line in FILE.read_text().splitlines():
+        row = json.loads(line)
+        cell = row["cell"]
+        groups[cell["data"], cell["every"], cell["extra"]].append(row)
+    lines = [
+        "| data | sessions | extra | Recall@20 | MRR@20 | seeds |",
+        "|---" * 6 + "|",
+    ]
+    for (data, every, extra), rows in sorted(groups.items()):
+        cells = [data, "all" if every == 1 else f"1/{every}", extra]
+        for name in ("recall@20", "mrr@20"):
+            values = [row[name] for row in rows]
+            spread = f" ± {np.std(values):.4f}" if len(rows) > 1 else ""
+            cells.append(f"{np.mean(values):.4f}{spread}")
+        lines.append("| " + " | ".join([*cells, str(len(rows))]) + " |")
+    replace_table("benchmarks/README.md", "extras", "\n".join(lines))
 
 
 if __name__ == "__main__":
