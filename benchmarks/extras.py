@@ -136,7 +136,7 @@ class Mixed(torch.nn.Module):
     def __init__(self, plain, shares):
         super().__init__()
         self.gate = plain.gate
-        self.rows = torch.nn.Parameter(plain.table.data[1 : shares.shape[1] + 1])
+        self.few = torch.nn.Parameter(plain.table.data[1 : shares.shape[1] + 1])
         parts = shares.indptr, shares.indices, shares.data.astype(np.float32)
         parts = [torch.from_numpy(part) for part in parts]
         self.shares = torch.sparse_csr_tensor(*parts, size=shares.shape)
@@ -144,7 +144,13 @@ class Mixed(torch.nn.Module):
     @property
     def table(self):
         """A prompt for each item, zeros for code 0."""
-        return torch.nn.functional.pad(self.shares @ self.rows, (0, 0, 1, 0))
+        return torch.nn.functional.pad(self.shares @ self.few, (0, 0, 1, 0))
+
+    def __len__(self):
+        return self.shares.shape[0] + 1
+
+    def rows(self, codes):
+        return self.table[codes]
 
 
 class Mixing(Dropping):

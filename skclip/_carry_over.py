@@ -11,6 +11,10 @@ _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "prompt.kinds.session.table": ("sessions", 1),
 }
 _LEVELS = "prompt.kinds.cluster.levels."
+_SAME = {  # the first of several levels is what one level is
+    "prompt.kinds.cluster.table": f"{_LEVELS}0",
+    f"{_LEVELS}0": "prompt.kinds.cluster.table",
+}
 
 
 def rows_of_table(name):
@@ -48,10 +52,11 @@ def carry_over(model, state, rows):
     """
     buffers = dict(model.named_buffers())
     for name, value in model.state_dict().items():
-        if name == "clusters" or name not in state:
+        known_as = name if name in state else _SAME.get(name)
+        if name == "clusters" or known_as not in state:
             continue
         kind, shift = rows_of_table(name)
-        before = state[name].to(value.device)
+        before = state[known_as].to(value.device)
         if kind in rows and before.shape[1:] == value.shape[1:]:
             was = torch.from_numpy(np.asarray(rows[kind], dtype=np.int64))
             is_known = was >= 0

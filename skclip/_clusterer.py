@@ -20,6 +20,7 @@ from skclip._item_graph import (
     text_graph,
     vote_clusters,
 )
+from skclip._levels import each_level
 from skclip._sessions import as_sessions
 from skclip._state import StampedEstimator
 from skclip._validation import Interval, StrOptions, _fit_context, accept_ragged
@@ -104,8 +105,8 @@ class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=No
         `levels` is of shape (n_items,) or (n_items, n_levels).
         """
         self.item_ids_ = data.index.item_ids
-        columns = np.reshape(levels, (data.n_items, -1)).T
-        (first, self.n_clusters_), *more = map(canonical_clusters, columns)
+        columns = map(canonical_clusters, each_level(levels))
+        (first, self.n_clusters_), *more = columns
         self.membership_ = first
         self._further = np.column_stack([c for c, _ in more]) if more else None
         self.cluster_sizes_ = np.bincount(self.membership_)
@@ -173,7 +174,8 @@ class SessionClusterer(ItemClusterer):
     levels_ : ndarray of shape (n_items, n_levels), int32
         Clusters at each resolution; the first column is ``membership_``.
     n_clusters_ : int
-        Number of clusters among the items with an edge; 1 if there is no edge.
+        Number of clusters among the items with an edge; 1 if there is no edge. This and
+        what follows is of the first resolution.
     cluster_sizes_ : ndarray of shape (n_clusters,)
         Number of items in each cluster, items without an edge included.
     modularity_ : float
@@ -273,7 +275,8 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         ValueError
-            No session has two items, or an item id is missing.
+            No session has two items, an item id is missing, or `resolution` is no
+            number above 0 and no sequence of such.
         """
         resolutions = self._resolutions()
         data = training_data(X, y)
@@ -328,6 +331,11 @@ class SessionClusterer(ItemClusterer):
         -------
         self : SessionClusterer
             The estimator itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or `resolution` has another number of resolutions than then.
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y)
@@ -387,8 +395,10 @@ class SessionClusterer(ItemClusterer):
         """The resolutions as a list."""
         if isinstance(self.resolution, Real):
             return [self.resolution]
-        given = list(self.resolution)
-        if not given or not all(isinstance(r, Real) and r > 0 for r in given):
+        given = self.resolution
+        ordered = np.ndim(given) == 1 and not isinstance(given, str | bytes)
+        given = list(given) if ordered else []
+        if not given or not all(isinstance(r, Real) and 0 < r < np.inf for r in given):
             raise ValueError(
                 f"resolution={self.resolution!r}. Expected a number above 0, or a "
                 "sequence of such numbers."

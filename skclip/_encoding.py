@@ -12,6 +12,7 @@ from skclip._ids import (
     factorize,
     factorize_list,
 )
+from skclip._levels import has_cluster
 from skclip._rows import is_id, python_values
 from skclip._sessions import (
     Sessions,
@@ -149,7 +150,7 @@ class TrainingData:
         """
         shape = (self.n_items + 1, *self.clusters.shape[1:])
         clusters = np.zeros(shape, dtype=np.int32)
-        carried = (self.clusters.T[0] if len(shape) > 1 else self.clusters) > 0
+        carried = has_cluster(self.clusters)
         clusters[self.codes[carried]] = self.clusters[carried]
         return clusters[1:]
 

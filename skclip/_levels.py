@@ -10,6 +10,11 @@ def first_level(clusters):
     return clusters if clusters.ndim == 1 else np.ascontiguousarray(clusters[:, 0])
 
 
+def has_cluster(clusters):
+    """Which rows have a cluster 1..K at any level, (n,)."""
+    return clusters > 0 if clusters.ndim == 1 else (clusters > 0).any(axis=1)
+
+
 def each_level(clusters):
     """The clusters (n_items,) of each level, in a list."""
     return [clusters] if clusters.ndim == 1 else list(clusters.T)
@@ -21,21 +26,32 @@ def levels_of(clusterer, item_ids, clicked=None):
     Parameters
     ----------
     clusterer : object with membership_
-        With ``levels_``, of more than one column, these are taken.
+        ``levels_``, where it has that, are taken.
     item_ids : ndarray of shape (n_items,)
         The catalogue.
     clicked : ndarray of shape (n_items,), bool, default=None
         The items that the clusterer was fitted on, where it has no ``item_ids_`` to
-        say so; where all are, it has them in order. None asks its ``item_ids_``.
+        say so; where all are, it has them in order. None needs its ``item_ids_``.
 
     Returns
     -------
     levels : ndarray of shape (n_items,) or (n_items, n_levels)
         0, 1, ..., or -1 for items without a cluster.
+
+    Raises
+    ------
+    ValueError
+        They are missing, of another shape, or no such numbers.
     """
     ids = getattr(clusterer, "item_ids_", None)
+    if ids is None and clicked is None:
+        raise ValueError(
+            f"{type(clusterer).__name__} has no item_ids_ beside membership_, so after "
+            "partial_fit nobody knows which item is which. Set item_ids_ to the raw "
+            "ids, in the order of membership_."
+        )
     if ids is None:
-        ids = item_ids if clicked is None else item_ids[clicked]
+        ids = item_ids[clicked]
     levels = _checked(clusterer, len(ids))
     if clicked is not None and clicked.all() and len(ids) == len(item_ids):
         return levels
@@ -51,26 +67,36 @@ def _checked(clusterer, n_items):
             f"{type(clusterer).__name__} has no membership_ after fit. Set it to one "
             "cluster (0, 1, ...) for each item, in the order of the sorted item ids."
         )
-    found = _checked_column(np.asarray(found), "membership_", n_items)
-    levels = np.asarray(getattr(clusterer, "levels_", found))
-    if levels.ndim != 2 or levels.shape[1] < 2:
-        return found
-    columns = [_checked_column(column, "levels_", n_items) for column in levels.T]
-    return np.column_stack([found, *columns[1:]])
-
-
-def _checked_column(membership, name, n_items):
-    if membership.shape != (n_items,):
+    found = np.asarray(found)
+    if found.shape != (n_items,):
         raise ValueError(
-            f"clusterer.{name} has shape {membership.shape}, expected "
+            f"clusterer.membership_ has shape {found.shape}, expected "
             f"({n_items},): one cluster for each item of the catalogue, in the order "
             "of the sorted item ids. Fit the clusterer on the sessions it is given; "
             "-1 stands for items without a cluster."
         )
-    whole = membership.dtype.kind in "iu"
-    if not whole or (len(membership) and membership.min() < -1):
+    _check_numbers(found, "membership_")
+    if not hasattr(clusterer, "levels_"):
+        return found
+    levels = np.asarray(clusterer.levels_)
+    if levels.ndim != 2 or len(levels) != n_items or levels.shape[1] == 0:
         raise ValueError(
-            f"clusterer.{name} holds {membership.dtype} down to "
-            f"{membership.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
+            f"clusterer.levels_ has shape {levels.shape}, expected ({n_items}, "
+            "n_levels): the clusters of each item, at each resolution."
         )
-    return membership
+    _check_numbers(levels, "levels_")
+    if (levels[:, 0] != found).any():
+        raise ValueError(
+            "The first column of clusterer.levels_ differs from membership_, which it "
+            "should be."
+        )
+    return levels if levels.shape[1] > 1 else found
+
+
+def _check_numbers(clusters, name):
+    whole = clusters.dtype.kind in "iu"
+    if not whole or (clusters.size and clusters.min() < -1):
+        raise ValueError(
+            f"clusterer.{name} holds {clusters.dtype} down to "
+            f"{clusters.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
+        )

@@ -166,7 +166,13 @@ def cluster_cells(levels):
         Code of each item.
     """
     n_first = int(levels[:, 0].max(initial=0))
-    found, inverse = np.unique(levels, axis=0, return_inverse=True)
+    sizes = levels.max(axis=0, initial=0).astype(np.int64) + 1
+    if np.prod(sizes, dtype=float) < 2**62:  # one number each sorts ten times as fast
+        joined = np.ravel_multi_index(tuple(levels.T), sizes)
+        found, inverse = np.unique(joined, return_inverse=True)
+        found = np.column_stack(np.unravel_index(found, sizes))
+    else:
+        found, inverse = np.unique(levels, axis=0, return_inverse=True)
     alone = np.zeros((n_first + 1, levels.shape[1]), dtype=np.int64)
     alone[:, 0] = np.arange(n_first + 1)
     codes = np.where(levels.any(axis=1), n_first + 1 + inverse.reshape(-1), 0)

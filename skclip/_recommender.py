@@ -80,9 +80,10 @@ class CLIPSessionRecommender(
         of its own, such as ``NARM(hidden_dim=64)``. ``set_params(backbone__x=...)``
         replaces a name by its spec object.
     clusterer : SessionClusterer or compatible object, default=None
-        Anything with ``fit(X, y)`` and ``membership_``; None is a default
-        `SessionClusterer`. Not used for sessions that carry clusters already, or
-        without a prompt. Its `random_state`, where None, is drawn from this one's.
+        Anything with ``fit(X, y)`` and ``membership_`` (and ``levels_``, if it has
+        clusters at several resolutions); None is a default `SessionClusterer`. Not
+        used for sessions that carry clusters already, or without a prompt. Its
+        `random_state`, where None, is drawn from this one's.
     preset : {"paper", "strong"} or None, default=None
         What the parameters below that are left at "auto" become. "paper" is the form
         and the training of [1]_: raw candidates, the backbone's own score, MRR@5 with
@@ -230,7 +231,8 @@ class CLIPSessionRecommender(
         The fitted clusterer; None without cluster prompts or if the sessions carried
         clusters.
     membership_ : ndarray of shape (n_items,), int32, or None
-        Cluster of each item, 0-based, -1 = none; None without cluster prompts.
+        Cluster of each item, 0-based, -1 = none; None without cluster prompts. Of
+        several resolutions the first.
     user_ids_ : ndarray of shape (n_users,) or None
         Users that have a prompt, those trained on, sorted; None without user prompts.
     resolved_params_ : dict

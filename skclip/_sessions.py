@@ -125,6 +125,13 @@ class Sessions:
                     raise ValueError(
                         f"{name} has {len(parts[name])} values, expected {n}."
                     )
+        if parts["clusters"] is not None:
+            shape = parts["clusters"].shape
+            if len(shape) > 2 or 0 in shape[1:]:
+                raise ValueError(
+                    f"clusters has shape {shape}, expected ({n_events},) or "
+                    f"({n_events}, n_levels)."
+                )
         self.__setstate__(parts)
 
     # -- building ------------------------------------------------------------
@@ -473,6 +480,14 @@ class Sessions:
         words = [word for part in parts for word in part.vocabulary.tolist()]
         vocabulary, codes = factorize_list(words)
         bounds = np.cumsum([0] + [len(part.vocabulary) for part in parts])
+        clusters = [part.clusters for part in parts]
+        if all(c is not None for c in clusters):
+            shapes = {c.shape[1:] for c in clusters}
+            if len(shapes) > 1:
+                raise ValueError(
+                    "The parts carry clusters of different numbers of levels. "
+                    "Transform all of them with one clusterer."
+                )
         joined = {
             name: None
             if any(getattr(part, name) is None for part in parts)

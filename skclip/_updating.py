@@ -18,7 +18,7 @@ from skclip._carry_over import (
 )
 from skclip._encoding import training_data
 from skclip._ids import append_ids, factorize
-from skclip._levels import each_level, first_level, levels_of
+from skclip._levels import each_level, first_level, has_cluster, levels_of
 from skclip._settings import MODEL_PARAMS, chosen_params, resolve_params
 from skclip._training import torch_session, train
 from skclip.text import checked_features
@@ -123,7 +123,13 @@ class UpdatingMixin:
                 clusters = members_before.copy()
                 found, ids = carried
                 codes = self._index.codes_of(ids) - 1
-                has_one = first_level(found) > 0
+                if found.shape[1:] != before.shape[1:]:
+                    counts = [len(each_level(c)) for c in (found, before)]
+                    raise ValueError(
+                        "The sessions carry {} level(s) of clusters, those of fit had "
+                        "{}. Pass them through the same clusterer.".format(*counts)
+                    )
+                has_one = has_cluster(found)
                 clusters[codes[has_one]] = found[has_one]
             config["item_clusters"] = clusters
             self.membership_ = first_level(clusters) - 1

@@ -102,12 +102,13 @@ class VectorsMixin:
         if model.prompt is not None:
             gates = sum(p.numel() for p in model.prompt.parameters())
             for kind, prompts in model.prompt.kinds.items():
-                if hasattr(prompts, "table"):
-                    gates -= prompts.table.numel()
-                    report[f"{kind} prompts"] = prompts.table[1:].numel()
+                if prompts.tables:
+                    gates -= sum(table.numel() for table in prompts.tables)
+                    n = sum(table[1:].numel() for table in prompts.tables)
                 else:
-                    gates -= prompts.W_s.weight.numel()
-                    report[f"{kind} prompts"] = prompts.W_s.weight.numel()
+                    n = prompts.W_s.weight.numel()
+                    gates -= n
+                report[f"{kind} prompts"] = n
             report["prompt gates"] = gates
         if model.log_scale is not None:
             report["temperature"] = 1

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from skclip._clusterer import ItemClusterer, SessionClusterer
 from skclip._encoding import training_data
+from skclip._levels import levels_of
 from skclip._validation import HasMethods, Interval, _fit_context
 
 __all__ = ["OneCluster", "PopularityBuckets", "RandomClusters"]
@@ -111,7 +112,11 @@ class RandomClusters(ItemClusterer):
         if getattr(known, "random_state", 0) is None:
             known.random_state = seed
         self.clusterer_ = known.fit(X, y)
-        levels = getattr(self.clusterer_, "levels_", self.clusterer_.membership_)
+        ids = getattr(self.clusterer_, "item_ids_", data.index.item_ids)
+        if len(ids) > data.n_items:  # it knows features of items that no session has
+            data = data.with_items(ids)
+        clicked = data.item_counts() > 0
+        levels = levels_of(self.clusterer_, data.index.item_ids, clicked)
         return self._set_membership(X, data, random_state.permutation(levels))
 
 

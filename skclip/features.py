@@ -24,7 +24,7 @@ class ClusterFeatures(TransformerMixin, StampedEstimator):
     Parameters
     ----------
     clusterer : SessionClusterer or compatible object, default=None
-        None is a default `SessionClusterer`.
+        None is a default `SessionClusterer`. Of several resolutions the first is used.
     values : {"share", "count"}, default="share"
         Of the session's events in each cluster. Items not seen in `fit` are in none;
         "share" divides by all events, so that it says how much is known.

@@ -20,6 +20,7 @@ from skclip._prompts import cluster_cells
 from skclip.backbones import GRU4Rec
 from skclip.controls import RandomClusters
 from skclip.model_selection import TemporalSplit
+from skclip.text import ItemFeatures
 
 RESOLUTIONS = (1.0, 4.0, 16.0)
 
@@ -68,10 +69,48 @@ def test_events_carry_all_levels(shop):
     )
 
 
-@pytest.mark.parametrize("resolution", [[], [1.0, 0.0], [1.0, -2.0], ["1"], [None]])
+NO_RESOLUTIONS = [
+    [], [1.0, 0.0], [1.0, -2.0], ["1"], [None], [1.0, np.inf], [np.nan], [[1.0, 2.0]],
+    np.array(2.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("resolution", NO_RESOLUTIONS)
 def test_what_is_no_resolution(shop, resolution):
     with pytest.raises(ValueError, match="Expected a number above 0, or a sequence"):
         SessionClusterer(resolution).fit(shop[0])
+
+
+@pytest.mark.parametrize("resolution", [{1.0, 2.0}, {1: 2}, "12", 0.0, None])
+def test_what_is_no_sequence_of_resolutions(shop, resolution):
+    with pytest.raises(ValueError, match="resolution"):
+        SessionClusterer(resolution).fit(shop[0])
+
+
+def test_clusters_of_sessions_have_one_or_two_axes(shop):
+    X, _ = shop
+    n = len(X.codes)
+    for shape in ((n, 2, 2), (n, 0)):
+        with pytest.raises(ValueError, match="clusters has shape"):
+            X.with_clusters(np.ones(shape, dtype=int))
+    one, two = (
+        SessionClusterer(r, random_state=0).fit(X).transform(X) for r in (1.0, [1, 2])
+    )
+    with pytest.raises(ValueError, match="different numbers of levels"):
+        Sessions.concat([one, two])
+
+
+def test_random_clusters_of_items_that_no_session_has(shop):
+    X, _ = shop
+    ids = [*X.vocabulary.tolist(), *(f"more-{i}" for i in range(len(X.vocabulary)))]
+    features = ItemFeatures(ids, np.random.default_rng(0).normal(size=(len(ids), 4)))
+    for resolution in (1.0, RESOLUTIONS):
+        clusterer = SessionClusterer(
+            resolution, graph_edges="both", item_features=features, random_state=0
+        )
+        control = RandomClusters(clusterer, random_state=0).fit(X)
+        assert control.levels_.shape == control.clusterer_.levels_.shape
+        assert control.item_ids_.tolist() == control.clusterer_.item_ids_.tolist()
 
 
 def test_partial_fit_follows_each_level(shop):
@@ -254,17 +293,73 @@ def test_warm_start_takes_each_level_over(model, shop_split):
         np.testing.assert_allclose(table.detach(), was, atol=1e-6)
 
 
-class Own(BaseEstimator):
-    """Somebody's clusterer, which knows two levels, and maybe of too few items."""
+@pytest.mark.parametrize("gate", ["elementwise", "add"])
+def test_report_counts_what_is_learned(gate, small_recommender, shop_split):
+    model = clone(small_recommender).set_params(clusterer=leveled(), gate=gate)
+    report = model.fit(shop_split[0]).parameter_report()
+    n_prompts = int((model.clusterer_.levels_.max(axis=0) + 1).sum())
+    assert report["cluster prompts"] == 16 * n_prompts
+    assert report["prompt gates"] == (2 * 16 * 17 if gate == "elementwise" else 0)
 
-    def __init__(self, n_missing=0):
-        self.n_missing = n_missing
+
+@pytest.mark.parametrize(("first", "then"), [(1.0, RESOLUTIONS), (RESOLUTIONS, 1.0)])
+def test_warm_start_between_one_and_several(first, then, small_recommender, shop_split):
+    model = clone(small_recommender).set_params(
+        clusterer=SessionClusterer(first, random_state=0), warm_start=True
+    )
+    model.fit(shop_split[0])
+    before = model._model.prompt.kinds["cluster"].tables[0].detach().clone()
+    model.set_params(clusterer__resolution=then, learning_rate=1e-12)
+    model.fit(shop_split[0])
+    now = model._model.prompt.kinds["cluster"].tables[0].detach()
+    np.testing.assert_allclose(now, before, atol=1e-6)
+
+
+def test_partial_fit_with_other_levels_than_fit(small_recommender, shop_split):
+    train, _ = shop_split
+    two = SessionClusterer([1, 8], random_state=0).fit(train)
+    one = SessionClusterer(1, random_state=0).fit(train)
+    model = clone(small_recommender).fit(two.transform(train))
+    before = model._model_config["item_clusters"].copy()
+    with pytest.raises(ValueError, match="carry 1 level.s. of clusters, those of fit"):
+        model.partial_fit(one.transform(train[:1]))
+    np.testing.assert_array_equal(model._model_config["item_clusters"], before)
+    model.partial_fit(two.transform(train[:5]))
+
+
+def test_a_cluster_at_a_later_level_only(small_recommender, shop_split):
+    train, _ = shop_split
+    levels = np.stack([train.codes % 2, train.codes + 1], axis=1)
+    model = clone(small_recommender).fit(train.with_clusters(levels))
+    items = np.arange(79)
+    np.testing.assert_array_equal(
+        model._model_config["item_clusters"], np.stack([items % 2, items + 1], axis=1)
+    )
+    np.testing.assert_array_equal(model.membership_, items % 2 - 1)
+
+
+class Own(BaseEstimator):
+    """Somebody's clusterer, which knows two levels, right or wrong ones."""
+
+    def __init__(self, mistake=None):
+        self.mistake = mistake
 
     def fit(self, X, y=None):
         items = np.arange(len(X.vocabulary))
         self.membership_ = items % 3
-        self.levels_ = np.column_stack([items % 3, items % 7])[self.n_missing :]
+        self.levels_ = np.column_stack([items % 3, items % 7])
+        if self.mistake == "too few":
+            self.levels_ = self.levels_[2:]
+        elif self.mistake == "turned":
+            self.levels_ = self.levels_.T
+        elif self.mistake == "another first":
+            self.levels_ = self.levels_[:, ::-1]
+        elif self.mistake == "fractions":
+            self.levels_ = self.levels_ / 2
         return self
+
+    def partial_fit(self, X, y=None):
+        return self.fit(X, y)
 
 
 def test_another_clusterer_with_levels(small_recommender, shop_split):
@@ -272,7 +367,20 @@ def test_another_clusterer_with_levels(small_recommender, shop_split):
     tables = model._model.prompt.kinds["cluster"].tables
     assert [len(table) for table in tables] == [4, 8]
     np.testing.assert_array_equal(model.membership_, np.arange(79) % 3)
-    with pytest.raises(
-        ValueError, match=r"levels_ has shape \(77,\), expected \(79,\)"
-    ):
-        clone(model).set_params(clusterer=Own(2)).fit(shop_split[0])
+    with pytest.raises(ValueError, match="Own has no item_ids_ beside membership_"):
+        model.partial_fit(shop_split[1])
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("too few", r"levels_ has shape \(77, 2\), expected \(79, n_levels\)"),
+        ("turned", r"levels_ has shape \(2, 79\)"),
+        ("another first", "first column of clusterer.levels_ differs"),
+        ("fractions", "levels_ holds float64"),
+    ],
+)
+def test_levels_that_are_none(mistake, message, small_recommender, shop_split):
+    model = clone(small_recommender).set_params(clusterer=Own(mistake))
+    with pytest.raises(ValueError, match=message):
+        model.fit(shop_split[0])

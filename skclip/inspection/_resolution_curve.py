@@ -131,8 +131,10 @@ class ResolutionCurveDisplay:
         TypeError
             `eval_set` is no tuple, or there is nothing to score by.
         """
-        values = np.unique(np.asarray(resolutions, dtype=float))
-        if len(values) == 0 or not (values > 0).all():
+        values = np.asarray(resolutions, dtype=float)
+        several = values.ndim > 1
+        values = np.unique(values)
+        if several or len(values) == 0 or not (values > 0).all():
             raise ValueError(
                 f"resolutions={resolutions!r:.60}. Expected numbers above 0."
             )
