@@ -107,7 +107,8 @@ class Batches:
         codes = self._codes[at].masked_fill_(padding, 0)
         clusters = None
         if self._clusters is not None:
-            clusters = self._clusters[at].masked_fill_(padding, 0)
+            clusters = self._clusters[at]
+            clusters[padding] = 0
 
         counts = self._row_counts[rows]
         of_row = torch.repeat_interleave(counts)

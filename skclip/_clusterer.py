@@ -129,8 +129,7 @@ class SessionClusterer(ItemClusterer):
         Higher gives more and smaller clusters. 1 was best throughout [1]_. Of several,
         each partitions the same graph, and an item's prompt is the mean of those of
         its clusters: (1, 16, 256) helped where clicks per item are few
-        (``docs/reproduction.md``). ``membership_`` and what unseen items are voted
-        into are the clusters of the first.
+        (``docs/reproduction.md``). ``membership_`` are the clusters of the first.
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.

@@ -12,7 +12,7 @@ from skclip._ids import (
     factorize,
     factorize_list,
 )
-from skclip._levels import has_cluster
+from skclip._levels import each_level, has_cluster
 from skclip._rows import is_id, python_values
 from skclip._sessions import (
     Sessions,
@@ -38,7 +38,7 @@ class Instances:
     starts, stops : ndarray of shape (n_instances,), int64
     targets : ndarray of shape (n_instances,), int32
         1..n_items, 0 = outside the catalogue or not asked for.
-    clusters : ndarray of shape (n_events,), int32, default=None
+    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
         1..K, 0 = unknown; None where every code's own cluster holds.
     users, sessions : ndarray of shape (n_instances,), int32, default=None
         Codes of those that have a prompt, 0 = unknown; equal for instances with the
@@ -428,7 +428,10 @@ def distinct_prefixes(instances):
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     values = instances.codes.astype(np.uint64)
     if instances.clusters is not None:
-        values |= instances.clusters.astype(np.uint64) << np.uint64(32)
+        first, *more = each_level(instances.clusters)
+        values |= first.astype(np.uint64) << np.uint64(32)
+        for level in more:
+            values = _mixed(values) ^ level.astype(np.uint64)
     hashes = content_hashes(values, instances.starts, instances.stops)
     hashes ^= (instances.stops - instances.starts).astype(np.uint64)
     for owner in (instances.users, instances.sessions):

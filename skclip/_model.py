@@ -189,18 +189,15 @@ class SessionModel(nn.Module):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
 
         Items above n_items, unseen in training, are the prompt of `clusters` alone, or
-        zeros without `clusters`; others keep their own. `of_sessions` are the arguments
-        of `Prompts` for the sessions that are read.
+        zeros without `clusters`: codes as in ``self.clusters``, or of several levels
+        the clusters themselves, (..., n_levels). `of_sessions` are the arguments of
+        `Prompts` for the sessions that are read.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = self._item_vectors(codes)
         if self.prompt is not None:
-            if self.clusters is not None:
-                own = self.clusters[codes]
-                if clusters is None:
-                    clusters = own
-                else:
-                    clusters = torch.where(own > 0, own, clusters)
+            if clusters is None and self.clusters is not None:
+                clusters = self.clusters[codes]
             x = self.prompt(x, clusters, **of_sessions)
         return F.normalize(x, dim=-1) if self.normalize_items else x
 

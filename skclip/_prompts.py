@@ -62,8 +62,8 @@ class Prompts(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (..., dim)
-        clusters : LongTensor of shape (...), default=None
-            0 = none.
+        clusters : LongTensor of shape (...) or (..., n_levels), default=None
+            0 = none. Of several levels: codes of cells, or their clusters.
         users, sessions : LongTensor of shape (n_sessions,), default=None
             Of the first axis of `x`, 0 = unknown.
         mask : BoolTensor of shape (n_sessions, length), default=None
@@ -86,7 +86,8 @@ class Prompts(nn.Module):
             x = F.normalize(x, dim=-1)
         terms = []  # of each kind: its part, and its part in a scalar gate
         if "cluster" in self.kinds and clusters is not None:
-            terms.append(self._looked_up("cluster", clusters))
+            several = clusters.dim() == x.dim()
+            terms.append(self._looked_up("cluster", clusters, several_levels=several))
         if "user" in self.kinds and users is not None:
             terms.append(self._looked_up("user", users, self.unknown_user == "mean"))
         if "session" in self.kinds and self.pooled and mask is not None:
@@ -113,9 +114,14 @@ class Prompts(nn.Module):
         """Whether a session's prompt is made of its own items."""
         return "session" in self.kinds and isinstance(self.kinds["session"], _Pooled)
 
-    def _looked_up(self, kind, codes, mean_of_unknown=False):
-        """Gated prompts of codes (...), and logits of a scalar gate."""
+    def _looked_up(self, kind, codes, mean_of_unknown=False, several_levels=False):
+        """Gated prompts of codes (...), and logits of a scalar gate.
+
+        With `several_levels` the codes are clusters (..., n_levels).
+        """
         kind = self.kinds[kind]
+        if several_levels:
+            return self._gated(kind, kind.mixed(codes))
         if not mean_of_unknown and codes.numel() < len(kind):
             return self._gated(kind, kind.rows(codes))
         table = kind.table
@@ -160,12 +166,10 @@ def cluster_cells(levels):
     Returns
     -------
     cells : ndarray of shape (n_cells + 1, n_levels)
-        Clusters of the codes. Code 0 has none; codes 1..K, with K clusters at the
-        first resolution, stand for these alone, as the items that are voted into one.
+        Clusters of the codes. Code 0 has none.
     codes : ndarray of shape (n_items,)
         Code of each item.
     """
-    n_first = int(levels[:, 0].max(initial=0))
     sizes = levels.max(axis=0, initial=0).astype(np.int64) + 1
     if np.prod(sizes, dtype=float) < 2**62:  # one number each sorts ten times as fast
         joined = np.ravel_multi_index(tuple(levels.T), sizes)
@@ -173,10 +177,9 @@ def cluster_cells(levels):
         found = np.column_stack(np.unravel_index(found, sizes))
     else:
         found, inverse = np.unique(levels, axis=0, return_inverse=True)
-    alone = np.zeros((n_first + 1, levels.shape[1]), dtype=np.int64)
-    alone[:, 0] = np.arange(n_first + 1)
-    codes = np.where(levels.any(axis=1), n_first + 1 + inverse.reshape(-1), 0)
-    return np.concatenate([alone, found]), codes
+    none = np.zeros((1, levels.shape[1]), dtype=np.int64)
+    codes = np.where(levels.any(axis=1), 1 + inverse.reshape(-1), 0)
+    return np.concatenate([none, found]), codes
 
 
 def _learned(n, dim, gate):
@@ -217,8 +220,6 @@ class _Mixture(nn.Module):
         )
         cells = torch.from_numpy(cells.astype(np.int64))
         self.register_buffer("cells", cells, persistent=False)
-        counts = (cells > 0).sum(dim=1, keepdim=True).clamp_min(1)
-        self.register_buffer("counts", counts, persistent=False)
         self.gate = _gate(gate, dim, bias=gate == "elementwise")
 
     def __len__(self):
@@ -231,12 +232,15 @@ class _Mixture(nn.Module):
 
     def rows(self, codes):
         """Mean of the prompts of a cell's clusters, for codes (...): (..., dim)."""
-        cells = self.cells[codes]
+        return self.mixed(self.cells[codes])
+
+    def mixed(self, clusters):
+        """Mean of the prompts of clusters (..., n_levels): (..., dim)."""
         parts = (
-            F.embedding(cells[..., i], level, padding_idx=0)
+            F.embedding(clusters[..., i], level, padding_idx=0)
             for i, level in enumerate(self.levels)
         )
-        return sum(parts) / self.counts[codes]
+        return sum(parts) / (clusters > 0).sum(dim=-1, keepdim=True).clamp_min(1)
 
     @property
     def tables(self):

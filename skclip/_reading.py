@@ -8,6 +8,7 @@ import torch
 from skclip._batches import Batches
 from skclip._encoding import Instances, distinct_prefixes
 from skclip._item_graph import vote_clusters
+from skclip._levels import each_level
 from skclip._model import take_rows
 from skclip._sessions import flat_positions
 from skclip._validation import warn_user
@@ -17,16 +18,17 @@ _READ_FLOATS = 2**26  # that reading them may hold, about
 
 
 def observed_prefixes(
-    queries, *, membership, n_items, max_length, users=None, sessions=None
+    queries, *, item_clusters, n_items, max_length, users=None, sessions=None
 ):
     """Prefixes cut to their latest items, unseen items resolved.
 
     Parameters
     ----------
     queries : Queries
-    membership : ndarray of shape (n_items,) or None
-        Cluster of each item, 0-based, -1 = none. An unseen item is then voted into a
-        cluster by the prefix alone, and keeps its code; with None it is dropped.
+    item_clusters : ndarray of shape (n_items,) or (n_items, n_levels), or None
+        Cluster 1..K of each item, 0 = none. An unseen item is then voted into a
+        cluster (at each level) by the prefix alone, and keeps its code; with None it is
+        dropped.
     n_items, max_length : int
     users, sessions : ndarray of shape (n_sessions,), default=None
         Codes of those that have a prompt.
@@ -36,7 +38,7 @@ def observed_prefixes(
     instances : Instances
         In the order of the queries, without targets; some may be empty.
     """
-    instances = _observed(queries, membership, n_items, max_length)
+    instances = _observed(queries, item_clusters, n_items, max_length)
     return replace(
         instances,
         users=None if users is None else users[queries.rows],
@@ -44,7 +46,7 @@ def observed_prefixes(
     )
 
 
-def _observed(queries, membership, n_items, max_length):
+def _observed(queries, item_clusters, n_items, max_length):
     codes, offsets, rows = queries.codes, queries.offsets, queries.rows
     starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
     stops = starts + queries.ends
@@ -58,19 +60,23 @@ def _observed(queries, membership, n_items, max_length):
     if not unseen.any():
         return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
     before = np.concatenate([[0], np.cumsum(unseen)])
-    if membership is None:
+    if item_clusters is None:
         starts, stops = starts - before[starts], stops - before[stops]
         starts = np.maximum(starts, stops - max_length)
         return Instances(codes[~unseen], starts, stops, targets)
     starts = np.maximum(starts, stops - max_length)
-    table = np.concatenate([[0], membership + 1]).astype(np.int32)
-    clusters = table[np.where(unseen, 0, codes)]
+    known = np.where(unseen, 0, codes)
+    levels = [np.concatenate([[0], c])[known] for c in each_level(item_clusters)]
+    levels = [c.astype(np.int32) for c in levels]
     # A prefix with an unseen item is read apart: its votes are its own.
     apart = np.flatnonzero(before[stops] > before[starts])
     at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
-    sizes = np.bincount(membership[membership >= 0])
-    voted = vote_clusters(codes[at], clusters[at], cuts, sizes)
-    voted = np.where(unseen[at], voted, clusters[at])
+    clusters = []
+    for own, of_items in zip(levels, each_level(item_clusters), strict=True):
+        sizes = np.bincount(of_items)[1:]
+        voted = vote_clusters(codes[at], own[at], cuts, sizes)
+        voted = np.where(unseen[at], voted, own[at])
+        clusters.append(np.concatenate([own, voted]))
     starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
     both = np.concatenate([codes, codes[at]])
     return Instances(
@@ -78,7 +84,7 @@ def _observed(queries, membership, n_items, max_length):
         starts=starts,
         stops=stops,
         targets=targets,
-        clusters=np.concatenate([clusters, voted]),
+        clusters=clusters[0] if len(clusters) == 1 else np.stack(clusters, axis=1),
     )
 
 

@@ -826,7 +826,7 @@ class CLIPSessionRecommender(
     def _observed(self, queries):
         return observed_prefixes(
             queries,
-            membership=self.membership_,
+            item_clusters=self._model_config["item_clusters"],
             n_items=self.n_items_,
             max_length=self._model_config["max_length"],
             users=_codes_of(self._users, queries.users, queries.offsets),

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 import skclip
 from skclip import SessionClusterer, Sessions, predict_topk
+from skclip._encoding import query_data
 from skclip._model import SessionModel
 from skclip._prompts import cluster_cells
 from skclip.backbones import GRU4Rec
@@ -149,9 +150,7 @@ def test_random_clusters_of_the_same_cells(shop):
 def test_cells_name_each_combination_once(levels):
     cells, codes = cluster_cells(levels)
     np.testing.assert_array_equal(cells[codes], levels)
-    n_first = levels[:, 0].max()
-    np.testing.assert_array_equal(cells[: n_first + 1, 0], np.arange(n_first + 1))
-    assert not cells[: n_first + 1, 1:].any()
+    assert not cells[0].any()
     assert len(np.unique(codes)) == len(np.unique(levels, axis=0))
     assert ((codes == 0) == ~levels.any(axis=1)).all()
 
@@ -181,11 +180,12 @@ def test_an_items_prompt_is_the_mean_of_its_clusters():
     for found in (model.vectors(codes), model.vectors(codes.repeat(40))[:5]):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(model.keys(), expected, atol=1e-6)
-    # An unseen item is voted into a cluster of the first level, and has its prompt.
-    voted = torch.tensor([2, 1, 0])
-    found = model.vectors(torch.tensor([1, 6, 0]), voted)
+    # An unseen item is voted into clusters, which stand in the place of its own.
+    voted = torch.tensor([[1, 1], [1, 3], [2, 0], [0, 0]])
+    found = model.vectors(torch.tensor([1, 6, 7, 0]), voted)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
-    np.testing.assert_allclose(found[1:], [first[1], np.zeros(4)], atol=1e-6)
+    mixed = [(first[1] + second[3]) / 2, first[2], np.zeros(4)]
+    np.testing.assert_allclose(found[1:], mixed, atol=1e-6)
 
 
 @pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
@@ -244,6 +244,19 @@ def test_unseen_items_and_other_rows(model):
         np.testing.assert_allclose(together[1][row], scores[0], rtol=1e-5)
     for name, value in model._model.state_dict().items():
         assert torch.equal(value, state[name])
+
+
+def test_unseen_items_are_voted_for_at_each_level(model):
+    items, levels = model.item_ids_.tolist(), model.clusterer_.levels_ + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        queries = query_data([[items[3], "new"], ["other"]], model._index)
+        seen = model._observed(queries)
+    first = slice(seen.starts[0], seen.stops[0])
+    np.testing.assert_array_equal(seen.clusters[first], levels[[3, 3]])
+    largest = [np.bincount(column).argmax() for column in levels.T]
+    alone = slice(seen.starts[1], seen.stops[1])
+    np.testing.assert_array_equal(seen.clusters[alone], [largest])
 
 
 def test_saved_and_opened(model, shop_split, tmp_path):
