@@ -30,8 +30,6 @@ SETTINGS = [
     LONG,
     LONG | {"max_epochs": 10},
     LONG | {"backbone": "niser"},
-    LONG | {"backbone": "srgnn"},
-    LONG | {"backbone": "gcegnn"},
 ]
 
 
