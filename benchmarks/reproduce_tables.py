@@ -340,7 +340,7 @@ def figures(rows):
     axes = figure.subplots(1, panels, squeeze=False)[0]
     groups = _groups(rows)
     looks = {"leiden": ("C3", "o-"), "none": ("C0", "s--"), "random": ("C7", "^:"),
-             "one": ("C1", "D-.")}  # fmt: skip
+             "one": ("C1", "D-."), "levels": ("C2", "v-")}  # fmt: skip
     for variant, (colour, style) in looks.items():
         points = sorted(
             (1 / key[1], *_mean(variants[variant], "mrr@20"))
