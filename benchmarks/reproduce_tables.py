@@ -166,6 +166,14 @@ def _interval(gain, measure):
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def _measured(rows, gains, key, variant, winner):
+    """Name of a variant, its measures, gains of `winner` over it, number of seeds."""
+    gain = _gain_of(gains, key, variant, winner)
+    over = ("" if variant == winner else _interval(gain, m) for m in MEASURES[2:])
+    measures = (_shown(rows, measure) for measure in MEASURES)
+    return [NAMES[variant], *measures, *over, str(len(rows))]
+
+
 def _rq1(rows, gains):
     lines = [
         "| backbone | variant | MRR@5 | Recall@5 | MRR@20 | Recall@20 | CLIP's gain in "
@@ -177,15 +185,7 @@ def _rq1(rows, gains):
             of_variant = variants[variant]
             if not of_variant:
                 continue
-            cells = [key[2], NAMES[variant]]
-            for measure in MEASURES:
-                cells.append(_shown(of_variant, measure))
-            gain = _gain_of(gains, key, variant)
-            own = variant == "leiden"
-            cells += [
-                "" if own else _interval(gain, m) for m in ("mrr@20", "recall@20")
-            ]
-            cells.append(str(len(of_variant)))
+            cells = [key[2], *_measured(of_variant, gains, key, variant, "leiden")]
             cells.append(f"{np.median([r['fit_seconds'] for r in of_variant]):.0f} s")
             n_clusters = of_variant[0]["n_clusters"]
             cells.append("" if n_clusters is None else str(n_clusters))
@@ -236,14 +236,8 @@ def _levels(rows, gains):
             if not some:
                 continue
             share = "all" if key[1] == 1 else f"1/{key[1]}"
-            cells = [key[0], share, key[3], key[2], NAMES[variant]]
-            cells += [_shown(some, measure) for measure in MEASURES]
-            gain = _gain_of(gains, key, variant, "levels")
-            own = variant == "levels"
-            cells += [
-                "" if own else _interval(gain, m) for m in ("mrr@20", "recall@20")
-            ]
-            cells.append(str(len(some)))
+            cells = [key[0], share, key[3], key[2]]
+            cells += _measured(some, gains, key, variant, "levels")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

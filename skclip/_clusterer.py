@@ -128,8 +128,9 @@ class SessionClusterer(ItemClusterer):
     resolution : float or sequence of float, default=1.0
         Higher gives more and smaller clusters. 1 was best throughout [1]_. Of several,
         each partitions the same graph, and an item's prompt is the mean of those of
-        its clusters: (1, 16, 256) helped where clicks per item are few
-        (``docs/reproduction.md``). ``membership_`` are the clusters of the first.
+        its clusters: (1, 16, 256) brought more hits where clicks per item are few,
+        not always a better MRR (``docs/reproduction.md``). ``membership_`` are the
+        clusters of the first.
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.

@@ -188,10 +188,13 @@ def test_an_items_prompt_is_the_mean_of_its_clusters():
     np.testing.assert_allclose(found[1:], mixed, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax"])
 @pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
-def test_all_tables_learn_and_padding_does_not(gate, small_recommender, shop_split):
+def test_all_tables_learn_and_padding_does_not(
+    gate, loss, small_recommender, shop_split
+):
     model = clone(small_recommender).set_params(
-        clusterer=leveled(), gate=gate, preset="strong", max_epochs=1
+        clusterer=leveled(), gate=gate, preset="strong", max_epochs=1, loss=loss
     )
     model.fit(shop_split[0])
     tables = model._model.prompt.kinds["cluster"].tables
