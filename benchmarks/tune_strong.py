@@ -11,7 +11,7 @@ is not run again.
 import time
 
 from _common import RESULTS, data_hash, load, replace_table, save
-from reproduce import LONG, load_data
+from reproduce import LONG, SAMPLED, load_data
 
 from skclip import CLIPSessionRecommender
 from skclip.metrics import mrr_at_k, recall_at_k
@@ -30,6 +30,8 @@ SETTINGS = [
     LONG,
     LONG | {"max_epochs": 10},
     LONG | {"backbone": "niser"},
+    SAMPLED | {"backbone": "gcegnn"},
+    LONG | {"backbone": "gcegnn"},
 ]
 
 

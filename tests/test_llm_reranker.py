@@ -30,7 +30,7 @@ import skclip
 from skclip import LLMReranker, PopularityRecommender, SessionClusterer, Sessions
 from skclip.llm import LLMError, LLMReply
 from skclip.llm import _client as client_module
-from skclip.llm._reranker import _borda, fused_scores
+from skclip.llm._fusing import borda, fused_scores
 from skclip.llm._titles import normal_form
 from skclip.metrics import SessionScorer, target_ranks
 
@@ -306,8 +306,8 @@ def test_candidates_have_ids_of_this_request_in_a_shuffled_order(shop_titles):
 
 
 def test_permutations_are_merged_by_borda_count():
-    assert _borda([[1, 2, 3], [3, 1, 2], [1, 3, 2]]) == [1, 3, 2]
-    assert _borda([[1, 2], [2, 1]]) == [1, 2]
+    assert borda([[1, 2, 3], [3, 1, 2], [1, 3, 2]]) == [1, 3, 2]
+    assert borda([[1, 2], [2, 1]]) == [1, 2]
     orders = []
 
     def first_comes_first(messages):
@@ -605,7 +605,7 @@ def test_one_warning_and_one_client_for_all_chunks(endpoint, monkeypatch):
     opened = []
     as_client = client_module.as_client
     monkeypatch.setattr(
-        "skclip.llm._reranker.as_client",
+        "skclip.llm._asking.as_client",
         lambda *args: opened.append(1) or as_client(*args),
     )
     script = lambda n, body: completion('{"titles": ["egg timer"]}')  # noqa: E731
@@ -795,12 +795,12 @@ def test_an_interrupt_sends_nothing_more(monkeypatch):
         go_on.wait(0.3)
         return '{"titles": ["egg timer"]}'
 
-    from skclip.llm import _reranker
+    from skclip.llm import _asking
 
     def interrupted(futures):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_reranker, "as_completed", interrupted)
+    monkeypatch.setattr(_asking, "as_completed", interrupted)
     llm = fit(slow, max_concurrency=1)
     with pytest.raises(KeyboardInterrupt):
         llm.predict([[i] for i in "abcdef"])

@@ -1,12 +1,8 @@
 """LLMReranker: asks a language model about the lists of a recommender."""
 
 import os
-import sqlite3
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from types import SimpleNamespace
 
@@ -27,17 +23,14 @@ from skclip._validation import (
     accept_ragged,
     warn_user,
 )
+from skclip.llm._asking import Asking, Job, Memory
 from skclip.llm._budget import Meter, cost_of, token_bound
-from skclip.llm._cache import FileCache, MemoryCache, cache_key
-from skclip.llm._client import LLMError, as_client, request, resolve_base_url
-from skclip.llm._contract import PROMPT_VERSION, build_messages, parse_answer
+from skclip.llm._client import LLMError
+from skclip.llm._contract import PROMPT_VERSION, build_messages
+from skclip.llm._fusing import borda, fused_scores
 from skclip.llm._shots import Shots, seed_of
 from skclip.llm._titles import TitleIndex, TitleVectors, merged_items
 from skclip.metrics import unwrap
-
-RRF_CONSTANT = 60
-_JSON_MODE = {"type": "json_object"}
-_RAISED_AT_ONCE = (401, 403)  # a wrong key must not look like a working system
 
 
 class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
@@ -470,7 +463,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         shots = Shots(self._shot_codes, self._shot_offsets, self._shot_ids)
         self._here = SimpleNamespace(
             lock=threading.Lock(),
-            memory=MemoryCache(),
+            memory=Memory(),
             shots=shots,
             vectors=None,
             index=None,
@@ -621,34 +614,36 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         X = self._base_input(X)
         queries = query_data(X, self._index, every_prefix=every_prefix)
         estimate = Counter(rows=len(queries))
-        jobs = {}
-        if self.weight > 0:
-            if every_prefix:  # unknown targets are misses, whatever is ranked
-                queries = queries.take(np.flatnonzero(queries.targets > 0))
-            reading, chunks = self._read(queries), [(np.arange(len(queries)), None)]
-            if self._shows_base:
-                chunks = self._base._masked_chunks(queries)
-            for at, scores in chunks:
-                made, n_asked = self._jobs(reading, at, scores)
-                estimate["asked"] += n_asked
-                jobs = {job.key: job for job in made} | jobs
-        cache = self._open_cache()
-        try:
-            for job in jobs.values():
-                if self._cached(cache, job) is not None:
+        with Asking(self, self._meter, self._here.memory) as asking:
+            for job in self._jobs_of(asking, queries, estimate, every_prefix):
+                if asking.cached(job) is not None:
                     estimate["cached"] += 1
                     continue
                 estimate["requests"] += 1
                 estimate["prompt_tokens"] += token_bound(job.messages)[0]
                 estimate["completion_tokens"] += self.max_output_tokens
-        finally:
-            self._close_cache(cache)
         names = ("rows", "asked", "requests", "cached", "prompt_tokens")
         estimate = {name: estimate[name] for name in (*names, "completion_tokens")}
         estimate["cost"] = cost_of(
             self.prices, estimate["prompt_tokens"], estimate["completion_tokens"]
         )
         return estimate
+
+    def _jobs_of(self, asking, queries, estimate, every_prefix):
+        """All requests for some queries, each once; counts the rows asked about."""
+        jobs = {}
+        if self.weight == 0:
+            return []
+        if every_prefix:  # unknown targets are misses, whatever is ranked
+            queries = queries.take(np.flatnonzero(queries.targets > 0))
+        reading, chunks = self._read(queries), [(np.arange(len(queries)), None)]
+        if self._shows_base:
+            chunks = self._base._masked_chunks(queries)
+        for at, scores in chunks:
+            made, n_asked = self._jobs(asking, reading, at, scores)
+            estimate["asked"] += n_asked
+            jobs = {job.key: job for job in made} | jobs
+        return list(jobs.values())
 
     @property
     def usage_(self):
@@ -698,9 +693,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         weight = 1.0 if self.mode == "agent" else self.weight
         self._meter.add("rows", len(queries))
         reading = self._read(queries)
-        with self._call() as call:
+        with Asking(self, self._meter, self._here.memory) as asking:
             for at, scores in chunks:  # of the base, and only then is the model asked
-                named = self._ask(call, reading, at, scores)
+                named = self._ask(asking, reading, at, scores)
                 for row, i in enumerate(at.tolist()):
                     if i in named:
                         fused = fused_scores(
@@ -708,33 +703,20 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                         )
                         scores[row] = scores.new_tensor(fused)
                 yield at, scores
-        self._report(call.failures)
+        self._report(asking.failures)
 
     # -- asking ----------------------------------------------------------------
 
-    @contextmanager
-    def _call(self):
-        """What all requests of one ranking share."""
-        call = SimpleNamespace(
-            cache=self._open_cache(), client=None, stop=threading.Event(), failures={}
-        )
-        try:
-            yield call
-        finally:
-            if self.client is None and call.client is not None:
-                call.client.close()
-            self._close_cache(call.cache)
-
-    def _ask(self, call, reading, at, scores):
+    def _ask(self, asking, reading, at, scores):
         """Columns that the model names, best first, by row; rows without are left.
 
         `scores` are those of the base for rows `at`.
         """
-        jobs, n_asked = self._jobs(reading, at, scores)
+        jobs, n_asked = self._jobs(asking, reading, at, scores)
         self._meter.add("asked", n_asked)
         if not jobs:
             return {}
-        answers = self._answers(call, jobs)
+        answers = asking.answers(jobs)
         by_row, failures = {}, {}
         for job, answer in zip(jobs, answers, strict=True):
             for row, columns in job.rows:
@@ -744,7 +726,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                     by_row.setdefault(row, []).append((columns, answer))
         if self.mode == "rerank":
             named = {
-                row: _borda([[columns[a] for a in answer] for columns, answer in some])
+                row: borda([[columns[a] for a in answer] for columns, answer in some])
                 for row, some in by_row.items()
             }
         else:
@@ -756,7 +738,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         failures = {row: e for row, e in failures.items() if row not in named}
         if failures and self.on_error == "raise":
             raise failures[min(failures)]
-        call.failures |= failures
+        asking.failures |= failures
         return named
 
     def _report(self, failures):
@@ -809,7 +791,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         """Whether what is asked depends on the base's scores."""
         return self.mode == "rerank" or self.when == "uncertain"
 
-    def _jobs(self, reading, at, scores=None):
+    def _jobs(self, asking, reading, at, scores=None):
         """Requests to make for rows `at`, equal ones once, and rows asked about."""
         queries, told = reading.queries, reading.told
         asked = reading.wanted[at]
@@ -823,7 +805,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         n_asked = 0
         for i, shown in zip(rows, examples, strict=True):
             if self.mode != "rerank":
-                made = [self._expand_job(told[i], shown)]
+                made = [self._expand_job(asking, told[i], shown)]
             else:
                 columns = [c for c in tops[i].tolist() if self._titles[c]]
                 if len(columns) < 2:
@@ -832,7 +814,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 raw = [self._raw_id(code, queries) for code in codes]
                 made = [
                     self._rerank_job(
-                        told[i], shown, columns, seed_of(self.seed, p, raw)
+                        asking, told[i], shown, columns, seed_of(self.seed, p, raw)
                     )
                     for p in range(self.n_permutations)
                 ]
@@ -930,13 +912,13 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         *observed, target = self._titles_of(raw)
         return [title for title in observed if title], target
 
-    def _expand_job(self, session, examples):
+    def _expand_job(self, asking, session, examples):
         messages = build_messages(
             "expand", session, n=self.n_generate, examples=examples
         )
-        return _Job(self._key(messages), messages)
+        return Job(asking.key(messages), messages)
 
-    def _rerank_job(self, session, examples, columns, seed):
+    def _rerank_job(self, asking, session, examples, columns, seed):
         order = np.random.default_rng(seed).permutation(len(columns))
         width = max(2, len(str(len(columns))))
         names = [f"c{i:0{width}d}" for i in range(1, len(columns) + 1)]
@@ -953,144 +935,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         of_name = dict(zip(names, shown, strict=True))
         place = {c: i for i, c in enumerate(columns)}
         in_base_order = sorted(of_name, key=lambda name: place[of_name[name]])
-        key = self._key(messages, in_base_order)  # what an answer is completed by
-        return _Job(key, messages, of_name, in_base_order)
-
-    def _key(self, messages, ids=None):
-        asked = resolve_base_url(self.base_url)
-        if self.client is not None:
-            asked = str(getattr(self.client, "base_url", "client"))
-        kind = type(self.client)
-        name = getattr(self.client, "__qualname__", kind.__qualname__)
-        return cache_key(
-            endpoint=[asked, kind.__module__, name],
-            model=self.model,
-            messages=messages,
-            ids=ids,
-            temperature=float(self.temperature),
-            max_output_tokens=int(self.max_output_tokens),
-            seed=int(self.seed),
-            prompt_version=self.prompt_version,
-            n=int(self.n_generate),
-        )
-
-    def _open_cache(self):
-        if self.cache is not None:
-            return FileCache(self.cache)
-        with self._here.lock:
-            if self._here.memory.owner is not self.client:  # another one answers now
-                self._here.memory = MemoryCache(self.client)
-            return self._here.memory
-
-    def _close_cache(self, cache):
-        if cache is not self._here.memory:
-            cache.close()
-
-    def _cached(self, cache, job):
-        """A kept answer that still reads as one of this request, or None."""
-        try:
-            value = cache.get(job.key)
-        except sqlite3.Error:
-            self._meter.add("cache_errors")
-            return None
-        good = isinstance(value, list) and value
-        if not good or not all(isinstance(entry, str) for entry in value):
-            return None
-        if job.ids is not None and sorted(value) != sorted(job.ids):
-            return None
-        return value
-
-    def _answers(self, call, jobs):
-        """For each request in order: entries of the answer, or an LLMError."""
-        answers = [self._cached(call.cache, job) for job in jobs]
-        hits = sum(
-            len(job.rows) - (answer is None)
-            for job, answer in zip(jobs, answers, strict=True)
-        )
-        self._meter.add("cache_hits", hits)
-        missing = [i for i, answer in enumerate(answers) if answer is None]
-        if not missing:
-            return answers
-        if self.client is None and self.model is None:
-            raise ValueError(
-                "model=None: the endpoint must be told which model to ask. Pass "
-                "model='...', or client= for a function that answers."
-            )
-        if call.client is None:
-            call.client = as_client(self.client, self.base_url, self.api_key_env)
-        pool = ThreadPoolExecutor(min(self.max_concurrency, len(missing)))
-        done = False
-        try:
-            futures = {pool.submit(self._answer, call, jobs[i]): i for i in missing}
-            for future in as_completed(futures):
-                i = futures[future]
-                answers[i] = future.result()
-                failed = isinstance(answers[i], LLMError)
-                if failed and answers[i].status in _RAISED_AT_ONCE:
-                    raise LLMError(
-                        f"The server refused the key (status {answers[i].status}). "
-                        f"Check the environment variable {self.api_key_env} and "
-                        "base_url, or the client that was handed in.",
-                        answers[i].reason,
-                        status=answers[i].status,
-                    )
-                if failed and self.on_error == "raise":
-                    raise answers[i]
-            done = True
-        finally:  # also on Ctrl-C: nothing more is sent, nobody waits for the rest
-            if not done:
-                call.stop.set()
-            pool.shutdown(wait=done, cancel_futures=True)
-        return answers
-
-    def _answer(self, call, job):
-        """Entries of the answer to one request, or an LLMError; never raises."""
-        options = {
-            "model": self.model,
-            "temperature": self.temperature,
-            "max_output_tokens": self.max_output_tokens,
-            "response_format": _JSON_MODE,
-            "seed": self.seed,
-            "timeout": self.timeout,
-        }
-        limits = SimpleNamespace(
-            max_requests=self.max_requests,
-            max_total_tokens=self.max_total_tokens,
-            max_cost=self.max_cost,
-            prices=self.prices,
-        )
-        try:
-            reply = request(
-                call.client,
-                job.messages,
-                options,
-                max_retries=self.max_retries,
-                meter=self._meter,
-                limits=limits,
-                stop=call.stop,
-            )
-        except LLMError as error:
-            if error.status in _RAISED_AT_ONCE or self.on_error == "raise":
-                call.stop.set()
-            return error
-        entries, faults = parse_answer(
-            reply.text,
-            task="rerank" if self.mode == "rerank" else "expand",
-            n=self.n_generate,
-            ids=job.ids,
-            finish_reason=reply.finish_reason,
-        )
-        for fault in faults:
-            self._meter.add_fault(fault)
-        if not entries:
-            known = [f for f in faults if f in ("empty", "not_json", "schema")]
-            reason = known[0] if known else "unmapped"
-            return LLMError(f"The answer could not be used ({reason}).", reason)
-        try:
-            call.cache.put(job.key, entries)
-        except sqlite3.Error:
-            self._meter.add("cache_errors")
-        return entries
+        key = asking.key(messages, in_base_order)  # what an answer is completed by
+        return Job(key, messages, of_name, in_base_order)
 
     # -- state -----------------------------------------------------------------
 
@@ -1132,65 +978,3 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
-
-
-@dataclass
-class _Job:
-    """One request, and the rows that wait for its answer."""
-
-    key: str
-    messages: list
-    columns: dict = None  # of the ids of candidates, for the row that it is made for
-    ids: list = None  # in the order of the base
-    # Rows that wait for it, and their columns: items may have equal titles.
-    rows: list = field(default_factory=list)
-
-
-def _borda(orders):
-    """Items of several rankings of the same ones by Borda count; ties by the first."""
-    points = Counter()
-    for order in orders:
-        for place, item in enumerate(order):
-            points[item] += len(order) - place
-    return sorted(points, key=lambda item: -points[item])
-
-
-def fused_scores(scores, items, weight, protect=0):
-    """Scores of one row after reciprocal rank fusion, 1 / place.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_items,), float32
-        Of the base; -inf for items that are left out, which stay so.
-    items : list of int
-        Columns that the language model names, best first.
-    weight : float
-        Of the language model's ranks, in [0, 1].
-    protect : int
-        First places of the base that stay.
-
-    Returns
-    -------
-    fused : ndarray of shape (n_items,), float32
-        1 / (1 + number of items before). Items that are equal in the base share their
-        last place there as rank, and stay equal if neither is named.
-    """
-    items = [i for i in items if scores[i] > -np.inf]
-    descending = np.sort(-scores)
-    ranks = np.searchsorted(descending, -scores, side="right")  # equal or better
-    value = (1.0 - weight) / (RRF_CONSTANT + ranks)
-    for place, i in enumerate(items, 1):
-        value[i] += weight / (RRF_CONSTANT + place)
-    first = np.full(len(scores), protect)
-    if protect:
-        kept = np.argsort(-scores, kind="stable")[:protect]
-        first[kept] = np.arange(len(kept))
-    first[np.isneginf(scores)] = len(scores) + protect
-    order = np.lexsort((ranks, -value, first))
-    keys = np.stack([first[order], -value[order], ranks[order]])
-    new = np.concatenate([[True], (keys[:, 1:] != keys[:, :-1]).any(axis=0)])
-    before = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    fused = np.empty(len(scores), dtype=np.float32)
-    fused[order] = 1.0 / (1 + before)
-    fused[np.isneginf(scores)] = -np.inf
-    return fused
