@@ -203,7 +203,7 @@ def _sparse(rows, gains):
     for key, variants in sorted(_groups(rows).items()):
         if key[3] == "paper" or not variants["leiden"]:
             continue
-        if key[2] != "gru4rec":
+        if key[2] != "gru4rec" and key[1] == 1:  # in rq1's tables
             continue
         first = variants["leiden"][0]
         cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
@@ -290,33 +290,28 @@ def _rq4(rows):
 
 
 def _frequency(rows):
-    bins = ("1-5", "6-20", "21-")
+    names = " | ".join(NAMES.values())
     lines = [
-        "| data | training sessions | form | backbone | variant | "
-        + " | ".join(f"target clicked {b} times" for b in bins)
-        + " |",
-        "|" + "---|" * (5 + len(bins)),
+        "| data | training sessions | form | backbone | clicks of the target | targets "
+        f"| {names} |",
+        "|" + "---|" * (6 + len(NAMES)),
     ]
     for key, variants in sorted(_groups(rows).items()):
-        if (
-            key[2] != "gru4rec"
-            and key[3] not in ("sampled", "long", "longer")
-            or key[1] not in (1, 8, 16)
-        ):
+        alone = len([v for v in variants.values() if v]) < 2
+        if key[3] == "paper" or key[1] not in (1, 8, 16) or alone:
             continue
-        for variant in NAMES:
-            some = variants[variant]
-            if some:
-                cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3]]
-                cells += [key[2], NAMES[variant]]
-                for b in bins:
-                    name = f"recall@20, targets {b}"
-                    if some[0][name] is None:
-                        cells.append("")
-                        continue
-                    n = some[0][f"n, targets {b}"]
-                    cells.append(f"{_mean(some, name)[0]:.3f} (n = {n})")
-                lines.append("| " + " | ".join(cells) + " |")
+        for b in ("1-5", "6-20", "21-"):
+            name = f"recall@20, targets {b}"
+            first = next(some[0] for some in variants.values() if some)
+            if first[name] is None:
+                continue
+            share = "all" if key[1] == 1 else f"1/{key[1]}"
+            cells = [key[0], share, key[3], key[2], b]
+            cells.append(f"{first[f'n, targets {b}']:,}")
+            for variant in NAMES:
+                some = variants[variant]
+                cells.append(f"{_mean(some, name)[0]:.3f}" if some else "")
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

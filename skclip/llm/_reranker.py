@@ -631,9 +631,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
 
     def _jobs_of(self, asking, queries, estimate, every_prefix):
         """All requests for some queries, each once; counts the rows asked about."""
-        jobs = {}
         if self.weight == 0:
             return []
+        jobs = {}
         if every_prefix:  # unknown targets are misses, whatever is ranked
             queries = queries.take(np.flatnonzero(queries.targets > 0))
         reading, chunks = self._read(queries), [(np.arange(len(queries)), None)]
