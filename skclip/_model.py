@@ -123,6 +123,8 @@ class SessionModel(nn.Module):
         units = gated_units or normalize_items or similarity == "cosine"
         if units or (fusion is not None and fusion["kind"] in UNIT_FUSIONS):
             self.network.init_beside_unit_items_()
+        if self.cosine:
+            self.network.init_for_cosine_()
         self.fusion = None
         if fusion is not None:  # last, so that it draws after all others
             self.fusion = Fusion(n_items=n_items, dim=embedding_dim, **fusion)

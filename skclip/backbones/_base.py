@@ -295,6 +295,13 @@ class Backbone(nn.Module):
         Called once, where `encode` is given vectors that begin with that length.
         """
 
+    def init_for_cosine_(self):
+        """Draw again what must not begin with the wrong sign, if anything.
+
+        Called once, where scores are cosines. These forget the length of the session
+        vector, so that what multiplies all of it gets no gradient through zero.
+        """
+
     def prepare(self, codes, offsets, ends):
         """Fill buffers from the training sessions, before training.
 

@@ -133,6 +133,11 @@ class GCEGNNNetwork(Backbone):
         beta = self.w_p(torch.sigmoid(self.G1(z) + self.G2(mean)[:, None])).squeeze(-1)
         return torch.bmm((beta * mask)[:, None], h).squeeze(1)
 
+    def init_for_cosine_(self):
+        """Let the weights of events be positive: a session is like its items."""
+        with torch.no_grad():
+            self.w_p.weight.abs_()
+
     def floats_per_query(self, length, dim):
         return 4 * dim * length * self.neighbors.shape[1] ** self.n_hops
 
