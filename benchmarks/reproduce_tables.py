@@ -166,14 +166,6 @@ def _interval(gain, measure):
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def _measured(rows, gains, key, variant, winner):
-    """Name of a variant, its measures, gains of `winner` over it, number of seeds."""
-    gain = _gain_of(gains, key, variant, winner)
-    over = ("" if variant == winner else _interval(gain, m) for m in MEASURES[2:])
-    measures = (_shown(rows, measure) for measure in MEASURES)
-    return [NAMES[variant], *measures, *over, str(len(rows))]
-
-
 def _rq1(rows, gains):
     lines = [
         "| backbone | variant | MRR@5 | Recall@5 | MRR@20 | Recall@20 | CLIP's gain in "
@@ -185,7 +177,13 @@ def _rq1(rows, gains):
             of_variant = variants[variant]
             if not of_variant:
                 continue
-            cells = [key[2], *_measured(of_variant, gains, key, variant, "leiden")]
+            cells = [key[2], NAMES[variant]]
+            cells += [_shown(of_variant, measure) for measure in MEASURES]
+            gain = _gain_of(gains, key, variant)
+            for measure in MEASURES[2:]:
+                over = "" if variant == "leiden" else _interval(gain, measure)
+                cells.append(over)
+            cells.append(str(len(of_variant)))
             cells.append(f"{np.median([r['fit_seconds'] for r in of_variant]):.0f} s")
             n_clusters = of_variant[0]["n_clusters"]
             cells.append("" if n_clusters is None else str(n_clusters))
@@ -222,23 +220,31 @@ def _sparse(rows, gains):
 
 
 def _levels(rows, gains):
-    lines = [
-        "| data | training sessions | form | backbone | variant | MRR@5 | Recall@5 "
-        "| MRR@20 | Recall@20 | gain of three resolutions in MRR@20, % "
-        "| in Recall@20, % | seeds |",
-        "|" + "---|" * 12,
-    ]
+    columns = [
+        "data", "training sessions", "form", "backbone",
+        "CLIP, three resolutions, MRR@20", "one resolution", "no prompt",
+        "random, three resolutions", "one cluster", "gain over no prompt, %",
+        "over random, %", "over one cluster, %",
+        "CLIP, three resolutions, Recall@20", "no prompt", "gain, %", "seeds",
+    ]  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for key, variants in sorted(_groups(rows).items()):
         if not variants["levels"]:
             continue
-        for variant in ("levels", *CONTROLS["levels"]):
+
+        def mean(variant, measure, variants=variants):
             some = variants[variant]
-            if not some:
-                continue
-            share = "all" if key[1] == 1 else f"1/{key[1]}"
-            cells = [key[0], share, key[3], key[2]]
-            cells += _measured(some, gains, key, variant, "levels")
-            lines.append("| " + " | ".join(cells) + " |")
+            return f"{_mean(some, measure)[0]:.4f}" if some else "not run"
+
+        def gain(control, measure, key=key):
+            return _interval(_gain_of(gains, key, control, "levels"), measure)
+
+        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
+        cells += [mean(v, "mrr@20") for v in ("levels", *CONTROLS["levels"])]
+        cells += [gain(c, "mrr@20") for c in ("none", "random levels", "one")]
+        cells += [mean(v, "recall@20") for v in ("levels", "none")]
+        cells += [gain("none", "recall@20"), str(len(variants["levels"]))]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
