@@ -46,6 +46,10 @@ def _key(row):
     return cell["data"], cell["every"], cell["backbone"], cell["form"]
 
 
+def _share(key):
+    return "all" if key[1] == 1 else f"1/{key[1]}"
+
+
 def _mean(rows, key):
     values = [row[key] for row in rows if row[key] is not None]
     return np.mean(values), np.std(values)
@@ -204,7 +208,7 @@ def _sparse(rows, gains):
         if key[2] != "gru4rec" and key[1] == 1:  # in rq1's tables
             continue
         first = variants["leiden"][0]
-        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
+        cells = [key[0], _share(key), key[3], key[2]]
         for variant in ("leiden", "none", "random", "one"):
             some = variants[variant]
             cells.append(f"{_mean(some, 'mrr@20')[0]:.4f}" if some else "not run")
@@ -222,10 +226,11 @@ def _sparse(rows, gains):
 def _levels(rows, gains):
     columns = [
         "data", "training sessions", "form", "backbone",
-        "CLIP, three resolutions, MRR@20", "one resolution", "no prompt",
-        "random, three resolutions", "one cluster", "gain over no prompt, %",
-        "over random, %", "over one cluster, %",
-        "CLIP, three resolutions, Recall@20", "no prompt", "gain, %", "seeds",
+        "MRR@20: CLIP, three resolutions", "CLIP, one", "no prompt",
+        "random, three resolutions", "one cluster", "gain over one resolution, %",
+        "over no prompt, %", "over random, %", "over one cluster, %",
+        "Recall@20: CLIP, three resolutions", "without a prompt",
+        "gain over no prompt in Recall@20, %", "seeds",
     ]  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for key, variants in sorted(_groups(rows).items()):
@@ -234,14 +239,14 @@ def _levels(rows, gains):
 
         def mean(variant, measure, variants=variants):
             some = variants[variant]
-            return f"{_mean(some, measure)[0]:.4f}" if some else "not run"
+            return _shown(some, measure) if some else "not run"
 
         def gain(control, measure, key=key):
             return _interval(_gain_of(gains, key, control, "levels"), measure)
 
-        cells = [key[0], "all" if key[1] == 1 else f"1/{key[1]}", key[3], key[2]]
+        cells = [key[0], _share(key), key[3], key[2]]
         cells += [mean(v, "mrr@20") for v in ("levels", *CONTROLS["levels"])]
-        cells += [gain(c, "mrr@20") for c in ("none", "random levels", "one")]
+        cells += [gain(c, "mrr@20") for c in CONTROLS["levels"]]
         cells += [mean(v, "recall@20") for v in ("levels", "none")]
         cells += [gain("none", "recall@20"), str(len(variants["levels"]))]
         lines.append("| " + " | ".join(cells) + " |")
@@ -311,8 +316,7 @@ def _frequency(rows):
             first = next(some[0] for some in variants.values() if some)
             if first[name] is None:
                 continue
-            share = "all" if key[1] == 1 else f"1/{key[1]}"
-            cells = [key[0], share, key[3], key[2], b]
+            cells = [key[0], _share(key), key[3], key[2], b]
             cells.append(f"{first[f'n, targets {b}']:,}")
             for variant in NAMES:
                 some = variants[variant]

@@ -30,7 +30,7 @@ import skclip
 from skclip import LLMReranker, PopularityRecommender, SessionClusterer, Sessions
 from skclip.llm import LLMError, LLMReply
 from skclip.llm import _client as client_module
-from skclip.llm._fusing import borda, fused_scores
+from skclip.llm._rank_fusion import borda, fused_scores
 from skclip.llm._titles import normal_form
 from skclip.metrics import SessionScorer, target_ranks
 

@@ -296,10 +296,11 @@ class Backbone(nn.Module):
         """
 
     def init_for_cosine_(self):
-        """Draw again what must not begin with the wrong sign, if anything.
+        """Change what must not begin with the wrong sign, if anything.
 
-        Called once, where scores are cosines. These forget the length of the session
-        vector, so that what multiplies all of it gets no gradient through zero.
+        Called when a network is made whose scores are cosines; weights that are taken
+        over or loaded come after. Cosines forget the length of the session vector: what
+        multiplies all of it gets no gradient that leads through zero.
         """
 
     def prepare(self, codes, offsets, ends):

@@ -168,6 +168,7 @@ class GCEGNN(BackboneSpec):
     Notes
     -----
     The global graph comes from the sessions trained on, validation sessions left out.
+    Where scores are cosines the weights of events begin positive (docs/deviations).
 
     References
     ----------

@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+import torch
+
 from skclip._validation import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
@@ -27,6 +29,12 @@ class SRGNNNetwork(Backbone):
         graph = session_graph(batch)
         h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
         return self.attention(h, graph)
+
+    def init_for_cosine_(self):
+        """Without W_3 let the weights of events be positive, as in GCE-GNN."""
+        if self.attention.W3 is None:
+            with torch.no_grad():
+                self.attention.v.weight.abs_()
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])

@@ -1,4 +1,4 @@
-"""What one ranking asks a language model: kept answers, requests, failures."""
+"""What one ranking asks a language model: requests, in threads, and kept answers."""
 
 import sqlite3
 import threading
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from skclip.llm._cache import FileCache, MemoryCache, cache_key
+from skclip.llm._cache import FileCache, cache_key
 from skclip.llm._client import LLMError, as_client, request, resolve_base_url
 from skclip.llm._contract import parse_answer
 
@@ -26,24 +26,30 @@ class Job:
     rows: list = field(default_factory=list)
 
 
-class Memory:
-    """Where answers are kept in this process: those of one client at a time."""
-
-    def __init__(self):
-        self._lock, self._cache = threading.Lock(), MemoryCache()
-
-    def of(self, client):
-        """Answers of a client; those of another are given up."""
-        with self._lock:
-            if self._cache.owner is not client:
-                self._cache = MemoryCache(client)
-            return self._cache
+def request_key(settings, messages, ids=None):
+    """Name of a request in the cache, by all that its answer depends on."""
+    asked = resolve_base_url(settings.base_url)
+    if settings.client is not None:
+        asked = str(getattr(settings.client, "base_url", "client"))
+    kind = type(settings.client)
+    name = getattr(settings.client, "__qualname__", kind.__qualname__)
+    return cache_key(
+        endpoint=[asked, kind.__module__, name],
+        model=settings.model,
+        messages=messages,
+        ids=ids,
+        temperature=float(settings.temperature),
+        max_output_tokens=int(settings.max_output_tokens),
+        seed=int(settings.seed),
+        prompt_version=settings.prompt_version,
+        n=int(settings.n_generate),
+    )
 
 
 class Asking:
     """The requests of one ranking, and what they share.
 
-    A context manager: at its end the cache and a client of its own are closed.
+    A context manager: at its end a file of answers and a client of its own are closed.
 
     Parameters
     ----------
@@ -51,16 +57,10 @@ class Asking:
         Its parameters say whom to ask, how, how often, and where answers are kept.
     meter : Meter
     memory : Memory
-
-    Attributes
-    ----------
-    failures : dict of int -> LLMError
-        Rows that keep the base list though asked about.
     """
 
     def __init__(self, settings, meter, memory):
         self.settings, self.meter = settings, meter
-        self.failures = {}
         self._client, self._stop = None, threading.Event()
         if settings.cache is not None:
             self._cache = FileCache(settings.cache)
@@ -74,26 +74,6 @@ class Asking:
         if self.settings.client is None and self._client is not None:
             self._client.close()
         self._cache.close()
-
-    def key(self, messages, ids=None):
-        """Name of a request in the cache, by all that its answer depends on."""
-        settings = self.settings
-        asked = resolve_base_url(settings.base_url)
-        if settings.client is not None:
-            asked = str(getattr(settings.client, "base_url", "client"))
-        kind = type(settings.client)
-        name = getattr(settings.client, "__qualname__", kind.__qualname__)
-        return cache_key(
-            endpoint=[asked, kind.__module__, name],
-            model=settings.model,
-            messages=messages,
-            ids=ids,
-            temperature=float(settings.temperature),
-            max_output_tokens=int(settings.max_output_tokens),
-            seed=int(settings.seed),
-            prompt_version=settings.prompt_version,
-            n=int(settings.n_generate),
-        )
 
     def cached(self, job):
         """A kept answer that still reads as one of this request, or None."""

@@ -39,7 +39,21 @@ class MemoryCache:
                 self._values.popitem(last=False)
 
     def close(self):
-        pass
+        """Nothing: it outlives a ranking."""
+
+
+class Memory:
+    """Where answers are kept in this process: those of one client at a time."""
+
+    def __init__(self):
+        self._lock, self._cache = threading.Lock(), MemoryCache()
+
+    def of(self, client):
+        """Answers of a client; those of another are given up."""
+        with self._lock:
+            if self._cache.owner is not client:
+                self._cache = MemoryCache(client)
+            return self._cache
 
 
 class FileCache:

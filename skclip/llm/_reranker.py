@@ -23,11 +23,12 @@ from skclip._validation import (
     accept_ragged,
     warn_user,
 )
-from skclip.llm._asking import Asking, Job, Memory
+from skclip.llm._asking import Asking, Job, request_key
 from skclip.llm._budget import Meter, cost_of, token_bound
+from skclip.llm._cache import Memory
 from skclip.llm._client import LLMError
 from skclip.llm._contract import PROMPT_VERSION, build_messages
-from skclip.llm._fusing import borda, fused_scores
+from skclip.llm._rank_fusion import borda, fused_scores
 from skclip.llm._shots import Shots, seed_of
 from skclip.llm._titles import TitleIndex, TitleVectors, merged_items
 from skclip.metrics import unwrap
@@ -613,9 +614,10 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         self._check_fitted()
         X = self._base_input(X)
         queries = query_data(X, self._index, every_prefix=every_prefix)
-        estimate = Counter(rows=len(queries))
+        jobs, n_asked = self._all_jobs(queries, every_prefix)
+        estimate = Counter(rows=len(queries), asked=n_asked)
         with Asking(self, self._meter, self._here.memory) as asking:
-            for job in self._jobs_of(asking, queries, estimate, every_prefix):
+            for job in jobs:
                 if asking.cached(job) is not None:
                     estimate["cached"] += 1
                     continue
@@ -629,21 +631,21 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         )
         return estimate
 
-    def _jobs_of(self, asking, queries, estimate, every_prefix):
-        """All requests for some queries, each once; counts the rows asked about."""
+    def _all_jobs(self, queries, every_prefix):
+        """Requests for all queries, equal ones once, and number of rows asked about."""
         if self.weight == 0:
-            return []
-        jobs = {}
+            return [], 0
+        jobs, n_asked = {}, 0
         if every_prefix:  # unknown targets are misses, whatever is ranked
             queries = queries.take(np.flatnonzero(queries.targets > 0))
         reading, chunks = self._read(queries), [(np.arange(len(queries)), None)]
         if self._shows_base:
             chunks = self._base._masked_chunks(queries)
         for at, scores in chunks:
-            made, n_asked = self._jobs(asking, reading, at, scores)
-            estimate["asked"] += n_asked
+            made, n = self._jobs(reading, at, scores)
+            n_asked += n
             jobs = {job.key: job for job in made} | jobs
-        return list(jobs.values())
+        return list(jobs.values()), n_asked
 
     @property
     def usage_(self):
@@ -692,10 +694,11 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         protect = 0 if self.mode == "agent" else self.protect_top
         weight = 1.0 if self.mode == "agent" else self.weight
         self._meter.add("rows", len(queries))
-        reading = self._read(queries)
+        reading, failures = self._read(queries), {}
         with Asking(self, self._meter, self._here.memory) as asking:
             for at, scores in chunks:  # of the base, and only then is the model asked
-                named = self._ask(asking, reading, at, scores)
+                named, failed = self._ask(asking, reading, at, scores)
+                failures |= failed
                 for row, i in enumerate(at.tolist()):
                     if i in named:
                         fused = fused_scores(
@@ -703,19 +706,20 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                         )
                         scores[row] = scores.new_tensor(fused)
                 yield at, scores
-        self._report(asking.failures)
+        self._report(failures)
 
     # -- asking ----------------------------------------------------------------
 
     def _ask(self, asking, reading, at, scores):
-        """Columns that the model names, best first, by row; rows without are left.
+        """Columns that the model names, best first, by row; and errors, by row.
 
-        `scores` are those of the base for rows `at`.
+        `scores` are those of the base for rows `at`. Rows without requests are in
+        neither.
         """
-        jobs, n_asked = self._jobs(asking, reading, at, scores)
+        jobs, n_asked = self._jobs(reading, at, scores)
         self._meter.add("asked", n_asked)
         if not jobs:
-            return {}
+            return {}, {}
         answers = asking.answers(jobs)
         by_row, failures = {}, {}
         for job, answer in zip(jobs, answers, strict=True):
@@ -738,8 +742,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         failures = {row: e for row, e in failures.items() if row not in named}
         if failures and self.on_error == "raise":
             raise failures[min(failures)]
-        asking.failures |= failures
-        return named
+        return named, failures
 
     def _report(self, failures):
         """Count rows that keep the base list, and warn once."""
@@ -791,7 +794,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         """Whether what is asked depends on the base's scores."""
         return self.mode == "rerank" or self.when == "uncertain"
 
-    def _jobs(self, asking, reading, at, scores=None):
+    def _jobs(self, reading, at, scores=None):
         """Requests to make for rows `at`, equal ones once, and rows asked about."""
         queries, told = reading.queries, reading.told
         asked = reading.wanted[at]
@@ -805,7 +808,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         n_asked = 0
         for i, shown in zip(rows, examples, strict=True):
             if self.mode != "rerank":
-                made = [self._expand_job(asking, told[i], shown)]
+                made = [self._expand_job(told[i], shown)]
             else:
                 columns = [c for c in tops[i].tolist() if self._titles[c]]
                 if len(columns) < 2:
@@ -814,7 +817,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
                 raw = [self._raw_id(code, queries) for code in codes]
                 made = [
                     self._rerank_job(
-                        asking, told[i], shown, columns, seed_of(self.seed, p, raw)
+                        told[i], shown, columns, seed_of(self.seed, p, raw)
                     )
                     for p in range(self.n_permutations)
                 ]
@@ -912,13 +915,13 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         *observed, target = self._titles_of(raw)
         return [title for title in observed if title], target
 
-    def _expand_job(self, asking, session, examples):
+    def _expand_job(self, session, examples):
         messages = build_messages(
             "expand", session, n=self.n_generate, examples=examples
         )
-        return Job(asking.key(messages), messages)
+        return Job(request_key(self, messages), messages)
 
-    def _rerank_job(self, asking, session, examples, columns, seed):
+    def _rerank_job(self, session, examples, columns, seed):
         order = np.random.default_rng(seed).permutation(len(columns))
         width = max(2, len(str(len(columns))))
         names = [f"c{i:0{width}d}" for i in range(1, len(columns) + 1)]
@@ -935,7 +938,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
         of_name = dict(zip(names, shown, strict=True))
         place = {c: i for i, c in enumerate(columns)}
         in_base_order = sorted(of_name, key=lambda name: place[of_name[name]])
-        key = asking.key(messages, in_base_order)  # what an answer is completed by
+        # The order is what an answer is completed by.
+        key = request_key(self, messages, in_base_order)
         return Job(key, messages, of_name, in_base_order)
 
     # -- state -----------------------------------------------------------------

@@ -1,6 +1,9 @@
 import pytest
 import torch
+from golden import scores
 
+from skclip._model import SessionModel
+from skclip.backbones import GCEGNN, SRGNN
 from skclip.backbones._base import Dropout
 
 
@@ -31,3 +34,38 @@ def test_dropout_follows_the_seed():
     torch.manual_seed(1)
     assert torch.equal(module(x), first)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("spec", [GCEGNN(), GCEGNN(n_hops=2), SRGNN(hybrid=False)])
+@pytest.mark.parametrize("late", [False, True])
+@torch.no_grad()
+def test_cosines_begin_with_the_right_sign(spec, late):
+    """One click begins near its own item: no gradient would lead there through zero."""
+
+    def begun(seed, similarity, fusion):
+        torch.manual_seed(seed)
+        model = SessionModel(
+            spec,
+            n_items=9,
+            embedding_dim=32,
+            max_length=6,
+            normalization="unit",
+            gate="elementwise",
+            candidates="raw",
+            similarity=similarity,
+            temperature=0.1,
+            fusion=fusion,
+        )
+        return model.eval()
+
+    fusion = {"kind": "late", "n_features": 3, "cold_weight": 1.0} if late else None
+    for seed in range(8):
+        model = begun(seed, None if late else "cosine", fusion)
+        parameters = dict(model.network.named_parameters())
+        name = "w_p.weight" if "w_p.weight" in parameters else "attention.v.weight"
+        drawn = dict(begun(seed, None, None).network.named_parameters())[name]
+        assert (drawn < 0).any()  # as published, where scores are dot products
+        torch.testing.assert_close(parameters[name], drawn.abs(), rtol=0, atol=0)
+        if not late:
+            own = scores(model, [[i] for i in range(1, 10)]).diagonal()
+            assert (own > 0).all()

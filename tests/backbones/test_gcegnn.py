@@ -80,30 +80,3 @@ def test_hops_learn(n_hops, shop_split):
         n_threads=1,
     ).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_cosines_begin_with_the_right_sign(seed):
-    """One click begins near its own item, whatever is drawn: no way leads through 0."""
-    rows = [[0, 1, 2, 3], [2, 4, 5, 6], [7, 1, 5, 0]] * 8
-
-    def begun(similarity):
-        model = CLIPSessionRecommender(
-            "gcegnn",
-            prompt=None,
-            similarity=similarity,
-            learning_rate=1e-12,
-            max_epochs=1,
-            early_stopping=False,
-            random_state=seed,
-        ).fit(rows)
-        weights = model._model.network.w_p.weight.detach().numpy()
-        own = np.diag(model.decision_function([[i] for i in range(8)]))
-        return weights, own
-
-    weights, own = begun("cosine")
-    assert (weights >= 0).all()
-    assert (own > 0).all()
-    drawn, _ = begun("dot")
-    assert (drawn < 0).any()
-    np.testing.assert_array_equal(weights, np.abs(drawn))
