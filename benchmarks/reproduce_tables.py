@@ -226,7 +226,7 @@ def _sparse(rows, gains):
 def _levels(rows, gains):
     columns = [
         "data", "training sessions", "form", "backbone",
-        "MRR@20: CLIP, three resolutions", "CLIP, one", "no prompt",
+        "MRR@20: CLIP, three resolutions", "CLIP, one resolution", "no prompt",
         "random, three resolutions", "one cluster", "gain over one resolution, %",
         "over no prompt, %", "over random, %", "over one cluster, %",
         "Recall@20: CLIP, three resolutions", "without a prompt",
