@@ -22,6 +22,14 @@ from skclip.backbones import (
     GRU4Rec,
 )
 
+# Of a SessionModel whose scores are the backbone's own.
+OPTIONS = {
+    "normalization": "unit",
+    "gate": "elementwise",
+    "candidates": "raw",
+    "similarity": None,
+    "temperature": 1.0,
+}
 FLOAT32, FLOAT64 = 5e-6, 1e-9  # stated tolerances, absolute
 
 
@@ -183,20 +191,13 @@ def golden_model(fixture, variant, dtype, *, clusters=None, extra=None, **option
     spec, names = CASES[fixture, variant]
     params = load(fixture)["params"]
     item_table = np.array(params["item_emb"])[1:]
-    defaults = {
-        "normalization": "unit",
-        "gate": "elementwise",
-        "candidates": "raw",
-        "similarity": None,
-        "temperature": 1.0,
-    }
     model = SessionModel(
         spec,
         clusters,
         n_items=len(item_table),
         embedding_dim=item_table.shape[1],
         max_length=9,
-        **(defaults | options),
+        **(OPTIONS | options),
     ).to(dtype)
     values = {"item_table": item_table} | {
         ours: np.array(params[theirs.removesuffix(".T")]).T

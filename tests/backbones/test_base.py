@@ -1,6 +1,6 @@
 import pytest
 import torch
-from golden import scores
+from golden import OPTIONS, scores
 
 from skclip._model import SessionModel
 from skclip.backbones import GCEGNN, SRGNN
@@ -49,12 +49,8 @@ def test_cosines_begin_with_the_right_sign(spec, late):
             n_items=9,
             embedding_dim=32,
             max_length=6,
-            normalization="unit",
-            gate="elementwise",
-            candidates="raw",
-            similarity=similarity,
-            temperature=0.1,
             fusion=fusion,
+            **(OPTIONS | {"similarity": similarity}),
         )
         return model.eval()
 

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from golden import session_vectors
+from golden import OPTIONS, session_vectors
 
 from skclip._model import SessionModel
 from skclip.backbones import GRU4Rec
@@ -18,11 +18,7 @@ def test_equals_a_naive_loop():
         n_items=9,
         embedding_dim=4,
         max_length=20,
-        normalization="unit",
-        gate="elementwise",
-        candidates="raw",
-        similarity=None,
-        temperature=1.0,
+        **OPTIONS,
     ).double()
     model.eval()
     p = {name: value.detach().numpy() for name, value in model.named_parameters()}

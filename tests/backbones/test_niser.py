@@ -3,18 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from golden import scores, session_vectors
+from golden import OPTIONS, scores, session_vectors
 
 from skclip._model import SessionModel
 from skclip.backbones import NISER, SRGNN
-
-OPTIONS = {
-    "normalization": "unit",
-    "gate": "elementwise",
-    "candidates": "raw",
-    "similarity": None,
-    "temperature": 1.0,
-}
 
 
 def new_model(spec, **options):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from golden import instances_of, session_vectors, states
+from golden import OPTIONS, instances_of, session_vectors, states
 from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender
@@ -14,14 +14,6 @@ from skclip._losses import CrossEntropy
 from skclip._model import SessionModel
 from skclip._sampled_losses import SampledLoss
 from skclip.backbones import PoMRec
-
-OPTIONS = {
-    "normalization": "unit",
-    "gate": "elementwise",
-    "candidates": "raw",
-    "similarity": None,
-    "temperature": 1.0,
-}
 
 
 def phi(rows, columns, c):
