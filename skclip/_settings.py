@@ -84,6 +84,8 @@ def chosen_params(estimator, spec, fixed=None):
             )
     type(estimator)(**params | training)._validate_params()
     preset = PRESETS.get(estimator.preset, {})
+    if estimator.preset == "strong":
+        preset = preset | spec.strong_training
     if params["n_negatives"] is None:
         params["n_negatives"] = "auto"
     chosen = {key: params[key] for key in (*_DEFAULTS, *_READ_FROM_DATA)}

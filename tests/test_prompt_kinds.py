@@ -8,7 +8,8 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
-from skclip.backbones import BACKBONES
+from skclip._settings import _DEFAULTS, PRESETS, chosen_params
+from skclip.backbones import BACKBONES, CORE
 from skclip.model_selection import within_session_split
 
 KINDS = [
@@ -183,12 +184,30 @@ def test_presets_set_documented_parameters(small, shop_split):
 
 
 def test_every_preset_key_is_a_parameter():
-    from skclip._settings import _DEFAULTS, PRESETS
-
     parameters = CLIPSessionRecommender().get_params(deep=False)
-    for preset in (*PRESETS.values(), _DEFAULTS):
+    own = [spec.strong_training for spec in BACKBONES.values()]
+    for preset in (*PRESETS.values(), _DEFAULTS, *own):
         for key in preset:
             assert parameters[key] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "epochs"),
+    [
+        ({"backbone": "gru4rec"}, 6),
+        ({"backbone": "core"}, 20),
+        ({"backbone": CORE(training={"max_epochs": 3})}, 3),
+        ({"backbone": "core", "max_epochs": 2}, 2),
+        ({"backbone": "core", "preset": "paper"}, 50),
+    ],
+)
+def test_epochs_of_the_strong_preset(parameters, epochs):
+    """A backbone's own number before the preset's, but behind what the user says."""
+    model = CLIPSessionRecommender(**{"preset": "strong"} | parameters)
+    spec = model.backbone
+    if isinstance(spec, str):
+        spec = BACKBONES[spec]()
+    assert chosen_params(model, spec)["max_epochs"] == epochs
 
 
 # -- unseen items ----------------------------------------------------------------------

@@ -377,6 +377,8 @@ class BackboneSpec(BaseEstimator):
     ----------
     default_training : dict
         Such settings where `training` is None or silent.
+    strong_training : dict
+        What ``preset="strong"`` sets otherwise for this backbone.
 
     Examples
     --------
@@ -388,6 +390,7 @@ class BackboneSpec(BaseEstimator):
     _parameter_constraints: dict = {}
     training = None
     default_training: dict = {}
+    strong_training: dict = {}
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new, randomly initialised network.

@@ -130,6 +130,7 @@ class CORE(BackboneSpec):
     }
 
     default_training = {"learning_rate": 0.0025}
+    strong_training = {"max_epochs": 20}  # at this rate, six leave it half trained
 
     def __init__(
         self,
