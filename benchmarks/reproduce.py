@@ -12,12 +12,15 @@ by the library's defaults at the learning rate that is best for the bare backbon
 validation part (tune.py rsc15_bare); "strong" is ``preset="strong"``; "sampled" is the
 strong preset with three epochs of a sampled softmax, at the temperature and the rate
 that tune_strong.py chose on a validation part of Diginetica; "long" the same with six
-epochs of 8,192 negatives and "longer" with ten, both better there. Variants: "none"
-no prompt, "leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all,
-"levels" CLIP with clusters at three resolutions (1, 16, 256), "random levels" the same
-with random clusters of the same sizes;
-clusters by igraph, in "sampled", "long" and "longer" by leidenalg, as compare.py has
-them. All variants of a form have the same parameters. Nothing is chosen on a test part.
+epochs of 8,192 negatives and "longer" with ten, both better there; "tuned" is the
+strong preset where clicks are few (every 8th session of rsc15), each backbone and
+variant at the epochs, rate, temperature and embedding of its own that tune_sparse.py
+chose on the validation part, out of equally many trials. Variants: "none" no prompt,
+"leiden" CLIP, "random" clusters of the same sizes, "one" cluster for all, "levels" CLIP
+with clusters at three resolutions (1, 16, 256), "random levels" the same with random
+clusters of the same sizes; clusters by igraph, in "sampled", "long" and "longer" by
+leidenalg, as compare.py has them. All variants of a form but "tuned" have the same
+parameters. Nothing is chosen on a test part.
 
 Protocols: all forms but "paper" train their number of epochs on all training sessions,
 without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
@@ -27,8 +30,11 @@ order of end time, before that. Test: the given test pairs (diginetica, tmall), 
 prefix otherwise; whole catalogue, ties count against the target, unknown targets are
 misses.
 
-A cell that is in results/reproduce.jsonl is not run again. Ranks are kept beside it,
-for the bootstrap: 10,000 draws of the test sessions, in pairs, over all seeds.
+A cell that is in results/reproduce.jsonl is not run again, unless `--again` asks for
+it, and then the last row counts. Ranks are kept in results/ranks (0 beyond the first
+20), for the bootstrap: 10,000 draws of the test sessions, in pairs, over all seeds.
+Those of runs before 2026-11-28 are lost but for the intervals that had been made of
+them; `--again` runs such cells, and no others, once more.
 """
 
 import argparse
@@ -50,6 +56,7 @@ from _common import (
     rsc15,
 )
 from recipe import clusterer
+from tune_sparse import EVERY, best_settings
 
 from skclip import CLIPSessionRecommender, Sessions
 from skclip.backbones import BACKBONES
@@ -112,6 +119,14 @@ def load_data(data, every=1):
     return Sessions.from_lists(rows[:cut]), valid, test
 
 
+def tuned_parameters(cell):
+    """The strong preset with what was chosen for a backbone and a variant."""
+    if (cell["data"], cell["every"]) != ("rsc15", EVERY):
+        raise SystemExit(f'The form "tuned" is of rsc15 at --every {EVERY} alone.')
+    row = best_settings()[cell["backbone"], cell["variant"]]
+    return strong_parameters(cell["backbone"], "strong") | row["cell"]["setting"]
+
+
 def strong_parameters(backbone, form):
     """The strong preset, on all rows; with a sampled loss for large catalogues."""
     # A rate of the backbone's own (CORE's) is not replaced by that of GRU4Rec.
@@ -163,6 +178,8 @@ def run(cell, tag, extra):
         parameters |= strong_parameters(cell["backbone"], cell["form"])
         if valid is not None and valid[1] is None:
             train, valid = Sessions.concat([train, valid[0]]), None
+    elif cell["form"] == "tuned":
+        parameters |= tuned_parameters(cell)
     else:
         parameters["learning_rate"] = chosen_learning_rates()[cell["backbone"]]
     more = {"resolution": cell["resolution"]} if "resolution" in cell else {}
@@ -213,12 +230,7 @@ def record(cell, model, train, test, ranks, more):
         of_bin = recall_at_k(ranks[inside], 20) if inside.any() else None
         values[f"recall@20, targets {low}-{high or ''}"] = of_bin
         values[f"n, targets {low}-{high or ''}"] = int(inside.sum())
-    RANKS.mkdir(exist_ok=True, parents=True)
-    np.savez_compressed(
-        RANKS / f"{name_of(cell)}.npz",
-        ranks=np.where(np.isfinite(ranks), ranks, 0).astype(np.int32),
-        sessions=test_sessions(X_test, y_test).astype(np.int32),
-    )
+    keep_ranks(cell, ranks, test_sessions(X_test, y_test))
     row = {
         "cell": cell,
         **values,
@@ -244,15 +256,31 @@ def record(cell, model, train, test, ranks, more):
     return row
 
 
+def keep_ranks(cell, ranks, sessions):
+    """Ranks of the targets, 0 beyond the first 20; once for all, their sessions."""
+    RANKS.mkdir(exist_ok=True, parents=True)
+    first = np.where(ranks <= 20, ranks, 0).astype(np.uint8)
+    np.savez_compressed(RANKS / f"{name_of(cell)}.npz", ranks=first)
+    file = RANKS / f"sessions_{cell['data']}.npz"
+    if not file.exists():
+        np.savez_compressed(file, sessions=sessions.astype(np.int32))
+
+
+def has_ranks(cell):
+    return (RANKS / f"{name_of(cell)}.npz").exists()
+
+
 def name_of(cell):
     text = json.dumps(cell, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def rows_done():
+    """The rows of all cells; of a cell that was run again, the last."""
     if not FILE.exists():
         return []
-    return [json.loads(line) for line in FILE.read_text().splitlines()]
+    rows = [json.loads(line) for line in FILE.read_text().splitlines()]
+    return list({json.dumps(r["cell"], sort_keys=True): r for r in rows}.values())
 
 
 def estimate(todo, rows):
@@ -281,6 +309,7 @@ def main():
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--every", type=int, nargs="+", default=None)
     command.add_argument("--extra", type=json.loads, default={})
+    command.add_argument("--again", action="store_true", help="where ranks are lost")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
@@ -291,7 +320,11 @@ def main():
     every = arguments.every or (
         [1, 2, 4, 8, 16] if arguments.question == "density" else [1]
     )
-    done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
+    done = {
+        json.dumps(row["cell"], sort_keys=True)
+        for row in rows_done()
+        if not arguments.again or has_ranks(row["cell"])
+    }
     todo = [
         cell
         for cell in cells(

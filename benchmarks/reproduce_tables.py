@@ -72,12 +72,15 @@ def _groups(rows):
 def _gains(rows, folder, name_of):
     """Relative gains over each control, with bootstrap intervals in pairs.
 
-    Those of the same ranks are taken from what was saved before.
+    Those of the same ranks are taken from what was saved before, and so are those whose
+    ranks are lost, if the rows have not changed since. Without ranks and without such a
+    save a gain has no interval.
     """
-    found, known = [], {}
+    found, saved = [], []
     if (RESULTS / "reproduce_gains.json").exists():
-        saved = load("reproduce_gains")
-        known = {g.get("ranks"): g for g in saved["gains"] if saved["draws"] == N_DRAWS}
+        content = load("reproduce_gains")
+        saved = content["gains"] if content["draws"] == N_DRAWS else []
+    known = {g["ranks"]: g for g in saved}
     for key, variants in _groups(rows).items():
         for variant, control in (
             (variant, control)
@@ -90,30 +93,40 @@ def _gains(rows, folder, name_of):
                 for b in variants[control]
                 if a["cell"]["seed"] == b["cell"]["seed"]
             ]
+            if not pairs:
+                continue
             files = [
                 tuple(folder / f"{name_of(r['cell'])}.npz" for r in pair)
                 for pair in pairs
             ]
-            if not pairs or not all(f.exists() for pair in files for f in pair):
-                continue
-            found.append(
-                {
-                    "data": key[0],
-                    "every": key[1],
-                    "backbone": key[2],
-                    "form": key[3],
-                    "variant": variant,
-                    "control": control,
-                    "n_seeds": len(pairs),
-                    "ranks": (digest := _digest(files)),
-                    **(
-                        {m: known[digest][m] for m in MEASURES}
-                        if digest in known
-                        else _bootstrap(files)
-                    ),
-                }
-            )
+            what = dict(zip(("data", "every", "backbone", "form"), key, strict=True))
+            what |= {"variant": variant, "control": control, "n_seeds": len(pairs)}
+            values = {measure: _gain(pairs, measure) for measure in MEASURES}
+            if all(file.exists() for pair in files for file in pair):
+                digest = _digest(files)
+                of_ranks = known.get(digest)
+                if of_ranks is None:
+                    with np.load(folder / f"sessions_{key[0]}.npz") as stored:
+                        of_ranks = _bootstrap(files, stored["sessions"])
+            else:
+                same = [g for g in saved if _is_of(g, what, values)]
+                of_ranks = same[0] if same else {m: [v] for m, v in values.items()}
+                digest = of_ranks.get("ranks")
+            of_ranks = {measure: of_ranks[measure] for measure in MEASURES}
+            found.append({**what, "ranks": digest, **of_ranks})
     return found
+
+
+def _gain(pairs, measure):
+    """Gain in % of the first of each pair of rows, by their sums."""
+    own, other = (sum(pair[side][measure] for pair in pairs) for side in (0, 1))
+    return round(100 * (own / other - 1), 2)
+
+
+def _is_of(gain, what, values):
+    """Whether a saved gain is of these rows, up to rounding."""
+    same = all(gain[key] == value for key, value in what.items())
+    return same and all(abs(gain[m][0] - v) < 0.011 for m, v in values.items())
 
 
 def _digest(files):
@@ -122,17 +135,16 @@ def _digest(files):
     for file in (file for pair in files for file in pair):
         with np.load(file) as stored:
             digest.update(stored["ranks"].tobytes())
-            digest.update(stored["sessions"].tobytes())
     return digest.hexdigest()[:16]
 
 
-def _bootstrap(files):
+def _bootstrap(files, sessions):
     """Gain in % and its 95 % interval for each measure, over test sessions."""
     sums = {m: [0.0, 0.0] for m in MEASURES}
     for pair in files:
         for side, file in enumerate(pair):
             with np.load(file) as stored:
-                ranks, sessions = stored["ranks"], stored["sessions"]
+                ranks = stored["ranks"]
             for measure in MEASURES:
                 name, k = measure.split("@")
                 hit = (ranks > 0) & (ranks <= int(k))
@@ -166,7 +178,10 @@ def _gain_of(gains, key, control, variant="leiden"):
 def _interval(gain, measure):
     if gain is None:
         return "not run"
-    value, low, high = gain[measure]
+    value, *interval = gain[measure]
+    if not interval:  # ranks are lost
+        return f"{value:+.1f}"
+    low, high = interval
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
