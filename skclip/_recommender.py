@@ -89,7 +89,7 @@ class CLIPSessionRecommender(
         and the training of [1]_: raw candidates, the backbone's own score, MRR@5 with
         patience 10, at most 50 epochs at a constant learning rate of 0.01, batches of
         256. "strong" prompts the candidates as well and compares by cosine with a
-        temperature of 0.1, six epochs (CORE: 20, as its rate is lower);
+        temperature of 0.1, for six epochs (NARM: 12, CORE: 20);
         ``benchmarks/README.md`` says where that helps and where not. Explicit values
         win, and `training` of the backbone before a preset; `resolved_params_` shows
         the outcome.

@@ -195,6 +195,7 @@ def test_every_preset_key_is_a_parameter():
     ("parameters", "epochs"),
     [
         ({"backbone": "gru4rec"}, 6),
+        ({"backbone": "narm"}, 12),
         ({"backbone": "core"}, 20),
         ({"backbone": CORE(training={"max_epochs": 3})}, 3),
         ({"backbone": "core", "max_epochs": 2}, 2),

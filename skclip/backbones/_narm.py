@@ -84,6 +84,8 @@ class NARM(BackboneSpec):
         "training": [dict, None],
     }
 
+    strong_training = {"max_epochs": 12}  # it learns more slowly than a bare GRU
+
     def __init__(
         self,
         *,
