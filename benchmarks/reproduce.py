@@ -33,8 +33,9 @@ misses.
 A cell that is in results/reproduce.jsonl is not run again, unless `--again` asks for
 it, and then the last row counts. Ranks are kept in results/ranks (0 beyond the first
 20), for the bootstrap: 10,000 draws of the test sessions, in pairs, over all seeds.
-Those of runs before 2026-11-28 are lost but for the intervals that had been made of
-them; `--again` runs such cells, and no others, once more.
+Where those of old runs are lost, the intervals that had been made of them are kept as
+long as the rows are the same; `--again` runs cells without ranks once more. A cell does
+not say what the preset was: after a change of the preset, run its cells again.
 """
 
 import argparse
@@ -123,8 +124,8 @@ def tuned_parameters(cell):
     """The strong preset with what was chosen for a backbone and a variant."""
     if (cell["data"], cell["every"]) != ("rsc15", EVERY):
         raise SystemExit(f'The form "tuned" is of rsc15 at --every {EVERY} alone.')
-    row = best_settings()[cell["backbone"], cell["variant"]]
-    return strong_parameters(cell["backbone"], "strong") | row["cell"]["setting"]
+    setting = best_settings(cell["backbone"])[cell["variant"]]["cell"]["setting"]
+    return strong_parameters(cell["backbone"], "strong") | setting
 
 
 def strong_parameters(backbone, form):
@@ -264,6 +265,9 @@ def keep_ranks(cell, ranks, sessions):
     file = RANKS / f"sessions_{cell['data']}.npz"
     if not file.exists():
         np.savez_compressed(file, sessions=sessions.astype(np.int32))
+    with np.load(file) as stored:
+        if not np.array_equal(stored["sessions"], sessions):
+            raise SystemExit(f"{file.name} is of another test part. Remove it.")
 
 
 def has_ranks(cell):
@@ -309,7 +313,7 @@ def main():
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--every", type=int, nargs="+", default=None)
     command.add_argument("--extra", type=json.loads, default={})
-    command.add_argument("--again", action="store_true", help="where ranks are lost")
+    command.add_argument("--again", action="store_true", help="cells without ranks too")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":

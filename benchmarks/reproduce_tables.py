@@ -1,6 +1,7 @@
 """Tables, intervals and figures of reproduce.py, from its committed rows."""
 
 import hashlib
+import json
 from collections import defaultdict
 
 import numpy as np
@@ -19,6 +20,7 @@ CONTROLS = {"leiden": ("none", "random", "one"),
 
 def write(rows, folder, name_of):
     """Write all tables that have rows, and the intervals to a JSON file."""
+    _check_settings(rows)
     gains = _gains(rows, folder, name_of)
     save_json("reproduce_gains", {"draws": N_DRAWS, "gains": gains})
     for data in ("rsc15", "diginetica", "tmall", "lastfm"):
@@ -34,11 +36,27 @@ def write(rows, folder, name_of):
             if of_form:
                 replace_table(FILE, f"rq1_{data}_{form}", _rq1(of_form, gains))
     replace_table(FILE, "sparse", _sparse(rows, gains))
-    replace_table(FILE, "levels", _levels(rows, gains))
+    tuned = [row for row in rows if row["cell"]["form"] == "tuned"]
+    others = [row for row in rows if row["cell"]["form"] != "tuned"]
+    replace_table(FILE, "tuned", _levels(tuned, gains))
+    replace_table(FILE, "levels", _levels(others, gains))
     replace_table(FILE, "rq2", _rq2(rows))
     replace_table(FILE, "rq4", _rq4(rows))
     replace_table(FILE, "frequency", _frequency(rows))
     figures(rows)
+
+
+def _check_settings(rows):
+    """Refuse seeds of a variant that were trained unlike each other."""
+    trained = defaultdict(set)
+    for row in rows:
+        alike = {k: v for k, v in row["cell"].items() if k != "seed"}
+        settings = ("max_epochs", "learning_rate", "temperature", "embedding_dim")
+        values = tuple(row["resolved"][name] for name in settings)
+        trained[json.dumps(alike)].add(values)
+    for cell, values in trained.items():
+        if len(values) > 1:
+            raise SystemExit(f"Seeds of {cell} have {values}. Run them all again.")
 
 
 def _key(row):

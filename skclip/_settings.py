@@ -76,15 +76,11 @@ def chosen_params(estimator, spec, fixed=None):
     """
     params, training = estimator.get_params(deep=False), spec.training or {}
     params |= fixed or {}
-    for key in training:
-        if key not in _TRAINING:
-            raise ValueError(
-                f"`training` of the backbone sets {key!r}. It may set "
-                f"{sorted(_TRAINING)}."
-            )
+    _check_keys("training", training)
     type(estimator)(**params | training)._validate_params()
     preset = PRESETS.get(estimator.preset, {})
     if estimator.preset == "strong":
+        _check_keys("strong_training", spec.strong_training)
         preset = preset | spec.strong_training
     if params["n_negatives"] is None:
         params["n_negatives"] = "auto"
@@ -101,6 +97,15 @@ def chosen_params(estimator, spec, fixed=None):
         key: _DEFAULTS.get(key, "auto") if is_auto(value) else value
         for key, value in chosen.items()
     }
+
+
+def _check_keys(name, settings):
+    for key in settings:
+        if key not in _TRAINING:
+            raise ValueError(
+                f"`{name}` of the backbone sets {key!r}. It may set "
+                f"{sorted(_TRAINING)}."
+            )
 
 
 def resolve_params(estimator, chosen, n_instances, n_items, device):

@@ -156,3 +156,48 @@ def test_yardsticks_have_the_results_that_were_measured():
         row = measured[name]
         expected = [f"{row[m]:.3f}" for m in METRICS] + [f"{row['fit_seconds']:.2f}"]
         assert values == expected, name
+
+
+def reproduced(**asked):
+    """MRR@20 of the last run of each cell that has these values."""
+    results = ROOT / "benchmarks" / "results" / "reproduce.jsonl"
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    last = {json.dumps(row["cell"], sort_keys=True): row for row in rows}
+    return [
+        row["mrr@20"]
+        for row in last.values()
+        if asked.items() <= row["cell"].items() and "prompt" not in row["cell"]
+    ]
+
+
+def cells_of(page, table):
+    """The cells of a table's lines, without its head."""
+    text = page.split(f"<!-- table: {table} -->")[1].split("<!-- end")[0]
+    return [line[2:-2].split(" | ") for line in text.splitlines() if line[:1] == "|"][
+        2:
+    ]
+
+
+def test_reproduction_has_the_results_that_were_measured():
+    names = {"CLIP": "leiden", "no prompt": "none", "random": "random", "one": "one"}
+    page = (DOCS / "reproduction.md").read_text()
+    tables = re.findall(r"<!-- table: (rq1_\w+) -->", page)
+    assert {"rq1_rsc15_paper", "rq1_rsc15_strong", "rq1_tmall_sampled"} <= set(tables)
+    for table in tables:
+        _, data, form = table.split("_")
+        for backbone, variant, *values in cells_of(page, table):
+            found = reproduced(
+                data=data, form=form, every=1, backbone=backbone, variant=names[variant]
+            )
+            assert values[2].split(" ")[0] == f"{sum(found) / len(found):.4f}"
+            assert values[6] == str(len(found))
+    variants = ("levels", "leiden", "none", "random levels", "one")
+    lines = cells_of(page, "tuned")
+    assert {line[3] for line in lines} >= {"gru4rec", "stamp"}
+    for data, _, form, backbone, *values in lines:
+        for variant, value in zip(variants, values, strict=False):
+            found = reproduced(
+                data=data, form=form, every=8, backbone=backbone, variant=variant
+            )
+            assert value.split(" ")[0] == f"{sum(found) / len(found):.4f}"
+            assert len(found) == 3

@@ -139,6 +139,15 @@ def test_training_settings_of_a_backbone():
             model.set_params(backbone=SRGNN(training=training)).fit(ROWS)
 
 
+def test_a_misspelt_setting_of_the_strong_preset():
+    class Own(SRGNN):
+        strong_training = {"epochs": 3}
+
+    model = CLIPSessionRecommender(Own(), preset="strong")
+    with pytest.raises(ValueError, match="`strong_training`.*'epochs'. It may set"):
+        model.fit(ROWS)
+
+
 class PairNetwork(Backbone):
     """A state of two tensors, and look-ups of whatever was clicked."""
 
