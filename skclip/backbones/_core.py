@@ -130,7 +130,7 @@ class CORE(BackboneSpec):
     }
 
     default_training = {"learning_rate": 0.0025}
-    strong_training = {"max_epochs": 20}  # at this rate, six leave it half trained
+    strong_training = {"max_epochs": 20}  # six are too few at this rate
 
     def __init__(
         self,
