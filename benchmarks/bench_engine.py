@@ -15,7 +15,7 @@ import torch
 from _common import load, replace_table, save
 from torch.nn import functional as F
 
-from skclip._losses import CrossEntropy, resolve_precision
+from skclip._training import CrossEntropy, resolve_precision
 
 N, D, N_ITEMS, ROUNDS = 512, 64, 43_097, 15
 

@@ -10,8 +10,8 @@ import numpy as np
 from _common import diginetica_rows, save
 
 from skclip import Sessions
-from skclip._encoding import training_data
-from skclip._item_graph import build_item_graph, leiden_membership, modularity
+from skclip._clusters import build_item_graph, leiden_membership, modularity
+from skclip._data import training_data
 
 
 def peak():

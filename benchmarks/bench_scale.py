@@ -17,8 +17,8 @@ import numpy as np
 from _common import load, replace_table, save
 
 from skclip import CLIPSessionRecommender, Sessions
-from skclip._encoding import training_data
-from skclip._item_graph import build_item_graph
+from skclip._clusters import build_item_graph
+from skclip._data import training_data
 
 
 def gib():

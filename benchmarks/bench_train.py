@@ -26,7 +26,7 @@ from _common import load as load_results
 from torch.nn import functional as F
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
-from skclip._encoding import training_data
+from skclip._data import training_data
 from skclip.backbones import BACKBONES
 
 PEERS = {

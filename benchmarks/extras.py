@@ -20,9 +20,9 @@ from _common import RESULTS, environment, replace_table
 from recipe import SCORER, load
 from scipy import sparse
 
-import skclip._recommender
+import skclip._clip._recommender
 from skclip import CLIPSessionRecommender, SessionClusterer
-from skclip._item_graph import canonical_clusters, leiden_membership
+from skclip._clusters import canonical_clusters, leiden_membership
 from skclip._model import SessionModel
 from skclip.controls import RandomClusters
 
@@ -74,7 +74,7 @@ class Uniform:
     """Cross-entropy plus the item uniformity loss of the items of the batch."""
 
     weight, temperature = 0.0, 0.1
-    plain = skclip._recommender.CrossEntropy
+    plain = skclip._clip._recommender.CrossEntropy
 
     def __init__(self, precision):
         self.loss = self.plain(precision)
@@ -200,8 +200,8 @@ def main():
     done = []
     if FILE.exists():
         done = [json.loads(line)["cell"] for line in FILE.read_text().splitlines()]
-    skclip._recommender.CrossEntropy = Uniform
-    skclip._recommender.SessionModel = Mixing
+    skclip._clip._recommender.CrossEntropy = Uniform
+    skclip._clip._recommender.SessionModel = Mixing
     for seed in arguments.seeds:
         for name, clusterer, more in extras():
             cell = {"data": arguments.data, "every": arguments.every, "extra": name,

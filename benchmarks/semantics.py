@@ -44,10 +44,11 @@ from _common import (
 )
 
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip._data import ItemFeatures
 from skclip.backbones import BACKBONES
 from skclip.controls import RandomClusters
 from skclip.metrics import mrr_at_k, recall_at_k
-from skclip.text import ItemFeatures, ItemTextEncoder
+from skclip.text import ItemTextEncoder
 
 FILE = RESULTS / "semantics.jsonl"
 BINS = {"0": (0, 0), "1-5": (1, 5), "6-20": (6, 20), ">20": (21, np.inf)}

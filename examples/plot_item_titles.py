@@ -20,10 +20,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skclip import CLIPSessionRecommender, PopularityRecommender
+from skclip._data import ItemFeatures
 from skclip.datasets import make_titled_sessions
 from skclip.metrics import by_group, popularity_groups
 from skclip.model_selection import temporal_split
-from skclip.text import ItemFeatures, ItemTextEncoder
+from skclip.text import ItemTextEncoder
 
 X, truth = make_titled_sessions(
     1000, 240, n_communities=6, cold_share=0.2, cold_from=0.75, random_state=0

@@ -11,10 +11,11 @@ From the items of an anonymous session, rank the whole catalogue for the next it
 
 import importlib
 
-from skclip._clusterer import SessionClusterer
-from skclip._recommender import CLIPSessionRecommender
-from skclip._sessions import Sessions
-from skclip._state import VERSION
+from skclip._base import VERSION
+from skclip._clip import CLIPSessionRecommender
+from skclip._clusters import SessionClusterer
+from skclip._data import Sessions
+from skclip._inside import predict_topk
 from skclip.baselines import (
     SLIST,
     AssociationRules,
@@ -25,7 +26,6 @@ from skclip.baselines import (
 )
 from skclip.ensemble import VotingRecommender
 from skclip.llm import LLMReranker
-from skclip.metrics import predict_topk
 from skclip.persistence import load, save
 
 __version__ = VERSION

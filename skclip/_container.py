@@ -12,6 +12,8 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 _FORMAT = 1
+
+
 _HEAD = struct.Struct("<8sIQQ32s")  # magic, format, sizes of both parts, SHA-256
 
 

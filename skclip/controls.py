@@ -10,10 +10,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skclip._clusterer import ItemClusterer, SessionClusterer
-from skclip._encoding import training_data
-from skclip._levels import levels_of
-from skclip._validation import HasMethods, Interval, _fit_context
+from skclip._clusters import ItemClusterer, SessionClusterer, levels_of
+from skclip._data import training_data
+from skclip._sklearn import HasMethods, Interval, _fit_context
 
 __all__ = ["OneCluster", "PopularityBuckets", "RandomClusters"]
 

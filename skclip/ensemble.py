@@ -8,11 +8,11 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._ids import ItemIndex, factorize_list
+from skclip._data import ItemIndex, factorize_list
+from skclip._inside import unwrap
 from skclip._ranking import rows_per_chunk
-from skclip._validation import Composition, Interval, StrOptions, _fit_context
+from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
 from skclip.baselines._base import BaselineRecommender
-from skclip.metrics import unwrap
 
 __all__ = ["VotingRecommender"]
 

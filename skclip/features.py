@@ -5,11 +5,10 @@ from scipy import sparse
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._clusterer import SessionClusterer
-from skclip._encoding import query_data, training_data
-from skclip._ids import ItemIndex
-from skclip._state import StampedEstimator
-from skclip._validation import HasMethods, StrOptions, _fit_context, accept_ragged
+from skclip._base import StampedEstimator
+from skclip._clusters import SessionClusterer
+from skclip._data import ItemIndex, query_data, training_data
+from skclip._sklearn import HasMethods, StrOptions, _fit_context, accept_ragged
 
 __all__ = ["ClusterFeatures"]
 

@@ -19,15 +19,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skclip import baselines, controls, ensemble, features, text
-from skclip._clusterer import SessionClusterer
+from skclip._base import VERSION
+from skclip._clip import CLIPSessionRecommender
+from skclip._clusters import SessionClusterer
 from skclip._container import read_container, write_container
-from skclip._recommender import CLIPSessionRecommender
-from skclip._state import VERSION
-from skclip._validation import warn_user
+from skclip._data import ItemFeatures
+from skclip._sklearn import warn_user
 from skclip.backbones import BACKBONES, BackboneSpec
 from skclip.llm import LLMReranker
 from skclip.metrics import SessionScorer
-from skclip.text import ItemFeatures
 
 __all__ = ["load", "save"]
 

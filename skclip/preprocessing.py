@@ -22,8 +22,7 @@ from numbers import Integral, Real
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._sessions import as_frame
-from skclip._tabular import column, parse_times
+from skclip._data import as_frame, column, parse_times
 
 __all__ = [
     "drop_rare_items",

@@ -130,7 +130,7 @@ def test_no_optional_package_at_import_time(path):
 )
 def test_backbones_stand_alone(path):
     allowed = {
-        "skclip._validation",
+        "skclip._sklearn",
         "skclip.backbones._base",
         "skclip.backbones._session_graph",
         "skclip.backbones._gated_graph",

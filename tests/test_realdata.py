@@ -11,8 +11,8 @@ from skclip import (
     SessionKNN,
     Sessions,
 )
-from skclip._encoding import training_data
-from skclip._item_graph import build_item_graph
+from skclip._clusters import build_item_graph
+from skclip._data import training_data
 from skclip.metrics import SessionScorer, mrr_at_k, recall_at_k
 
 pytestmark = pytest.mark.realdata

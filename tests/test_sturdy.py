@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender, PopularityRecommender, SessionClusterer
-from skclip._sessions import Sessions, as_sessions
+from skclip._data import Sessions, as_sessions
 
 IDS = st.one_of(
     st.integers(-(2**70), 2**70),

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import torch
 from torch import nn
 
-from skclip._validation import Interval, StrOptions
+from skclip._sklearn import Interval, StrOptions
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._published import RECBOLE
 from skclip.backbones._transformer import (

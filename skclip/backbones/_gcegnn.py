@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._validation import Interval
+from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._global_graph import neighbor_table
 from skclip.backbones._published import SRGNN_FAMILY

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import torch
 from torch import nn
 
-from skclip._validation import Interval
+from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._published import RECBOLE
 

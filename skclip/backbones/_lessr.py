@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._validation import Interval
+from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._session_graph import masked_softmax, session_graph
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._validation import Interval, StrOptions
+from skclip._sklearn import Interval, StrOptions
 from skclip.backbones._base import Backbone, BackboneSpec
 
 _STD = 0.01  # of all first weights, as in the authors' program

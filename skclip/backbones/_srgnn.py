@@ -4,7 +4,7 @@ from numbers import Integral
 
 import torch
 
-from skclip._validation import Interval
+from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
 from skclip.backbones._published import SRGNN_FAMILY

@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._encoding import training_data
+from skclip._base import StampedEstimator
+from skclip._data import flat_positions, training_data, warn_unknown
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._reading import warn_unknown
-from skclip._sessions import flat_positions
-from skclip._state import StampedEstimator
-from skclip._validation import StrOptions, accept_ragged
+from skclip._sklearn import StrOptions, accept_ragged
 from skclip.metrics import parse_metric
 
 SECONDS_PER_DAY = 86_400.0

@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from skclip._validation import Interval, _fit_context
+from skclip._sklearn import Interval, _fit_context
 from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender
 
 

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 
-from skclip._validation import Interval, StrOptions, _fit_context
+from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.baselines._base import BaselineRecommender, add_rows
 
 

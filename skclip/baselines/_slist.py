@@ -5,8 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import linalg, sparse
 
-from skclip._sessions import flat_positions
-from skclip._validation import Interval, StrOptions, _fit_context
+from skclip._data import flat_positions
+from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender
 
 _EXACT_ITEMS = 10_000  # up to here the system is solved in float64

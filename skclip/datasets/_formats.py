@@ -11,9 +11,7 @@ import re
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._ids import factorize_list
-from skclip._sessions import Sessions, times_fall
-from skclip._tabular import column
+from skclip._data import Sessions, column, factorize_list, times_fall
 from skclip.datasets._text_table import (
     Field,
     as_ids,

@@ -9,7 +9,7 @@ from functools import partial
 
 import narwhals.stable.v2 as nw
 
-from skclip._sessions import Sessions
+from skclip._data import Sessions
 from skclip.datasets._text_table import Field, read_table, with_seconds
 from skclip.preprocessing import (
     drop_rare_items,

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from skclip._sessions import Sessions
+from skclip._data import Sessions
 
 _DAY = 86_400.0
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._ids import factorize
-from skclip._tabular import parse_times
+from skclip._data import factorize, parse_times
 
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # fits int64, and has one spelling only
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"

@@ -5,8 +5,8 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
+from skclip._inside import clusterer_inside, estimators_inside
 from skclip.inspection._figure import import_pyplot, namer
-from skclip.inspection._inside import clusterer_inside, estimators_inside
 
 _STEPS = 300  # of the layout, and at most of removing overlaps
 _GAP = 0.25  # between two circles, in mean radii

@@ -6,14 +6,11 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from scipy.special import logsumexp
 
-from skclip._encoding import query_data
-from skclip._ids import ItemIndex
-from skclip._item_graph import vote_clusters
+from skclip._clusters import vote_clusters
+from skclip._data import ItemIndex, Sessions, as_sessions, flat_positions, query_data
+from skclip._inside import recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
-from skclip._sessions import Sessions, as_sessions, flat_positions
 from skclip.inspection._figure import COLORS, make_panels, namer
-from skclip.inspection._inside import recommender_inside
-from skclip.metrics import unwrap
 
 _MEASURES = ("score", "log_probability")
 

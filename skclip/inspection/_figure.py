@@ -4,8 +4,6 @@ Line styles and markers tell curves apart without colour, and the colours differ
 lightness, so that a figure survives a grey printer.
 """
 
-from skclip.inspection._inside import shortened
-
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
 COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -126,3 +124,11 @@ def namer(item_names):
         return shortened(names.get(item, item), width).replace("$", r"\$")
 
     return label
+
+
+def shortened(name, width=20):
+    """A name of at most `width` characters, the middle left out."""
+    name = str(name)
+    if len(name) <= width:
+        return name
+    return f"{name[: width - 1 - (width - 1) // 3]}…{name[-((width - 1) // 3) :]}"

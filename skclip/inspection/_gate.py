@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from skclip._inside import recommender_inside
 from skclip.inspection._figure import DARK, light_grid, make_panels, whole_numbers
-from skclip.inspection._inside import recommender_inside
 
 _CHUNK = 2**16  # items gated at a time
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skclip._inside import recommender_inside
 from skclip.inspection._figure import (
     DARK,
     LIGHT,
@@ -9,7 +10,6 @@ from skclip.inspection._figure import (
     make_panels,
     whole_numbers,
 )
-from skclip.inspection._inside import recommender_inside
 
 
 class TrainingHistoryDisplay:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from skclip._inside import recommender_inside, unwrap
 from skclip.inspection._figure import light_grid, make_panels, style_of, whole_numbers
-from skclip.inspection._inside import recommender_inside
-from skclip.metrics import mrr_at_k, recall_at_k, unwrap
+from skclip.metrics import mrr_at_k, recall_at_k
 
 
 class RankCurveDisplay:

@@ -5,8 +5,8 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from skclip._inside import clusterer_inside, estimators_inside
 from skclip.inspection._figure import light_grid, make_panels, style_of, whole_numbers
-from skclip.inspection._inside import clusterer_inside, estimators_inside
 from skclip.metrics import SessionScorer
 
 _RESOLUTIONS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -10,12 +10,11 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._encoding import query_data, training_data
-from skclip._ids import factorize_list
+from skclip._base import StampedEstimator
+from skclip._data import factorize_list, is_nan, query_data, training_data
+from skclip._inside import unwrap
 from skclip._ranking import RankingMixin, topk_codes
-from skclip._rows import is_nan
-from skclip._state import StampedEstimator
-from skclip._validation import (
+from skclip._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
@@ -31,7 +30,6 @@ from skclip.llm._contract import PROMPT_VERSION, build_messages
 from skclip.llm._rank_fusion import borda, fused_scores
 from skclip.llm._shots import Shots, seed_of
 from skclip.llm._titles import TitleIndex, TitleVectors, merged_items
-from skclip.metrics import unwrap
 
 
 class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):

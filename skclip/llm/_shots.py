@@ -6,7 +6,7 @@ import json
 import numpy as np
 from scipy import sparse
 
-from skclip._sessions import flat_positions
+from skclip._data import flat_positions
 
 _MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
 _BLOCK_FLOATS = 2**22

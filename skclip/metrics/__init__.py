@@ -1,5 +1,6 @@
 """Yardsticks: of ranks, of whole lists, by group; and scorers for scikit-learn."""
 
+from skclip._inside import predict_topk, unwrap  # noqa: F401
 from skclip.metrics._accuracy import (
     METRICS,  # noqa: F401
     mrr_at_k,
@@ -22,7 +23,7 @@ from skclip.metrics._lists import (
     novelty,
     popularity_lift,
 )
-from skclip.metrics._scorers import SessionScorer, predict_topk, unwrap  # noqa: F401
+from skclip.metrics._scorers import SessionScorer
 
 __all__ = [
     "SessionScorer",

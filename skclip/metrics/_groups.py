@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from skclip._encoding import check_targets
-from skclip._ids import factorize
-from skclip._rows import labels
-from skclip._sessions import as_sessions, prefix_ends
+from skclip._data import as_sessions, check_targets, factorize, labels, prefix_ends
 from skclip.metrics._accuracy import check_ranks, parse_metric
 from skclip.metrics._lists import item_counts
 

@@ -9,9 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
-from skclip._encoding import check_targets
-from skclip._ids import ItemIndex
-from skclip._sessions import as_sessions
+from skclip._data import ItemIndex, as_sessions, check_targets
 
 
 def catalogue_coverage(items, catalogue, *, k=None):

@@ -12,17 +12,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from tqdm.auto import tqdm
 
-from skclip._clusterer import SessionClusterer
-from skclip._encoding import check_targets, with_targets
-from skclip._ids import factorize
-from skclip._sessions import as_sessions, prefix_ends
-from skclip.metrics import (
-    METRICS,
-    length_groups,
-    popularity_groups,
-    position_groups,
-    unwrap,
+from skclip._clusters import SessionClusterer
+from skclip._data import (
+    as_sessions,
+    check_targets,
+    factorize,
+    prefix_ends,
+    with_targets,
 )
+from skclip._inside import unwrap
+from skclip.metrics import METRICS, length_groups, popularity_groups, position_groups
 from skclip.metrics._accuracy import GAINS, check_ranks, split_metric
 from skclip.metrics._groups import group_codes
 from skclip.metrics._lists import (

@@ -4,10 +4,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skclip._encoding import check_targets, content_hashes
-from skclip._ids import ItemIndex, factorize_list
-from skclip._sessions import as_sessions, check_times_rise, prefix_ends
-from skclip._validation import warn_user
+from skclip._data import (
+    ItemIndex,
+    as_sessions,
+    check_targets,
+    check_times_rise,
+    content_hashes,
+    factorize_list,
+    prefix_ends,
+)
+from skclip._sklearn import warn_user
 
 
 @dataclass(frozen=True)

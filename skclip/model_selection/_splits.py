@@ -6,9 +6,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skclip._ids import factorize
-from skclip._sessions import Sessions, check_times_rise
-from skclip._validation import warn_user
+from skclip._data import Sessions, check_times_rise, factorize
+from skclip._sklearn import warn_user
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _STRADDLING = ("warn", "keep", "drop", "raise")

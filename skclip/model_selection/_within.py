@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from skclip._ids import factorize
-from skclip._sessions import Sessions, as_sessions
+from skclip._data import Sessions, as_sessions, factorize
 
 
 def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):

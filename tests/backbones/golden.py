@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from conftest import GOLDEN
 
-from skclip._batches import Batches
-from skclip._encoding import Instances
-from skclip._model import SessionModel
+from skclip._data import Instances
+from skclip._model import Batches, SessionModel
 from skclip.backbones import (
     CORE,
     GCEGNN,

@@ -9,8 +9,7 @@ from golden import instances_of, scores, session_vectors, states
 from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender
-from skclip._model import SessionModel
-from skclip._reading import read_states
+from skclip._model import SessionModel, read_states
 from skclip.backbones import BACKBONES
 
 SESSIONS = [[3, 5, 3, 7, 5], [2], [4, 4, 9, 1, 9, 4, 11], [12, 6, 8, 10]]
@@ -67,7 +66,7 @@ def test_reading_in_small_parts_changes_nothing(model, monkeypatch):
         return found, len(parts)
 
     expected, one = read()
-    monkeypatch.setattr("skclip._reading._READ_FLOATS", 3000)
+    monkeypatch.setattr("skclip._model._reading._READ_FLOATS", 3000)
     found, several = read()
     assert one == 1
     assert several > 2
@@ -141,7 +140,7 @@ def test_similarity_of_any_backbone(spec, similarity, candidates):
 @torch.no_grad()
 def test_chunks_of_candidates_change_nothing(model, monkeypatch):
     everything = scores(model, SESSIONS)
-    monkeypatch.setattr("skclip._model._SCORER_FLOATS", 40)
+    monkeypatch.setattr("skclip._model._session_model._SCORER_FLOATS", 40)
     close(everything, scores(model, SESSIONS))
 
 

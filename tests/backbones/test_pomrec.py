@@ -9,10 +9,8 @@ from golden import OPTIONS, instances_of, session_vectors, states
 from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender
-from skclip._batches import Batches
-from skclip._losses import CrossEntropy
-from skclip._model import SessionModel
-from skclip._sampled_losses import SampledLoss
+from skclip._model import Batches, SessionModel
+from skclip._training import CrossEntropy, SampledLoss
 from skclip.backbones import PoMRec
 
 

@@ -6,7 +6,7 @@ from golden import instances_of, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skclip._batches import Batches
+from skclip._model import Batches
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 session_lists = st.lists(

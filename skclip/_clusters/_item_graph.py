@@ -1,0 +1,92 @@
+"""Sessions and features to weighted, sparse item graphs."""
+
+import numpy as np
+from scipy import sparse
+
+_BLOCK = 2**24  # cosines held at a time
+
+
+def build_item_graph(
+    codes, offsets, n_items, *, ends=None, self_loops=False, per_session_binary=False
+):
+    """Count how often two items follow each other, in either direction.
+
+    Section 3.2.1 of the CLIP-SBR paper; the weight of an edge is the number of
+    adjacent transitions between its two items over all sessions.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,)
+        Item codes 1..n_items, session after session.
+    offsets : ndarray of shape (n_sessions + 1,)
+    n_items : int
+    ends : ndarray of shape (n_transitions,), default=None
+        Flat positions of the transitions' second events. None means all.
+    self_loops : bool, default=False
+        Keep transitions from an item to itself.
+    per_session_binary : bool, default=False
+        Count each pair of items once per session.
+
+    Returns
+    -------
+    graph : csr_array of shape (n_items, n_items), float64
+        Symmetric; a self loop stands on the diagonal with its count.
+    """
+    if ends is None:
+        follows = np.ones(len(codes), dtype=bool)
+        follows[offsets[:-1][offsets[:-1] < len(codes)]] = False
+        ends = np.flatnonzero(follows)
+    first, second = codes[ends - 1] - 1, codes[ends] - 1
+    if not self_loops:
+        keep = first != second
+        first, second, ends = first[keep], second[keep], ends[keep]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    if per_session_binary:
+        rows = np.searchsorted(offsets, ends, side="right")
+        order = np.lexsort((high, low, rows))
+        low, high, rows = low[order], high[order], rows[order]
+        new = np.ones(len(low), dtype=bool)
+        new[1:] = (np.diff(low) != 0) | (np.diff(high) != 0) | (np.diff(rows) != 0)
+        low, high = low[new], high[new]
+    upper = sparse.coo_array(
+        (np.ones(len(low)), (low, high)), shape=(n_items, n_items)
+    ).tocsr()  # equal pairs are summed here
+    return (upper + sparse.triu(upper, k=1).T).tocsr()
+
+
+def text_graph(vectors, *, n_neighbors):
+    """Link each item to those whose vectors are nearest by cosine.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_items, n_features)
+        A row of zeros has no neighbours.
+    n_neighbors : int
+
+    Returns
+    -------
+    graph : csr_array of shape (n_items, n_items), float64
+        Symmetric, without a diagonal; cosines above 0. Two items are linked if either
+        is among the nearest of the other.
+    """
+    n_items = len(vectors)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    k = min(n_neighbors, n_items - 1)
+    rows, columns, cosines = [], [], []
+    step = max(1, _BLOCK // max(1, n_items))
+    for start in range(0, n_items if k > 0 else 0, step):
+        block = units[start : start + step] @ units.T
+        own = np.arange(len(block))
+        block[own, start + own] = -np.inf
+        nearest = np.argpartition(-block, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(block, nearest, axis=1)
+        at, of = np.nonzero(values > 0)
+        rows.append(start + at)
+        columns.append(nearest[at, of])
+        cosines.append(values[at, of].astype(np.float64))
+    empty = np.zeros(0)
+    entries = np.concatenate([empty, *cosines])
+    places = [np.concatenate([empty, *part]).astype(int) for part in (rows, columns)]
+    graph = sparse.csr_array((entries, places), shape=(n_items, n_items))
+    return graph.maximum(graph.T).tocsr()

@@ -1,0 +1,139 @@
+"""Leiden partitions of an item graph, and how their clusters are numbered."""
+
+import random
+import threading
+
+import igraph
+import leidenalg
+import numpy as np
+from scipy import sparse
+
+_IGRAPH_RANDOM = threading.Lock()
+
+
+def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
+    """Partition the linked items by Leiden with the configuration null model.
+
+    Parameters
+    ----------
+    graph : csr_array of shape (n_items, n_items)
+    resolution : float
+    n_iterations : int
+        Negative means until nothing changes.
+    seed : int
+    engine : {"leidenalg", "igraph"}
+    start : ndarray of shape (n_items,), default=None
+        Clusters 0, 1, ... to begin with, -1 = an item on its own. None begins with
+        every item on its own.
+
+    Returns
+    -------
+    membership : ndarray of shape (n_items,), int32
+        Canonical: clusters sorted by (number of items, descending; smallest item)
+        and numbered from 0. Items without an edge are in the largest cluster, 0.
+    n_clusters : int
+        At least 1.
+    """
+    upper = sparse.triu(graph).tocoo()
+    linked = np.zeros(graph.shape[0], dtype=bool)
+    linked[upper.row] = linked[upper.col] = True
+    membership = np.zeros(graph.shape[0], dtype=np.int32)
+    if not linked.any():
+        return membership, 1
+    node = np.cumsum(linked) - 1
+    edges = np.column_stack([node[upper.row], node[upper.col]])
+    network = igraph.Graph(n=int(linked.sum()), edges=edges)
+    weights = upper.data.tolist()
+    if start is not None:
+        start = start[linked]
+        alone = start < 0
+        start[alone] = start.max() + 1 + np.arange(alone.sum())
+        start = np.unique(start, return_inverse=True)[1].tolist()
+    if engine == "leidenalg":
+        found = leidenalg.find_partition(
+            network,
+            leidenalg.RBConfigurationVertexPartition,
+            weights=weights,
+            resolution_parameter=resolution,
+            n_iterations=n_iterations,
+            seed=seed,
+            initial_membership=start,
+        ).membership
+    else:
+        with _IGRAPH_RANDOM:  # igraph draws from one generator per process
+            igraph.set_random_number_generator(random.Random(seed))
+            try:
+                found = network.community_leiden(
+                    objective_function="modularity",
+                    weights=weights,
+                    resolution=resolution,
+                    n_iterations=n_iterations,
+                    initial_membership=start,
+                ).membership
+            finally:
+                igraph.set_random_number_generator(random)
+    membership[linked], n_clusters = canonical_clusters(np.asarray(found))
+    return membership, n_clusters
+
+
+def canonical_clusters(labels):
+    """Renumber clusters by (-size, position of their first member), from 0."""
+    _, first, inverse, sizes = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(sizes), dtype=np.int32)
+    rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
+    return rank[inverse], len(sizes)
+
+
+def match_clusters(labels, known):
+    """The known cluster that each new one overlaps most.
+
+    Pairs of a new and a known cluster are joined by the number of items that they
+    share, largest first, each cluster once.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_items,)
+        New clusters, 0, 1, ...
+    known : ndarray of shape (n_items,)
+        Cluster of each item before, 0, 1, ..., or -1 for items that had none.
+
+    Returns
+    -------
+    numbers : ndarray of shape (n_new,), int32
+        -1 where no known cluster is left.
+    """
+    n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
+    had = known >= 0
+    pairs, counts = np.unique(
+        np.stack([labels[had], known[had]]), axis=1, return_counts=True
+    )
+    numbers = np.full(n_new, -1, dtype=np.int32)
+    taken = np.zeros(n_known, dtype=bool)
+    for at in np.lexsort((pairs[1], pairs[0], -counts)):
+        new, old = pairs[:, at]
+        if numbers[new] < 0 and not taken[old]:
+            numbers[new], taken[old] = old, True
+    return numbers
+
+
+def align_clusters(labels, known):
+    """Renumber clusters as `match_clusters` has it; the others get new numbers."""
+    numbers = match_clusters(labels, known)
+    rest = numbers < 0
+    numbers[rest] = known.max(initial=-1) + 1 + np.arange(rest.sum())
+    return numbers[labels]
+
+
+def modularity(graph, membership):
+    """Newman's modularity of a partition, resolution 1, in [-0.5, 1]; 0 if no edge."""
+    loops = graph.diagonal()
+    strength = graph.sum(axis=1) + loops  # a loop touches its item twice
+    total = strength.sum()
+    if total == 0:
+        return 0.0
+    coo = graph.tocoo()
+    inside = coo.data[membership[coo.row] == membership[coo.col]].sum() + loops.sum()
+    of_cluster = np.bincount(membership, weights=strength)
+    return float(inside / total - ((of_cluster / total) ** 2).sum())

@@ -1,0 +1,92 @@
+"""Clusters of items at one resolution or several, as a clusterer found them."""
+
+import numpy as np
+
+from skclip._data import ItemIndex
+
+
+def first_level(clusters):
+    """The clusters (n_items,) by which items are voted for, of one level or several."""
+    return clusters if clusters.ndim == 1 else np.ascontiguousarray(clusters[:, 0])
+
+
+def levels_of(clusterer, item_ids, clicked=None):
+    """What a fitted clusterer found for each item of a catalogue.
+
+    Parameters
+    ----------
+    clusterer : object with membership_
+        ``levels_``, where it has that, are taken.
+    item_ids : ndarray of shape (n_items,)
+        The catalogue.
+    clicked : ndarray of shape (n_items,), bool, default=None
+        The items that the clusterer was fitted on, where it has no ``item_ids_`` to
+        say so; where all are, it has them in order. None needs its ``item_ids_``.
+
+    Returns
+    -------
+    levels : ndarray of shape (n_items,) or (n_items, n_levels)
+        0, 1, ..., or -1 for items without a cluster.
+
+    Raises
+    ------
+    ValueError
+        They are missing, of another shape, or no such numbers.
+    """
+    ids = getattr(clusterer, "item_ids_", None)
+    if ids is None and clicked is None:
+        raise ValueError(
+            f"{type(clusterer).__name__} has no item_ids_ beside membership_, so after "
+            "partial_fit nobody knows which item is which. Set item_ids_ to the raw "
+            "ids, in the order of membership_."
+        )
+    if ids is None:
+        ids = item_ids[clicked]
+    levels = _checked(clusterer, len(ids))
+    if clicked is not None and clicked.all() and len(ids) == len(item_ids):
+        return levels
+    none = np.full((1, *levels.shape[1:]), -1)
+    return np.concatenate([none, levels])[ItemIndex(ids).codes_of(item_ids)]
+
+
+def _checked(clusterer, n_items):
+    """The clusters that a clusterer found, 0, 1, ... or -1 for each item."""
+    found = getattr(clusterer, "membership_", None)
+    if found is None:
+        raise ValueError(
+            f"{type(clusterer).__name__} has no membership_ after fit. Set it to one "
+            "cluster (0, 1, ...) for each item, in the order of the sorted item ids."
+        )
+    found = np.asarray(found)
+    if found.shape != (n_items,):
+        raise ValueError(
+            f"clusterer.membership_ has shape {found.shape}, expected "
+            f"({n_items},): one cluster for each item of the catalogue, in the order "
+            "of the sorted item ids. Fit the clusterer on the sessions it is given; "
+            "-1 stands for items without a cluster."
+        )
+    _check_numbers(found, "membership_")
+    if not hasattr(clusterer, "levels_"):
+        return found
+    levels = np.asarray(clusterer.levels_)
+    if levels.ndim != 2 or len(levels) != n_items or levels.shape[1] == 0:
+        raise ValueError(
+            f"clusterer.levels_ has shape {levels.shape}, expected ({n_items}, "
+            "n_levels): the clusters of each item, at each resolution."
+        )
+    _check_numbers(levels, "levels_")
+    if (levels[:, 0] != found).any():
+        raise ValueError(
+            "The first column of clusterer.levels_ differs from membership_, which it "
+            "should be."
+        )
+    return levels if levels.shape[1] > 1 else found
+
+
+def _check_numbers(clusters, name):
+    whole = clusters.dtype.kind in "iu"
+    if not whole or (clusters.size and clusters.min() < -1):
+        raise ValueError(
+            f"clusterer.{name} holds {clusters.dtype} down to "
+            f"{clusters.min()}. Expected whole numbers 0, 1, ..., or -1 for none."
+        )

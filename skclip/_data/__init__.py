@@ -1,0 +1,59 @@
+"""Clicks to codes: ids, frames, sessions, training data, queries."""
+
+from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._frames import as_frame, column, parse_times
+from skclip._data._ids import (
+    ItemIndex,
+    append_ids,
+    factorize,
+    factorize_list,
+    is_id,
+    is_nan,
+    labels,
+)
+from skclip._data._instances import Instances, distinct_prefixes, session_instances
+from skclip._data._item_features import ItemFeatures, checked_features
+from skclip._data._queries import query_data, warn_unknown
+from skclip._data._ragged import (
+    check_times_rise,
+    content_hashes,
+    each_level,
+    flat_positions,
+    has_cluster,
+    prefix_ends,
+    times_fall,
+)
+from skclip._data._sessions import Sessions
+from skclip._data._training_data import training_data, with_targets
+
+__all__ = [
+    "each_level",
+    "has_cluster",
+    "Instances",
+    "ItemFeatures",
+    "ItemIndex",
+    "Sessions",
+    "append_ids",
+    "as_frame",
+    "as_sessions",
+    "check_targets",
+    "check_times_rise",
+    "checked_features",
+    "column",
+    "content_hashes",
+    "distinct_prefixes",
+    "factorize",
+    "factorize_list",
+    "flat_positions",
+    "is_id",
+    "is_nan",
+    "labels",
+    "parse_times",
+    "prefix_ends",
+    "query_data",
+    "session_instances",
+    "times_fall",
+    "training_data",
+    "warn_unknown",
+    "with_targets",
+]

@@ -1,0 +1,166 @@
+"""Whatever a caller passes for X and y, as `Sessions` and targets."""
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import column_or_1d
+
+from skclip._data._ids import (
+    as_id_array,
+    factorize,
+    factorize_list,
+    is_id,
+    is_nan,
+    python_values,
+)
+from skclip._data._sessions import Sessions
+from skclip._sklearn import warn_user
+
+
+def as_sessions(X):
+    """Return `X` as `Sessions`, or say what is wrong with it.
+
+    Parameters
+    ----------
+    X : Sessions, sequence of sequences, Series of lists, pyarrow list array or \
+            2-D array
+        In a 2-D array each row is a session, NaN cells are padding and every other
+        value is an item id.
+
+    Returns
+    -------
+    sessions : Sessions
+    """
+    if not isinstance(X, Sessions):
+        X = _from_anything(X)
+    if len(X) == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is "
+            "required. Pass at least one session."
+        )
+    return X
+
+
+def _from_anything(X):
+    if sparse.issparse(X):
+        raise TypeError(
+            "X is a sparse matrix, sparse data was passed where sessions are expected. "
+            "Pass a list of lists of item ids, or Sessions."
+        )
+    if isinstance(X, (str, bytes)):
+        raise TypeError(
+            f"X is a {type(X).__name__}: {X!r:.60}. Expected sessions: a list of lists "
+            "of item ids. Wrap a single session of a single item: [['abc']]."
+        )
+    if isinstance(X, np.ndarray):
+        return _from_array(X)
+    if isinstance(X, (list, tuple)):  # the common case, and a matter of latency
+        return Sessions.from_lists(X)
+    native = nw.from_native(X, allow_series=True, pass_through=True)
+    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
+        raise TypeError(
+            "X is a data frame. Expected sessions; turn an event log into sessions "
+            "with Sessions.from_events(df, session=..., item=..., time=...) first, so "
+            "that no split cuts a session in two. For a frame with one session per "
+            "row, pass its column of lists."
+        )
+    if isinstance(native, nw.Series):
+        return Sessions.from_lists(native.to_list())
+    if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
+        return Sessions.from_lists(X.to_pylist())
+    if hasattr(X, "__array__"):
+        return _from_array(np.asarray(X))
+    if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        raise TypeError(
+            f"X is a {type(X).__name__}: {X!r:.60}. Expected sessions: a list of lists "
+            "of item ids, or Sessions."
+        )
+    if isinstance(X, dict):
+        raise TypeError(
+            "X is a dict. Expected a list of lists of item ids. "
+            "Pass list(X.values()) if each value is a session."
+        )
+    return Sessions.from_lists(X)
+
+
+def _from_array(X):
+    if X.ndim == 1 and X.dtype.kind == "O":
+        return Sessions.from_lists(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead (shape={X.shape}): each "
+            "row is a session. Reshape your data with X.reshape(1, -1) if it holds a "
+            "single session, X.reshape(-1, 1) if each value is a session of its own."
+        )
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported: item ids must be real numbers.")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        what = "sample" if X.shape[0] == 0 else "feature"
+        raise ValueError(
+            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is "
+            "required."
+        )
+    if X.dtype.kind not in "biuf":
+        rows = [[item for item in row if not is_nan(item)] for row in python_values(X)]
+        return Sessions.from_lists(rows)
+    keep = np.ones(X.shape, dtype=bool)
+    if X.dtype.kind == "f":
+        keep = ~np.isnan(X)
+        if np.isinf(X).any():
+            row = int(np.flatnonzero(np.isinf(X).any(axis=1))[0])
+            raise ValueError(
+                f"Input X contains infinity: row {row} has an item id of inf. Item ids "
+                "must be finite; NaN marks padding."
+            )
+    elif X.dtype.kind in "iu" and X.shape[1] > 1:
+        zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
+        if (zeros > 0).any() and (X == 0).sum() == zeros.sum():
+            warn_user(
+                f"{int((zeros > 0).sum())} rows of X end in zeros, which are taken as "
+                "item ids. If they are padding, pass lists, or NaN in a float array."
+            )
+    vocabulary, codes = factorize(X[keep])
+    offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
+    return Sessions(codes, offsets, vocabulary)
+
+
+def check_targets(y, n_sessions):
+    """Return the targets `y` as a 1-D array of raw ids, one per session."""
+    if isinstance(y, Sessions):
+        raise TypeError(
+            "y is Sessions. Expected one target item per session: a 1-D array."
+        )
+    if not isinstance(y, np.ndarray) and hasattr(y, "__array__"):
+        y = np.asarray(y)
+    if not isinstance(y, np.ndarray):
+        try:
+            vocabulary, codes = factorize_list(list(y))
+        except TypeError:
+            raise TypeError(
+                f"y is {y!r:.60}. Expected a 1-D array with one target item id per "
+                "session, such as a string or a number."
+            ) from None
+        y = vocabulary[codes]
+    if y.dtype.kind == "M":
+        y = as_id_array(python_values(y))
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.ndim != 1 or len(y) != n_sessions:
+        raise ValueError(
+            f"y has shape {y.shape}, expected ({n_sessions},): one target item per "
+            "session of X."
+        )
+    if y.dtype.kind == "c":
+        raise ValueError("Complex data not supported: item ids must be real numbers.")
+    bad = np.zeros(len(y), dtype=bool)
+    if y.dtype.kind == "f":
+        bad = ~np.isfinite(y)
+    elif y.dtype.kind == "O":
+        bad = np.array([not is_id(value) for value in y], dtype=bool)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"y[{row}] is {y.tolist()[row]!r}: Input y contains NaN, infinity or None. "
+            "Expected an item id per session; drop sessions without a target."
+        )
+    return y

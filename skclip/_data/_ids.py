@@ -1,0 +1,272 @@
+"""Raw ids of any type to codes and back; what may stand in a session."""
+
+import itertools
+from numbers import Integral
+
+import numpy as np
+
+_TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
+
+
+def factorize(values):
+    """Dictionary-encode a flat array of ids.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Ids of one native type (no missing values), or an object array.
+
+    Returns
+    -------
+    vocabulary : ndarray of shape (n_unique,)
+        The ids in native order; not comparable ones by type name, then repr.
+    codes : ndarray of shape (n,), int32
+        ``vocabulary[codes]`` equals ``values``.
+    """
+    if values.dtype.kind in "OUST":
+        return _factorize_hashable(values.tolist())
+    if values.dtype.kind in "iu" and len(values):
+        low, high = int(values.min()), int(values.max())
+        dense = high - low < 4 * len(values) + 1024
+        if dense and low > -(2**62) and high < 2**62:  # no sort needed
+            shifted = values.astype(np.int64) - low
+            present = np.zeros(high - low + 1, dtype=bool)
+            present[shifted] = True
+            lookup = np.cumsum(present, dtype=np.int32) - np.int32(1)
+            found = np.flatnonzero(present) + low
+            return found.astype(values.dtype), lookup[shifted]
+    vocabulary, codes = np.unique(values, return_inverse=True)
+    return vocabulary, codes.astype(np.int32)
+
+
+def factorize_list(values):
+    """Dictionary-encode a list of Python ids of any hashable type."""
+    kinds = set(map(type, values))
+    if not kinds:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)
+    if all(issubclass(k, Integral) and k is not bool for k in kinds):
+        try:
+            return factorize(np.asarray(values, dtype=np.int64))
+        except OverflowError:
+            pass
+    elif all(issubclass(k, (Integral, float, np.floating)) for k in kinds):
+        array = np.asarray(values, dtype=np.float64)
+        if all(k is not bool for k in kinds) and (abs(array) < 2**53).all():
+            return factorize(array)
+    return _factorize_hashable(values)
+
+
+def _factorize_hashable(values):
+    index = {}
+    codes = np.fromiter(
+        (index.setdefault(value, len(index)) for value in values),
+        dtype=np.int32,
+        count=len(values),
+    )
+    order = _sorted_positions(list(index))
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    keys = list(index)
+    return as_id_array([keys[i] for i in order]), rank[codes]
+
+
+def _sorted_positions(keys):
+    try:
+        return sorted(range(len(keys)), key=keys.__getitem__)
+    except (TypeError, ValueError):
+        return sorted(
+            range(len(keys)), key=lambda i: (type(keys[i]).__name__, repr(keys[i]))
+        )
+
+
+def as_id_array(ids):
+    """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
+    if ids and all(
+        isinstance(i, str) and len(i) <= _TEXT_WIDTH and not i.endswith("\0")
+        for i in ids
+    ):
+        return np.array(ids, dtype=np.str_)
+    array = np.empty(len(ids), dtype=object)
+    array[:] = ids
+    return array
+
+
+def append_ids(ids, new):
+    """Ids followed by new ones, in one type if that is exact, else as objects."""
+    kinds = {ids.dtype.kind, new.dtype.kind}
+    if len(kinds) == 1 and kinds <= set("iufUb"):
+        return np.concatenate([ids, new])
+    array = np.empty(len(ids) + len(new), dtype=object)
+    array[:] = ids.tolist() + new.tolist()
+    return array
+
+
+class ItemIndex:
+    """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
+
+    The order is the catalogue's: sorted after ``fit``, append-only afterwards.
+    """
+
+    def __init__(self, item_ids):
+        self.item_ids = item_ids
+        if (
+            item_ids.dtype.kind in "bif"
+            or item_ids.dtype.kind == "u"
+            and (
+                item_ids.dtype.itemsize < 8  # uint64 compares with int64 as float
+            )
+        ):
+            self._sorter = np.argsort(item_ids, kind="stable")
+            self._sorted = item_ids[self._sorter]
+            self._codes = None
+        else:
+            self._codes = {item: i for i, item in enumerate(item_ids.tolist(), 1)}
+
+    def __len__(self):
+        return len(self.item_ids)
+
+    def codes_of(self, ids):
+        """Codes of an array of raw ids, int32, 0 where the id is unknown."""
+        if self._codes is not None:
+            get = self._codes.get
+            return np.fromiter(
+                (get(i, 0) for i in ids.tolist()), dtype=np.int32, count=len(ids)
+            )
+        codes = np.zeros(len(ids), dtype=np.int32)
+        if len(self) == 0 or ids.dtype.kind not in "biufO":
+            return codes
+        values, exact = self._as_own_type(ids)
+        at = np.searchsorted(self._sorted, values)
+        at[at == len(self)] = 0
+        exact &= self._sorted[at] == values
+        codes[exact] = self._sorter[at[exact]] + 1
+        return codes
+
+    def _as_own_type(self, ids):
+        """Numbers in the type of the catalogue, and which of them are still exact."""
+        kind = "f" if self._sorted.dtype.kind == "f" else "i"
+        own = np.float64 if kind == "f" else np.int64
+        if ids.dtype.kind in ("b", "i") and kind == "i":
+            return ids.astype(np.int64), np.ones(len(ids), dtype=bool)
+        if ids.dtype.kind == "f" and kind == "f":
+            return ids.astype(np.float64), np.ones(len(ids), dtype=bool)
+        if ids.dtype.kind == "f":
+            exact = (abs(ids) < 2.0**63) & (np.floor(ids) == ids)
+            return np.where(exact, ids, 0).astype(np.int64), exact
+        values, exact = np.zeros(len(ids), dtype=own), np.zeros(len(ids), dtype=bool)
+        for i, value in enumerate(ids.tolist()):
+            value = value.item() if isinstance(value, np.generic) else value
+            try:  # Python compares whole numbers and floats exactly
+                values[i] = value
+                exact[i] = values[i].item() == value
+            except (TypeError, ValueError, OverflowError):
+                continue
+        return values, exact
+
+
+def encode_rows(rows):
+    """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
+    rows = [
+        row
+        if isinstance(row, (list, tuple, np.ndarray)) or not hasattr(row, "__array__")
+        else np.asarray(row)
+        for row in rows
+    ]
+    for i, row in enumerate(rows):
+        if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
+            continue
+        fix = "Pass a list, a tuple or a 1-D array."
+        if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
+            fix = f"Wrap a single item: [{row!r:.40}]."
+            if i == 0 and len(rows) > 1:
+                fix = f"For one session of these items pass [X]; for sessions, {fix}"
+        raise TypeError(
+            f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
+            f"Expected a sequence of item ids. {fix}"
+        )
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    arrays = [row for row in rows if isinstance(row, np.ndarray)]
+    kinds = {row.dtype.kind for row in arrays}
+    if len(arrays) == len(rows) and kinds and kinds <= set("iuf") and len(kinds) == 1:
+        flat = np.concatenate(rows)
+        if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+            _refuse_id(flat, offsets, ~np.isfinite(flat))
+        return *factorize(flat), offsets
+    flat = list(
+        itertools.chain.from_iterable(
+            python_values(row) if isinstance(row, np.ndarray) else row for row in rows
+        )
+    )
+    kinds = set(map(type, flat))
+    if any(not _may_be_id(kind) for kind in kinds):
+        bad = np.array([not is_id(value) for value in flat], dtype=bool)
+        if bad.any():
+            _refuse_id(flat, offsets, bad)
+    try:
+        vocabulary, codes = factorize_list(flat)
+    except TypeError:
+        bad = np.array([not is_hashable(value) for value in flat], dtype=bool)
+        if not bad.any():
+            raise
+        _refuse_id(flat, offsets, bad)
+    return vocabulary, codes, offsets
+
+
+def _may_be_id(kind):
+    """Whether every value of this type is an id (no float, which may be NaN)."""
+    return issubclass(kind, (int, str, bytes, np.integer))
+
+
+def is_id(value):
+    """Whether a hashable value is an id: not missing, not NaN, not infinite."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return False
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isfinite(value))
+    return value == value if isinstance(value, np.datetime64) else True
+
+
+def is_nan(value):
+    """Whether a value is a NaN, which pads 2-D arrays."""
+    return isinstance(value, (float, np.floating)) and value != value
+
+
+def python_values(array):
+    """Python values; dates as datetimes, not as counts of nanoseconds."""
+    return (
+        array.astype("datetime64[us]") if array.dtype.kind == "M" else array
+    ).tolist()
+
+
+def labels(values):
+    """Session or user ids as an array that keeps their types."""
+    if isinstance(values, np.ndarray):
+        return values
+    vocabulary, codes = factorize_list(list(values))
+    return vocabulary[codes]
+
+
+def _refuse_id(flat, offsets, bad):
+    at = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(offsets, at, side="right")) - 1
+    value = flat[at].item() if isinstance(flat, np.ndarray) else flat[at]
+    where = f"Session {row} of X, position {at - int(offsets[row])}"
+    if not is_hashable(value):
+        raise TypeError(
+            f"{where}: the item is a {type(value).__name__}: {value!r:.40}. An item "
+            "argument must be hashable, such as a string or a number."
+        )
+    raise ValueError(
+        f"{where}: the item id is {value!r}. Expected a finite number, text or "
+        "another hashable id. Drop events without an item before building sessions "
+        "(NaN marks padding only in a 2-D array)."
+    )
+
+
+def is_hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Prefixes to read or to learn from, as views into flat codes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skclip._data._ragged import _mixed, content_hashes, each_level, picked, prefix_ends
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Prefixes to learn from or to rank for: views into one flat array of codes.
+
+    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects
+    ``targets[i]``. Instances with the same start are prefixes of one run of events,
+    and stand next to each other.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int32
+        1..n_items, 0 = an item outside the catalogue.
+    starts, stops : ndarray of shape (n_instances,), int64
+    targets : ndarray of shape (n_instances,), int32
+        1..n_items, 0 = outside the catalogue or not asked for.
+    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
+        1..K, 0 = unknown; None where every code's own cluster holds.
+    users, sessions : ndarray of shape (n_instances,), int32, default=None
+        Codes of those that have a prompt, 0 = unknown; equal for instances with the
+        same start.
+    """
+
+    codes: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    targets: np.ndarray
+    clusters: np.ndarray = None
+    users: np.ndarray = None
+    sessions: np.ndarray = None
+
+    def __len__(self):
+        return len(self.starts)
+
+    def take(self, rows):
+        names = ("starts", "stops", "targets", "users", "sessions")
+        return replace(self, **picked(self, names, rows))
+
+
+def session_instances(codes, offsets, rows, max_length, *, last_only=False):
+    """Prefixes of whole sessions, and which of the `rows` each belongs to.
+
+    A prefix keeps its latest `max_length` items.
+    """
+    lengths = np.diff(offsets)[rows]
+    if last_only:
+        of_row = np.flatnonzero(lengths > 1)
+        ends = lengths[of_row] - 1
+    else:
+        of_row, ends = prefix_ends(lengths)
+    starts = offsets[:-1][rows][of_row]
+    stops = starts + ends
+    starts = np.maximum(starts, stops - max_length)
+    return Instances(codes, starts, stops, targets=codes[stops]), of_row
+
+
+def distinct_prefixes(instances):
+    """Instances that observe different things, and who shares with whom.
+
+    Returns
+    -------
+    first : ndarray of shape (n_distinct,)
+        Instances to read, in order.
+    inverse : ndarray of shape (n_instances,)
+        ``first[inverse]`` observes the same as each instance.
+    """
+    if len(instances) == 1:
+        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    values = instances.codes.astype(np.uint64)
+    if instances.clusters is not None:
+        first, *more = each_level(instances.clusters)
+        values |= first.astype(np.uint64) << np.uint64(32)
+        for level in more:
+            values = _mixed(values) ^ level.astype(np.uint64)
+    hashes = content_hashes(values, instances.starts, instances.stops)
+    hashes ^= (instances.stops - instances.starts).astype(np.uint64)
+    for owner in (instances.users, instances.sessions):
+        if owner is not None:
+            hashes = _mixed(hashes ^ _mixed(owner))
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[inverse]

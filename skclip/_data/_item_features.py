@@ -1,0 +1,239 @@
+"""Vectors of items, by raw id."""
+
+import functools
+import hashlib
+
+import numpy as np
+
+from skclip._data._ids import (
+    ItemIndex,
+    append_ids,
+    factorize_list,
+    is_id,
+    python_values,
+)
+
+
+class ItemFeatures:
+    """Vectors of items, aligned by id; what ``item_features=`` takes.
+
+    Immutable: copies and clones of an estimator share one matrix.
+
+    Parameters
+    ----------
+    item_ids : array-like of shape (n_items,)
+        Raw ids, each once, in any order.
+    vectors : array-like of shape (n_items, n_features)
+        Finite numbers, kept as float32. A row of zeros stands for an item of which
+        nothing is known, such as one without a title.
+
+    Attributes
+    ----------
+    item_ids : ndarray of shape (n_items,)
+    vectors : ndarray of shape (n_items, n_features), float32
+        Read-only.
+    missing : ndarray
+        Ids whose row is zero.
+
+    Raises
+    ------
+    ValueError
+        An id stands twice or is missing, the shapes do not match, or a row holds NaN
+        or infinity.
+
+    Examples
+    --------
+    >>> from skclip.text import ItemFeatures
+    >>> features = ItemFeatures(["tea", "cup"], [[1.0, 0.0], [0.0, 0.0]])
+    >>> features.missing.tolist()
+    ['cup']
+    >>> features.covering(["saw"]).vectors.shape
+    (3, 2)
+    """
+
+    def __init__(self, item_ids, vectors):
+        self.item_ids, self._place = _checked_ids(item_ids)
+        vectors = np.asarray(vectors)
+        if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
+            raise ValueError(
+                f"vectors has shape {vectors.shape} and type {vectors.dtype}. Expected "
+                "numbers of shape (n_items, n_features), one row for each id."
+            )
+        if len(vectors) != len(self.item_ids):
+            raise ValueError(
+                f"vectors has {len(vectors)} rows for {len(self.item_ids)} item_ids. "
+                "Pass one row for each id."
+            )
+        if vectors.shape[1] == 0:
+            raise ValueError("vectors has no column. Pass at least one feature.")
+        with np.errstate(over="ignore"):
+            vectors = np.array(vectors, dtype=np.float32, order="C")
+        bad = ~np.isfinite(vectors).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"{int(bad.sum())} rows of vectors hold NaN or infinity, such as "
+                f"that of {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
+                "of zeros for an item of which nothing is known."
+            )
+        vectors.flags.writeable = False
+        self.vectors = vectors
+
+    @property
+    def shape(self):
+        """Shape of the vectors: (n_items, n_features)."""
+        return self.vectors.shape
+
+    @property
+    def missing(self):
+        """Ids whose row is zero."""
+        return self.item_ids[~self.vectors.any(axis=1)]
+
+    def rows_of(self, item_ids):
+        """Return the vectors of some items.
+
+        Parameters
+        ----------
+        item_ids : ndarray of shape (n,)
+            Raw ids.
+
+        Returns
+        -------
+        vectors : ndarray of shape (n, n_features), float32
+            In the order of `item_ids`.
+
+        Raises
+        ------
+        ValueError
+            An id is not among the features.
+        """
+        codes = self._place.codes_of(item_ids)
+        if (codes == 0).any():
+            lacking = item_ids[codes == 0].tolist()
+            raise ValueError(
+                f"item_features has no row for {len(lacking)} of {len(codes)} items of "
+                f"the sessions, such as {lacking[0]!r}. Ids must be equal and of one "
+                "type. Join features of known and new items by "
+                "ItemFeatures.concat([known, new]); covering(item_ids) adds rows of "
+                "zeros for items that have no title."
+            )
+        return self.vectors[codes - 1]
+
+    @classmethod
+    def concat(cls, parts):
+        """Join features of different items, such as known and new ones.
+
+        Parameters
+        ----------
+        parts : sequence of ItemFeatures
+            Of one encoder, so that their columns mean the same; no id twice.
+
+        Returns
+        -------
+        features : ItemFeatures
+
+        Examples
+        --------
+        >>> from skclip.text import ItemFeatures
+        >>> known, new = ItemFeatures(["tea"], [[1.0]]), ItemFeatures(["saw"], [[2.0]])
+        >>> ItemFeatures.concat([known, new]).item_ids.tolist()
+        ['tea', 'saw']
+        """
+        parts = list(parts)
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) != 1:
+            raise ValueError(
+                f"parts have {widths} columns. Join features of one encoder only."
+            )
+        ids = parts[0].item_ids
+        for part in parts[1:]:
+            ids = append_ids(ids, part.item_ids)
+        return cls(ids, np.concatenate([part.vectors for part in parts]))
+
+    def covering(self, item_ids):
+        """Return features that also have rows for these items, zeros where new.
+
+        Parameters
+        ----------
+        item_ids : array-like of shape (n,)
+            Raw ids, each once.
+
+        Returns
+        -------
+        features : ItemFeatures
+            These rows first, then the new ones.
+        """
+        ids, _ = _checked_ids(item_ids)
+        new = ids[self._place.codes_of(ids) == 0]
+        zeros = np.zeros((len(new), self.vectors.shape[1]), dtype=np.float32)
+        return ItemFeatures(
+            append_ids(self.item_ids, new), np.concatenate([self.vectors, zeros])
+        )
+
+    def known_ids(self):
+        """Return the ids whose row is not zero, in order.
+
+        Returns
+        -------
+        item_ids : ndarray
+            Raw ids.
+        """
+        return self.item_ids[self.vectors.any(axis=1)]
+
+    @functools.cached_property
+    def _digest(self):
+        digest = hashlib.sha256(self.vectors.tobytes())
+        digest.update(repr(self.item_ids.tolist()).encode())
+        return digest.hexdigest()[:16]
+
+    def __len__(self):
+        return len(self.item_ids)
+
+    def __repr__(self):  # names the content: checkpoints know a run by it
+        n_items, n_features = self.shape
+        return f"ItemFeatures({n_items} x {n_features}, {self._digest})"
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        return type(self), (self.item_ids, self.vectors)
+
+
+def checked_features(features):
+    """`item_features` of an estimator; None stays None."""
+    if features is None or isinstance(features, ItemFeatures):
+        return features
+    shape = getattr(features, "shape", None)
+    what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
+    raise TypeError(
+        f"item_features is a {what}. Expected skclip.text.ItemFeatures, which knows "
+        "whose each row is: ItemFeatures(item_ids, vectors)."
+    )
+
+
+def _checked_ids(item_ids):
+    values = python_values(item_ids) if isinstance(item_ids, np.ndarray) else item_ids
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise TypeError(
+            f"item_ids is a {type(values).__name__}: {values!r:.40}. Expected a "
+            "sequence of item ids."
+        )
+    values = list(values)
+    for i, value in enumerate(values):
+        if isinstance(value, list) or not is_id(value):
+            raise ValueError(
+                f"item_ids[{i}] is {value!r:.40}. Expected an item id, such as a "
+                "string or a number."
+            )
+    vocabulary, codes = factorize_list(values)
+    if len(vocabulary) < len(values):
+        twice = vocabulary[np.bincount(codes) > 1].tolist()
+        raise ValueError(
+            f"{len(twice)} item_ids stand more than once, such as {twice[0]!r}. Pass "
+            "each item once: drop duplicates, or average their vectors."
+        )
+    ids = vocabulary[codes]
+    return ids, ItemIndex(ids)

@@ -1,0 +1,566 @@
+"""Sessions: raw item ids in order, flat and dictionary-encoded."""
+
+import itertools
+from numbers import Integral
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from scipy import sparse
+
+from skclip._data._frames import as_frame, column, parse_times
+from skclip._data._ids import encode_rows, factorize_list, labels
+from skclip._data._ragged import flat_positions, prefix_ends
+
+
+class Sessions:
+    """Hold sessions as flat arrays that scikit-learn can split.
+
+    A session is one visit: the ids of its items in order. All sessions lie one
+    behind the other in a single array of codes, so a million of them cost a few
+    arrays, and every scikit-learn split of a `Sessions` is again a `Sessions`.
+    Objects are immutable. Use :meth:`from_events` for an event log and
+    :meth:`from_lists` for lists of ids; the constructor takes encoded parts.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int32
+        Position of each event's item in `vocabulary`.
+    offsets : ndarray of shape (n_sessions + 1,), int64
+        Session ``i`` holds the events ``offsets[i]:offsets[i + 1]``.
+    vocabulary : ndarray of shape (n_ids,)
+        Distinct raw item ids, sorted.
+    times : ndarray of shape (n_events,), default=None
+        Seconds since the epoch.
+    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
+        Cluster of each event's item, 1..K, 0 = unknown. `SessionClusterer` sets it.
+    ids, users : ndarray of shape (n_sessions,), default=None
+        Raw session and user ids. None means unknown.
+
+    Attributes
+    ----------
+    shape : tuple
+        ``(n_sessions,)``.
+    lengths : ndarray of shape (n_sessions,)
+        Number of events in each session.
+    n_events : int
+        Number of events in all sessions.
+    end_times : ndarray of shape (n_sessions,) or None
+        Time of the last event, seconds; NaN for an empty session.
+
+    See Also
+    --------
+    skclip.SessionClusterer : Adds a cluster to each event.
+    skclip.model_selection.TemporalSplit : Splits sessions in time.
+
+    Examples
+    --------
+    >>> from skclip import Sessions
+    >>> X = Sessions.from_lists([["tea", "cup"], ["tea", "milk", "tea"]])
+    >>> X
+    Sessions(n_sessions=2, n_events=5, n_items=3)
+    >>> X[1].tolist()
+    ['tea', 'milk', 'tea']
+    >>> X[[1]]
+    Sessions(n_sessions=1, n_events=3, n_items=2)
+    """
+
+    __slots__ = (
+        "codes",
+        "offsets",
+        "vocabulary",
+        "times",
+        "clusters",
+        "ids",
+        "users",
+    )
+    _EVENT_COLUMNS = ("times", "clusters")
+    _SESSION_COLUMNS = ("ids", "users")
+
+    def __init__(
+        self,
+        codes,
+        offsets,
+        vocabulary,
+        *,
+        times=None,
+        clusters=None,
+        ids=None,
+        users=None,
+    ):
+        parts = {
+            "codes": np.asarray(codes, dtype=np.int32),
+            "offsets": np.asarray(offsets, dtype=np.int64),
+            "vocabulary": np.asarray(vocabulary),
+            "times": None if times is None else np.asarray(times, dtype=np.float64),
+            "clusters": None if clusters is None else np.asarray(clusters, np.int32),
+            "ids": None if ids is None else np.asarray(ids),
+            "users": None if users is None else np.asarray(users),
+        }
+        n_events, n_sessions = len(parts["codes"]), len(parts["offsets"]) - 1
+        offsets, codes = parts["offsets"], parts["codes"]
+        if (
+            n_sessions < 0
+            or offsets[0] != 0
+            or offsets[-1] != n_events
+            or (np.diff(offsets) < 0).any()
+        ):
+            raise ValueError(
+                f"offsets must rise from 0 to the number of events, {n_events}; "
+                f"got {offsets.tolist()[:5]}... Use Sessions.from_lists or "
+                "Sessions.from_events to build sessions."
+            )
+        n_ids = len(parts["vocabulary"])
+        if n_events and not (codes.min() >= 0 and codes.max() < n_ids):
+            raise ValueError(
+                f"codes must be positions in the vocabulary of {n_ids} ids, got "
+                f"{codes.min()}..{codes.max()}."
+            )
+        for names, n in (
+            (self._EVENT_COLUMNS, n_events),
+            (self._SESSION_COLUMNS, n_sessions),
+        ):
+            for name in names:
+                if parts[name] is not None and len(parts[name]) != n:
+                    raise ValueError(
+                        f"{name} has {len(parts[name])} values, expected {n}."
+                    )
+        if parts["clusters"] is not None:
+            shape = parts["clusters"].shape
+            if len(shape) > 2 or 0 in shape[1:]:
+                raise ValueError(
+                    f"clusters has shape {shape}, expected ({n_events},) or "
+                    f"({n_events}, n_levels)."
+                )
+        self.__setstate__(parts)
+
+    # -- building ------------------------------------------------------------
+
+    @classmethod
+    def from_events(cls, events, *, session, item, time=None, user=None):
+        """Build sessions from an event log, one row per click.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame, polars.DataFrame or LazyFrame, or pyarrow.Table
+            The log, rows in any order.
+        session, item : str
+            Columns of session and item ids: numbers, text, or anything hashable.
+        time : str, default=None
+            Column of times: numbers are seconds, dates and ISO 8601 text become
+            seconds since the epoch. Events are put in order of time, equal times
+            keep the order of their rows. None keeps the order of the rows.
+        user : str, default=None
+            Column of user ids, one user per session.
+
+        Returns
+        -------
+        sessions : Sessions
+            In order of the time of their last event, equal times in order of
+            session id; without times in order of first appearance.
+
+        Raises
+        ------
+        KeyError
+            A column is missing.
+        ValueError
+            An id is missing, a time does not parse, a session has two users.
+        TypeError
+            `events` is not a data frame.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclip import Sessions
+        >>> clicks = pd.DataFrame({"sid": [7, 8, 7], "sku": ["a", "b", "c"],
+        ...                        "ts": [10, 30, 5]})
+        >>> X = Sessions.from_events(clicks, session="sid", item="sku", time="ts")
+        >>> X[0].tolist(), X.ids.tolist()
+        (['c', 'a'], [7, 8])
+        """
+        frame = as_frame(events)
+        named = {"session": session, "item": item, "time": time, "user": user}
+        for role, name in named.items():
+            if name is not None and name not in frame.columns:
+                raise KeyError(
+                    f"events has no column {name!r} (given as {role}=). "
+                    f"Its columns are {list(frame.columns)}."
+                )
+        if len(frame) == 0:
+            raise ValueError("events has no rows. Pass at least one event.")
+        vocabulary, codes = column(frame, item, "item")
+        ids, session_codes = column(frame, session, "session")
+        times = None if time is None else parse_times(frame, time)
+        users = None if user is None else column(frame, user, "user")
+
+        order, offsets, rank = _group(session_codes, len(ids), times)
+        if users is not None:
+            names, user_codes = users
+            user_codes = user_codes[order]
+            of_session = user_codes[offsets[:-1]]
+            mixed = user_codes != np.repeat(of_session, np.diff(offsets))
+            if mixed.any():
+                at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
+                name = ids[rank].tolist()[at - 1]
+                raise ValueError(
+                    f"Session {name!r} has events of more than one user. Expected one "
+                    "user per session; make the session ids unique per user, or leave "
+                    "user= out."
+                )
+            users = names[of_session]
+        return cls(
+            codes[order],
+            offsets,
+            vocabulary,
+            times=None if times is None else times[order],
+            ids=ids[rank],
+            users=users,
+        )
+
+    @classmethod
+    def from_lists(cls, sessions, *, ids=None, users=None):
+        """Build sessions from one sequence of item ids per session.
+
+        Parameters
+        ----------
+        sessions : sequence of sequences
+            Lists, tuples or 1-D arrays of item ids; a session may be empty.
+        ids, users : array-like of shape (n_sessions,), default=None
+            Session and user ids.
+
+        Returns
+        -------
+        sessions : Sessions
+
+        Raises
+        ------
+        TypeError
+            A session is no sequence, or an item id cannot be hashed.
+        ValueError
+            An item id is None, NaN or infinite.
+        """
+        vocabulary, codes, offsets = encode_rows(sessions)
+        return cls(
+            codes,
+            offsets,
+            vocabulary,
+            ids=None if ids is None else labels(ids),
+            users=None if users is None else labels(users),
+        )
+
+    # -- the sequence protocol that scikit-learn uses ------------------------
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    @property
+    def shape(self):
+        """``(n_sessions,)``, which scikit-learn asks for."""
+        return (len(self),)
+
+    @property
+    def lengths(self):
+        """Number of events in each session, ndarray of shape (n_sessions,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def n_events(self):
+        """Number of events in all sessions."""
+        return len(self.codes)
+
+    @property
+    def end_times(self):
+        """Time of each session's last event, seconds; NaN for an empty session."""
+        if self.times is None:
+            return None
+        ends = np.full(len(self), np.nan)
+        filled = self.lengths > 0
+        ends[filled] = self.times[self.offsets[1:][filled] - 1]
+        return ends
+
+    def __getitem__(self, key):
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # scikit-learn indexes anything with a shape this way
+        if isinstance(key, Integral):
+            row = range(len(self))[int(key)]  # IndexError past the end
+            start, stop = self.offsets[row : row + 2]
+            return self.vocabulary[self.codes[start:stop]]
+        if isinstance(key, slice):
+            return self._take(np.arange(len(self))[key])
+        rows = np.asarray(key)
+        if rows.dtype.kind == "b":
+            if rows.shape != self.shape:
+                raise IndexError(
+                    f"A mask for {len(self)} sessions must have shape {self.shape}, "
+                    f"got {rows.shape}."
+                )
+            rows = np.flatnonzero(rows)
+        elif rows.size == 0:
+            rows = rows.astype(np.int64)
+        elif rows.dtype.kind not in "iu":
+            raise IndexError(
+                "Sessions are indexed by integers, slices, integer arrays or masks; "
+                f"got {key!r}."
+            )
+        return self._take(np.arange(len(self))[rows])
+
+    def _take(self, rows):
+        starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
+        at, offsets = flat_positions(starts, lengths)
+        picked = {
+            name: None if getattr(self, name) is None else getattr(self, name)[at]
+            for name in self._EVENT_COLUMNS
+        } | {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in self._SESSION_COLUMNS
+        }
+        return type(self)(self.codes[at], offsets, self.vocabulary, **picked)
+
+    def __repr__(self):
+        return (
+            f"Sessions(n_sessions={len(self)}, n_events={self.n_events}, "
+            f"n_items={len(np.unique(self.codes))})"
+        )
+
+    # -- immutability and pickling -------------------------------------------
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"Sessions are immutable; cannot set {name!r}.")
+
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state):
+        for name in self.__slots__:
+            value = state[name]
+            if value is not None and value.flags.writeable:
+                value = value.view()
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    # -- views and conversions -----------------------------------------------
+
+    def with_clusters(self, clusters):
+        """Return the same sessions carrying a cluster per event.
+
+        Parameters
+        ----------
+        clusters : array-like of shape (n_events,) or (n_events, n_levels)
+            1..K, 0 = unknown; of several levels each has numbers of its own.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
+        return self._with(clusters=clusters)
+
+    def with_ids(self, ids):
+        """Return the same sessions with session ids.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n_sessions,)
+            Numbers, text, or anything hashable.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
+        return self._with(ids=labels(ids))
+
+    def with_users(self, users):
+        """Return the same sessions with user ids.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_sessions,)
+            Numbers, text, or anything hashable.
+
+        Returns
+        -------
+        sessions : Sessions
+            Which share all other columns with these.
+        """
+        return self._with(users=labels(users))
+
+    def _with(self, **columns):
+        state = self.__getstate__() | columns
+        return type(self)(
+            state.pop("codes"), state.pop("offsets"), state.pop("vocabulary"), **state
+        )
+
+    def to_lists(self):
+        """Return the raw item ids.
+
+        Returns
+        -------
+        lists : list of list
+            One list of ids per session.
+        """
+        items = self.vocabulary[self.codes].tolist()
+        ends = self.offsets.tolist()
+        return [items[a:b] for a, b in itertools.pairwise(ends)]
+
+    def to_frame(self, backend="pandas"):
+        """Return one row per event as a data frame.
+
+        Parameters
+        ----------
+        backend : {"pandas", "polars", "pyarrow"}, default="pandas"
+            The library of the frame; it must be installed. pandas takes ids of any
+            mixture of types, the others need ids of one type.
+
+        Returns
+        -------
+        frame : data frame
+            Columns ``session`` (id, or row number where ids are unknown), ``item``
+            and, where known, ``time`` (seconds), ``user`` and ``cluster`` (of several
+            levels the first).
+        """
+        rows = np.repeat(np.arange(len(self)), self.lengths)
+        data = {
+            "session": rows if self.ids is None else self.ids[rows],
+            "item": self.vocabulary[self.codes],
+        }
+        if self.times is not None:
+            data["time"] = self.times
+        if self.users is not None:
+            data["user"] = self.users[rows]
+        if self.clusters is not None:
+            several = self.clusters.ndim > 1
+            data["cluster"] = self.clusters.T[0] if several else self.clusters
+        data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
+        return nw.from_dict(data, backend=backend).to_native()
+
+    def to_prefixes(self):
+        """Return every prefix that has a next item, and that item.
+
+        Returns
+        -------
+        prefixes : Sessions
+            ``session[:t]`` for ``t = 1 .. length - 1`` of each session in order.
+            Ids and users are those of the session.
+        targets : ndarray of shape (n_prefixes,)
+            ``session[t]``, raw ids.
+        """
+        rows, ends = prefix_ends(self.lengths)
+        at, offsets = flat_positions(self.offsets[:-1][rows], ends)
+        prefixes = type(self)(
+            self.codes[at],
+            offsets,
+            self.vocabulary,
+            times=None if self.times is None else self.times[at],
+            clusters=None if self.clusters is None else self.clusters[at],
+            ids=None if self.ids is None else self.ids[rows],
+            users=None if self.users is None else self.users[rows],
+        )
+        return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
+
+    @classmethod
+    def concat(cls, parts):
+        """Join several `Sessions` into one, in the order given.
+
+        Columns that one of the parts does not have are dropped.
+
+        Parameters
+        ----------
+        parts : sequence of Sessions or lists of lists
+            At least one.
+
+        Returns
+        -------
+        sessions : Sessions
+            With one vocabulary for all parts.
+        """
+        from skclip._data._as_sessions import as_sessions  # it builds Sessions
+
+        parts = [p if isinstance(p, Sessions) else as_sessions(p) for p in parts]
+        if not parts:
+            raise ValueError("Sessions.concat needs at least one part.")
+        words = [word for part in parts for word in part.vocabulary.tolist()]
+        vocabulary, codes = factorize_list(words)
+        bounds = np.cumsum([0] + [len(part.vocabulary) for part in parts])
+        clusters = [part.clusters for part in parts]
+        if all(c is not None for c in clusters):
+            shapes = {c.shape[1:] for c in clusters}
+            if len(shapes) > 1:
+                raise ValueError(
+                    "The parts carry clusters of different numbers of levels. "
+                    "Transform all of them with one clusterer."
+                )
+        joined = {
+            name: None
+            if any(getattr(part, name) is None for part in parts)
+            else np.concatenate([getattr(part, name) for part in parts])
+            for name in cls._EVENT_COLUMNS
+        } | {
+            name: None
+            if any(getattr(part, name) is None for part in parts)
+            else labels([x for part in parts for x in getattr(part, name).tolist()])
+            for name in cls._SESSION_COLUMNS
+        }
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            np.concatenate(
+                [codes[b:][part.codes] for b, part in zip(bounds, parts, strict=False)]
+            ),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            vocabulary,
+            **joined,
+        )
+
+    def describe(self):
+        """Return a dictionary that sums up the sessions.
+
+        Returns
+        -------
+        summary : dict
+            Numbers of sessions, events, items and users, the share of sessions of
+            length 1, mean, median and longest length, and first and last time.
+        """
+        lengths = self.lengths
+        summary = {
+            "n_sessions": len(self),
+            "n_events": self.n_events,
+            "n_items": len(np.unique(self.codes)),
+            "n_users": None if self.users is None else len(set(self.users.tolist())),
+            "n_prefixes": int(np.maximum(lengths - 1, 0).sum()),
+            "share_of_length_1": float((lengths == 1).mean()) if len(self) else 0.0,
+            "mean_length": float(lengths.mean()) if len(self) else 0.0,
+            "median_length": float(np.median(lengths)) if len(self) else 0.0,
+            "max_length": int(lengths.max(initial=0)),
+        }
+        if self.times is not None and self.n_events:
+            summary["first_time"] = float(self.times.min())
+            summary["last_time"] = float(self.times.max())
+        return summary
+
+
+def _group(session_codes, n_sessions, times):
+    """Order events by session, sessions by time; each step linear or one sort."""
+    n = len(session_codes)
+    by_time = None
+    if times is not None and (times[1:] < times[:-1]).any():
+        by_time = np.argsort(times, kind="stable")
+        session_codes = session_codes[by_time]
+        times = times[by_time]
+    if times is None:
+        first = np.empty(n_sessions, dtype=np.int64)
+        first[session_codes[::-1]] = np.arange(n - 1, -1, -1)
+        rank = np.argsort(first, kind="stable")
+    else:
+        last = np.empty(n_sessions)
+        last[session_codes] = times  # ascending, so the latest one stays
+        rank = np.argsort(last, kind="stable")
+    place = np.empty(n_sessions, dtype=np.int32)
+    place[rank] = np.arange(n_sessions, dtype=np.int32)
+    placed = place[session_codes]
+    # A matrix with one entry per row, turned to columns, is a stable counting sort.
+    entries = sparse.csr_array(
+        (np.ones(n, dtype=np.int8), placed, np.arange(n + 1)), shape=(n, n_sessions)
+    ).tocsc()
+    order = entries.indices
+    if by_time is not None:
+        order = by_time[order]
+    return order, entries.indptr.astype(np.int64), rank

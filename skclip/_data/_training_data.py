@@ -1,0 +1,215 @@
+"""What fit learns from: sessions in codes of a catalog, in an order of their own."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._ids import ItemIndex, append_ids, factorize, factorize_list
+from skclip._data._instances import session_instances
+from skclip._data._ragged import (
+    check_times_rise,
+    content_hashes,
+    flat_positions,
+    has_cluster,
+    picked,
+)
+from skclip._data._sessions import Sessions
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What `fit` learns from: encoded sessions in an order of their own.
+
+    `codes` and `offsets` are the sessions, targets appended where `y` was given;
+    `graph_ends` are the flat positions of the transitions that enter the item graph
+    (None means all), `end_times` the sessions' last times, `users` and `ids` raw ids
+    of users and sessions; None where they are unknown.
+    """
+
+    index: ItemIndex
+    codes: np.ndarray
+    offsets: np.ndarray
+    clusters: np.ndarray
+    end_times: np.ndarray
+    graph_ends: np.ndarray
+    one_target: bool
+    users: np.ndarray = None
+    ids: np.ndarray = None
+
+    @property
+    def n_items(self):
+        return len(self.index)
+
+    def item_counts(self):
+        """Number of events of each item of the catalogue, in its order."""
+        return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
+
+    def item_clusters(self):
+        """Cluster 1..K that the events carry for each item, 0 where none does.
+
+        With as many columns as they carry levels, if they carry several.
+        """
+        shape = (self.n_items + 1, *self.clusters.shape[1:])
+        clusters = np.zeros(shape, dtype=np.int32)
+        carried = has_cluster(self.clusters)
+        clusters[self.codes[carried]] = self.clusters[carried]
+        return clusters[1:]
+
+    def as_fit_arguments(self, rows=None):
+        """(X, y) that stand for these rows, or all: Sessions and targets or None."""
+        sessions = Sessions(
+            self.codes - 1,
+            self.offsets,
+            self.index.item_ids,
+            clusters=self.clusters,
+            users=self.users,
+            ids=self.ids,
+        )
+        rows = np.arange(len(sessions)) if rows is None else rows
+        if not self.one_target:
+            return sessions[rows], None
+        rows = rows[sessions.lengths[rows] > 0]
+        starts, lengths = sessions.offsets[:-1][rows], sessions.lengths[rows]
+        at, offsets = flat_positions(starts, lengths - 1)
+        of_rows = picked(self, ("users", "ids"), rows)
+        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **of_rows)
+        return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
+
+    def appended_to(self, item_ids, more=None):
+        """The same sessions in codes of a catalogue that gets new items appended."""
+        codes = ItemIndex(item_ids).codes_of(self.index.item_ids)
+        new = self.index.item_ids[codes == 0]
+        codes[codes == 0] = len(item_ids) + 1 + np.arange(len(new), dtype=np.int32)
+        codes = np.concatenate([[0], codes]).astype(np.int32)
+        ids = append_ids(item_ids, new)
+        if more is not None:  # items that no session has
+            ids = append_ids(ids, more[ItemIndex(ids).codes_of(more) == 0])
+        index = ItemIndex(ids)
+        return replace(self, index=index, codes=codes[self.codes])
+
+    def with_items(self, item_ids):
+        """The same sessions in codes of a sorted catalogue that has these items too."""
+        own = self.index.item_ids
+        new = item_ids[self.index.codes_of(item_ids) == 0]
+        if len(new) == 0:
+            return self
+        vocabulary, codes = factorize_list(own.tolist() + new.tolist())
+        if own.dtype.kind == vocabulary.dtype.kind == "i" == new.dtype.kind:
+            vocabulary = vocabulary.astype(np.result_type(own, new))
+        codes = np.concatenate([[0], codes[: len(own)] + 1]).astype(np.int32)
+        return replace(self, index=ItemIndex(vocabulary), codes=codes[self.codes])
+
+    def as_sequences(self, rows):
+        """Codes, offsets and ends of these rows, as `Backbone.prepare` takes them."""
+        lengths = np.diff(self.offsets)[rows]
+        at, offsets = flat_positions(self.offsets[:-1][rows], lengths)
+        ends = offsets[1:][lengths > 1] - 1 if self.one_target else None
+        return self.codes[at], offsets, ends
+
+    def instances(self, rows, max_length, users=None, sessions=None):
+        """Every prefix, or the one prefix before `y`, of the given rows.
+
+        `users` and `sessions` are codes for each of the `rows`.
+        """
+        instances, of_row = session_instances(
+            self.codes, self.offsets, rows, max_length, last_only=self.one_target
+        )
+        return replace(
+            instances,
+            users=None if users is None else users[of_row],
+            sessions=None if sessions is None else sessions[of_row],
+        )
+
+
+def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
+    """Encode what was given to `fit`, independently of the order of its rows.
+
+    Items of the catalogue `known` (an `ItemIndex`) need no `min_item_count`. With
+    `in_order` the sessions are in order of end time, and rows with equal or without
+    times stay in theirs.
+    """
+    sessions = as_sessions(X)
+    if sessions.times is not None:
+        check_times_rise(sessions, missing=False)
+    codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
+    clusters, end_times = sessions.clusters, sessions.end_times
+    if y is not None:
+        codes, offsets, vocabulary, clusters = _append_targets(sessions, y)
+    if len(codes) == 0:
+        raise ValueError(
+            f"All {len(sessions)} sessions are empty. Pass sessions of 2 items or more."
+        )
+    counts = np.bincount(codes, minlength=len(vocabulary))
+    kept = counts >= min_item_count
+    if known is not None:
+        kept |= (counts > 0) & (known.codes_of(vocabulary) > 0)
+    if not kept.any():
+        raise ValueError(
+            f"No item has min_item_count={min_item_count} events (the most frequent "
+            f"has {counts.max(initial=0)}). Pass a smaller min_item_count."
+        )
+    item_ids = vocabulary[kept]
+    codes = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[codes]
+    if min_item_count > 1:
+        codes, offsets, clusters = _drop_unknown(codes, offsets, clusters, y)
+        left = np.bincount(codes, minlength=len(item_ids) + 1)[1:] > 0
+        item_ids = item_ids[left]  # rows may have gone with their targets
+        codes = np.concatenate([[0], np.cumsum(left)]).astype(np.int32)[codes]
+    if not in_order:
+        order = _canonical_order(codes, offsets, end_times)
+    elif end_times is not None:
+        order = np.argsort(end_times, kind="stable")
+    else:
+        order = np.arange(len(sessions))
+    at, sorted_offsets = flat_positions(offsets[:-1][order], np.diff(offsets)[order])
+    ends = None
+    if y is not None:
+        ends = sorted_offsets[1:][np.diff(sorted_offsets) > 1] - 1
+    return TrainingData(
+        index=ItemIndex(item_ids),
+        codes=codes[at],
+        offsets=sorted_offsets,
+        clusters=None if clusters is None else clusters[at],
+        end_times=None if end_times is None else end_times[order],
+        graph_ends=ends,
+        one_target=y is not None,
+        **picked(sessions, ("users", "ids"), order),
+    )
+
+
+def with_targets(sessions, y):
+    """Items of the sessions, each with its target behind it; no other column."""
+    codes, offsets, vocabulary, _ = _append_targets(sessions, y)
+    return Sessions(codes, offsets, vocabulary)
+
+
+def _append_targets(sessions, y):
+    y = check_targets(y, len(sessions))
+    words, word_codes = factorize(y)
+    both = sessions.vocabulary.tolist() + words.tolist()
+    vocabulary, renamed = factorize_list(both)
+    n_words = len(sessions.vocabulary)
+    new = sessions.offsets[1:]  # each target goes behind its session
+    codes = np.insert(renamed[sessions.codes], new, renamed[n_words:][word_codes])
+    clusters = sessions.clusters
+    if clusters is not None:
+        clusters = np.insert(clusters, new, 0, axis=0)
+    return codes, sessions.offsets + np.arange(len(sessions) + 1), vocabulary, clusters
+
+
+def _drop_unknown(codes, offsets, clusters, y):
+    known = codes > 0
+    if y is not None:  # a row whose target is dropped has nothing left to learn
+        lost = ~known[offsets[1:] - 1]
+        known &= ~np.repeat(lost, np.diff(offsets))
+    running = np.concatenate([[0], np.cumsum(known)])
+    return codes[known], running[offsets], None if clusters is None else clusters[known]
+
+
+def _canonical_order(codes, offsets, end_times):
+    """Order sessions by end time and content, whatever the order they came in."""
+    keys = (np.diff(offsets), content_hashes(codes, offsets[:-1], offsets[1:]))
+    if end_times is not None:
+        keys = (*keys, end_times)
+    return np.lexsort(keys)

@@ -1,0 +1,274 @@
+"""Prompts: gate an item's vector with those of its cluster, its user, its session."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from skclip._model._item_table import gate_rows, unit_rows
+
+KINDS = ("cluster", "user", "session")
+
+
+class Prompts(nn.Module):
+    r"""Gate item vectors with prompts, section 3.3 of CLIP-SBR and its ablation.
+
+    With :math:`\hat{v} = v / \max(\lVert v \rVert, 10^{-12})` for
+    ``normalization="unit"`` and :math:`\hat{v} = v` for ``"none"``, and a sum over the
+    kinds k of prompts:
+
+    .. math::
+        \mathrm{elementwise:}\quad & \sigma(W_x \hat{x} + b_x) \odot \hat{x}
+            + \sum_k \sigma(W_k \hat{p}_k + b_k) \odot \hat{p}_k \\
+        \mathrm{scalar:}\quad & g \hat{x} + (1 - g) \sum_k \hat{p}_k, \quad
+            g = \sigma\Big(w_x^\top \hat{x} + \sum_k w_k^\top \hat{p}_k + b\Big) \\
+        \mathrm{add:}\quad & \hat{x} + \sum_k \hat{p}_k
+
+    Parameters
+    ----------
+    dim : int
+    sizes : dict
+        Kind -> number of prompts. The session's may be "pooled": its prompt is then
+        :math:`W_s` times the mean of the session's :math:`\hat{x}`. The cluster's may
+        be cells (see `cluster_cells`): :math:`p` is then the mean of the prompts of
+        all clusters of a cell.
+    normalization : {"unit", "none"}, default="unit"
+    gate : {"elementwise", "scalar", "add"}, default="elementwise"
+    unknown_user : {"zero", "mean"}, default="zero"
+        What stands for a user without a prompt: nothing, or the mean of all prompts.
+    """
+
+    def __init__(
+        self,
+        dim,
+        sizes,
+        *,
+        normalization="unit",
+        gate="elementwise",
+        unknown_user="zero",
+    ):
+        super().__init__()
+        self.normalization = normalization
+        self.gate = gate
+        self.unknown_user = unknown_user
+        self.gate_item = _gate(gate, dim, bias=True)
+        self.kinds = nn.ModuleDict(
+            {kind: _learned(n, dim, gate) for kind, n in sizes.items()}
+        )
+
+    def forward(self, x, clusters=None, users=None, sessions=None, mask=None):
+        """Prompt item vectors.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., dim)
+        clusters : LongTensor of shape (...) or (..., n_levels), default=None
+            0 = none. Of several levels: codes of cells, or their clusters.
+        users, sessions : LongTensor of shape (n_sessions,), default=None
+            Of the first axis of `x`, 0 = unknown.
+        mask : BoolTensor of shape (n_sessions, length), default=None
+            Events to pool over.
+
+        Returns
+        -------
+        Tensor of the shape of `x`
+            A kind of prompt whose codes are not given does not take part.
+        """
+        items, prompts = self.parts(x, clusters, users, sessions, mask)
+        return items + prompts
+
+    def parts(self, x, clusters=None, users=None, sessions=None, mask=None):
+        """The two terms of the sum: what the items bring, and what the prompts bring.
+
+        Parameters are those of `forward`; the prompts' term may be broadcast.
+        """
+        if self.normalization == "unit":
+            x = F.normalize(x, dim=-1)
+        terms = []  # of each kind: its part, and its part in a scalar gate
+        if "cluster" in self.kinds and clusters is not None:
+            several = clusters.dim() == x.dim()
+            terms.append(self._looked_up("cluster", clusters, several_levels=several))
+        if "user" in self.kinds and users is not None:
+            terms.append(self._looked_up("user", users, self.unknown_user == "mean"))
+        if "session" in self.kinds and self.pooled and mask is not None:
+            mean = (x * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+            pooled = self.kinds["session"]
+            terms.append(self._gated(pooled, pooled.W_s(mean)))
+        elif "session" in self.kinds and not self.pooled and sessions is not None:
+            terms.append(self._looked_up("session", sessions))
+
+        def along(term):  # (n_sessions, ...) beside (n_sessions, length, ...)
+            return term.unsqueeze(1) if term.dim() < x.dim() else term
+
+        prompt = sum(along(term) for term, _ in terms)
+        if self.gate == "elementwise":
+            return torch.sigmoid(self.gate_item(x)) * x, prompt
+        if self.gate == "scalar":
+            g = self.gate_item(x) + sum(along(logit) for _, logit in terms)
+            g = torch.sigmoid(g)
+            return g * x, (1 - g) * prompt
+        return x, prompt
+
+    @property
+    def pooled(self):
+        """Whether a session's prompt is made of its own items."""
+        return "session" in self.kinds and isinstance(self.kinds["session"], _Pooled)
+
+    def _looked_up(self, kind, codes, mean_of_unknown=False, several_levels=False):
+        """Gated prompts of codes (...), and logits of a scalar gate.
+
+        With `several_levels` the codes are clusters (..., n_levels).
+        """
+        kind = self.kinds[kind]
+        if several_levels:
+            return self._gated(kind, kind.mixed(codes))
+        if not mean_of_unknown and codes.numel() < len(kind):
+            return self._gated(kind, kind.rows(codes))
+        table = kind.table
+        if mean_of_unknown:  # row 0 is then a prompt like others
+            table = torch.cat([table[1:].mean(dim=0, keepdim=True), table[1:]])
+
+        def rows(table):
+            padding = None if mean_of_unknown else 0
+            return F.embedding(codes, table, padding_idx=padding)
+
+        if codes.numel() < len(table):
+            return self._gated(kind, rows(table))
+        p, logit = self._gated(kind, table)  # each prompt once
+        return rows(p), None if logit is None else rows(logit)
+
+    def _gated(self, kind, p):
+        """Part of prompts `p` (..., dim) in the sum, and in a scalar gate."""
+        if self.normalization == "unit":
+            p = F.normalize(p, dim=-1)
+        if self.gate == "elementwise":
+            return torch.sigmoid(kind.gate(p)) * p, None
+        return p, kind.gate(p) if self.gate == "scalar" else None
+
+    def of_table(self, table, clusters=None):
+        """Prompt a whole item table (n_items, dim) with the items' clusters."""
+        if self.gate != "elementwise" or clusters is None:
+            return self(table, clusters)
+        x = unit_rows(table) if self.normalization == "unit" else table
+        cluster, item = self.kinds["cluster"], self.gate_item
+        p, _ = self._gated(cluster, cluster.table)
+        return gate_rows(x, p, clusters, item.weight, item.bias)
+
+
+def cluster_cells(levels):
+    """Name each combination of clusters in which an item stands by one code.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (n_items, n_levels)
+        Cluster 1..K of each item at each resolution, 0 = none.
+
+    Returns
+    -------
+    cells : ndarray of shape (n_cells + 1, n_levels)
+        Clusters of the codes. Code 0 has none.
+    codes : ndarray of shape (n_items,)
+        Code of each item.
+    """
+    sizes = levels.max(axis=0, initial=0).astype(np.int64) + 1
+    if np.prod(sizes, dtype=float) < 2**62:  # one number each sorts ten times as fast
+        joined = np.ravel_multi_index(tuple(levels.T), sizes)
+        found, inverse = np.unique(joined, return_inverse=True)
+        found = np.column_stack(np.unravel_index(found, sizes))
+    else:
+        found, inverse = np.unique(levels, axis=0, return_inverse=True)
+    none = np.zeros((1, levels.shape[1]), dtype=np.int64)
+    codes = np.where(levels.any(axis=1), 1 + inverse.reshape(-1), 0)
+    return np.concatenate([none, found]), codes
+
+
+def _learned(n, dim, gate):
+    """What learns the prompts of a kind: a number of them, cells, or "pooled"."""
+    if isinstance(n, str):
+        return _Pooled(dim, gate)
+    return _Table(n, dim, gate) if np.ndim(n) == 0 else _Mixture(n, dim, gate)
+
+
+class _Table(nn.Module):
+    """A learned vector for each code 1..n, zeros for 0, and their gate."""
+
+    def __init__(self, n, dim, gate):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(n + 1, dim))
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    def __len__(self):
+        return len(self.table)
+
+    def rows(self, codes):
+        """Prompts of codes (...): (..., dim)."""
+        return F.embedding(codes, self.table, padding_idx=0)
+
+    @property
+    def tables(self):
+        """What is learned, each with a row 0 that stays zero."""
+        return [self.table]
+
+
+class _Mixture(nn.Module):
+    """A learned vector for each cluster at several resolutions, mixed by cells."""
+
+    def __init__(self, cells, dim, gate):
+        super().__init__()
+        self.levels = nn.ParameterList(
+            torch.zeros(int(n) + 1, dim) for n in cells.max(axis=0)
+        )
+        cells = torch.from_numpy(cells.astype(np.int64))
+        self.register_buffer("cells", cells, persistent=False)
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    def __len__(self):
+        return len(self.cells)
+
+    @property
+    def table(self):
+        """Prompts of all cells."""
+        return self.rows(slice(None))
+
+    def rows(self, codes):
+        """Mean of the prompts of a cell's clusters, for codes (...): (..., dim)."""
+        return self.mixed(self.cells[codes])
+
+    def mixed(self, clusters):
+        """Mean of the prompts of clusters (..., n_levels): (..., dim)."""
+        parts = (
+            F.embedding(clusters[..., i], level, padding_idx=0)
+            for i, level in enumerate(self.levels)
+        )
+        return sum(parts) / (clusters > 0).sum(dim=-1, keepdim=True).clamp_min(1)
+
+    @property
+    def tables(self):
+        """What is learned, each with a row 0 that stays zero."""
+        return list(self.levels)
+
+
+class _Pooled(nn.Module):
+    """A map of the mean of a session's items, and its gate."""
+
+    def __init__(self, dim, gate):
+        super().__init__()
+        self.W_s = nn.Linear(dim, dim, bias=False)
+        nn.init.xavier_uniform_(self.W_s.weight)
+        self.gate = _gate(gate, dim, bias=gate == "elementwise")
+
+    @property
+    def tables(self):
+        """None: nothing is looked up."""
+        return []
+
+
+def _gate(gate, dim, *, bias):
+    """The map inside a gate: one number per feature, or one for all, or none."""
+    if gate == "add":
+        return None
+    linear = nn.Linear(dim, dim if gate == "elementwise" else 1, bias=bias)
+    nn.init.xavier_uniform_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear

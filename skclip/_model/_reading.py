@@ -1,0 +1,131 @@
+"""Observed prefixes, as a fitted model reads them, and their states."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skclip._base import check_finite
+from skclip._clusters import vote_clusters
+from skclip._data import (
+    Instances,
+    distinct_prefixes,
+    each_level,
+    flat_positions,
+    warn_unknown,
+)
+from skclip._model._batches import Batches
+from skclip._model._session_model import take_rows
+
+_BATCH = 2048  # prefixes encoded at a time
+
+
+_READ_FLOATS = 2**26  # that reading them may hold, about
+
+
+def observed_prefixes(
+    queries, *, item_clusters, n_items, max_length, users=None, sessions=None
+):
+    """Prefixes cut to their latest items, unseen items resolved.
+
+    Parameters
+    ----------
+    queries : Queries
+    item_clusters : ndarray of shape (n_items,) or (n_items, n_levels), or None
+        Cluster 1..K of each item, 0 = none. An unseen item is then voted into a
+        cluster (at each level) by the prefix alone, and keeps its code; with None it is
+        dropped.
+    n_items, max_length : int
+    users, sessions : ndarray of shape (n_sessions,), default=None
+        Codes of those that have a prompt.
+
+    Returns
+    -------
+    instances : Instances
+        In the order of the queries, without targets; some may be empty.
+    """
+    instances = _observed(queries, item_clusters, n_items, max_length)
+    return replace(
+        instances,
+        users=None if users is None else users[queries.rows],
+        sessions=None if sessions is None else sessions[queries.rows],
+    )
+
+
+def _observed(queries, item_clusters, n_items, max_length):
+    codes, offsets, rows = queries.codes, queries.offsets, queries.rows
+    starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
+    stops = starts + queries.ends
+    unseen = codes > n_items
+    warn_unknown(
+        queries,
+        n_items,
+        "Unseen items speak through their cluster's prompt, or are dropped without a "
+        "prompt; what is empty then ranks by popularity.",
+    )
+    if not unseen.any():
+        return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
+    before = np.concatenate([[0], np.cumsum(unseen)])
+    if item_clusters is None:
+        starts, stops = starts - before[starts], stops - before[stops]
+        starts = np.maximum(starts, stops - max_length)
+        return Instances(codes[~unseen], starts, stops, targets)
+    starts = np.maximum(starts, stops - max_length)
+    known = np.where(unseen, 0, codes)
+    levels = [np.concatenate([[0], c])[known] for c in each_level(item_clusters)]
+    levels = [c.astype(np.int32) for c in levels]
+    # A prefix with an unseen item is read apart: its votes are its own.
+    apart = np.flatnonzero(before[stops] > before[starts])
+    at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
+    clusters = []
+    for own, of_items in zip(levels, each_level(item_clusters), strict=True):
+        sizes = np.bincount(of_items)[1:]
+        voted = vote_clusters(codes[at], own[at], cuts, sizes)
+        voted = np.where(unseen[at], voted, own[at])
+        clusters.append(np.concatenate([own, voted]))
+    starts[apart], stops[apart] = len(codes) + cuts[:-1], len(codes) + cuts[1:]
+    both = np.concatenate([codes, codes[at]])
+    return Instances(
+        codes=both,
+        starts=starts,
+        stops=stops,
+        targets=targets,
+        clusters=clusters[0] if len(clusters) == 1 else np.stack(clusters, axis=1),
+    )
+
+
+def read_states(model, instances, states=None):
+    """Read prefixes that are not empty, each distinct one once.
+
+    `states` reads a batch, ``model.states`` by default; it may also give other tensors
+    with a row for each query.
+
+    Yields
+    ------
+    positions : ndarray of shape (n,)
+        Instances, of similar lengths.
+    state : Tensor of shape (n, d), or tensor or tuple of tensors of shape (n, ...)
+        See `SessionModel.states`.
+    """
+    if len(instances) == 0:
+        return
+    first, inverse = distinct_prefixes(instances)
+    order = np.argsort(inverse, kind="stable")
+    counts = np.bincount(inverse)
+    begins = np.cumsum(counts) - counts
+    device = model.item_table.device
+    batches = Batches(instances.take(first), device, model.shares_prefixes)
+    dim = model.item_table.shape[1]
+
+    def most(length):
+        return int(_READ_FLOATS // model.network.floats_per_query(length, dim))
+
+    for rows in batches.in_order_of_length(_BATCH, most):
+        state = (states or model.states)(batches.batch(rows))
+        check_finite(state[0] if isinstance(state, tuple) else state)
+        read = batches.instances_of(rows)
+        at, _ = flat_positions(begins[read], counts[read])
+        if len(at) > len(read):
+            which = torch.from_numpy(np.repeat(np.arange(len(read)), counts[read]))
+            state = take_rows(state, which.to(device))
+        yield order[at], state

@@ -1,0 +1,229 @@
+"""What all recommenders share: scores to lists, ranks and metrics."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from skclip._data import ItemIndex, query_data
+from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
+from skclip._ranking._topk import target_rank, topk_codes
+from skclip.metrics import parse_metric
+
+
+class RankingMixin:
+    """Ranking methods shared by all recommenders.
+
+    A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
+    ``scoring`` parameter, and defines ``_score_chunks(queries)``,
+    a generator of ``(positions, scores)``: which of the prefixes, and their scores as
+    a tensor of shape (len(positions), n_items). The caller may overwrite it, and must
+    not keep it: the next chunk may stand in the same memory.
+    """
+
+    def predict_topk(
+        self,
+        X,
+        k=None,
+        *,
+        return_scores=False,
+        exclude_seen=False,
+        allow=None,
+        deny=None,
+        fill_value=None,
+    ):
+        """Rank the catalogue for the next item of each session.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,). Unknown items and empty sessions
+            are fine; what knows nothing about a session ranks by popularity.
+        k : int, default=None
+            Number of items per session; None is the smaller of 20 and the size of
+            the catalogue.
+        return_scores : bool, default=False
+            Also return the scores.
+        exclude_seen : bool, default=False
+            Leave out the items of the session itself.
+        allow, deny : array-like of ids, or list of n_sessions lists, default=None
+            Rank only, or rank not, these items; one list for all sessions or one
+            for each. Ids that are not in the catalogue are ignored. Where ids are
+            tuples, a tuple is an id.
+        fill_value : object, default=None
+            What stands behind the last item where filters leave fewer than `k`.
+            None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
+            for other ids.
+
+        Returns
+        -------
+        items : ndarray of shape (n_sessions, k)
+            Raw item ids, best first; equal scores in the order of the catalogue.
+        scores : ndarray of shape (n_sessions, k), float32
+            Only if `return_scores`; ``-inf`` where `items` is filled.
+
+        Raises
+        ------
+        ValueError
+            `k` exceeds the catalogue or is less than 1, or `fill_value` is an id.
+        """
+        self._check_fitted()
+        n_items = len(self.item_ids_)
+        k = _check_k(k, n_items)
+        queries = query_data(X, self._index)
+        filters = Filters(self._index, len(queries), allow, deny)
+        if fill_value is not None:
+            check_fill_value(fill_value, self._index)
+        columns = np.empty((len(queries), k), dtype=np.int64)
+        values = np.empty((len(queries), k), dtype=np.float32)
+
+        def mask(scores, at):
+            if exclude_seen:
+                mask_seen(scores, at, queries.codes, queries.offsets)
+            filters.apply(scores, at)
+
+        for at, scores in self._masked_chunks(queries, mask):
+            columns[at], values[at] = topk_codes(scores, k)
+        items, filled = self.item_ids_[columns], np.isneginf(values)
+        if filled.any():
+            if fill_value is None:
+                fills = {"f": np.nan, "U": "", "O": None}
+                fill_value = fills.get(items.dtype.kind, -1)
+                check_fill_value(fill_value, self._index)
+            items = with_fill(items, filled, fill_value)
+        return (items, values) if return_scores else items
+
+    def predict(self, X):
+        """Return the best next item of each session.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        items : ndarray of shape (n_sessions,)
+            Raw item ids.
+        """
+        return self.predict_topk(X, k=1)[:, 0]
+
+    def decision_function(self, X):
+        """Return the scores of all items. For small inputs: the result is dense.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        scores : ndarray of shape (n_sessions, n_items), float32
+            Columns in the order of ``item_ids_``; higher is better. Comparable
+            within a row only.
+        """
+        self._check_fitted()
+        queries = query_data(X, self._index)
+        result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
+        for at, scores in self._masked_chunks(queries):
+            result[at] = scores.cpu().numpy()
+        return result
+
+    def rank_targets(self, X, y=None):
+        """Return the rank of each target in the full catalogue.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row. None takes every prefix of every session, each
+            scored from what it has observed alone, in order.
+
+        Returns
+        -------
+        ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
+            1 = best; equal scores count against the target; ``inf`` for a target
+            that is not in the catalogue.
+
+        Raises
+        ------
+        ValueError
+            ``y`` is None and no session has two items.
+        """
+        self._check_fitted()
+        queries = query_data(X, self._index, y, every_prefix=True)
+        if len(queries) == 0:
+            raise ValueError(
+                f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
+                "there is no next item to rank. Pass sessions of 2 items or more, or y."
+            )
+        ranks = np.full(len(queries), np.inf)
+        known = np.flatnonzero(queries.targets > 0)
+        queries = queries.take(known)
+        for at, scores in self._masked_chunks(queries):
+            columns = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
+            ranks[known[at]] = target_rank(scores, columns.long()).cpu().numpy()
+        return ranks
+
+    def score(self, X, y=None):
+        """Return the ``scoring`` metric over every prefix, or over given targets.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row; None scores every prefix of every session.
+
+        Returns
+        -------
+        score : float
+            Over the full catalogue; a target outside it is a miss, ties count
+            against the target.
+        """
+        self._check_fitted()
+        scoring = self._scoring
+        if callable(scoring):
+            return scoring(self, X, y)
+        metric, k = parse_metric(scoring)
+        return metric(self.rank_targets(X, y), k)
+
+    def _masked_chunks(self, queries, mask=None):
+        """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
+
+        One that ranks by the lists of another recommender overrides this.
+        """
+        for at, scores in self._score_chunks(queries):
+            if mask is not None:
+                mask(scores, at)
+            yield at, scores
+
+    @property
+    def _scoring(self):
+        return self.scoring
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_index", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "item_ids_" in state:
+            self._index = ItemIndex(self.item_ids_)
+
+
+def _check_k(k, n_items):
+    if k is None:
+        return min(20, n_items)
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise TypeError(f"k must be a whole number or None, got {k!r}.")
+    if k < 1:
+        raise ValueError(f"k={k} is less than 1. Pass 1 <= k <= {n_items}, or None.")
+    if k > n_items:
+        raise ValueError(
+            f"k={k} exceeds the catalogue of {n_items} items. Pass k <= {n_items}, or "
+            "k=None for the default."
+        )
+    return int(k)

@@ -1,0 +1,101 @@
+"""`allow`, `deny`, `exclude_seen` and `fill_value` of a ranking."""
+
+import numpy as np
+import torch
+
+from skclip._data import factorize_list, flat_positions
+
+
+class Filters:
+    """`allow` and `deny` of `predict_topk` as columns of the scores."""
+
+    def __init__(self, index, n_rows, allow, deny):
+        self._parts = [
+            (_columns_of(ids, name, index, n_rows), name == "allow")
+            for ids, name in ((allow, "allow"), (deny, "deny"))
+            if ids is not None
+        ]
+
+    def apply(self, scores, at):
+        for columns, allowed in self._parts:
+            if isinstance(columns, np.ndarray):
+                keep = torch.zeros(scores.shape[1], dtype=torch.bool)
+                keep[torch.from_numpy(columns)] = True
+                keep = keep if allowed else ~keep
+                scores[:, ~keep.to(scores.device)] = -torch.inf
+                continue
+            mask = torch.zeros(scores.shape, dtype=torch.bool)
+            for row, i in enumerate(at):
+                mask[row, torch.from_numpy(columns[i])] = True
+            mask = ~mask if allowed else mask
+            scores.masked_fill_(mask.to(scores.device), -torch.inf)
+
+
+def _columns_of(ids, name, index, n_rows):
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        raise TypeError(
+            f"{name} is a {type(ids).__name__}: {ids!r:.40}. Expected a list of item "
+            f"ids, or one list for each session. Wrap a single item: [{ids!r:.40}]."
+        )
+    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    per_row = [_is_row(i, index) for i in ids]
+    if not any(per_row):
+        return _known_columns(ids, index)
+    if not all(per_row):
+        at = per_row.index(False)
+        raise TypeError(
+            f"{name}[{at}] is a {type(ids[at]).__name__}: {ids[at]!r:.40}, others are "
+            "lists. Expected a list of ids for every session, or ids only."
+        )
+    if len(ids) != n_rows:
+        raise ValueError(
+            f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
+            "or a flat list of ids for all of them."
+        )
+    return [_known_columns(list(row), index) for row in ids]
+
+
+def _is_row(value, index):
+    """Whether an element of a filter is a list of ids, and no id itself."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        return False
+    hashable = isinstance(value, (tuple, frozenset))
+    return not (hashable and index.item_ids.dtype.kind == "O")
+
+
+def _known_columns(ids, index):
+    vocabulary, _ = factorize_list(ids)
+    codes = index.codes_of(vocabulary)
+    return codes[codes > 0].astype(np.int64) - 1
+
+
+def mask_seen(scores, at, codes, offsets):
+    lengths = np.diff(offsets)[at]
+    row = np.repeat(np.arange(len(at)), lengths)
+    events, _ = flat_positions(offsets[at], lengths)
+    seen = codes[events]
+    known = seen <= scores.shape[1]
+    rows = torch.from_numpy(row[known]).to(scores.device)
+    columns = torch.from_numpy(seen[known].astype(np.int64) - 1).to(scores.device)
+    scores[rows, columns] = -torch.inf
+
+
+def check_fill_value(value, index):
+    vocabulary, _ = factorize_list([value])
+    if index.codes_of(vocabulary)[0]:
+        raise ValueError(
+            f"fill_value={value!r} is an item of the catalogue. Pass a fill_value that "
+            "is no item id."
+        )
+
+
+def with_fill(items, empty, value):
+    try:
+        fill = np.array([value], dtype=items.dtype)
+        exact = bool(fill[0] == value) or value != value
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact:
+        items = items.astype(object)
+    items[empty] = value
+    return items

@@ -1,0 +1,95 @@
+"""Scores to the top k or the rank of the target, exactly, with one tie rule."""
+
+import numpy as np
+import torch
+
+from skclip._base import check_finite, refuse_not_finite
+
+_CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
+
+
+_GROUP = 16  # columns whose maximum is looked at first
+
+
+_SMALL = 2**16  # scores that one call finds as soon as several
+
+
+_COLUMNS = 4096  # compared with the target's score at a time
+
+
+def rows_per_chunk(n_items):
+    """How many rows of scores are held at a time."""
+    return max(1, _CHUNK_FLOATS // n_items)
+
+
+def topk_codes(scores, k):
+    """Best `k` columns of each row: score descending, then column ascending.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, n_items)
+    k : int
+        At most n_items.
+
+    Returns
+    -------
+    columns : ndarray of shape (n, k), int64
+    values : ndarray of shape (n, k), float32
+    """
+    n_items = scores.shape[1]
+    if scores.dtype == torch.float64:  # ties are those of the scores that are returned
+        scores = scores.float()
+    values, columns = _largest(scores, min(k + 1, n_items))
+    values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
+    tied = np.empty(0, dtype=np.int64)
+    if k < n_items:  # a tie across the cut: topk chose among equals as it liked
+        tied = np.flatnonzero(values[:, k] == values[:, k - 1])
+    columns, values = columns[:, :k], values[:, :k]
+    if not (values < np.inf).all():  # not NaN either; -inf: left out by a filter
+        refuse_not_finite()
+    order = np.lexsort((columns, -values), axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    values = np.take_along_axis(values, order, axis=1)
+    if len(tied):
+        last = values[tied, -1:]
+        n_better = (values[tied] > last).sum(axis=1)
+        part = scores[torch.from_numpy(tied).to(scores.device)]
+        equal = (part == torch.from_numpy(last).to(part)).nonzero()  # from the left
+        row, column = equal.cpu().numpy().T
+        place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(tied)))[row]
+        place += n_better[row]
+        inside = place < k
+        columns[tied[row[inside]], place[inside]] = column[inside]
+    return columns, values
+
+
+def _largest(scores, k):
+    """Largest `k` values of each row and columns that hold them.
+
+    Of groups of columns only the `k` with the largest maxima can hold any: a value of
+    another group has `k` values before it that are as large.
+    """
+    n_groups = scores.shape[1] // _GROUP
+    if n_groups < 8 * k or scores.numel() < _SMALL:
+        return torch.topk(scores, k, dim=1)
+    n_grouped = n_groups * _GROUP  # column = step * n_groups + group
+    best = scores[:, :n_grouped].unflatten(1, (_GROUP, n_groups)).amax(dim=1)
+    groups = torch.topk(best, k, dim=1, sorted=False).indices
+    steps = torch.arange(0, n_grouped, n_groups, device=scores.device)
+    rest = torch.arange(n_grouped, scores.shape[1], device=scores.device)
+    inside = (groups[:, :, None] + steps).flatten(1)
+    columns = torch.cat([inside, rest.expand(len(scores), -1)], dim=1)
+    values, at = torch.topk(scores.gather(1, columns), k, dim=1)
+    return values, columns.gather(1, at)
+
+
+def target_rank(scores, targets):
+    """Rank of column `targets` in each row, ties counted against it; no sort."""
+    own = scores.gather(1, targets[:, None])
+    check_finite(own)
+    ranks = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+    hits = scores.new_empty(len(scores), min(_COLUMNS, scores.shape[1]))
+    for part in scores.split(_COLUMNS, dim=1):  # sums of floats, exact, in the cache
+        reached = torch.ge(part, own, out=hits[:, : part.shape[1]])
+        ranks += reached.sum(dim=1).long()
+    return ranks

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from golden import instances_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skclip._model import Batches
+
+CPU = torch.device("cpu")
+sessions_strategy = st.lists(
+    st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=20
+)
+
+
+def read(batch):
+    """The prefixes of a batch as lists, in order."""
+    return [
+        batch.codes[row, :end].tolist()
+        for row, end in zip(batch.rows.tolist(), batch.ends.tolist(), strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(sessions_strategy, st.booleans(), st.integers(1, 12))
+def test_an_epoch_reads_every_prefix_once(sessions, shared, batch_size):
+    batches = Batches(instances_of(sessions, every_prefix=True), CPU, shared)
+    plan = batches.epoch(batch_size, np.random.default_rng(0))
+    found, numbers = [], []
+    for rows in plan:
+        batch = batches.batch(rows)
+        assert batch.codes.shape[1] == batches.lengths[rows].max()  # own longest
+        found += read(batch)
+        numbers += batches.instances_of(rows).tolist()
+    expected = [s[:t] for s in sessions for t in range(1, len(s) + 1)]
+    assert sorted(found) == sorted(expected)
+    assert [expected[i] for i in numbers] == found
+    in_order = batches.in_order_of_length(batch_size, lambda length: 6 // length)
+    assert sorted(np.concatenate(in_order).tolist()) == list(range(len(batches.first)))
+
+
+def test_batches_hold_about_batch_size_prefixes():
+    sessions = [[1] * length for length in np.tile(np.arange(1, 9), 100)]
+    batches = Batches(instances_of(sessions, every_prefix=True), CPU, True)
+    sizes = [
+        len(batches.batch(rows).ends)
+        for rows in batches.epoch(64, np.random.default_rng(0))
+    ]
+    assert max(sizes) < 64 + 8 + 8
+    assert np.median(sizes) == pytest.approx(64, abs=8)
+
+
+def test_epochs_are_shuffled_by_the_generator():
+    batches = Batches(instances_of([[i] for i in range(1, 100)]), CPU, False)
+    one, two, again = (
+        np.concatenate(batches.epoch(8, np.random.default_rng(seed))).tolist()
+        for seed in (0, 1, 0)
+    )
+    assert one != two
+    assert one == again

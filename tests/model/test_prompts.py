@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+import torch
+from golden import (
+    FLOAT32,
+    FLOAT64,
+    golden_model,
+    load,
+    load_parameters,
+    session_vectors,
+)
+
+from skclip._model import Prompts
+
+CLIP = load("CLIP")
+FORMS = {
+    "elementwise_unit": ("unit", "elementwise"),
+    "elementwise_none": ("none", "elementwise"),
+    "scalar_unit": ("unit", "scalar"),
+}
+PRECISIONS = [(torch.float32, FLOAT32), (torch.float64, FLOAT64)]
+
+
+def prompt_values(gate):
+    params = CLIP["params"]
+    values = {"kinds.cluster.table": params["prompt_emb"]}
+    if gate == "elementwise":
+        for ours, theirs in (
+            ("gate_item", "gate_item"),
+            ("kinds.cluster.gate", "gate_prompt"),
+        ):
+            values[f"{ours}.weight"] = params[f"{theirs}.weight"]
+            values[f"{ours}.bias"] = params[f"{theirs}.bias"]
+    elif gate == "scalar":
+        values["gate_item.weight"] = params["gate_scalar.w_item"]
+        values["gate_item.bias"] = params["gate_scalar.bias"]
+        values["kinds.cluster.gate.weight"] = params["gate_scalar.w_prompt"]
+    return values
+
+
+@pytest.mark.parametrize(("dtype", "atol"), PRECISIONS)
+@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_golden_prompted_table(form, dtype, atol):
+    normalization, gate = FORMS[form]
+    prompt = Prompts(6, {"cluster": 3}, normalization=normalization, gate=gate).to(
+        dtype
+    )
+    load_parameters(prompt, prompt_values(gate))
+    items = torch.tensor(CLIP["params"]["item_emb"], dtype=dtype)
+    table = prompt(items, torch.tensor(CLIP["item_to_cluster"]))
+    np.testing.assert_allclose(
+        table, CLIP["prompted_item_table"][form], atol=atol, rtol=0
+    )
+
+
+@pytest.mark.parametrize("candidates", ["raw", "prompted"])
+@pytest.mark.parametrize(("dtype", "atol"), PRECISIONS)
+@torch.no_grad()
+def test_golden_gru4rec_with_clip(candidates, dtype, atol):
+    model = golden_model(
+        "gru4rec",
+        "untied",
+        dtype,
+        clusters=np.array(CLIP["item_to_cluster"][1:]),
+        extra={"item_table": CLIP["params"]["item_emb"][1:]}
+        | {
+            f"prompt.{name}": value
+            for name, value in prompt_values("elementwise").items()
+        },
+        candidates=candidates,
+    )
+    expected = CLIP["gru4rec_with_clip"]
+    vectors = session_vectors(model, CLIP["sessions"])
+    np.testing.assert_allclose(vectors, expected["session_vectors"], atol=atol, rtol=0)
+    scores = model.scores(vectors, model.keys())
+    np.testing.assert_allclose(
+        scores, expected[f"scores_{candidates}_candidates"], atol=atol, rtol=0
+    )
+
+
+def test_add_and_cosine_forms():
+    prompt = Prompts(3, {"cluster": 2}, gate="add")
+    with torch.no_grad():
+        prompt.kinds["cluster"].table[1:].normal_()
+    x = torch.randn(4, 3)
+    unit = torch.nn.functional.normalize
+    expected = unit(x, dim=1) + unit(prompt.kinds["cluster"].table[[1, 2, 1, 2]], dim=1)
+    torch.testing.assert_close(prompt(x, torch.tensor([1, 2, 1, 2])), expected)
+
+    model = golden_model(
+        "narm", "plain", torch.float64, similarity="cosine", temperature=0.5
+    )
+    vectors = session_vectors(model, [[1, 2], [3]])
+    cosine = unit(vectors, dim=1) @ unit(model.item_table, dim=1).T
+    torch.testing.assert_close(model.scores(vectors, model.keys()), cosine / 0.5)
+
+
+def test_unknown_cluster_leaves_the_gated_item():
+    prompt = Prompts(3, {"cluster": 2})
+    torch.nn.init.normal_(prompt.kinds["cluster"].table[1:])
+    x = torch.nn.functional.normalize(torch.randn(1, 3), dim=1)
+    expected = torch.sigmoid(prompt.gate_item(x)) * x
+    torch.testing.assert_close(prompt(x, torch.tensor([0])), expected)
+    nothing = prompt(torch.zeros(1, 3), torch.tensor([0]))
+    assert nothing.abs().sum() == 0
+
+
+@pytest.mark.parametrize("normalization", ["unit", "none"])
+@pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
+def test_a_table_in_chunks_equals_one_pass(gate, normalization, monkeypatch):
+    torch.manual_seed(0)
+    prompt = Prompts(6, {"cluster": 4}, gate=gate, normalization=normalization).double()
+    torch.nn.init.normal_(prompt.kinds["cluster"].table[1:])
+    table = torch.randn(23, 6, dtype=torch.float64)
+    clusters, grad = torch.arange(23) % 5, torch.randn(23, 6, dtype=torch.float64)
+    monkeypatch.setattr("skclip._model._item_table._CHUNK_FLOATS", 30)  # five rows
+    results = []
+    for function in (prompt, prompt.of_table):
+        x = table.clone().requires_grad_()
+        prompt.zero_grad()
+        out = function(x, clusters)
+        out.backward(grad)
+        results.append([out.detach(), x.grad, *(p.grad for p in prompt.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+# -- users and sessions ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
+@pytest.mark.parametrize("normalization", ["unit", "none"])
+@torch.no_grad()
+def test_all_kinds_equal_a_loop(gate, normalization):
+    torch.manual_seed(0)
+    sizes = {"cluster": 3, "user": 5, "session": 4}
+    prompt = Prompts(6, sizes, gate=gate, normalization=normalization).double()
+    for kind in prompt.kinds.values():
+        torch.nn.init.normal_(kind.table[1:])
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
+    clusters = torch.tensor([[1, 0, 3], [2, 2, 1]])
+    users, sessions = torch.tensor([5, 0]), torch.tensor([0, 2])
+    found = prompt(x, clusters, users, sessions)
+    unit = torch.nn.functional.normalize
+    for b in range(2):
+        for t in range(3):
+            v = x[b, t]
+            codes = {
+                "cluster": clusters[b, t],
+                "user": users[b],
+                "session": sessions[b],
+            }
+            ps = {k: prompt.kinds[k].table[code] for k, code in codes.items()}
+            if normalization == "unit":
+                v = unit(v, dim=0)
+                ps = {k: unit(p, dim=0) for k, p in ps.items()}
+            if gate == "elementwise":
+                out = torch.sigmoid(prompt.gate_item(v)) * v
+                for k, p in ps.items():
+                    out = out + torch.sigmoid(prompt.kinds[k].gate(p)) * p
+            elif gate == "scalar":
+                logit = prompt.gate_item(v) + sum(
+                    prompt.kinds[k].gate(p) for k, p in ps.items()
+                )
+                g = torch.sigmoid(logit)
+                out = g * v + (1 - g) * sum(ps.values())
+            else:
+                out = v + sum(ps.values())
+            torch.testing.assert_close(found[b, t], out)
+
+
+@torch.no_grad()
+def test_pooled_session_prompt_is_a_map_of_the_observed_mean():
+    torch.manual_seed(0)
+    prompt = Prompts(4, {"session": "pooled"})
+    x = torch.randn(2, 3, 4)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    found = prompt(x, mask=mask)
+    unit = torch.nn.functional.normalize
+    kind = prompt.kinds["session"]
+    for b, n in ((0, 2), (1, 3)):
+        v = unit(x[b], dim=1)
+        p = unit(kind.W_s(v[:n].mean(dim=0)), dim=0)
+        out = torch.sigmoid(prompt.gate_item(v)) * v + torch.sigmoid(kind.gate(p)) * p
+        torch.testing.assert_close(found[b, :n], out[:n])
+
+
+@torch.no_grad()
+def test_unknown_user():
+    x, nobody = torch.randn(1, 2, 4), torch.tensor([0])
+    zero, mean = (
+        Prompts(4, {"user": 3}, unknown_user=u, gate="add") for u in ("zero", "mean")
+    )
+    for prompt in (zero, mean):
+        prompt.kinds["user"].table[1:] = torch.arange(12.0).view(3, 4) + 1
+    unit = torch.nn.functional.normalize
+    torch.testing.assert_close(zero(x, users=nobody), unit(x, dim=-1))
+    average = unit(torch.tensor([5.0, 6.0, 7.0, 8.0]), dim=0)
+    torch.testing.assert_close(mean(x, users=nobody), unit(x, dim=-1) + average)
+    known = mean(x, users=torch.tensor([2]))
+    torch.testing.assert_close(
+        known, unit(x, dim=-1) + unit(torch.arange(5.0, 9.0), dim=0)
+    )

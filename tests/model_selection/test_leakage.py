@@ -1,0 +1,223 @@
+"""leakage_check finds what was planted, and nothing else."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skclip import (
+    CLIPSessionRecommender,
+    PopularityRecommender,
+    SessionClusterer,
+    Sessions,
+)
+from skclip._data import ItemFeatures
+from skclip.model_selection import (
+    TemporalSplit,
+    leakage_check,
+    temporal_split,
+    within_session_split,
+)
+
+
+def timed(rows, times, **columns):
+    X = Sessions.from_lists(rows)
+    return Sessions(
+        X.codes,
+        X.offsets,
+        X.vocabulary,
+        times=np.concatenate(times),
+        **{k: np.asarray(v) for k, v in columns.items()},
+    )
+
+
+@pytest.fixture
+def train():
+    return timed([["a", "b"], ["b", "c", "a"]], [[0, 1], [2, 3, 10]], ids=[1, 2],
+                 users=["u", "v"])  # fmt: skip
+
+
+@pytest.fixture
+def later():
+    return timed([["a", "b"], ["c", "d"]], [[11, 12], [13, 14]], ids=[3, 4],
+                 users=["v", "w"])  # fmt: skip
+
+
+def test_a_clean_split(train, later):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = leakage_check(train, later, on_leak="raise")
+    assert report.ok
+    assert not report.leaks
+    assert not report.unchecked
+    levels = {f.check: (f.level, f.count) for f in report.findings}
+    assert levels == {
+        "session_ids": ("ok", 0),
+        "test_before_train_ends": ("ok", 0),
+        "train_after_test_begins": ("ok", 0),
+        "duplicates": ("ok", 0),
+        "users": ("info", 1),
+        "unseen_items": ("info", 1),
+    }
+    assert "0.250 of the test events" in report["unseen_items"].message
+    assert repr(report).startswith("LeakageReport: no leak found\n")
+    assert "info  users: 1 of 2 test users are in both parts." in repr(report)
+    with pytest.raises(KeyError, match="No check 'moon'"):
+        report["moon"]
+
+
+def test_each_planted_leak_is_found(train, later):
+    same_id = later.with_ids([2, 4])
+    assert [f.check for f in leakage_check(train, same_id, on_leak="ignore").leaks] == [
+        "session_ids"
+    ]
+    early = timed([["a", "b"], ["c", "d"]], [[9, 12], [13, 14]])
+    report = leakage_check(train, early, on_leak="ignore")
+    assert {f.check: f.count for f in report.leaks} == {
+        "test_before_train_ends": 1,
+        "train_after_test_begins": 1,
+    }
+    assert "overlap for 0.0 hours" in report["test_before_train_ends"].message
+    message = report["train_after_test_begins"].message
+    assert "1 of 2 training sessions end after the first test event" in message
+    assert "1 of 5 training events are later than it" in message
+    assert {f.check for f in report.unchecked} == {"session_ids", "users"}
+    copy = timed([["d"], ["b", "c", "a"]], [[12], [2, 3, 10]])
+    report = leakage_check(train, copy, on_leak="ignore")
+    assert report["duplicates"].level == "leak"
+    assert report["duplicates"].count == 1
+
+
+def test_duplicates_need_equal_order_and_times(train):
+    for rows, times in (
+        ([["b", "a", "c"]], [[2, 3, 10]]),
+        ([["b", "c", "a"]], [[2, 4, 10]]),
+        ([["b", "c"]], [[2, 3]]),
+        ([["a", "b", "c", "a"]], [[1, 2, 3, 10]]),
+    ):
+        X = timed(rows, times)
+        assert leakage_check(train, X, on_leak="ignore")["duplicates"].count == 0
+    report = leakage_check([["a", "b"], ["c"]], [["a", "b"], ["b", "a"], []])
+    assert report["duplicates"].level == "info"
+    assert report["duplicates"].count == 1
+    assert report.ok
+
+
+def test_what_could_not_be_checked_is_said(train):
+    bare = Sessions.from_lists([["a", "b"]], ids=[9])
+    report = leakage_check(train, bare)
+    assert report.ok
+    assert {f.check: f.message for f in report.unchecked} == {
+        "test_before_train_ends": "not checked: X_test has no times.",
+        "train_after_test_begins": "not checked: X_test has no times.",
+        "users": "not checked: X_test has no users.",
+    }
+    assert repr(report).startswith("LeakageReport: no leak found, 3 not checked")
+    assert leakage_check([[]], [["a"]]).ok  # nothing there is nothing found
+    empty = Sessions([], [0, 0], [], times=[])
+    assert leakage_check(empty, train)["train_after_test_begins"].level == "unchecked"
+
+
+def test_warn_raise_ignore(train, later):
+    leaky = later.with_ids([1, 2])
+    with pytest.warns(UserWarning, match="session_ids: 2 of 2 test sessions"):
+        leakage_check(train, leaky)
+    with pytest.raises(ValueError, match="The test part leaks: session_ids"):
+        leakage_check(train, leaky, on_leak="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not leakage_check(train, leaky, on_leak="ignore").ok
+    with pytest.raises(ValueError, match="got 'shout'"):
+        leakage_check(train, leaky, on_leak="shout")
+    unsorted = Sessions([0, 0], [0, 2], ["a"], times=[5, 3])
+    with pytest.raises(ValueError, match="session 0 are not in order: event 1 is at 3"):
+        leakage_check(train, unsorted)
+
+
+def test_splits_with_drop_pass_and_prefixes_within_sessions_do_not(shop):
+    X, _ = shop
+    parts = temporal_split(X, straddling="drop")
+    assert leakage_check(parts[0], parts[1], on_leak="raise").ok
+    for a, b in TemporalSplit(3, straddling="drop").split(X):
+        report = leakage_check(X[a], X[b], on_leak="ignore")
+        found = {f.check for f in report.leaks}
+        assert found <= {"train_after_test_begins"}
+        assert found == set()
+    inside, _, (X_test, y_test) = within_session_split(X)
+    report = leakage_check(inside, X_test, y_test=y_test, on_leak="ignore")
+    assert "session_ids" in {f.check for f in report.leaks}
+
+
+def test_estimators_that_saw_the_test_part(train, later):
+    both = Sessions.concat([train, later])
+    check = {"on_leak": "ignore"}
+    honest = PopularityRecommender().fit(train)
+    assert leakage_check(train, later, estimator=honest, on_leak="raise").ok
+    leaky = PopularityRecommender().fit(both)
+    report = leakage_check(train, later, estimator=leaky, **check)
+    assert report["catalogue"].examples == ["d"]
+    assert report["counts"].count == 4  # a, b, c, d
+    assert "graph" not in {f.check for f in report.findings}
+
+    clusterer = SessionClusterer(random_state=0)
+    report = leakage_check(
+        train, later, estimator=clone(clusterer).fit(train), on_leak="raise"
+    )
+    assert report["graph"].level == "ok"
+    report = leakage_check(train, later, estimator=clone(clusterer).fit(both), **check)
+    assert report["graph"].examples == [("c", "d")]
+    pipe = make_pipeline(clusterer, PopularityRecommender()).fit(both)
+    report = leakage_check(train, later, estimator=pipe, **check)
+    assert {f.check for f in report.leaks} == {"catalogue", "counts", "graph"}
+    search = GridSearchCV(PopularityRecommender(), {"scoring": ["mrr@2"]}, cv=2)
+    report = leakage_check(train, later, estimator=search.fit(both), **check)
+    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    network = CLIPSessionRecommender("gru4rec", max_epochs=1, prompt=None)
+    assert leakage_check(train, later, estimator=clone(network).fit(train)).ok
+    report = leakage_check(train, later, estimator=network.fit(both), **check)
+    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    with pytest.raises(TypeError, match="holds nothing fitted.*item_ids_"):
+        leakage_check(train, later, estimator=PopularityRecommender())
+
+
+def test_targets_belong_to_their_part():
+    X, y = [["a"], ["b"]], ["b", "c"]
+    honest = PopularityRecommender().fit(X, y)
+    assert leakage_check(X, [["c"]], y_train=y, estimator=honest, on_leak="raise").ok
+    graph = SessionClusterer(random_state=0).fit(X, y)
+    assert leakage_check(X, [["b", "c"]], y_train=y, estimator=graph).ok
+    report = leakage_check(X, [["b"]], y_test=["c"], estimator=graph, on_leak="ignore")
+    assert report["catalogue"].examples == ["c"]
+    assert report["graph"].examples == [("b", "c")]
+
+
+def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender):
+    """Without a rare item its neighbours follow each other."""
+    X_train = [["a", "rare", "b"], ["a", "c"], ["b", "c"]] * 1 + [["c", "a"]] * 3
+    rec = clone(small_recommender).set_params(
+        min_item_count=2, max_epochs=1, early_stopping=False
+    )
+    rec.fit(X_train)
+    assert rec.clusterer_.graph_.nnz > 0
+    report = leakage_check(X_train, [["a", "b"]], estimator=rec, on_leak="raise")
+    assert report["graph"].level == "ok"
+    assert report["catalogue"].level == "ok"
+
+
+@pytest.mark.parametrize("graph_edges", ["text", "both"])
+def test_features_are_no_leak(graph_edges):
+    """Items are in the catalogue by their features, and linked by them."""
+    features = ItemFeatures(list("abcdef"), np.ones((6, 2)))
+    train, test = [["a", "b", "c"], ["d", "e"]], [["a", "d", "f"]]
+    clusterer = SessionClusterer(
+        graph_edges=graph_edges, item_features=features, random_state=0
+    )
+    report = leakage_check(train, test, estimator=clone(clusterer).fit(train))
+    assert report["catalogue"].level == report["graph"].level == "ok"
+    report = leakage_check(
+        train, test, estimator=clusterer.fit(train + test), on_leak="ignore"
+    )
+    assert report["graph"].examples == [("a", "d"), ("d", "f")]
