@@ -1,34 +1,35 @@
 """skclip: scikit-learn-style estimators for session-based recommendation.
 
-From the items of an anonymous session, rank the whole catalogue for the next item::
+From the items of an anonymous session, rank the whole catalog for the next item::
 
     events -> Sessions -> item graph -> Leiden clusters -> prompts -+
                  |                                                  |
                  +-- prefixes -> batches -> item vectors + prompts -+-> backbone
                                                                           |
-                          metrics <- ranking of the whole catalogue <- scores
+                          metrics <- ranking of the whole catalog <- scores
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
-from skclip._base import VERSION
-from skclip._clip import CLIPSessionRecommender
-from skclip._clusters import SessionClusterer
-from skclip._data import Sessions
-from skclip._inside import predict_topk
-from skclip.baselines import (
-    SLIST,
-    AssociationRules,
-    MarkovRecommender,
-    PopularityRecommender,
-    SequentialRules,
-    SessionKNN,
-)
-from skclip.ensemble import VotingRecommender
-from skclip.llm import LLMReranker
-from skclip.persistence import load, save
+from skclip._base import VERSION as __version__
 
-__version__ = VERSION
+if TYPE_CHECKING:
+    from skclip._clip import CLIPSessionRecommender
+    from skclip._clusters import SessionClusterer
+    from skclip._data import Sessions
+    from skclip._inside import predict_topk
+    from skclip.baselines import (
+        SLIST,
+        AssociationRules,
+        MarkovRecommender,
+        PopularityRecommender,
+        SequentialRules,
+        SessionKNN,
+    )
+    from skclip.ensemble import VotingRecommender
+    from skclip.llm import LLMReranker
+    from skclip.persistence import load, save
 
 __all__ = [
     "SLIST",
@@ -47,9 +48,43 @@ __all__ = [
     "save",
 ]
 
+# Names are imported when they are asked for, so that a baseline loads no network.
+_HOMES = {
+    "CLIPSessionRecommender": "_clip",
+    "LLMReranker": "llm",
+    "SessionClusterer": "_clusters",
+    "Sessions": "_data",
+    "VotingRecommender": "ensemble",
+    "load": "persistence",
+    "predict_topk": "_inside",
+    "save": "persistence",
+}
+_SUBPACKAGES = (
+    "backbones",
+    "baselines",
+    "controls",
+    "datasets",
+    "ensemble",
+    "features",
+    "inspection",
+    "llm",
+    "metrics",
+    "model_selection",
+    "persistence",
+    "preprocessing",
+    "text",
+)
+
 
 def __getattr__(name):
-    """Import a module when it is asked for: ``skclip.datasets`` and its like."""
-    if name in ("datasets", "inspection", "model_selection", "preprocessing"):
+    if name in _SUBPACKAGES:
         return importlib.import_module(f"skclip.{name}")
+    if name in __all__:
+        home = importlib.import_module(f"skclip.{_HOMES.get(name, 'baselines')}")
+        globals()[name] = getattr(home, name)
+        return globals()[name]
     raise AttributeError(f"module 'skclip' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*__all__, *_SUBPACKAGES, "__version__"])

@@ -1,8 +1,8 @@
-"""What every estimator shares."""
+"""What every estimator shares: becoming fitted, nested parameters, versions."""
 
+import difflib
 from importlib.metadata import version
 
-import torch
 from sklearn.base import BaseEstimator
 
 from skclip._sklearn import warn_user
@@ -10,8 +10,116 @@ from skclip._sklearn import warn_user
 VERSION = version("skclip")
 
 
-class StampedEstimator(BaseEstimator):
-    """BaseEstimator whose state carries the version of skclip."""
+class SessionEstimator(BaseEstimator):
+    """What the estimators of skclip have in common.
+
+    `fit` computes everything first and calls `_adopt` last, so that a fit that fails or
+    is interrupted changes nothing. Parameters that take a name or an object are listed
+    by `_parts`, which makes ``part__parameter`` work from the name as well. The state
+    of an estimator carries the version of skclip that made it.
+    """
+
+    def _adopt(self, X=None, **fitted):
+        """Set all fitted attributes at once and return the estimator.
+
+        `X` is what `fit` was given: scikit-learn wants to know the width of 2-D arrays.
+        """
+        if getattr(X, "ndim", None) == 2:
+            fitted["n_features_in_"] = X.shape[1]
+        kept = {k: v for k, v in vars(self).items() if k != "n_features_in_"}
+        self.__dict__ = kept | fitted  # one assignment: no interrupt comes between
+        return self
+
+    def _parts(self):
+        """Parameters that take a name or an object: name -> object, or None.
+
+        The object is what the present value stands for.
+        """
+        return {}
+
+    def get_params(self, deep=True):
+        """Return the parameters, nested ones as ``part__name``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether the parameters of the parts are listed too, also where a part is
+            given by its name.
+
+        Returns
+        -------
+        params : dict
+            Name -> value.
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            for name, part in self._parts().items():
+                if part is not None:
+                    nested = part.get_params(deep=True).items()
+                    params |= {f"{name}__{key}": value for key, value in nested}
+        return params
+
+    def set_params(self, **params):
+        """Set parameters; a nested key turns a name into its object first.
+
+        Parts are set before their nested keys, whatever the order.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name, nested ones as ``part__name``.
+
+        Returns
+        -------
+        self : object
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter; the message suggests the nearest.
+        """
+        nested = {}
+        for key, value in params.items():
+            name, separator, rest = key.partition("__")
+            if name not in self._get_param_names():
+                raise ValueError(self._unknown_parameter(key))
+            if separator:
+                nested.setdefault(name, {})[rest] = value
+            else:
+                setattr(self, key, value)
+        for name, values in nested.items():
+            part = self._parts().get(name)
+            part = getattr(self, name) if part is None else part
+            if not hasattr(part, "set_params"):
+                key = f"{name}__{next(iter(values))}"
+                raise ValueError(
+                    f"{key} cannot be set: {name}={getattr(self, name)!r} has no "
+                    f"parameters of its own. Set {name} to an object first."
+                )
+            for key in values:
+                if key.partition("__")[0] not in part.get_params(deep=False):
+                    raise ValueError(self._unknown_parameter(f"{name}__{key}"))
+            setattr(self, name, part.set_params(**values))
+        return self
+
+    def _unknown_parameter(self, key):
+        names = list(self.get_params())
+        part, _, last = key.rpartition("__")
+        inside = [n for n in names if n.startswith(f"{part}__")] if part else names
+        lasts = {name.rpartition("__")[2]: name for name in reversed(inside)}
+        near = difflib.get_close_matches(last, lasts, n=1)
+        hint = f" Did you mean {lasts[near[0]]!r}?" if near else ""
+        return (
+            f"Invalid parameter {key!r} for {type(self).__name__}.{hint} "
+            f"{type(self).__name__}().get_params() lists all of them."
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = False
+        return tags
 
     def __getstate__(self):
         return super().__getstate__() | {"_skclip_version": VERSION}
@@ -29,8 +137,8 @@ class StampedEstimator(BaseEstimator):
 
 
 def check_finite(numbers):
-    """Refuse to rank by vectors or scores that are not finite."""
-    if not bool(torch.isfinite(numbers).all()):
+    """Refuse to rank by vectors or scores (a tensor) that are not finite."""
+    if not bool(numbers.isfinite().all()):
         refuse_not_finite()
 
 

@@ -5,7 +5,7 @@ from scipy import sparse
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import StampedEstimator
+from skclip._base import SessionEstimator
 from skclip._clusters import SessionClusterer
 from skclip._data import ItemIndex, query_data, training_data
 from skclip._sklearn import HasMethods, StrOptions, _fit_context, accept_ragged
@@ -13,7 +13,7 @@ from skclip._sklearn import HasMethods, StrOptions, _fit_context, accept_ragged
 __all__ = ["ClusterFeatures"]
 
 
-class ClusterFeatures(TransformerMixin, StampedEstimator):
+class ClusterFeatures(TransformerMixin, SessionEstimator):
     """Turn sessions into a matrix with one column per item cluster.
 
     For classifiers, regressors and plots over sessions; it stands in a `FeatureUnion`

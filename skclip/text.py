@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import StampedEstimator
+from skclip._base import SessionEstimator
 from skclip._data import ItemFeatures, is_id
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
 
@@ -40,7 +40,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]+")
 
 
 class ItemTextEncoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, StampedEstimator
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SessionEstimator
 ):
     """Turn titles of items into vectors of equal length.
 

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import VERSION, StampedEstimator, check_finite
+from skclip._base import VERSION, SessionEstimator, check_finite
 from skclip._clip._settings import (
     MODEL_PARAMS,
     PRESETS,
@@ -70,7 +70,7 @@ _AUTO = StrOptions({"auto"})
 
 
 class CLIPSessionRecommender(
-    CallbackSupportMixin, RankingMixin, UpdatingMixin, VectorsMixin, StampedEstimator
+    CallbackSupportMixin, RankingMixin, UpdatingMixin, VectorsMixin, SessionEstimator
 ):
     r"""Rank the catalogue for the next item of a session, with cluster prompts.
 

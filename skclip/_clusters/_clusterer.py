@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import StampedEstimator
+from skclip._base import SessionEstimator
 from skclip._clusters._item_graph import build_item_graph, text_graph
 from skclip._clusters._leiden import (
     align_clusters,
@@ -30,7 +30,7 @@ from skclip._data import (
 from skclip._sklearn import Interval, StrOptions, _fit_context, accept_ragged
 
 
-class ItemClusterer(TransformerMixin, StampedEstimator, auto_wrap_output_keys=None):
+class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=None):
     """What every clusterer of items can do once it has ``membership_``."""
 
     def transform(self, X):

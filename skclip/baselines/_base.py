@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import StampedEstimator
+from skclip._base import SessionEstimator
 from skclip._data import flat_positions, training_data, warn_unknown
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._sklearn import StrOptions, accept_ragged
@@ -76,7 +76,7 @@ def observed(queries, n_items):
     return Observed(rows, codes, np.arange(len(rows)) - firsts[rows], lengths, times)
 
 
-class BaselineRecommender(RankingMixin, StampedEstimator):
+class BaselineRecommender(RankingMixin, SessionEstimator):
     """A recommender whose scores come from counts.
 
     A subclass learns in ``_fit(data)`` and adds to scores in ``_add_scores(scores,

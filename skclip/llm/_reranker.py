@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import StampedEstimator
+from skclip._base import SessionEstimator
 from skclip._data import factorize_list, is_nan, query_data, training_data
 from skclip._inside import unwrap
 from skclip._ranking import RankingMixin, topk_codes
@@ -32,7 +32,7 @@ from skclip.llm._shots import Shots, seed_of
 from skclip.llm._titles import TitleIndex, TitleVectors, merged_items
 
 
-class LLMReranker(MetaEstimatorMixin, RankingMixin, StampedEstimator):
+class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
     r"""Let a language model add to, or reorder, what a recommender ranks first.
 
     SemSR [1]_ found language models good at naming what may come next and poor at
