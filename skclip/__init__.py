@@ -12,7 +12,7 @@ From the items of an anonymous session, rank the whole catalog for the next item
 import importlib
 from typing import TYPE_CHECKING
 
-from skclip._base import VERSION as __version__
+from skclip._base import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from skclip._clip import CLIPSessionRecommender
