@@ -10,7 +10,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skclip._clusters import ItemClusterer, SessionClusterer, levels_of
+from skclip._clusters import (
+    ItemClusterer,
+    SessionClusterer,
+    levels_of,
+)
 from skclip._data import training_data
 from skclip._sklearn import HasMethods, Interval, _fit_context
 
