@@ -51,7 +51,9 @@ class OneCluster(ItemClusterer):
             The estimator itself, fitted.
         """
         data = training_data(X, y)
-        return self._set_membership(X, data, np.zeros(data.n_items, dtype=np.int32))
+        return self._adopt_membership(
+            X, data.index.item_ids, np.zeros(data.n_items, dtype=np.int32)
+        )
 
 
 class RandomClusters(ItemClusterer):
@@ -116,7 +118,9 @@ class RandomClusters(ItemClusterer):
             data = data.with_items(ids)
         clicked = data.item_counts() > 0
         levels = levels_of(self.clusterer_, data.index.item_ids, clicked)
-        return self._set_membership(X, data, random_state.permutation(levels))
+        return self._adopt_membership(
+            X, data.index.item_ids, random_state.permutation(levels)
+        )
 
 
 class PopularityBuckets(ItemClusterer):
@@ -166,4 +170,4 @@ class PopularityBuckets(ItemClusterer):
         order = np.argsort(-data.item_counts(), kind="stable")
         membership = np.empty(data.n_items, dtype=np.int64)
         membership[order] = np.arange(data.n_items) * self.n_clusters // data.n_items
-        return self._set_membership(X, data, membership)
+        return self._adopt_membership(X, data.index.item_ids, membership)

@@ -102,19 +102,21 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
         first = self.membership_[:, None]
         return first if further is None else np.hstack([first, further])
 
-    def _set_membership(self, X, data, levels):
-        """Set the fitted attributes of a clusterer; clusters get canonical numbers.
+    def _adopt_membership(self, X, item_ids, levels, **more):
+        """Become fitted with these clusters, in canonical numbers, and `more`.
 
         `levels` is of shape (n_items,) or (n_items, n_levels).
         """
-        self.item_ids_ = data.index.item_ids
-        columns = map(canonical_clusters, each_level(levels))
-        (first, self.n_clusters_), *more = columns
-        self.membership_ = first
-        self._further = np.column_stack([c for c, _ in more]) if more else None
-        self.cluster_sizes_ = np.bincount(self.membership_)
-        accept_ragged(self, X)
-        return self
+        (first, n_clusters), *further = map(canonical_clusters, each_level(levels))
+        return self._adopt(
+            X,
+            item_ids_=item_ids,
+            membership_=first,
+            n_clusters_=n_clusters,
+            cluster_sizes_=np.bincount(first),
+            _further=np.column_stack([c for c, _ in further]) if further else None,
+            **more,
+        )
 
 
 class SessionClusterer(ItemClusterer):
