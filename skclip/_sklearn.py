@@ -56,11 +56,11 @@ def inside_search():
     return False
 
 
-def warn_user(message):
+def warn_user(message, category=UserWarning):
     """Warn at the line that called into skclip, so that Python tells callers apart."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(
         ("skclip.", "sklearn.", "torch.")
     ):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -1,11 +1,17 @@
 """Raw ids of any type to codes and back; what may stand in a session."""
 
 import itertools
+from collections.abc import Mapping
 from numbers import Integral
 
+import narwhals.stable.v2 as nw
 import numpy as np
 
+from skclip._sklearn import warn_user
+from skclip.exceptions import IdTypeWarning
+
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
+_MOST_WASTE = 4  # times the characters that there are
 
 
 def factorize(values):
@@ -81,11 +87,13 @@ def _sorted_positions(keys):
 
 def as_id_array(ids):
     """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
-    if ids and all(
-        isinstance(i, str) and len(i) <= _TEXT_WIDTH and not i.endswith("\0")
-        for i in ids
-    ):
-        return np.array(ids, dtype=np.str_)
+    if ids and all(isinstance(i, str) and not i.endswith("\0") for i in ids):
+        lengths = list(map(len, ids))
+        longest, total = max(lengths), sum(lengths)
+        # One long id would give all of them its width.
+        spacious = longest * len(ids) > _MOST_WASTE * total + 1024
+        if longest <= _TEXT_WIDTH and not spacious:
+            return np.array(ids, dtype=np.str_)
     array = np.empty(len(ids), dtype=object)
     array[:] = ids
     return array
@@ -164,6 +172,95 @@ class ItemIndex:
         return values, exact
 
 
+def as_list(values, what):
+    """A flat list of what a caller passes as ids, whatever array holds them.
+
+    Parameters
+    ----------
+    values : sequence, set, array, Series, pyarrow array, or frame of one column
+    what : str
+        What it is, for messages.
+
+    Returns
+    -------
+    values : list
+        Python values; elements may be lists, where each row has ids of its own.
+
+    Raises
+    ------
+    TypeError
+        It is one value, a mapping, a frame of several columns, or a matrix.
+    ValueError
+        It has masked cells.
+    """
+    if isinstance(values, list):
+        return values
+    if isinstance(values, Mapping):
+        raise TypeError(
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
+            f"list({what}) for its keys, list({what}.values()) for its values."
+        )
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise TypeError(
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected a list of "
+            f"ids. Wrap a single one: [{values!r:.40}]."
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            raise ValueError(
+                f"{what} has masked cells. Drop them: {what}.compressed()."
+            )
+        values = np.asarray(values)
+    if isinstance(values, np.ndarray):
+        return python_values(values)
+    native = nw.from_native(values, allow_series=True, pass_through=True)
+    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
+        columns = native.collect_schema().names()
+        if len(columns) != 1:
+            raise TypeError(
+                f"{what} is a data frame of the columns {columns}. Pass one of them."
+            )
+        native = native.lazy().collect().get_column(columns[0])
+    if isinstance(native, nw.Series):
+        return native.to_list()
+    for method in ("to_pylist", "tolist"):
+        if hasattr(values, method):
+            return getattr(values, method)()
+    return list(values)
+
+
+def without_padding(rows, padding):
+    """Rows without the ends that are padding; warns where they look like it.
+
+    `rows` is whatever `Sessions.from_lists` is given.
+    """
+    if padding is None:
+        matrix = np.ndim(rows) == 2 if isinstance(rows, np.ndarray) else False
+        if matrix and rows.dtype.kind in "iu" and rows.shape[1] > 1:
+            warn_trailing_zeros(rows)
+        return rows
+    cut = []
+    for row in rows:
+        row = row if isinstance(row, (list, tuple, np.ndarray)) else list(row)
+        n = len(row)
+        while n and row[n - 1] == padding:
+            n -= 1
+        cut.append(row[:n])
+    return cut
+
+
+def warn_trailing_zeros(X):
+    """Warn if the zeros of an integer matrix stand at the ends of rows alone."""
+    zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
+    n = int((zeros > 0).sum())
+    if n and (X == 0).sum() == zeros.sum():
+        warn_user(
+            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If they are "
+            "padding, pass Sessions.from_lists(X, padding=0), or a list of lists.",
+            IdTypeWarning,
+        )
+
+
 def encode_rows(rows):
     """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
     rows = [
@@ -240,11 +337,31 @@ def python_values(array):
 
 
 def labels(values):
-    """Session or user ids as an array that keeps their types."""
-    if isinstance(values, np.ndarray):
-        return values
-    vocabulary, codes = factorize_list(list(values))
-    return vocabulary[codes]
+    """Session or user ids as a 1-D array that keeps their types; None where missing."""
+    values = as_list(values, "ids")
+    known = np.array([not _is_missing(value) for value in values], dtype=bool)
+    vocabulary, of_known = factorize_list(
+        [v for v, k in zip(values, known, strict=True) if k]
+    )
+    codes = np.full(len(values), -1, dtype=np.int32)
+    codes[known] = of_known
+    return with_gaps(vocabulary, codes)
+
+
+def with_gaps(vocabulary, codes):
+    """Ids of codes, None where the code is -1."""
+    missing = codes < 0
+    if not missing.any():
+        return vocabulary[codes]
+    array = np.empty(len(codes), dtype=object)
+    array[~missing] = vocabulary[codes[~missing]].tolist()
+    return array
+
+
+def _is_missing(value):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return is_nan(value)
 
 
 def _refuse_id(flat, offsets, bad):
