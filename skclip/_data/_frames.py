@@ -248,11 +248,13 @@ def _encode_categories(series):
     if library.is_pandas():
         return _sorted(native.cat.categories.tolist(), native.cat.codes.to_numpy())
     if library.is_polars():
-        found = native.unique()
-        numbers, codes = found.to_physical().to_numpy(), native.to_physical().to_numpy()
-        places = np.zeros(numbers.max(initial=0) + 1, dtype=np.int64)
-        places[numbers] = np.arange(len(numbers))
-        return _sorted(found.cast(str).to_list(), places[codes])
+        codes = native.to_physical().to_numpy()
+        row_of = np.full(codes.max(initial=-1) + 1, -1, dtype=np.int64)
+        row_of[codes] = np.arange(len(codes))
+        used = np.flatnonzero(row_of >= 0)
+        place_of = np.cumsum(row_of >= 0) - 1
+        words = native.gather(row_of[used]).cast(str).to_list()
+        return _sorted(words, place_of[codes])
     if library.is_pyarrow():
         return _from_arrow(native.combine_chunks())
     return factorize_list(series.to_list())
