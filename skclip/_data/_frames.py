@@ -248,13 +248,15 @@ def _encode_categories(series):
     if library.is_pandas():
         return _sorted(native.cat.categories.tolist(), native.cat.codes.to_numpy())
     if library.is_polars():
-        codes = native.to_physical().to_numpy()
+        codes = native.to_physical().to_numpy().astype(np.int64)
         row_of = np.full(codes.max(initial=-1) + 1, -1, dtype=np.int64)
         row_of[codes] = np.arange(len(codes))
         used = np.flatnonzero(row_of >= 0)
-        place_of = np.cumsum(row_of >= 0) - 1
-        words = native.gather(row_of[used]).cast(str).to_list()
-        return _sorted(words, place_of[codes])
+        words = native.gather(row_of[used]).cast(str)
+        order = words.arg_sort().to_numpy()  # Python sorts what is in order fast
+        place_of = row_of  # no longer needed
+        place_of[used[order]] = np.arange(len(used))
+        return _sorted(words.gather(order).to_list(), place_of[codes])
     if library.is_pyarrow():
         return _from_arrow(native.combine_chunks())
     return factorize_list(series.to_list())

@@ -255,8 +255,8 @@ def warn_trailing_zeros(X):
     n = int((zeros > 0).sum())
     if n and (X == 0).sum() == zeros.sum():
         warn_user(
-            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If they "
-            "are padding, pass Sessions.from_lists(X, padding=0), or a list of lists.",
+            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If "
+            "they are padding, pass Sessions.from_lists(X, padding=0), or a list of lists.",
             IdTypeWarning,
         )
 
