@@ -419,6 +419,15 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         return self._fitted.score_chunks(queries)
 
     @property
+    def _what_happens(self):
+        if self._fitted.item_clusters is None:
+            return super()._what_happens
+        return (
+            "Each is read as the prompt of the cluster that the other items of its "
+            "session vote for; empty sessions get the most popular items."
+        )
+
+    @property
     def _scoring(self):
         """The metric of `score`."""
         if isinstance(self.scoring, str) and self.scoring == "auto":

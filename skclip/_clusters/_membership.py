@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import ItemIndex
+from skclip._data import ItemIndex, refuse_other_type
 
 
 def levels_of(clusterer, item_ids, clicked=None):
@@ -40,8 +40,11 @@ def levels_of(clusterer, item_ids, clicked=None):
     levels = _checked(clusterer, len(ids))
     if clicked is not None and clicked.all() and len(ids) == len(item_ids):
         return levels
+    known = ItemIndex(ids)
+    codes = known.codes_of(item_ids)
+    refuse_other_type(item_ids[codes == 0], known, "The catalog")
     none = np.full((1, levels.shape[1]), -1)
-    return np.concatenate([none, levels])[ItemIndex(ids).codes_of(item_ids)]
+    return np.concatenate([none, levels])[codes]
 
 
 def _checked(clusterer, n_items):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from functools import cached_property
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -109,6 +110,20 @@ def append_ids(ids, new):
     return array
 
 
+class CatalogMixin:
+    """Keeps the index of ``item_ids_`` as ``_index``, outside the state."""
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_index", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "item_ids_" in state:
+            self._index = ItemIndex(self.item_ids_)
+
+
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 
@@ -132,6 +147,14 @@ class ItemIndex:
 
     def __len__(self):
         return len(self.item_ids)
+
+    @cached_property
+    def text_widths(self):
+        """Lengths of the ids that are text of digits, at most a few."""
+        if self.item_ids.dtype.kind not in "UO":
+            return ()
+        ids = self.item_ids[:: max(1, len(self) // 1000)].tolist()
+        return {len(i) for i in ids if isinstance(i, (str, bytes)) and i.isdigit()}
 
     def codes_of(self, ids):
         """Codes of an array of raw ids, int32, 0 where the id is unknown."""
@@ -256,7 +279,7 @@ def warn_trailing_zeros(X):
     if n and (X == 0).sum() == zeros.sum():
         warn_user(
             f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If "
-            "they are padding, pass Sessions.from_lists(X, padding=0), or a list of lists.",
+            "they are padding, pass Sessions.from_lists(X, padding=0).",
             IdTypeWarning,
         )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._id_types import refuse_other_type
 from skclip._data._ids import ItemIndex, append_ids, factorize, factorize_list
 from skclip._data._instances import session_instances
 from skclip._data._ragged import (
@@ -78,8 +79,10 @@ class TrainingData:
 
     def appended_to(self, item_ids, more=None):
         """The same sessions in codes of a catalogue that gets new items appended."""
-        codes = ItemIndex(item_ids).codes_of(self.index.item_ids)
+        known = ItemIndex(item_ids)
+        codes = known.codes_of(self.index.item_ids)
         new = self.index.item_ids[codes == 0]
+        refuse_other_type(new, known, "X")
         codes[codes == 0] = len(item_ids) + 1 + np.arange(len(new), dtype=np.int32)
         codes = np.concatenate([[0], codes]).astype(np.int32)
         ids = append_ids(item_ids, new)
@@ -187,6 +190,8 @@ def with_targets(sessions, y):
 def _append_targets(sessions, y):
     y = check_targets(y, len(sessions))
     words, word_codes = factorize(y)
+    known = ItemIndex(sessions.vocabulary)
+    refuse_other_type(words[known.codes_of(words) == 0], known, "y")
     both = sessions.vocabulary.tolist() + words.tolist()
     vocabulary, renamed = factorize_list(both)
     n_words = len(sessions.vocabulary)

@@ -5,13 +5,13 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from skclip._data import ItemIndex, query_data
+from skclip._data import CatalogMixin, query_data, warn_unknown
 from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
 from skclip._ranking._topk import target_rank, topk_codes
 from skclip.metrics import parse_metric
 
 
-class RankingMixin:
+class RankingMixin(CatalogMixin):
     """Ranking methods shared by all recommenders.
 
     A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
@@ -70,7 +70,7 @@ class RankingMixin:
         self._check_fitted()
         n_items = len(self.item_ids_)
         k = _check_k(k, n_items)
-        queries = query_data(X, self._index)
+        queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
         if fill_value is not None:
             check_fill_value(fill_value, self._index)
@@ -123,7 +123,7 @@ class RankingMixin:
             within a row only.
         """
         self._check_fitted()
-        queries = query_data(X, self._index)
+        queries = self._queries(X)
         result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
         for at, scores in self._masked_chunks(queries):
             result[at] = scores.cpu().numpy()
@@ -152,7 +152,7 @@ class RankingMixin:
             ``y`` is None and no session has two items.
         """
         self._check_fitted()
-        queries = query_data(X, self._index, y, every_prefix=True)
+        queries = self._queries(X, y, every_prefix=True)
         if len(queries) == 0:
             raise ValueError(
                 f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
@@ -189,6 +189,16 @@ class RankingMixin:
         metric, k = parse_metric(scoring)
         return metric(self.rank_targets(X, y), k)
 
+    _what_happens = (
+        "They are ignored; sessions without a known item get the most popular items."
+    )
+
+    def _queries(self, X, y=None, **options):
+        """Sessions in codes of the catalog; tells of what is not in it."""
+        queries = query_data(X, self._index, y, **options)
+        warn_unknown(queries, self._index, self._what_happens)
+        return queries
+
     def _masked_chunks(self, queries, mask=None):
         """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
 
@@ -202,16 +212,6 @@ class RankingMixin:
     @property
     def _scoring(self):
         return self.scoring
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        state.pop("_index", None)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "item_ids_" in state:
-            self._index = ItemIndex(self.item_ids_)
 
 
 def _check_k(k, n_items):
