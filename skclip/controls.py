@@ -8,7 +8,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skclip._clusters import ItemClusterer, SessionClusterer, levels_of
+from skclip._clusters import (
+    ItemClusterer,
+    SessionClusterer,
+    canonical_levels,
+    levels_of,
+)
 from skclip._data import training_data
 from skclip._sklearn import HasMethods, _fit_context
 
@@ -50,7 +55,7 @@ class OneCluster(ItemClusterer):
         """
         data = training_data(X, y)
         return self._adopt_membership(
-            X, data.index.item_ids, np.zeros(data.n_items, dtype=np.int32)
+            X, data.index.item_ids, np.zeros((data.n_items, 1), dtype=np.int32)
         )
 
 
@@ -117,4 +122,5 @@ class RandomClusters(ItemClusterer):
         levels = random_state.permutation(
             levels_of(known, item_ids, data.item_counts() > 0)
         )
+        levels = canonical_levels(levels)
         return self._adopt_membership(X, item_ids, levels, clusterer_=known)
