@@ -107,6 +107,7 @@ BAD_INPUT = [
         [([None, ""], "All 2 titles are missing"), ("abc", "titles is a str: 'abc'")]
         if name == "text encoder"
         else [
+            ([], "0 sample"),
             ([[], []], "All 2 sessions are empty"),
             (["abc"], "Session 0 of X is a str: 'abc'"),
             ([["a", None]], "None"),

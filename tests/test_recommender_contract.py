@@ -5,6 +5,7 @@ import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -223,11 +224,11 @@ def test_wrong_options(model, options, error, message):
 
 
 def test_unknown_items_and_empty_sessions_get_an_answer(model, name, shop):
-    X = [[], ["new", (1, 2)], ["item-003"], ["newer", "item-003"]]
+    X = [[], ["new", (1, 2), 500, b"x"], ["item-003"], ["newer", "item-003"]]
     if name in READ_NOTHING:
         top = model.predict_topk(X, k=5)
     else:
-        with pytest.warns(UserWarning, match="3 of 5 .* 1 of 4 sessions") as caught:
+        with pytest.warns(UserWarning, match="5 of 7 .* 1 of 4 sessions") as caught:
             top = model.predict_topk(X, k=5)
         assert caught[0].filename == __file__
     if name != "clip":  # an unseen item has the prompt of its neighbors there
@@ -256,6 +257,7 @@ def test_wrong_sessions_and_targets(new, model):
         for y, message in (
             (["a"], r"y has shape \(1,\), expected \(2,\)"),
             (["a", None], r"y\[1\] is None"),
+            (pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is <NA>"),
             ([1.0, float("nan")], r"y\[1\] is nan"),
             ([[1], [2]], "Expected a 1-D array with one target item id"),
         ):
