@@ -358,14 +358,13 @@ def _fit_tfidf(texts, n_components, seed):
     """Terms, weights and directions: the numbers of scikit-learn's objects."""
     terms, idf = {}, {}
     for kind, options in _TERMS.items():
-        options = options | {"min_df": 1 if len(texts) < 50 else 2}
-        vectorizer = _VECTORIZER(analyzer=kind, **options)
+        tfidf = _VECTORIZER(analyzer=kind, min_df=1 + (len(texts) >= 50), **options)
         try:
-            vectorizer.fit(texts)
+            tfidf.fit(texts)
         except ValueError:  # no term is left: titles may be signs alone
             continue
-        terms[kind] = vectorizer.get_feature_names_out().astype(np.str_)
-        idf[kind] = vectorizer.idf_.astype(np.float32)
+        terms[kind] = tfidf.get_feature_names_out().astype(np.str_)
+        idf[kind] = tfidf.idf_.astype(np.float32)
     if not terms:
         raise ValueError(
             f"{len(texts)} titles share no part of a word with another, such as "
@@ -384,10 +383,9 @@ def _weights(texts, fitted):
     for kind, words in fitted["terms_"].items():
         if len(words) == 0:  # in a file of an earlier version
             continue
-        options = _TERMS[kind] | {"vocabulary": words.tolist()}
-        vectorizer = _VECTORIZER(analyzer=kind, **options)
-        vectorizer.idf_ = fitted["idf_"][kind]
-        parts.append(vectorizer.transform(texts))
+        tfidf = _VECTORIZER(analyzer=kind, vocabulary=words, **_TERMS[kind])
+        tfidf.idf_ = fitted["idf_"][kind]
+        parts.append(tfidf.transform(texts))
     return sparse.hstack(parts, format="csr")
 
 

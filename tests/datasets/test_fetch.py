@@ -136,9 +136,7 @@ def test_what_is_not_there_says_what_to_do(server, home, tmp_path):
     with pytest.raises(OSError, match=what) as caught:
         fetch_rsc15_100k("test", **home)
     assert "failed: HTTP Error 404" in str(caught.value)
-    assert "read it where it is with skclip.datasets.read_session_rec" in str(
-        caught.value
-    )
+    assert "with skclip.datasets.read_session_rec" in str(caught.value)
     server.close()
     with pytest.raises(OSError, match="refused"):
         fetch_rsc15_100k("test", **home)
@@ -191,7 +189,7 @@ def test_wrong_arguments(home):
         fetch_rsc15_100k(**home | {"n_retries": -1})
 
 
-def test_a_missing_library_is_named(server, home, monkeypatch):
+def test_polars_is_missed_before_the_download(server, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match=r"pip install 'skclip\[datasets\]'"):
         fetch_rsc15_100k("test", **home)

@@ -1,11 +1,11 @@
 """Small files in each published format."""
 
+import gc
 import gzip
 import json
 import pickle
 import re
 import sys
-import warnings
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -27,7 +27,7 @@ from skclip.datasets import (
     read_xing,
     read_yoochoose,
 )
-from skclip.datasets._text_table import Field, TextTable, _seconds
+from skclip.datasets._text_table import Field, TextTable
 
 
 @pytest.fixture
@@ -58,13 +58,10 @@ AS_READ = Sessions(
 # -- session-rec, and what all tables have in common -----------------------------------
 
 
-def test_session_rec(write):
-    same(read_session_rec(write(SESSION_REC)), AS_READ)
-
-
 @pytest.mark.parametrize(
     "change",
     [
+        bytes,
         lambda text: b"\xef\xbb\xbf" + text,
         lambda text: text.replace(b"\n", b"\r\n"),
         lambda text: text.rstrip(b"\n"),
@@ -74,7 +71,17 @@ def test_session_rec(write):
         lambda text: gzip.compress(b"\xef\xbb\xbf" + text),
         lambda text: re.sub(rb"(.*)\t(.*)\t(.*)", rb"x\t\3\t\2\t\1", text),
     ],
-    ids=["bom", "crlf", "no_end", "end", "blank", "gzip", "gzip_bom", "other_order"],
+    ids=[
+        "as_is",
+        "bom",
+        "crlf",
+        "no_end",
+        "end",
+        "blank",
+        "gzip",
+        "gzip_bom",
+        "other_order",
+    ],
 )
 def test_the_same_table_in_other_clothes(write, change):
     same(read_session_rec(write(change(SESSION_REC.encode()))), AS_READ)
@@ -83,16 +90,10 @@ def test_the_same_table_in_other_clothes(write, change):
 def test_session_rec_with_users(write):
     text = "UserId\tSessionId\tItemId\tTime\nann\t1\tb\t1\nbob\t2\ta\t0\nann\t1\ta\t2\n"
     X = read_session_rec(write(text))
+    owners = {"ids": [2, 1], "users": ["bob", "ann"]}
     same(
         X,
-        Sessions(
-            [0, 1, 0],
-            [0, 1, 3],
-            ["a", "b"],
-            times=[0, 1, 2],
-            ids=[2, 1],
-            users=["bob", "ann"],
-        ),
+        Sessions([0, 1, 0], [0, 1, 3], ["a", "b"], times=[0, 1, 2], **owners),
     )
     with pytest.raises(ValueError, match="file.txt: Session 1 has events of more than"):
         read_session_rec(write(text.replace("ann\t1\ta", "bob\t1\ta")))
@@ -108,38 +109,6 @@ def test_ids_are_numbers_only_where_nothing_is_lost(write):
 
 TOO_LONG = "12345678901234567890123"
 HEADER = "SessionId\tItemId\tTime\n1\t2\t3\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"file.txt is empty"),
-        ("SessionId\tItemId\tTime\n", r"file.txt holds no events"),
-        ("SessionId\tItemId\tTime\n\n", r"file.txt holds no events"),
-        ("SessionId\tItemId\tTime\n1\t2\n", r"line 2, column 'Time': the line has 2"),
-        ("SessionId\tItemId\n1\t2\n", r"line 1: no column 'Time'.*found \['SessionId'"),
-        ("SessionId,ItemId,Time\n1,2,3\n", r"separated by '\\t'; found \['SessionId,"),
-        ("SessionId\tTime\tTime\n", r"line 1: column 'Time' is there twice"),
-        (HEADER + "1\t2\tabc\n", r"line 3, column 'Time': 'abc' is not a number"),
-        (HEADER + "1\t2\tnan\n", r"line 3, column 'Time': 'nan' is not a number"),
-        (HEADER + "1\t2\tinf\n", r"line 3, column 'Time': 'inf' is not a number"),
-        (HEADER + "1\t2\t1_0\n", r"line 3, column 'Time': '1_0' is not a number"),
-        (HEADER + "1\t2\t\n", r"line 3, column 'Time': no value. Expected a number"),
-        (HEADER + "1\t\t5\n", r"line 3, column 'ItemId': no value. Expected an id"),
-        (HEADER + "\n1\t\t5\n", r"line 4, column 'ItemId'"),
-        (HEADER + "1\t2\n", r"line 3, column 'Time': the line has 2 fields only"),
-        (HEADER + "1\t2\t3\t4\n", r"line 3: expected 3 fields.*found 4"),
-        (HEADER + "1\t2\t3\t4\t5\n", r"line 3: expected 3 fields.*found 5"),
-        (HEADER.encode() + b"1\t\xe9\t5\n", r"line 3: no UTF-8 text"),
-        (HEADER.encode("utf-16"), r"is a text in UTF-16"),
-        (b"PK\x03\x04zip", r"is a zip archive"),
-        ("<!DOCTYPE html><p>Log in", r"is a web page"),
-        (pickle.dumps([1]), r"is a pickle, not the text file"),
-    ],
-)
-def test_wrong_tables(write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_session_rec(write(text))
 
 
 def test_a_damaged_gzip_file(write):
@@ -191,35 +160,11 @@ CLICKS = (
 def test_yoochoose(write, header, pack):
     X = read_yoochoose(write(pack(header + CLICKS)))
     when = datetime(2014, 4, 7, 10, 51, 9, 277_000, tzinfo=timezone.utc)
-    same(
-        X,
-        Sessions(
-            [1, 0, 2],
-            [0, 2, 3],
-            [214536500, 214536502, 214662742],
-            times=[when.timestamp(), 1396868049.868, 1396879040],
-            ids=[1, 2],
-        ),
-    )
+    items = [214536500, 214536502, 214662742]
+    times = [when.timestamp(), 1396868049.868, 1396879040]
+    same(X, Sessions([1, 0, 2], [0, 2, 3], items, times=times, ids=[1, 2]))
     with_bom = read_yoochoose(write(b"\xef\xbb\xbf" + CLICKS.encode()))
     assert with_bom.ids.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (CLICKS.replace(",", ";"), r"line 1: expected 4 fields separated by ','"),
-        (CLICKS + "1,2014-04-07,5,0\n", r"line 4, column 'timestamp': '2014-04-07' is"),
-        (CLICKS + "1,2014-13-07T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,2014-02-29T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,2014-04-07T24:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,1396868049,5,0\n", r"'1396868049' is not a time such as"),
-        (CLICKS + "1,2014-04-07T10:51:09.277Z\n", r"column 'item_id': the line has 2"),
-    ],
-)
-def test_wrong_yoochoose(write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_yoochoose(write(text))
 
 
 @pytest.mark.parametrize(
@@ -234,37 +179,13 @@ def test_wrong_yoochoose(write, text, message):
 )
 def test_times_in_any_form(write, times):
     lines = "".join(f"{i},{text},5,0\n" for i, text in enumerate(times))
-    expected = [
-        datetime.fromisoformat(
-            re.sub(r"\.(\d+)", lambda m: f".{m[1]:0<6}", text).replace("Z", "+00:00")
-        )
-        for text in times
-    ]
-    expected = [
-        (t if t.tzinfo else t.replace(tzinfo=timezone.utc)).timestamp()
-        for t in expected
-    ]
     X = read_yoochoose(write(lines))
     found = dict(zip(X.ids.tolist(), X.times.tolist(), strict=True))
-    assert found == dict(enumerate(expected))
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)), min_size=1),
-    st.sampled_from(["seconds", "milliseconds"]),
-)
-def test_seconds_equal_python(times, unit):
-    import polars as pl
-
-    texts = [f"{time.isoformat(timespec=unit)}Z" for time in times]
-    found = _seconds(pl.Series("time", texts))
-    cut = 1000 if unit == "milliseconds" else 1_000_000
-    for time, second in zip(times, found, strict=True):
-        whole = time.replace(microsecond=time.microsecond // cut * cut)
-        # one rounding: the nearest float of so many thousandths
-        parts = (whole - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
-        assert second == parts / 1000
+    for i, text in enumerate(times):
+        text = re.sub(r"\.(\d+)", lambda m: f".{m[1]:0<6}", text)
+        expected = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        expected = expected.replace(tzinfo=expected.tzinfo or timezone.utc)
+        assert found[i] == expected.timestamp()
 
 
 # -- Diginetica ------------------------------------------------------------------------
@@ -308,24 +229,6 @@ def test_diginetica_with_users(write):
         read_diginetica(write(without), known_users=True)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (";243569;", ";abc;", r"line 4, column 'timeframe': 'abc' is not a number"),
-        (
-            "2016-04-09",
-            "2016-04-31",
-            r"line 5, column 'eventdate': '2016-04-31' is not",
-        ),
-        ("2016-04-09", "09.04.2016", r"line 5, column 'eventdate'.*a date such as"),
-        (";", ",", r"line 1: no column 'sessionId'.*separated by ';'"),
-    ],
-)
-def test_wrong_diginetica(write, old, new, message):
-    with pytest.raises(ValueError, match=message):
-        read_diginetica(write(VIEWS.replace(old, new)))
-
-
 # -- RetailRocket ----------------------------------------------------------------------
 
 EVENTS = (
@@ -358,8 +261,6 @@ def test_wrong_retailrocket(write):
         read_retailrocket(write(EVENTS), events=("view", "veiw"))
     with pytest.raises(ValueError, match=r"no event of the kind None"):
         read_retailrocket(write(EVENTS), events=())
-    with pytest.raises(ValueError, match=r"line 7, column 'timestamp': '2015"):
-        read_retailrocket(write(EVENTS.replace("1433221332118", "2015-06-02")))
     with pytest.raises(ValueError, match=r"gap=-1"):
         read_retailrocket(write(EVENTS), gap=-1)
 
@@ -374,19 +275,13 @@ INTER = (
 )
 
 
+LISTS = "item_id_list:token_seq\ttimestamp_list:float_seq\n10 9\t1 2.5\n100\t7\n"
+
+
 def test_recbole(write):
     X = read_recbole(write(INTER, "a.inter"))
-    same(
-        X,
-        Sessions(
-            [0, 0, 1],
-            [0, 1, 3],
-            [11, 12],
-            times=[15.5, 10, 20],
-            ids=["s2", "s1"],
-            users=["u1", "u2"],
-        ),
-    )
+    owners = {"ids": ["s2", "s1"], "users": ["u1", "u2"]}
+    same(X, Sessions([0, 0, 1], [0, 1, 3], [11, 12], times=[15.5, 10, 20], **owners))
     same(read_recbole(write(gzip.compress(INTER.encode()))), X)
     untimed = "session_id:token\titem_id:token\nb\tx\na\ty\nb\ty\n"
     X = read_recbole(write(untimed))
@@ -404,20 +299,11 @@ def test_recbole_of_users(write):
 
 
 def test_recbole_lists(write):
-    text = "item_id_list:token_seq\ttimestamp_list:float_seq\n10 9\t1 2.5\n100\t7\n"
-    X = read_recbole(write(text))
+    X = read_recbole(write(LISTS))
     assert X.to_lists() == [[10, 9], [100]]
     assert X.vocabulary.tolist() == [9, 10, 100]
     assert X.times.tolist() == [1, 2.5, 7]
     assert X.ids is None
-    with pytest.raises(ValueError, match=r"line 3.*'timestamp_list': 2 times for 1 it"):
-        read_recbole(write(text.replace("100\t7", "100\t7 8")))
-    with pytest.raises(ValueError, match=r"line 4.*'timestamp_list': 2 times for 1 it"):
-        read_recbole(write(text.replace("100\t7", "\n100\t7 8")))
-    with pytest.raises(ValueError, match=r"line 3, column 'timestamp_list': 'x' is no"):
-        read_recbole(write(text.replace("100\t7", "100\tx")))
-    with pytest.raises(ValueError, match=r"line 2, column 'timestamp_list': 1 after 3"):
-        read_recbole(write(text.replace("1 2.5", "3 1")))
 
 
 def test_recbole_prefixes(write):
@@ -433,22 +319,9 @@ def test_recbole_prefixes(write):
     assert X.ids is None
     with pytest.raises(ValueError, match="Use read_recbole_prefixes"):
         read_recbole(write(text))
-    with pytest.raises(ValueError, match="no column 'item_id_list'"):
-        read_recbole_prefixes(write(INTER))
     words = "session_id:token\titem_id_list:token_seq\titem_id:token\n1\ta 07\tb\n"
     X, y = read_recbole_prefixes(write(words))
     assert (X.to_lists(), y.tolist(), X.ids.tolist()) == ([["a", "07"]], ["b"], [1])
-
-
-def test_wrong_recbole(write):
-    with pytest.raises(ValueError, match=r"no column 'session_id'.*found \['a', 'b'"):
-        read_recbole(write("a:token\tb:float\n1\t2\n"))
-    with pytest.raises(ValueError, match=r"no column 'item_id'.*found \['session"):
-        read_recbole(write("session_id:token\tx:token\n1\t2\n"))
-    with pytest.raises(ValueError, match=r"line 3, column 'user_id': no value"):
-        read_recbole(write(INTER.replace("u1", "")))
-    with pytest.raises(ValueError, match=r"line 4, column 'timestamp': 'ten' is not"):
-        read_recbole(write(INTER.replace("10.0", "ten")))
 
 
 # -- SR-GNN and GCE-GNN ----------------------------------------------------------------
@@ -482,29 +355,6 @@ def test_srgnn_sessions(write):
     assert X.to_lists() == [[1, 2, 3], [4, 5]]
     with pytest.raises(ValueError, match="Use read_srgnn, which gives"):
         read_srgnn_sessions(write("([[1, 2], [1]], [3, 2])"))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty"),
-        (" \n", "is empty"),
-        ("[[1, 2]\n [3]]", "line 2, column 2: Expecting ',' delimiter. Expected lists"),
-        ("([['a']], ['b'])", "line 1, column 4.*double quotes"),
-        ('{"a": 1}', "holds a dict"),
-        ("[[1], [2], [3]]", "list of 3 parts.*read_srgnn_sessions"),
-        ("([[1], [2]], [3])", "2 prefixes and 1 labels"),
-        ("([[1], 2], [3, 4])", "prefix 2: 2 is no list"),
-        ("([[1], [2, null]], [3, 4])", "prefix 2, id 2: None is no id"),
-        ("([[1], [2]], [3, 4.5])", "label 2: 4.5 is no id"),
-        ("([[1], [NaN]], [3, 4])", "prefix 2, id 1: nan is no id"),
-        ("([], [])", "holds no prefix"),
-        ("[" * 100_000, "nests brackets without end|Expecting value"),
-    ],
-)
-def test_wrong_srgnn(write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_srgnn(write(text))
 
 
 class Trap:
@@ -597,29 +447,110 @@ def test_reddit(tmp_path):
     assert X.users.tolist() == ["kar0"] * 5
 
 
-def test_a_file_of_another_format_is_refused(tmp_path):
-    path = tmp_path / "wrong.csv"
-    path.write_text("user;item;time\n1;2;3\n")
-    with pytest.raises(ValueError, match="line 1: no column 'user_id'.*found"):
-        read_xing(path)
-    path.write_text("a\tb\tc\td\te\tf\n")
-    with pytest.raises(ValueError, match="line 1, column 'time': 'b' is not a time"):
-        read_lastfm_1k(path)
-    path.write_text(lastfm_line("a", 0, "Can") + "a\t2009-13-08T01:00:00Z\t\tCan\t\t\n")
-    with pytest.raises(ValueError, match="line 2, column 'time': '2009-13-08T01"):
-        read_lastfm_1k(path)
-    path.write_text("user_id\titem_id\tinteraction_type\tcreated_at\n1\t2\t1\tx\n")
-    with pytest.raises(ValueError, match="line 2, column 'created_at': 'x' is not a n"):
-        read_xing(path)
-    path.write_text("user_1\t2009-04-08T01:00:00Z\tmbid\n")
-    with pytest.raises(ValueError, match="line 1: expected 6 fields"):
-        read_lastfm_1k(path)
+# -- files that are wrong --------------------------------------------------------------
+
+XING = "user_id\titem_id\tinteraction_type\tcreated_at\n"
+WRONG = {  # reader -> texts, and what is said of them
+    read_session_rec: [
+        ("", r"file.txt is empty"),
+        ("SessionId\tItemId\tTime\n", r"file.txt holds no events"),
+        ("SessionId\tItemId\tTime\n\n", r"file.txt holds no events"),
+        ("SessionId\tItemId\tTime\n1\t2\n", r"line 2, column 'Time': the line has 2"),
+        ("SessionId\tItemId\n1\t2\n", r"line 1: no column 'Time'.*found \['SessionId'"),
+        ("SessionId,ItemId,Time\n1,2,3\n", r"separated by '\\t'; found \['SessionId,"),
+        ("SessionId\tTime\tTime\n", r"line 1: column 'Time' is there twice"),
+        (HEADER + "1\t2\tabc\n", r"line 3, column 'Time': 'abc' is not a number"),
+        (HEADER + "1\t2\tnan\n", r"line 3, column 'Time': 'nan' is not a number"),
+        (HEADER + "1\t2\tinf\n", r"line 3, column 'Time': 'inf' is not a number"),
+        (HEADER + "1\t2\t1_0\n", r"line 3, column 'Time': '1_0' is not a number"),
+        (HEADER + "1\t2\t\n", r"line 3, column 'Time': no value. Expected a number"),
+        (HEADER + "1\t\t5\n", r"line 3, column 'ItemId': no value. Expected an id"),
+        (HEADER + "\n1\t\t5\n", r"line 4, column 'ItemId'"),
+        (HEADER + "1\t2\n", r"line 3, column 'Time': the line has 2 fields only"),
+        (HEADER + "1\t2\t3\t4\n", r"line 3: expected 3 fields.*found 4"),
+        (HEADER + "1\t2\t3\t4\t5\n", r"line 3: expected 3 fields.*found 5"),
+        (HEADER.encode() + b"1\t\xe9\t5\n", r"line 3: no UTF-8 text"),
+        (HEADER.encode("utf-16"), r"is a text in UTF-16"),
+        (b"PK\x03\x04zip", r"is a zip archive"),
+        ("<!DOCTYPE html><p>Log in", r"is a web page"),
+        (pickle.dumps([1]), r"is a pickle, not the text file"),
+    ],
+    read_yoochoose: [
+        (CLICKS.replace(",", ";"), r"line 1: expected 4 fields separated by ','"),
+        (CLICKS + "1,2014-04-07,5,0\n", r"line 4, column 'timestamp': '2014-04-07' is"),
+        (CLICKS + "1,2014-13-07T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,2014-02-29T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,2014-04-07T24:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,1396868049,5,0\n", r"'1396868049' is not a time such as"),
+        (CLICKS + "1,2014-04-07T10:51:09.277Z\n", r"column 'item_id': the line has 2"),
+    ],
+    read_diginetica: [
+        (VIEWS.replace(";243569;", ";abc;"), "line 4, column 'timeframe': 'abc' is no"),
+        (VIEWS.replace("04-09", "04-31"), "line 5, column 'eventdate': '2016-04-31' i"),
+        (VIEWS.replace("2016-04-09", "09.04.2016"), "line 5, .*a date such as"),
+        (VIEWS.replace(";", ","), "line 1: no column 'sessionId'.*separated by ';'"),
+    ],
+    read_retailrocket: [
+        (
+            EVENTS.replace("1433221332118", "2015-06-02"),
+            "line 7, column 'timestamp': '2",
+        ),
+    ],
+    read_recbole: [
+        ("a:token\tb:float\n1\t2\n", r"no column 'session_id'.*found \['a', 'b'"),
+        ("session_id:token\tx:token\n1\t2\n", r"no column 'item_id'.*found \['session"),
+        ("user_id:token\titem_id:token\n1\t2\n", r"found \['item_id', 'user_id'\]"),
+        (INTER.replace("u1", ""), "line 3, column 'user_id': no value"),
+        (INTER.replace("10.0", "ten"), "line 4, column 'timestamp': 'ten' is not"),
+        (
+            LISTS.replace("\t7", "\t7 8"),
+            "line 3.*'timestamp_list': 2 times for 1 items",
+        ),
+        (LISTS.replace("100\t7", "\n100\t7 8"), "line 4.*'timestamp_list': 2 times f"),
+        (LISTS.replace("\t7", "\tx"), "line 3, column 'timestamp_list': 'x' is no"),
+        (LISTS.replace("1 2.5", "3 1"), "line 2, column 'timestamp_list': 1 after 3"),
+    ],
+    read_recbole_prefixes: [(INTER, "no column 'item_id_list'")],
+    read_srgnn: [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("[[1, 2]\n [3]]", "line 2, column 2: Expecting ',' delimiter. Expected lists"),
+        ("([['a']], ['b'])", "line 1, column 4.*double quotes"),
+        ('{"a": 1}', "holds a dict"),
+        ("[[1], [2], [3]]", "list of 3 parts.*read_srgnn_sessions"),
+        ("([[1], [2]], [3])", "2 prefixes and 1 labels"),
+        ("([[1], 2], [3, 4])", "prefix 2: 2 is no list"),
+        ("([[1], [2, null]], [3, 4])", "prefix 2, id 2: None is no id"),
+        ("([[1], [2]], [3, 4.5])", "label 2: 4.5 is no id"),
+        ("([[1], [NaN]], [3, 4])", "prefix 2, id 1: nan is no id"),
+        ("([], [])", "holds no prefix"),
+        ("[" * 100_000, "nests brackets without end|Expecting value"),
+    ],
+    read_xing: [
+        ("user;item;time\n1;2;3\n", "line 1: no column 'user_id'.*found"),
+        (XING + "1\t2\t1\tx\n", "line 2, column 'created_at': 'x' is not a number"),
+    ],
+    read_lastfm_1k: [
+        ("a\tb\tc\td\te\tf\n", "line 1, column 'time': 'b' is not a time"),
+        ("a\t2009-13-08T01:00:00Z\t\tCan\t\t\n", "line 1, column 'time': '2009-13-08T"),
+        ("user_1\t2009-04-08T01:00:00Z\tmbid\n", "line 1: expected 6 fields"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [(read, *case) for read, cases in WRONG.items() for case in cases],
+)
+def test_wrong_files(write, read, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(write(text))
 
 
 # -- what is written is read -----------------------------------------------------------
 
 IDS = st.integers(-(10**17), 10**17)
-EVENT = st.tuples(st.integers(0, 5), IDS, st.integers(0, 10**12))
+EVENT = st.tuples(st.integers(0, 5), IDS, st.integers(-(10**13), 10**13))
 ROUND = settings(
     max_examples=30,
     deadline=None,
@@ -679,17 +610,7 @@ def test_a_field_that_is_not_wanted_may_be_anything(write):
     assert frame["b"].to_list() == [2, 3, 4]
 
 
-def test_no_file_is_left_open(tmp_path):
-    path = tmp_path / "clicks.txt"
-    path.write_text("SessionId\tItemId\tTime\n1\t2\t3\n")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        read_session_rec(path)
-    assert [str(w.message) for w in caught] == []
-
-
-def test_a_missing_column_is_told_by_the_names_of_the_file(tmp_path):
-    path = tmp_path / "clicks.inter"
-    path.write_text("user_id:token\titem_id:token\n1\t2\n")
-    with pytest.raises(ValueError, match=r"found \['item_id', 'user_id'\]"):
-        read_recbole(path)
+@pytest.mark.filterwarnings("error")
+def test_no_file_is_left_open(write):
+    read_session_rec(write(SESSION_REC))
+    gc.collect()  # pytest raises what a finalizer warns of
