@@ -312,8 +312,7 @@ def test_recbole_prefixes(write):
         "timestamp_list:float_seq\n1\t10\t2\t9\t1\n1\t8\t3\t9 10\t1 2\n"
     )
     X, y = read_recbole_prefixes(write(text))
-    assert X.to_lists() == [[9], [9, 10]]
-    assert y.tolist() == [10, 8]
+    assert (X.to_lists(), y.tolist()) == ([[9], [9, 10]], [10, 8])
     assert X.users.tolist() == [1, 1]
     assert X.times.tolist() == [1, 1, 2]
     assert X.ids is None

@@ -178,7 +178,7 @@ def test_titled_sessions_are_those_of_make_sessions():
         (make_multi_interest_sessions, {"n_items": 29}, "too few for n_clusters=15"),
         (make_multi_interest_sessions, {"recency": 0}, r"must be in \(0, 1\], got 0"),
         (make_multi_interest_sessions, {"mean_length": 1.5}, "at least 2, got 1.5"),
-        (make_multi_interest_sessions, {"n_days": -1}, "must be at least 0, got -1"),
+        (make_multi_interest_sessions, {"popularity_exponent": -1}, "at least 0"),
         (make_titled_sessions, {"n_shared_words": 13}, "s=13 exceeds n_comm.*ords=12"),
         (make_titled_sessions, {"n_own_words": -1}, "n_own_words must be at least 0"),
         (make_titled_sessions, {"n_shared_words": 0, "n_own_words": 0}, "both 0"),
