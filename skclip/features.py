@@ -10,7 +10,6 @@ from skclip._clusters import SessionClusterer, levels_of
 from skclip._data import (
     ItemFeatures,
     ItemIndex,
-    each_level,
     query_data,
     training_data,
 )
@@ -89,7 +88,7 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             X,
             clusterer_=clusterer,
             item_ids_=item_ids,
-            n_features_out_=int(each_level(levels)[0].max()) + 1,
+            n_features_out_=int(levels[:, 0].max()) + 1,
         )
 
     def transform(self, X):

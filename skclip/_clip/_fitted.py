@@ -14,6 +14,7 @@ from skclip._data import (
     query_data,
 )
 from skclip._model import (
+    Draws,
     Holders,
     SessionModel,
     observed_prefixes,
@@ -174,7 +175,7 @@ class Fitted:
             name: torch.from_numpy(np.array(array))
             for name, array in state["model"].items()
         }
-        with torch.random.fork_rng(devices=[]):
+        with Draws():  # nothing is drawn: the weights are loaded
             model = SessionModel(**state["config"])
         model.load_state_dict(weights)
         model.to(resolve_device(device)).eval()

@@ -1,26 +1,9 @@
 """Codes to scores: item table, prompts, features, and a backbone on top."""
 
 from skclip._model._batches import Batches
+from skclip._model._draws import Draws
 from skclip._model._fusion import FUSIONS, Fusion, as_fusion, used_features
 from skclip._model._growth import Holders, grown_model, new_model
 from skclip._model._prompts import KINDS, Prompt, as_prompt
 from skclip._model._reading import observed_prefixes, read_states
 from skclip._model._session_model import SessionModel, take_rows
-
-__all__ = [
-    "FUSIONS",
-    "KINDS",
-    "Batches",
-    "Fusion",
-    "Holders",
-    "Prompt",
-    "SessionModel",
-    "as_fusion",
-    "as_prompt",
-    "grown_model",
-    "new_model",
-    "observed_prefixes",
-    "read_states",
-    "take_rows",
-    "used_features",
-]

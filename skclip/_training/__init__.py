@@ -2,7 +2,13 @@
 
 from skclip._training._callbacks import FitCallbacks
 from skclip._training._checkpoint import Checkpoint
-from skclip._training._devices import resolve_device, resolve_precision, torch_session
+from skclip._training._devices import (
+    generator_on,
+    private_draws,
+    resolve_device,
+    resolve_precision,
+    torch_session,
+)
 from skclip._training._losses import (
     LOSSES,
     CrossEntropy,
@@ -19,24 +25,3 @@ from skclip._training._sampled_losses import (
     SampledSoftmax,
 )
 from skclip._training._trainer import Plan, train
-
-__all__ = [
-    "BPR",
-    "GBCE",
-    "LOSSES",
-    "BPRMax",
-    "BPRSoftmax",
-    "Checkpoint",
-    "CrossEntropy",
-    "FitCallbacks",
-    "Plan",
-    "SampledLoss",
-    "SampledSoftmax",
-    "as_loss",
-    "make_loss",
-    "resolve_device",
-    "resolve_loss",
-    "resolve_precision",
-    "torch_session",
-    "train",
-]

@@ -295,7 +295,7 @@ def as_loss(loss):
     return loss
 
 
-def make_loss(settings, loss, model, popularity):
+def make_loss(settings, loss, model, popularity, generator=None):
     """Make what a model is trained by, and tell the model if few items are touched.
 
     Parameters
@@ -307,6 +307,8 @@ def make_loss(settings, loss, model, popularity):
     model : SessionModel
     popularity : ndarray of shape (n_items,)
         Training events of each item.
+    generator : torch.Generator, default=None
+        What samples are drawn by.
 
     Returns
     -------
@@ -339,4 +341,5 @@ def make_loss(settings, loss, model, popularity):
         weights.to(model.item_table.device),
         shared=shared,
         item_weights=item_weights,
+        generator=generator,
     )

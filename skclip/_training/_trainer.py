@@ -40,7 +40,16 @@ class Plan:
 
 
 def train(
-    model, batches, loss, plan, *, rng, validate=None, checkpoint=None, callbacks=None
+    model,
+    batches,
+    loss,
+    plan,
+    *,
+    rng,
+    draws,
+    validate=None,
+    checkpoint=None,
+    callbacks=None,
 ):
     """Fit the parameters of `model` by Adam or AdamW.
 
@@ -55,6 +64,8 @@ def train(
     plan : Plan
     rng : numpy Generator
         Order of the mini-batches.
+    draws : torch.Generator
+        What dropout and samples are drawn by.
     validate : callable, default=None
         ``validate()`` -> score of the model as it stands, higher is better.
     checkpoint : Checkpoint, default=None
@@ -71,9 +82,10 @@ def train(
     score : float or None
         Validation score of the weights that are kept.
     """
+    rngs = (rng, draws)
     run = _Run(model, batches, loss, plan, rng, validate)
     if checkpoint is not None:
-        run.history = checkpoint.resume(model, run.best, run.optimizers, rng)
+        run.history = checkpoint.resume(model, run.best, run.optimizers, rngs)
     interrupted = False
     with run.progress():
         try:
@@ -85,7 +97,8 @@ def train(
                 if stop or run.is_late():
                     break
                 if checkpoint is not None:
-                    checkpoint.save(model, run.best, run.optimizers, rng, run.history)
+                    best, optimizers = run.best, run.optimizers
+                    checkpoint.save(model, best, optimizers, rngs, run.history)
         except KeyboardInterrupt:
             if not run.history or inside_search():
                 raise
