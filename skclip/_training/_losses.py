@@ -47,6 +47,7 @@ class CrossEntropy(BaseEstimator):
     CrossEntropy()
     """
 
+    _parameter_constraints: dict = {}
     name = "cross_entropy"
 
 

@@ -109,7 +109,7 @@ def train(
     if checkpoint is not None and not interrupted and not unfinished:
         checkpoint.finish()
     model.eval()
-    return run.history, run.score
+    return run.history, None if interrupted and not run.early_stopping else run.score
 
 
 class _Run:
@@ -131,7 +131,7 @@ class _Run:
 
     @property
     def score(self):
-        """Validation score of the weights that are kept."""
+        """Validation score of the weights that are kept, at the end of an epoch."""
         if self.early_stopping:
             return self.best.score
         return self.history[-1].get("validation_score") if self.history else None
