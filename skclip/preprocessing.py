@@ -337,7 +337,7 @@ def _checked(events, **columns):
     frame = as_frame(events)
     for role, name in columns.items():
         if name not in frame.columns:
-            raise KeyError(
+            raise ValueError(
                 f"events has no column {name!r} (given as {role}=). "
                 f"Its columns are {list(frame.columns)}."
             )

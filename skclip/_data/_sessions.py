@@ -196,10 +196,9 @@ class Sessions:
 
         Raises
         ------
-        KeyError
-            A column is missing.
         ValueError
-            An id is missing, a time does not parse, or a session has two users.
+            A column or an id is missing, a time does not parse, or a session has two
+            users.
         TypeError
             `events` is not a data frame.
 
@@ -566,7 +565,7 @@ class Sessions:
 def _check_columns(frame, **named):
     for role, name in named.items():
         if name is not None and name not in frame.columns:
-            raise KeyError(
+            raise ValueError(
                 f"events has no column {name!r} (given as {role}=). Its columns are "
                 f"{list(frame.columns)}."
             )

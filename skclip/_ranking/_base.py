@@ -51,7 +51,8 @@ class RankingMixin(CatalogMixin):
             for each. Ids that are not in the catalogue are ignored. Where ids are
             tuples, a tuple is an id.
         fill_value : object, default=None
-            What stands behind the last item where filters leave fewer than `k`.
+            What stands behind the last item where filters or the catalog leave fewer
+            than `k`.
             None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
             for other ids.
 
@@ -65,7 +66,7 @@ class RankingMixin(CatalogMixin):
         Raises
         ------
         ValueError
-            `k` exceeds the catalogue or is less than 1, or `fill_value` is an id.
+            `k` is less than 1, or `fill_value` is an id.
         """
         self._check_fitted()
         n_items = len(self.item_ids_)
@@ -74,7 +75,10 @@ class RankingMixin(CatalogMixin):
         filters = Filters(self._index, len(queries), allow, deny)
         if fill_value is not None:
             check_fill_value(fill_value, self._index)
-        columns, values = self._topk(queries, k, filters, exclude_seen)
+        columns, values = self._topk(queries, min(k, n_items), filters, exclude_seen)
+        if k > n_items:  # places without an item
+            columns = np.pad(columns, ((0, 0), (0, k - n_items)))
+            values = np.pad(values, ((0, 0), (0, k - n_items)), constant_values=-np.inf)
         items = self.item_ids_[columns]
         if not np.isfinite(values).all():
             items = with_fill(items, np.isneginf(values), fill_value, self._index)
@@ -220,10 +224,5 @@ def _check_k(k, n_items):
     if not isinstance(k, Integral) or isinstance(k, bool):
         raise TypeError(f"k must be a whole number or None, got {k!r}.")
     if k < 1:
-        raise ValueError(f"k={k} is less than 1. Pass 1 <= k <= {n_items}, or None.")
-    if k > n_items:
-        raise ValueError(
-            f"k={k} exceeds the catalogue of {n_items} items. Pass k <= {n_items}, or "
-            "k=None for the default."
-        )
+        raise ValueError(f"k={k} is less than 1. Pass k >= 1, or None for the default.")
     return int(k)

@@ -1,5 +1,6 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -131,7 +132,7 @@ class _Run:
             total=self.plan.max_epochs,
             initial=len(self.history),
             unit="epoch",
-            disable=not self.plan.verbose,
+            disable=not self.plan.verbose or not _shows_bars(),
             desc="fit",
         )
         return self.bar
@@ -158,6 +159,16 @@ class _Run:
         self.history.append(row)
         self.bar.update()
         self.bar.set_postfix(_summary(row), refresh=True)
+        if self.plan.verbose and not _shows_bars():
+            print(self._line(row), flush=True)
+
+    def _line(self, row):
+        """An epoch in one line, for a log."""
+        left = (self.plan.max_epochs - row["epoch"]) * row["seconds"]
+        left = min(left, max(0.0, self.deadline - time.perf_counter()))
+        parts = [f"epoch {row['epoch']}/{self.plan.max_epochs}"]
+        parts += [f"{name} {value}" for name, value in _summary(row).items()]
+        return ", ".join([*parts, f"{row['seconds']:.1f} s", f"{left:.0f} s left"])
 
     def _steps(self, epoch):
         """Mean loss of an epoch."""
@@ -244,6 +255,11 @@ class _Stepper:
                 optimizer.step()
             model.constrain_()
         return value
+
+
+def _shows_bars():
+    """Whether progress is drawn: in a terminal or a notebook, not in a log."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _summary(row):
