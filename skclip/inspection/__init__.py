@@ -10,13 +10,11 @@ from skclip.inspection._explain import SessionExplanationDisplay, explain
 from skclip.inspection._gate import GateDisplay
 from skclip.inspection._history import TrainingHistoryDisplay
 from skclip.inspection._rank_curve import RankCurveDisplay
-from skclip.inspection._resolution_curve import ResolutionCurveDisplay
 
 __all__ = [
     "ClusterMapDisplay",
     "GateDisplay",
     "RankCurveDisplay",
-    "ResolutionCurveDisplay",
     "SessionExplanationDisplay",
     "TrainingHistoryDisplay",
     "explain",

@@ -17,8 +17,8 @@ class ClusterMapDisplay:
 
     Each circle is a cluster, its area the number of its items. Clusters whose items
     follow each other lie close together, the strongest links are lines. Dots are items,
-    a sample of them in a large catalogue, with those that have most transitions in the
-    middle; their colour is the share of the item's transitions that stay inside its
+    a sample of them in a large catalog, with those that have most transitions in the
+    middle; their color is the share of the item's transitions that stay inside its
     cluster. The list names the items with most transitions.
 
     Parameters
@@ -36,7 +36,7 @@ class ClusterMapDisplay:
     inside_share : ndarray of shape (n_drawn,)
         Share of the cluster's transitions that stay inside.
     item_ids : ndarray of shape (n_items,)
-        The catalogue.
+        The catalog.
     item_strength : ndarray of shape (n_items,)
         Transitions of each item.
     item_inside_share : ndarray of shape (n_items,)
@@ -438,7 +438,7 @@ class ClusterMapDisplay:
 
 
 def _pack(links, radii, random_state):
-    """Centres (n, 2) of circles that do not overlap, linked ones near each other."""
+    """Centers (n, 2) of circles that do not overlap, linked ones near each other."""
     n = len(radii)
     if n == 1:
         return np.zeros((1, 2))
@@ -499,5 +499,5 @@ def _pushed_apart(at, touch, yields, random_state):
         return at, 0.0
     move = 0.5 * yields * overlap / np.maximum(distance, 1e-9 * touch)
     at = at + move.sum(axis=1)[:, None] * at - move @ at
-    at += 1e-6 * touch.min() * random_state.normal(size=at.shape)  # parts equal centres
+    at += 1e-6 * touch.min() * random_state.normal(size=at.shape)  # parts equal centers
     return at, float((overlap / touch).max())

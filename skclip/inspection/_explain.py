@@ -42,11 +42,11 @@ def explain(
     X : Sessions or list of lists
         Observed sessions, shape (n_sessions,).
     k : int, default=None
-        Recommendations per session; None is the smaller of 5 and the catalogue.
+        Recommendations per session; None is the smaller of 5 and the catalog.
     measure : {"score", "log_probability"}, default="score"
         What drops. Scores of two sessions are comparable only as far as the model
         makes them so: a click that lifts all items alike drops all scores.
-        "log_probability" takes the logarithm of the softmax over the catalogue, which
+        "log_probability" takes the logarithm of the softmax over the catalog, which
         such a lift leaves alone.
     exclude_seen, allow, deny : bool, list or None
         What may be recommended, see ``CLIPSessionRecommender.predict_topk``.
@@ -70,12 +70,12 @@ def explain(
 
         The cluster columns are there if the recommender has ``membership_``, whose
         numbers they hold; -1 = none. Items not seen in `fit` are in the cluster that
-        their neighbours in the session vote for. An empty session has no rows.
+        their neighbors in the session vote for. An empty session has no rows.
 
     Raises
     ------
     ValueError
-        `measure` is unknown, or `k` exceeds the catalogue.
+        `measure` is unknown, or `k` exceeds the catalog.
     TypeError
         There is no recommender in `estimator`.
     NotFittedError
@@ -88,7 +88,7 @@ def explain(
     Notes
     -----
     All shortened sessions are read as one batch: a run of the model for every event and
-    every cluster of every session, and scores over the whole catalogue, 64 MiB at a
+    every cluster of every session, and scores over the whole catalog, 64 MiB at a
     time. Meant for tens to thousands of sessions.
 
     Examples

@@ -1,7 +1,7 @@
 """What the displays share in drawing: axes, line styles, labels.
 
-Line styles and markers tell curves apart without colour, and the colours differ in
-lightness, so that a figure survives a grey printer.
+Line styles and markers tell curves apart without color, and the colors differ in
+lightness, so that a figure survives a gray printer.
 """
 
 # Blue, orange, green, purple, yellow, black: all differ in lightness.

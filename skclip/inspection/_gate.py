@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from skclip._inside import recommender_inside
+from skclip._inside import item_counts_of, network_of, recommender_inside
 from skclip.inspection._figure import DARK, light_grid, make_panels, whole_numbers
 
 _CHUNK = 2**16  # items gated at a time
@@ -23,7 +23,7 @@ class GateDisplay:
     Parameters
     ----------
     item_ids : ndarray of shape (n_items,)
-        The catalogue.
+        The catalog.
     frequency : ndarray of shape (n_items,)
         Training events of each item.
     item_share, prompt_share : ndarray of shape (n_items,)
@@ -101,7 +101,7 @@ class GateDisplay:
             It is not fitted.
         """
         recommender = recommender_inside(estimator)
-        model = getattr(recommender, "_model", None)
+        model = network_of(recommender)
         prompts = getattr(model, "prompt", None)
         if prompts is None or "cluster" not in prompts.kinds:
             given = getattr(recommender, "prompt", None)
@@ -126,7 +126,7 @@ class GateDisplay:
         )
         return cls(
             item_ids=recommender.item_ids_,
-            frequency=np.asarray(recommender._popularity),
+            frequency=np.asarray(item_counts_of(recommender)),
             item_share=item_share,
             prompt_share=1.0 - item_share,
             gate=prompts.gate,
@@ -152,11 +152,11 @@ class GateDisplay:
         self.figure_ = self.ax_.figure
         upper, lower = self.axes_
         edges, (low, median, high) = self.bin_edges_, self.bin_quartiles_
-        centres = np.sqrt(edges[:-1] * edges[1:])
+        centers = np.sqrt(edges[:-1] * edges[1:])
         upper.fill_between(
-            centres, low, high, color=DARK, alpha=0.25, linewidth=0, label="middle half"
+            centers, low, high, color=DARK, alpha=0.25, linewidth=0, label="middle half"
         )
-        upper.plot(centres, median, color=DARK, marker="o", label="median item")
+        upper.plot(centers, median, color=DARK, marker="o", label="median item")
         upper.axhline(
             0.5, color="0.3", linestyle="--", linewidth=1, label="equal parts"
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._inside import recommender_inside
+from skclip._inside import recommender_inside, scoring_name_of
 from skclip.inspection._figure import (
     DARK,
     LIGHT,
@@ -98,7 +98,6 @@ class TrainingHistoryDisplay:
                 f"{type(recommender).__name__} has no history_: it is not trained in "
                 "epochs. Pass a fitted CLIPSessionRecommender, or what holds one."
             )
-        scoring = recommender._scoring
 
         def column(name):
             return np.array([row.get(name, np.nan) for row in history])
@@ -108,7 +107,7 @@ class TrainingHistoryDisplay:
             train_loss=column("train_loss"),
             validation_score=column("validation_score"),
             seconds=column("seconds"),
-            score_name=scoring if isinstance(scoring, str) else "score",
+            score_name=scoring_name_of(recommender),
         )
         return display.plot(ax, against=against)
 

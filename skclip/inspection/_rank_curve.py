@@ -10,7 +10,7 @@ from skclip.metrics import mrr_at_k, recall_at_k
 class RankCurveDisplay:
     """Recall@k and MRR@k over the cut-off k, for one model or several.
 
-    A single cut-off may favour one model by chance; curves that cross say that the
+    A single cut-off may favor one model by chance; curves that cross say that the
     order of the models depends on it.
 
     Parameters
@@ -35,7 +35,7 @@ class RankCurveDisplay:
     Notes
     -----
     All cut-offs share one ranking of the targets per model. Ties count against the
-    target, one outside the catalogue is a miss.
+    target, one outside the catalog is a miss.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class RankCurveDisplay:
         y : array-like of shape (n_sessions,), default=None
             Next item of each row; None takes every prefix of every session.
         ks : array-like of int, default=None
-            Cut-offs. None is 1 to 20, or to the size of the smallest catalogue.
+            Cut-offs. None is 1 to 20, or to the size of the smallest catalog.
         ax : matplotlib Axes, sequence of Axes or None, default=None
             See `plot`.
 
@@ -127,7 +127,7 @@ class RankCurveDisplay:
         ----------
         ranks : dict
             Name -> array-like of shape (n,), the rank of each target, 1 = best, ``inf``
-            = not in the catalogue, as ``rank_targets`` gives them.
+            = not in the catalog, as ``rank_targets`` gives them.
         ks : array-like of int, default=None
             Cut-offs. None is 1 to 20.
         ax : matplotlib Axes, sequence of Axes or None, default=None

@@ -27,7 +27,6 @@ from skclip.inspection import (
     ClusterMapDisplay,
     GateDisplay,
     RankCurveDisplay,
-    ResolutionCurveDisplay,
     SessionExplanationDisplay,
     TrainingHistoryDisplay,
     explain,
@@ -35,7 +34,7 @@ from skclip.inspection import (
 from skclip.inspection._cluster_map import _pack
 from skclip.inspection._explain import _formatter
 from skclip.inspection._figure import COLORS, shortened
-from skclip.metrics import SessionScorer, mrr_at_k, recall_at_k
+from skclip.metrics import mrr_at_k, recall_at_k
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -79,12 +78,6 @@ DISPLAYS = {
     "session": (
         lambda rec, X, **o: SessionExplanationDisplay.from_estimator(rec, X[[0]], **o),
         3,
-    ),
-    "resolution": (
-        lambda rec, X, **o: ResolutionCurveDisplay.from_estimator(
-            SessionClusterer(random_state=0), X, resolutions=[0.5, 2], **o
-        ),
-        2,
     ),
 }
 
@@ -144,11 +137,11 @@ def test_missing_matplotlib_names_the_extra(fitted, monkeypatch):
 
 
 def test_colors_differ_in_grey():
-    grey = [
+    gray = [
         0.299 * r + 0.587 * g + 0.114 * b
         for r, g, b in map(matplotlib.colors.to_rgb, COLORS)
     ]
-    assert np.diff(sorted(grey)).min() > 0.05
+    assert np.diff(sorted(gray)).min() > 0.05
 
 
 # -- wherever the recommender stands ---------------------------------------------------
@@ -301,7 +294,7 @@ def test_rank_curve_by_hand_and_with_targets(popular):
     assert given_y.recall["PopularityRecommender"].tolist() == [0.5, 1.0]
 
 
-def test_rank_curve_far_out_is_logarithmic_and_small_catalogues_fit():
+def test_rank_curve_far_out_is_logarithmic_and_small_catalogs_fit():
     display = RankCurveDisplay.from_ranks({"m": [1, 60, 3]}, ks=[1, 10, 100])
     assert display.axes_[1].get_xscale() == "log"
     model = PopularityRecommender().fit([["a", "b", "c"]])
@@ -315,80 +308,6 @@ def test_rank_curve_errors(fitted):
         RankCurveDisplay.from_ranks({"m": [1]}, ks=[0, 1])
     with pytest.raises(ValueError, match="whole numbers"):
         RankCurveDisplay.from_ranks({"m": [1]}, ks=[0.5])
-
-
-# -- ResolutionCurveDisplay ------------------------------------------------------------
-
-
-def test_resolution_curve_equals_separate_fits(shop_split):
-    X = shop_split[0]
-    display = ResolutionCurveDisplay.from_estimator(
-        SessionClusterer(random_state=5), X, resolutions=[4, 0.5, 1]
-    )
-    assert display.resolutions.tolist() == [0.5, 1, 4]
-    assert display.scores is None
-    for i, resolution in enumerate([0.5, 1, 4]):
-        one = SessionClusterer(resolution, random_state=5).fit(X)
-        assert display.n_clusters[i].tolist() == [one.n_clusters_]
-        assert display.modularity[i].tolist() == [one.modularity_]
-    labels = [ax.get_ylabel() for ax in display.axes_]
-    assert labels == ["clusters", "modularity"]
-    ticks = [t.get_text() for t in display.axes_[-1].get_xticklabels()]
-    assert ticks == ["0.5", "1", "4"]
-
-
-@pytest.mark.parametrize("inside", ["recommender", "pipeline"])
-def test_resolution_curve_scores(inside, small_recommender, shop_split):
-    X, X_new = shop_split
-    rec = clone(small_recommender).set_params(max_epochs=1)
-    key, model = "clusterer__resolution", rec
-    if inside == "pipeline":
-        model = make_pipeline(SessionClusterer(random_state=1), rec)
-        key = "sessionclusterer__resolution"
-    options = {"resolutions": [0.5, 3], "eval_set": (X_new, None)}
-    display = ResolutionCurveDisplay.from_estimator(model, X, **options)
-    one = clone(model).set_params(**{key: 3.0}).fit(X)
-    assert display.scores[1].tolist() == [one.score(X_new)]
-    step = one[0] if inside == "pipeline" else one.clusterer_
-    assert display.n_clusters[1].tolist() == [step.n_clusters_]
-    assert display.axes_[2].get_ylabel() == "mrr@20"
-    other = ResolutionCurveDisplay.from_estimator(
-        model, X, scoring="recall@5", param_name=key, **options
-    )
-    assert other.scores[1, 0] == SessionScorer("recall@5")(one, X_new)
-    assert other.score_name == "recall@5"
-    assert not hasattr(rec, "item_ids_")  # clones are fitted
-
-
-def test_resolution_curve_repeats_are_seeded(shop_split):
-    X = shop_split[0]
-    repeated = [
-        ResolutionCurveDisplay.from_estimator(
-            SessionClusterer(), X, resolutions=[8], n_repeats=3, random_state=seed
-        )
-        for seed in (0, 0)
-    ]
-    assert repeated[0].modularity.shape == (1, 3)
-    np.testing.assert_array_equal(repeated[0].modularity, repeated[1].modularity)
-    assert len(repeated[0].axes_[0].collections) == 1  # the band
-
-
-def test_resolution_curve_errors(small_recommender, shop_split, popular):
-    X = shop_split[0]
-    make = ResolutionCurveDisplay.from_estimator
-    with pytest.raises(ValueError, match="has 0 parameters .* param_name"):
-        make(popular, X)
-    with pytest.raises(ValueError, match=r"resolutions=\[0, 1\]"):
-        make(SessionClusterer(), X, resolutions=[0, 1])
-    with pytest.raises(ValueError, match="n_repeats=0"):
-        make(SessionClusterer(), X, n_repeats=0)
-    with pytest.raises(TypeError, match="eval_set is a Sessions"):
-        make(small_recommender, X, eval_set=X)
-    with pytest.raises(TypeError, match="SessionClusterer has no score"):
-        make(SessionClusterer(), X, eval_set=(X, None))
-    bare = clone(small_recommender).set_params(prompt=None, max_epochs=1)
-    with pytest.raises(ValueError, match="no fitted clusterer"):
-        make(bare, X, resolutions=[1])
 
 
 # -- GateDisplay -----------------------------------------------------------------------
@@ -550,7 +469,7 @@ def test_circles_never_overlap(n, seed):
 
 
 def test_linked_clusters_lie_close():
-    """Clusters on a chain: neighbours are closer than the others by far."""
+    """Clusters on a chain: neighbors are closer than the others by far."""
     n = 12
     links = np.diag(np.full(n - 1, 20.0), 1)
     links += links.T
@@ -744,7 +663,7 @@ def test_explain_without_prompts_and_unseen_items(bare, fitted):
     assert "click_cluster" not in frame
     frame = explain(fitted, [[known, "never seen"]], k=1)
     assert np.isfinite(frame["drop"]).all()
-    assert frame["click_cluster"].nunique() == 1  # voted by its neighbour
+    assert frame["click_cluster"].nunique() == 1  # voted by its neighbor
 
 
 def test_explain_short_and_empty_sessions(fitted):
@@ -796,7 +715,7 @@ def test_explain_in_chunks(fitted, shop_split, monkeypatch):
 
 
 def test_explain_errors(fitted):
-    with pytest.raises(ValueError, match="k=500 exceeds the catalogue"):
+    with pytest.raises(ValueError, match="k=500 exceeds the catalog"):
         explain(fitted, [[fitted.item_ids_[0]]], k=500)
 
 

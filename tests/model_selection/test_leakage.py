@@ -158,7 +158,7 @@ def test_estimators_that_saw_the_test_part(train, later):
     assert leakage_check(train, later, estimator=honest, on_leak="raise").ok
     leaky = PopularityRecommender().fit(both)
     report = leakage_check(train, later, estimator=leaky, **check)
-    assert report["catalogue"].examples == ["d"]
+    assert report["catalog"].examples == ["d"]
     assert report["counts"].count == 4  # a, b, c, d
     assert "graph" not in {f.check for f in report.findings}
 
@@ -171,14 +171,14 @@ def test_estimators_that_saw_the_test_part(train, later):
     assert report["graph"].examples == [("c", "d")]
     pipe = make_pipeline(clusterer, PopularityRecommender()).fit(both)
     report = leakage_check(train, later, estimator=pipe, **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts", "graph"}
+    assert {f.check for f in report.leaks} == {"catalog", "counts", "graph"}
     search = GridSearchCV(PopularityRecommender(), {"scoring": ["mrr@2"]}, cv=2)
     report = leakage_check(train, later, estimator=search.fit(both), **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    assert {f.check for f in report.leaks} == {"catalog", "counts"}
     network = CLIPSessionRecommender("gru4rec", max_epochs=1, prompt=None)
     assert leakage_check(train, later, estimator=clone(network).fit(train)).ok
     report = leakage_check(train, later, estimator=network.fit(both), **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    assert {f.check for f in report.leaks} == {"catalog", "counts"}
     with pytest.raises(TypeError, match="holds nothing fitted.*item_ids_"):
         leakage_check(train, later, estimator=PopularityRecommender())
 
@@ -190,12 +190,12 @@ def test_targets_belong_to_their_part():
     graph = SessionClusterer(random_state=0).fit(X, y)
     assert leakage_check(X, [["b", "c"]], y_train=y, estimator=graph).ok
     report = leakage_check(X, [["b"]], y_test=["c"], estimator=graph, on_leak="ignore")
-    assert report["catalogue"].examples == ["c"]
+    assert report["catalog"].examples == ["c"]
     assert report["graph"].examples == [("b", "c")]
 
 
 def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender):
-    """Without a rare item its neighbours follow each other."""
+    """Without a rare item its neighbors follow each other."""
     X_train = [["a", "rare", "b"], ["a", "c"], ["b", "c"]] * 1 + [["c", "a"]] * 3
     rec = clone(small_recommender).set_params(
         min_item_count=2, max_epochs=1, early_stopping=False
@@ -204,19 +204,19 @@ def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender)
     assert rec.clusterer_.graph_.nnz > 0
     report = leakage_check(X_train, [["a", "b"]], estimator=rec, on_leak="raise")
     assert report["graph"].level == "ok"
-    assert report["catalogue"].level == "ok"
+    assert report["catalog"].level == "ok"
 
 
 @pytest.mark.parametrize("graph_edges", ["text", "both"])
 def test_features_are_no_leak(graph_edges):
-    """Items are in the catalogue by their features, and linked by them."""
+    """Items are in the catalog by their features, and linked by them."""
     features = ItemFeatures(list("abcdef"), np.ones((6, 2)))
     train, test = [["a", "b", "c"], ["d", "e"]], [["a", "d", "f"]]
     clusterer = SessionClusterer(
         graph_edges=graph_edges, item_features=features, random_state=0
     )
     report = leakage_check(train, test, estimator=clone(clusterer).fit(train))
-    assert report["catalogue"].level == report["graph"].level == "ok"
+    assert report["catalog"].level == report["graph"].level == "ok"
     report = leakage_check(
         train, test, estimator=clusterer.fit(train + test), on_leak="ignore"
     )

@@ -13,7 +13,6 @@ from skclip.model_selection import (
     LeaveLastOut,
     SlidingWindowSplit,
     TemporalSplit,
-    WithinSessionSplit,
     last_targets,
     leave_last_out,
     temporal_split,
@@ -123,25 +122,6 @@ def test_within_session_split_equals_a_loop():
         )
         assert [*found] == expected[name]
         assert prefixes.users.tolist() == [users[i] for i in prefixes.ids]
-
-
-def test_within_session_split_of_prefix_rows():
-    rows = [list("abcdef"), list("xy"), list("pqrs")]
-    X, y = Sessions.from_lists(rows, ids=[7, 8, 9]).to_prefixes()
-    order = np.random.default_rng(1).permutation(len(X))
-    X, y = X[order], y[order]
-    [(train, test)] = WithinSessionSplit().split(X, y)
-    _, _, (X_test, y_test) = within_session_split(Sessions.from_lists(rows))
-    assert sorted(y[test].tolist()) == sorted(y_test.tolist())
-    assert len(train) == sum(within_session_sizes(m)[0] for m in (5, 1, 3))
-    assert not set(train) & set(test)
-    lengths = dict(zip(X[train].ids.tolist(), X[train].lengths.tolist(), strict=True))
-    assert all(
-        length > lengths[i]
-        for i, length in zip(X[test].ids, X[test].lengths, strict=True)
-    )
-    with pytest.raises(TypeError, match="Sessions without ids.*to_prefixes"):
-        next(WithinSessionSplit().split(Sessions.from_lists(rows)))
 
 
 def test_within_session_sizes_are_checked_and_nothing_trains_twice():
