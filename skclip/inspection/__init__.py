@@ -1,4 +1,4 @@
-"""Look at what was learned: displays to plot, and explanations as a frame.
+"""Displays of what was learned, and explanations as a frame.
 
 Displays follow scikit-learn: ``from_estimator`` computes and plots, the object keeps
 the numbers, ``plot`` draws them again. matplotlib is imported when something is drawn

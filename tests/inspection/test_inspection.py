@@ -31,7 +31,7 @@ from skclip.inspection import (
     TrainingHistoryDisplay,
     explain,
 )
-from skclip.inspection._cluster_map import _pack
+from skclip.inspection._circles import pack_circles
 from skclip.inspection._explain import _formatter
 from skclip.inspection._figure import COLORS, shortened
 from skclip.metrics import mrr_at_k, recall_at_k
@@ -463,7 +463,7 @@ def test_circles_never_overlap(n, seed):
     rng = np.random.default_rng(seed)
     links = np.triu(rng.poisson(0.5, (n, n)) * rng.integers(1, 50, (n, n)), 1)
     radii = np.sqrt(np.sort(rng.integers(1, 2000, n))[::-1])
-    centers = _pack((links + links.T).astype(float), radii, np.random.RandomState(0))
+    centers = pack_circles((links + links.T).astype(float), radii, np.random.RandomState(0))
     assert np.isfinite(centers).all()
     assert (gaps(centers, radii) > 0).all()
 
@@ -474,7 +474,7 @@ def test_linked_clusters_lie_close():
     links = np.diag(np.full(n - 1, 20.0), 1)
     links += links.T
     radii = np.full(n, 3.0)
-    centers = _pack(links, radii, np.random.RandomState(1))
+    centers = pack_circles(links, radii, np.random.RandomState(1))
     apart = np.linalg.norm(centers[:, None] - centers[None], axis=2)
     chained = links > 0
     others = ~chained & ~np.eye(n, dtype=bool)
