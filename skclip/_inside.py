@@ -128,15 +128,9 @@ def predict_topk(estimator, X, k=None, **options):
 # -- what fitted estimators keep to themselves -----------------------------------------
 
 
-def network_of(recommender):
-    """Return the trained network, or None where there is none."""
-    return getattr(recommender, "_model", None)
-
-
-def item_counts_of(estimator):
-    """Return the training events of each item, or None where they are not kept."""
-    counts = getattr(estimator, "item_counts_", None)
-    return getattr(estimator, "_popularity", None) if counts is None else counts
+def fitted_of(recommender):
+    """Return what a fit left, with ``model`` and ``config``, or None of a baseline."""
+    return getattr(recommender, "_fitted", None)
 
 
 def clicked_graph_of(clusterer):

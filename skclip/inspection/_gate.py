@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from skclip._inside import item_counts_of, network_of, recommender_inside
+from skclip._inside import fitted_of, recommender_inside
 from skclip.inspection._figure import DARK, Display, light_grid, whole_numbers
 
 _CHUNK = 2**16  # items gated at a time
@@ -113,7 +113,7 @@ class GateDisplay(Display):
             It is not fitted.
         """
         recommender = recommender_inside(estimator)
-        model = network_of(recommender)
+        model = getattr(fitted_of(recommender), "model", None)
         prompts = getattr(model, "prompt", None)
         if prompts is None or "cluster" not in prompts.kinds:
             given = getattr(recommender, "prompt", None)
@@ -128,7 +128,7 @@ class GateDisplay(Display):
         np.divide(item, total, out=item_share, where=total > 0)
         return cls(
             item_ids=recommender.item_ids_,
-            frequency=np.asarray(item_counts_of(recommender)),
+            frequency=recommender.item_counts_,
             item_share=item_share,
             prompt_share=1.0 - item_share,
             gate=prompts.gate,
@@ -173,9 +173,9 @@ class GateDisplay(Display):
 def _lengths(model, prompts):
     """Lengths of the item's and the prompt's part of each item, (2, n_items)."""
     lengths = []
-    tables = model.item_table, model.clusters[1:]
+    tables = model.item_table, model.item_cells[1:]
     with torch.no_grad():
-        for x, clusters in zip(*(t.split(_CHUNK) for t in tables), strict=True):
-            parts = prompts.parts(x, clusters)
+        for x, cells in zip(*(t.split(_CHUNK) for t in tables), strict=True):
+            parts = prompts.parts(x, cells)
             lengths.append(torch.stack([part.norm(dim=-1) for part in parts]).cpu())
     return torch.cat(lengths, dim=1).double().numpy()

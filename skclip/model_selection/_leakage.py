@@ -6,15 +6,15 @@ import numpy as np
 
 from skclip._data import (
     ItemIndex,
+    as_item_features,
     as_sessions,
     check_targets,
     check_times_rise,
-    checked_features,
     content_hashes,
     factorize_list,
     prefix_ends,
 )
-from skclip._inside import clicked_graph_of, estimators_inside, item_counts_of
+from skclip._inside import clicked_graph_of, estimators_inside
 from skclip._sklearn import warn_user
 
 
@@ -398,13 +398,13 @@ def _foreign_items(part, codes, items):
         features = features.features
     if features is not None:  # items with features are in the catalog anyway
         index = ItemIndex(items.vocabulary)
-        featured = index.codes_of(checked_features(features).item_ids) - 1
+        featured = index.codes_of(as_item_features(features).item_ids) - 1
         foreign = np.setdiff1d(foreign, featured)
     return foreign
 
 
 def _overcounted(part, codes, items):
-    counts = item_counts_of(part)
+    counts = getattr(part, "item_counts_", None)
     if counts is None or counts.dtype.kind not in "iu":  # weights may be decayed
         return None
     codes, counts = codes[codes >= 0], counts[codes >= 0]

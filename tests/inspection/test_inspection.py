@@ -463,7 +463,8 @@ def test_circles_never_overlap(n, seed):
     rng = np.random.default_rng(seed)
     links = np.triu(rng.poisson(0.5, (n, n)) * rng.integers(1, 50, (n, n)), 1)
     radii = np.sqrt(np.sort(rng.integers(1, 2000, n))[::-1])
-    centers = pack_circles((links + links.T).astype(float), radii, np.random.RandomState(0))
+    links = (links + links.T).astype(float)
+    centers = pack_circles(links, radii, np.random.RandomState(0))
     assert np.isfinite(centers).all()
     assert (gaps(centers, radii) > 0).all()
 
