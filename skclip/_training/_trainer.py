@@ -14,18 +14,8 @@ from skclip._sklearn import inside_search, warn_user
 class Plan:
     """How long and how fast to train.
 
-    Parameters
-    ----------
-    batch_size, max_epochs : int
-    learning_rate, weight_decay : float
-    optimizer : {"adam", "adamw"}
-    lr_schedule : {"constant", "cosine", "step"}
-    n_iter_no_change : int, default=None
-        Stop after so many epochs without a better score; None never stops early and
-        keeps the last weights.
-    max_time : float, default=None
-        Seconds.
-    verbose : bool, default=False
+    `n_iter_no_change` stops after so many epochs without a better score; None never
+    stops early and keeps the last weights. `max_time` is in seconds.
     """
 
     batch_size: int
@@ -109,7 +99,7 @@ def train(
     if checkpoint is not None and not interrupted and not unfinished:
         checkpoint.finish()
     model.eval()
-    return run.history, run.score
+    return run.history, None if interrupted and not run.early_stopping else run.score
 
 
 class _Run:
@@ -131,7 +121,7 @@ class _Run:
 
     @property
     def score(self):
-        """Validation score of the weights that are kept."""
+        """Validation score of the weights that are kept, at the end of an epoch."""
         if self.early_stopping:
             return self.best.score
         return self.history[-1].get("validation_score") if self.history else None
