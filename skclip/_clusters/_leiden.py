@@ -86,6 +86,11 @@ def canonical_clusters(labels):
     return rank[inverse], len(sizes)
 
 
+def canonical_levels(levels):
+    """Renumber the clusters (n_items, n_levels) of each level like those of Leiden."""
+    return np.column_stack([canonical_clusters(level)[0] for level in levels.T])
+
+
 def match_clusters(labels, known):
     """The known cluster that each new one overlaps most.
 

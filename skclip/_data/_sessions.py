@@ -31,8 +31,9 @@ class Sessions:
         Distinct raw item ids, sorted.
     times : ndarray of shape (n_events,), default=None
         Seconds since the epoch.
-    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
-        Cluster of each event's item, 1..K, 0 = unknown. `SessionClusterer` sets it.
+    clusters : ndarray of shape (n_events, n_levels), int32, default=None
+        Cluster of each event's item at each level, 1..K, 0 = unknown.
+        `SessionClusterer` sets it. Shape (n_events,) is taken as one level.
     ids, users : ndarray of shape (n_sessions,), default=None
         Raw session and user ids. None means unknown.
 
@@ -126,7 +127,9 @@ class Sessions:
                     )
         if parts["clusters"] is not None:
             shape = parts["clusters"].shape
-            if len(shape) > 2 or 0 in shape[1:]:
+            if len(shape) == 1:
+                parts["clusters"] = parts["clusters"][:, None]
+            elif len(shape) > 2 or 0 in shape[1:]:
                 raise ValueError(
                     f"clusters has shape {shape}, expected ({n_events},) or "
                     f"({n_events}, n_levels)."
@@ -428,8 +431,7 @@ class Sessions:
         if self.users is not None:
             data["user"] = self.users[rows]
         if self.clusters is not None:
-            several = self.clusters.ndim > 1
-            data["cluster"] = self.clusters.T[0] if several else self.clusters
+            data["cluster"] = self.clusters[:, 0]
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
         return nw.from_dict(data, backend=backend).to_native()
 

@@ -25,8 +25,8 @@ class Batch:
         Whose prefix each query is, and how long.
     targets : LongTensor of shape (n_queries,)
         Item codes, 0 = none.
-    clusters : LongTensor of shape (n_sessions, length), default=None
-        None where every item's own cluster holds.
+    clusters : LongTensor of shape (n_sessions, length, n_levels), default=None
+        None where every item's own clusters hold.
     users, sessions : LongTensor of shape (n_sessions,), default=None
         Codes of those that have a prompt, 0 = unknown.
     lookup : callable, default=None
@@ -114,8 +114,8 @@ class Backbone(nn.Module):
         What the published scorer compares by; "cosine" normalises queries and keys.
     scale : float
     normalize_items : bool
-        Whether item vectors have length 1 wherever they are read or scored, unless
-        the recommender's `normalize_items` says otherwise.
+        Whether item vectors have length 1 wherever they are read or scored, after
+        any prompt.
     bias : Tensor of shape (n_items,) or None
         What is added to each item's scores.
     dot_product : bool

@@ -1,4 +1,4 @@
-"""Yardsticks with the contract of the recommender: simple, fast, and hard to beat."""
+"""Recommenders without a network: simple, fast, and hard to beat."""
 
 from skclip.baselines._knn import SessionKNN
 from skclip.baselines._popularity import PopularityRecommender

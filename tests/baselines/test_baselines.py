@@ -406,9 +406,9 @@ def test_sorted_and_multiplied_neighbours_are_the_same_bits(variant, monkeypatch
     """Both ways to sum shared weights agree, ties at the cuts included."""
     X, _ = make_sessions(n_sessions=400, n_items=60, random_state=0)
     model = SessionKNN(variant, n_neighbors=20, sample_size=50).fit(X[:350])
-    monkeypatch.setattr(_knn, "_FEW", 0)
+    monkeypatch.setattr(_knn, "_SORT_RATIO", 0)
     by_sorting = model.decision_function(X[350:])
-    monkeypatch.setattr(_knn, "_FEW", 10**9)
+    monkeypatch.setattr(_knn, "_SORT_RATIO", 10**9)
     by_product = model.decision_function(X[350:])
     assert (by_sorting == by_product).all()
     monkeypatch.undo()
