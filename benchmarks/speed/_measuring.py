@@ -7,7 +7,6 @@ import sys
 import time
 
 from benchmarks._results import ROOT
-from skclip.backbones import BACKBONES
 
 
 def peak_gib():
@@ -15,15 +14,15 @@ def peak_gib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def counted(backbone, steps):
-    """A backbone that appends (seconds, prefixes) to `steps` as each step begins.
+def counted(spec, steps):
+    """A backbone of this class that notes (seconds, prefixes) as each step begins.
 
     A network reads each mini-batch once in training, so that its `encode` counts the
     steps. The class of the network is replaced, not the method of one object: copies
     of a network count as well.
     """
 
-    class Counted(BACKBONES[backbone]):
+    class Counted(spec):
         def build(self, *sizes):
             network = super().build(*sizes)
             plain = type(network)

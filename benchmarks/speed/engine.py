@@ -1,39 +1,68 @@
-"""One training step's loss at 512 x 64 x 43,097 against its floor and the usual form.
+"""One training step at 512 x 64 x 43,097 against the floor and the usual loss step.
 
-    python benchmarks/bench_engine.py
+    python -m benchmarks.speed.engine
 
 The usual form is ``F.cross_entropy(z @ W.T, y).backward()``; the floor is the three
-matrix products alone, written to buffers that exist. All are timed in turn, in one
-run, so that ratios hold on a noisy machine.
+matrix products alone, written to buffers that exist. Beside them stand whole training
+steps of a backbone that returns the vector of the last item: little more than the loss
+over the catalog and the step of Adam.
 """
 
-import sys
 import time
 
 import numpy as np
 import torch
-from _common import load, replace_table, save
 from torch.nn import functional as F
 
-from skclip._training import CrossEntropy, resolve_precision
+from benchmarks._results import load, markdown, new_parser, save
+from benchmarks.speed._measuring import counted
+from skclip import CLIPSessionRecommender, Sessions
+from skclip.backbones import Backbone, BackboneSpec
 
+NAME = "speed/engine.json"
 N, D, N_ITEMS, ROUNDS = 512, 64, 43_097, 15
 
 
-def main():
-    if "--table" in sys.argv:
-        write_table()
-        return
+class LastItem(BackboneSpec):
+    def build(self, embedding_dim, n_items, max_length):
+        return LastItemNetwork()
+
+
+class LastItemNetwork(Backbone):
+    def encode(self, x, batch):
+        return batch.last(x)
+
+
+def whole_steps(precision):
+    """Median milliseconds of a step, and the precision that "auto" chose."""
+    items = np.random.default_rng(0).permutation(N_ITEMS + 1).astype(np.int32)
+    offsets = np.arange(0, N_ITEMS + 2, 2)  # sessions of two items, one prefix each
+    X, steps = Sessions(items, offsets, np.arange(N_ITEMS + 1)), []
+    model = CLIPSessionRecommender(
+        counted(LastItem, steps),
+        prompt=None,
+        loss="cross_entropy",
+        similarity="dot",
+        embedding_dim=D,
+        batch_size=N,
+        max_epochs=1,
+        early_stopping=False,
+        precision=precision,
+        random_state=0,
+    ).fit(X)
+    begun = np.array([second for second, _ in steps])
+    median = float(1e3 * np.median(np.diff(begun)[2:]))
+    return median, model.resolved_params_["precision"]
+
+
+def usual_and_floor():
+    """Median milliseconds of both, timed in turn."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(N, D, generator=generator).requires_grad_()
     table = (0.3 * torch.randn(N_ITEMS, D, generator=generator)).requires_grad_()
     y = torch.randint(N_ITEMS, (N,), generator=generator)
-    scores, grad_z, grad_table = (
-        torch.empty(N, N_ITEMS),
-        torch.empty(N, D),
-        torch.empty(N_ITEMS, D),
-    )
-    losses = {p: CrossEntropy(p) for p in ("float32", "bf16")}
+    scores = torch.empty(N, N_ITEMS)
+    grad_z, grad_table = torch.empty(N, D), torch.empty(N_ITEMS, D)
 
     def usual():
         z.grad = table.grad = None
@@ -45,69 +74,31 @@ def main():
             torch.mm(scores, table, out=grad_z)
             torch.mm(scores.T, z, out=grad_table)
 
-    def ours(precision):
-        z.grad = table.grad = None
-        losses[precision](z, y, lambda: table).backward()
-
-    runs = {"usual": usual, "floor": floor, "float32": lambda: ours("float32")}
-    if resolve_precision("auto", z.device) == "bf16":
-        runs["bf16"] = lambda: ours("bf16")
-    times = {name: [] for name in runs}
+    times = {"usual": [], "floor": []}
     for _ in range(ROUNDS):
-        for name, run in runs.items():
+        for name, run in (("usual", usual), ("floor", floor)):
             begun = time.perf_counter()
             run()
             times[name].append(1e3 * (time.perf_counter() - begun))
-    medians = {name: float(np.median(values[2:])) for name, values in times.items()}
-    result = {
-        "milliseconds": medians,
-        "ratio_to_usual": {k: v / medians["usual"] for k, v in medians.items()},
-        "ratio_to_floor": {k: v / medians["floor"] for k, v in medians.items()},
-        "relative_error": errors(z, table, y),
-        "bf16_in_hardware": "bf16" in runs,
-    }
-    for name, value in result.items():
-        print(name, value)
-    save("bench_engine", {"shape": [N, D, N_ITEMS], **result})
-    write_table()
+    return {name: float(np.median(values[2:])) for name, values in times.items()}
 
 
-def write_table():
-    """Put the table of the committed results into benchmarks/README.md."""
-    result = load("bench_engine")
+def main():
+    parser = new_parser(__doc__)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    if not parser.parse_args().table:
+        medians = usual_and_floor()
+        medians["whole step, float32"], _ = whole_steps("float32")
+        median, precision = whole_steps("auto")
+        if precision == "bf16":
+            medians["whole step, bf16"] = median
+        save(NAME, {"shape": [N, D, N_ITEMS], "milliseconds": medians})
+    medians = load(NAME)["milliseconds"]
     lines = [
-        "| form | milliseconds | of the usual form | relative error of gradients |"
+        [name, f"{value:.0f}", f"{value / medians['usual']:.2f}"]
+        for name, value in medians.items()
     ]
-    lines.append("|---" * 4 + "|")
-    for name, time_ in result["milliseconds"].items():
-        errors = result["relative_error"].get(name)
-        error = f"{max(errors[1:]):.1e}" if errors else "-"
-        ratio = result["ratio_to_usual"][name]
-        lines.append(f"| {name} | {time_:.0f} | {ratio:.2f} | {error} |")
-    replace_table("benchmarks/README.md", "bench_engine", "\n".join(lines))
-
-
-def errors(z, table, y):
-    """Relative norms of the errors of loss and gradients against float64."""
-
-    def run(loss, dtype):
-        a, b = (x.detach().to(dtype).requires_grad_() for x in (z, table))
-        value = loss(a, b)
-        value.backward()
-        return [x.double() for x in (value.detach(), a.grad, b.grad)]
-
-    exact = run(lambda a, b: F.cross_entropy(a @ b.T, y), torch.float64)
-    result = {}
-    for name, loss in {
-        "usual": lambda a, b: F.cross_entropy(a @ b.T, y),
-        "float32": lambda a, b: CrossEntropy()(a, y, lambda: b),
-        "bf16": lambda a, b: CrossEntropy("bf16")(a, y, lambda: b),
-    }.items():
-        found = run(loss, torch.float32)
-        result[name] = [
-            float((x - e).norm() / e.norm()) for x, e in zip(found, exact, strict=True)
-        ]
-    return result
+    print(markdown(["form", "milliseconds", "of the usual form"], lines))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from benchmarks.speed._measuring import (
     prefixes_per_second,
 )
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip.backbones import GRU4Rec
 from skclip.controls import OneCluster
 
 MOST_CLUSTERED = 10**7
@@ -76,7 +77,7 @@ def training_line(n_sessions, n_items, seconds):
     X, steps = Sessions(codes, np.r_[0, np.cumsum(lengths)], np.arange(n_items)), []
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
-        counted("gru4rec", steps),
+        counted(GRU4Rec, steps),
         prompt=None,
         loss="sampled_softmax",
         early_stopping=False,

@@ -62,7 +62,7 @@ def cell(data, backbone, form, seconds):
     if "CLIP" in form:
         X = SessionClusterer(engine="igraph", random_state=0).fit_transform(X)
     model = CLIPSessionRecommender(
-        counted(backbone, steps),
+        counted(BACKBONES[backbone], steps),
         early_stopping=False,
         random_state=0,
         batch_size=512,
