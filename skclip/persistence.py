@@ -133,14 +133,7 @@ def load(path, *, backbones=()):
     ...     skclip.load(path).predict([["a"]]).tolist()
     ['b']
     """
-    classes = _known_classes()
-    for cls in backbones:
-        if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
-            raise TypeError(
-                f"backbones holds {cls!r:.60}. Expected classes that derive from "
-                "skclip.backbones.BackboneSpec, such as [MyBackbone]."
-            )
-        classes[cls.__name__] = cls
+    classes = _known_classes(backbones)
     document, arrays = read_container(
         path, _MAGIC, "skclip model file; skclip.save writes them, joblib.load opens "
         "joblib files"
@@ -161,9 +154,15 @@ def load(path, *, backbones=()):
         raise ValueError(f"{path} is no sound skclip model: {what}") from error
 
 
-def _known_classes():
+def _known_classes(backbones=()):
+    for cls in backbones:
+        if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
+            raise TypeError(
+                f"backbones holds {cls!r:.60}. Expected classes that derive from "
+                "skclip.backbones.BackboneSpec, such as [MyBackbone]."
+            )
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
-    classes += [Prompt, Fusion, *LOSSES.values(), *BACKBONES.values()]
+    classes += [Prompt, Fusion, *LOSSES.values(), *BACKBONES.values(), *backbones]
     for module in (baselines, controls, ensemble, features, text):
         classes += [getattr(module, name) for name in module.__all__]
     # No estimator: it has a kind of its own.

@@ -2,5 +2,3 @@
 
 from skclip._clip._recommender import CLIPSessionRecommender
 from skclip._clip._settings import PRESETS
-
-__all__ = ["PRESETS", "CLIPSessionRecommender"]

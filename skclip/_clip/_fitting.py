@@ -66,7 +66,6 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             config=config,
             model=model,
         )
-        plan = _plan(params, fitted.settings, grow)
         checkpoint = None
         if params.checkpoint is not None and not grow:
             checkpoint = _checkpoint(params, data, eval_set, before)
@@ -76,7 +75,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             model,
             Batches(data.instances, settings.device, model.shares_prefixes),
             make_loss(fitted.settings, settings.loss, model, fitted.popularity),
-            plan,
+            _plan(params, fitted.settings, grow),
             rng=np.random.default_rng(seeds["torch"]),
             validate=_validator(params, fitted, data.held_out),
             checkpoint=checkpoint,

@@ -18,22 +18,3 @@ from skclip._clusters._leiden import (
 )
 from skclip._clusters._membership import levels_of
 from skclip._clusters._votes import vote_clusters
-
-__all__ = [
-    "Assignment",
-    "ItemClusterer",
-    "SessionClusterer",
-    "align_clusters",
-    "assign_clusters",
-    "build_item_graph",
-    "canonical_clusters",
-    "canonical_levels",
-    "extend_clusters",
-    "leiden_membership",
-    "levels_of",
-    "match_clusters",
-    "modularity",
-    "text_graph",
-    "vote_clusters",
-    "with_new_items",
-]

@@ -6,21 +6,3 @@ from skclip._model._growth import Holders, grown_model, new_model
 from skclip._model._prompts import KINDS, Prompt, as_prompt
 from skclip._model._reading import observed_prefixes, read_states
 from skclip._model._session_model import SessionModel, take_rows
-
-__all__ = [
-    "FUSIONS",
-    "KINDS",
-    "Batches",
-    "Fusion",
-    "Holders",
-    "Prompt",
-    "SessionModel",
-    "as_fusion",
-    "as_prompt",
-    "grown_model",
-    "new_model",
-    "observed_prefixes",
-    "read_states",
-    "take_rows",
-    "used_features",
-]

@@ -19,24 +19,3 @@ from skclip._training._sampled_losses import (
     SampledSoftmax,
 )
 from skclip._training._trainer import Plan, train
-
-__all__ = [
-    "BPR",
-    "GBCE",
-    "LOSSES",
-    "BPRMax",
-    "BPRSoftmax",
-    "Checkpoint",
-    "CrossEntropy",
-    "FitCallbacks",
-    "Plan",
-    "SampledLoss",
-    "SampledSoftmax",
-    "as_loss",
-    "make_loss",
-    "resolve_device",
-    "resolve_loss",
-    "resolve_precision",
-    "torch_session",
-    "train",
-]
