@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -142,3 +143,22 @@ def test_old_rows_are_read_with_the_names_of_today(monkeypatch):
     }
     model = CLIPSessionRecommender(loss="sampled_softmax", item_features=Fusion(None))
     assert set(OLD_NAMES.values()) <= set(model.get_params())
+
+
+def test_pages_cite_files_that_are_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    cited = [
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"`(benchmarks/[^`*]*)`", page.read_text())
+    ]
+    assert len(cited) > 20
+    assert not [
+        (page, target) for page, target in cited if not (ROOT / target).exists()
+    ]
+
+
+def test_docstrings_cite_no_benchmark():
+    """A wheel has none of them."""
+    for path in (ROOT / "skclip").rglob("*.py"):
+        assert "benchmarks/" not in path.read_text(), path.name

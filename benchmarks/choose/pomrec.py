@@ -171,7 +171,7 @@ def structure(X, model):
     """Of a mean session: different Leiden clusters, length, cosine of two items."""
     clustered = SessionClusterer(random_state=0).fit(X).transform(X)
     distinct = [
-        len(set(clustered.clusters[a:b].tolist()) - {0})
+        len(set(clustered.clusters[a:b, 0].tolist()) - {0})
         for a, b in itertools.pairwise(clustered.offsets)
     ]
     vectors = model.item_vectors_ / np.linalg.norm(model.item_vectors_, axis=1)[:, None]

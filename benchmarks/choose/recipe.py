@@ -76,12 +76,15 @@ def cells_done():
 
 
 def run(cell, train, valid):
+    setting = cell["setting"]
+    if cell["variant"] == "none":  # there is no prompt to set anything of
+        setting = {k: v for k, v in setting.items() if not k.startswith("prompt__")}
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
         BACKBONES[cell["backbone"]](**cell["spec"]),
         **clusterer(cell["variant"], **cell["clusters"]),
         random_state=cell["seed"],
-    ).set_params(**cell["setting"])
+    ).set_params(**setting)
     model.fit(train[:: cell["every"]], eval_set=(valid, None))
     row = {
         "cell": cell,

@@ -106,9 +106,11 @@ def test_citation_names_no_invented_people():
 
 def test_which_backbone_has_the_results_that_were_measured():
     """Its table is copied by hand from two files of results, so compare."""
-    results = ROOT / "benchmarks" / "results"
-    quality = json.loads((results / "backbones_rsc15.json").read_text())["rows"]
-    speed = json.loads((results / "bench_train.json").read_text())["rows"]
+    results = ROOT / "benchmarks"
+    quality = results / "report" / "results" / "backbones_rsc15.json"
+    quality = json.loads(quality.read_text())["rows"]
+    speed = results / "speed" / "results" / "train.json"
+    speed = json.loads(speed.read_text())["rows"]
     page = (DOCS / "which_backbone.md").read_text()
     lines = page.split("## Quality and speed together")[1].split("##")[0].splitlines()
     table = {line.split(" | ")[0][2:]: line for line in lines if line[:2] == "| "}
@@ -132,7 +134,7 @@ def test_which_backbone_has_the_results_that_were_measured():
 
 @pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
 def test_comparison_has_the_results_that_were_measured(data):
-    results = ROOT / "benchmarks" / "results" / "compare.jsonl"
+    results = ROOT / "benchmarks" / "report" / "results" / "compare.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     measured = {row["model"]: row for row in rows if row["data"] == data}
     page = (DOCS / "comparison.md").read_text()
@@ -145,7 +147,7 @@ def test_comparison_has_the_results_that_were_measured(data):
 
 
 def test_yardsticks_have_the_results_that_were_measured():
-    results = ROOT / "benchmarks" / "results" / "compare.jsonl"
+    results = ROOT / "benchmarks" / "report" / "results" / "compare.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     measured = {row["model"]: row for row in rows if row["data"] == "rsc15"}
     page = (DOCS / "which_backbone.md").read_text()
@@ -160,7 +162,7 @@ def test_yardsticks_have_the_results_that_were_measured():
 
 def reproduced(**asked):
     """MRR@20 of the last run of each cell that has these values."""
-    results = ROOT / "benchmarks" / "results" / "reproduce.jsonl"
+    results = ROOT / "benchmarks" / "report" / "results" / "reproduce.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     last = {json.dumps(row["cell"], sort_keys=True): row for row in rows}
     return [

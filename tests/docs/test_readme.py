@@ -31,7 +31,7 @@ def test_tables_are_those_of_the_results():
     import json
 
     rows = json.loads(
-        (ROOT / "benchmarks" / "results" / "first_table.json").read_text()
+        (ROOT / "benchmarks/report/results/first_table.json").read_text()
     )["rows"]
     table = README.split("<!-- table: first_table -->")[1].split("<!-- end")[0]
     for name in {row["model"] for row in rows}:
