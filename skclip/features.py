@@ -7,13 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._clusters import SessionClusterer, levels_of
-from skclip._data import (
-    ItemFeatures,
-    ItemIndex,
-    each_level,
-    query_data,
-    training_data,
-)
+from skclip._data import ItemFeatures, ItemIndex, query_data, training_data
 from skclip._sklearn import HasMethods, StrOptions, _fit_context
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
@@ -89,7 +83,7 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             X,
             clusterer_=clusterer,
             item_ids_=item_ids,
-            n_features_out_=int(each_level(levels)[0].max()) + 1,
+            n_features_out_=int(levels[:, 0].max()) + 1,
         )
 
     def transform(self, X):

@@ -21,8 +21,16 @@ from skclip._data import (
     latest_part,
     training_data,
 )
-from skclip._model import Batches, Holders, grown_model, new_model, used_features
-from skclip._training import Checkpoint, Plan, make_loss, torch_session, train
+from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
+from skclip._training import (
+    Checkpoint,
+    Plan,
+    generator_on,
+    make_loss,
+    private_draws,
+    torch_session,
+    train,
+)
 from skclip.metrics import parse_metric
 
 
@@ -55,9 +63,13 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     settings = settings.with_sizes(params, len(data.instances), data.coded.n_items)
     holders = Holders(data.coded.index, clusters.of_items, data.owners)
     config = _model_config(params, settings, data, holders, before if grow else None)
-    with torch_session(seeds["torch"], params.n_threads, settings.device):
+    draws = generator_on("cpu", seeds["torch"])
+    with torch_session(params.n_threads):
         build = grown_model if grow else new_model
-        model = build(config, data, settings.device, holders, before)
+        with Draws(draws):
+            model = build(config, data, settings.device, holders, before)
+        if settings.device.type != "cpu":
+            draws = generator_on(settings.device, seeds["torch"])
         fitted = Fitted(
             holders,
             popularity=_popularity(data, before if grow else None),
@@ -71,16 +83,19 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             checkpoint = _checkpoint(params, data, eval_set, before)
         if callbacks is not None:
             callbacks.fitted = lambda: snapshot(params, fitted)
-        history, score = train(
-            model,
-            Batches(data.instances, settings.device, model.shares_prefixes),
-            make_loss(fitted.settings, settings.loss, model, fitted.popularity),
-            _plan(params, fitted.settings, grow),
-            rng=np.random.default_rng(seeds["torch"]),
-            validate=_validator(params, fitted, data.held_out),
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-        )
+        values, popularity = fitted.settings, fitted.popularity
+        with private_draws(model, draws):
+            history, score = train(
+                model,
+                Batches(data.instances, settings.device, model.shares_prefixes),
+                make_loss(values, settings.loss, model, popularity, draws),
+                _plan(params, values, grow),
+                rng=np.random.default_rng(seeds["torch"]),
+                draws=draws,
+                validate=_validator(params, fitted, data.held_out),
+                checkpoint=checkpoint,
+                callbacks=callbacks,
+            )
     model.release()
     if grow:
         history, score = _continued(before.history, history), None

@@ -1,6 +1,7 @@
 """Codes to scores: item table, prompts, features, and a backbone on top."""
 
 from skclip._model._batches import Batches
+from skclip._model._draws import Draws
 from skclip._model._fusion import FUSIONS, Fusion, as_fusion, used_features
 from skclip._model._growth import Holders, grown_model, new_model
 from skclip._model._prompts import KINDS, Prompt, as_prompt

@@ -2,7 +2,13 @@
 
 from skclip._training._callbacks import FitCallbacks
 from skclip._training._checkpoint import Checkpoint
-from skclip._training._devices import resolve_device, resolve_precision, torch_session
+from skclip._training._devices import (
+    generator_on,
+    private_draws,
+    resolve_device,
+    resolve_precision,
+    torch_session,
+)
 from skclip._training._losses import (
     LOSSES,
     CrossEntropy,

@@ -47,6 +47,7 @@ class CrossEntropy(BaseEstimator):
     CrossEntropy()
     """
 
+    _parameter_constraints: dict = {}
     name = "cross_entropy"
 
 
@@ -295,23 +296,12 @@ def as_loss(loss):
     return loss
 
 
-def make_loss(settings, loss, model, popularity):
+def make_loss(settings, loss, model, popularity, generator=None):
     """Make what a model is trained by, and tell the model if few items are touched.
 
-    Parameters
-    ----------
-    settings : dict
-        Resolved parameters.
-    loss : object of `LOSSES`
-        As resolved.
-    model : SessionModel
-    popularity : ndarray of shape (n_items,)
-        Training events of each item.
-
-    Returns
-    -------
-    loss : callable
-        See `FullSoftmax`.
+    `settings` are resolved parameters, `loss` an object of `LOSSES`, `popularity` the
+    training events of each item; samples are drawn by `generator`. The result is
+    called as `FullSoftmax` is.
     """
     model.sparse = isinstance(loss, SampledLoss)
     if not model.sparse:
@@ -339,4 +329,5 @@ def make_loss(settings, loss, model, popularity):
         weights.to(model.item_table.device),
         shared=shared,
         item_weights=item_weights,
+        generator=generator,
     )

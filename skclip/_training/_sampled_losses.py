@@ -238,10 +238,21 @@ class Sampler:
     item_weights : Tensor of shape (n_items,), default=None
         Weight of each item as a negative; None is 1 for all. Not for the sampled
         softmax, where the logarithm of a weight is a bias.
+    generator : torch.Generator, default=None
+        What samples are drawn by; None is torch's process-wide one.
     """
 
-    def __init__(self, loss, n_negatives, weights, *, shared=True, item_weights=None):
-        self.loss = loss
+    def __init__(
+        self,
+        loss,
+        n_negatives,
+        weights,
+        *,
+        shared=True,
+        item_weights=None,
+        generator=None,
+    ):
+        self.loss, self.generator = loss, generator
         self.item_weights = item_weights
         self.shared = shared
         self.n_negatives = n_negatives
@@ -299,7 +310,9 @@ class Sampler:
     def _drawn(self, n_rows, device):
         """Positions of the sampled items, in order where all rows share them."""
         size = self.n_negatives if self.shared else n_rows * self.n_negatives
-        u = torch.rand(size, dtype=torch.float64, device=device)
+        u = torch.rand(
+            size, dtype=torch.float64, device=device, generator=self.generator
+        )
         sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
         return sample.sort().values if self.shared else sample
 

@@ -14,18 +14,8 @@ from skclip._sklearn import inside_search, warn_user
 class Plan:
     """How long and how fast to train.
 
-    Parameters
-    ----------
-    batch_size, max_epochs : int
-    learning_rate, weight_decay : float
-    optimizer : {"adam", "adamw"}
-    lr_schedule : {"constant", "cosine", "step"}
-    n_iter_no_change : int, default=None
-        Stop after so many epochs without a better score; None never stops early and
-        keeps the last weights.
-    max_time : float, default=None
-        Seconds.
-    verbose : bool, default=False
+    `n_iter_no_change` stops after so many epochs without a better score; None never
+    stops early and keeps the last weights. `max_time` is in seconds.
     """
 
     batch_size: int
@@ -40,7 +30,16 @@ class Plan:
 
 
 def train(
-    model, batches, loss, plan, *, rng, validate=None, checkpoint=None, callbacks=None
+    model,
+    batches,
+    loss,
+    plan,
+    *,
+    rng,
+    draws,
+    validate=None,
+    checkpoint=None,
+    callbacks=None,
 ):
     """Fit the parameters of `model` by Adam or AdamW.
 
@@ -55,6 +54,8 @@ def train(
     plan : Plan
     rng : numpy Generator
         Order of the mini-batches.
+    draws : torch.Generator
+        What dropout and samples are drawn by.
     validate : callable, default=None
         ``validate()`` -> score of the model as it stands, higher is better.
     checkpoint : Checkpoint, default=None
@@ -71,9 +72,10 @@ def train(
     score : float or None
         Validation score of the weights that are kept.
     """
+    rngs = (rng, draws)
     run = _Run(model, batches, loss, plan, rng, validate)
     if checkpoint is not None:
-        run.history = checkpoint.resume(model, run.best, run.optimizers, rng)
+        run.history = checkpoint.resume(model, run.best, run.optimizers, rngs)
     interrupted = False
     with run.progress():
         try:
@@ -85,7 +87,8 @@ def train(
                 if stop or run.is_late():
                     break
                 if checkpoint is not None:
-                    checkpoint.save(model, run.best, run.optimizers, rng, run.history)
+                    best, optimizers = run.best, run.optimizers
+                    checkpoint.save(model, best, optimizers, rngs, run.history)
         except KeyboardInterrupt:
             if not run.history or inside_search():
                 raise
@@ -96,7 +99,7 @@ def train(
     if checkpoint is not None and not interrupted and not unfinished:
         checkpoint.finish()
     model.eval()
-    return run.history, run.score
+    return run.history, None if interrupted and not run.early_stopping else run.score
 
 
 class _Run:
@@ -118,7 +121,7 @@ class _Run:
 
     @property
     def score(self):
-        """Validation score of the weights that are kept."""
+        """Validation score of the weights that are kept, at the end of an epoch."""
         if self.early_stopping:
             return self.best.score
         return self.history[-1].get("validation_score") if self.history else None

@@ -350,16 +350,27 @@ class Backbone(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose masks cost a quarter of torch's on a CPU.
+    """Dropout that draws from a generator of its own.
 
-    Four numbers are compared with 16 random bits each, so that `p` is kept to 1/65536.
+    On a CPU its masks cost a quarter of torch's: four numbers are compared with 16
+    random bits each, so that `p` is kept to 1/65536.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        A fit sets its own while it trains; None is torch's process-wide one.
     """
 
+    generator = None
+
     def forward(self, x):
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return super().forward(x)
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+            return x * kept.mul_(1.0 / (1.0 - self.p))
         bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(
-            -(2**63), None
+            -(2**63), None, generator=self.generator
         )
         bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
         drawn = round(self.p * 2**16) - 2**15

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 
 _STD = 0.01  # of all first weights, as in the authors' program
 
@@ -69,7 +69,7 @@ class PoMRecNetwork(Backbone):
             layers = []
             for _ in range(spec.weight_layers - 1):
                 layers += [nn.Linear(embedding_dim, embedding_dim)]
-                layers += [nn.Dropout(0.5), nn.ReLU()]
+                layers += [Dropout(0.5), nn.ReLU()]
             layers.append(nn.Linear(embedding_dim, spec.n_interests))
             self.weight_mlp = nn.Sequential(*layers)
         for tensor in (*self.parameters(), *self.buffers()):
