@@ -35,7 +35,6 @@ from benchmarks._results import (
 )
 from skclip import CLIPSessionRecommender, LLMReranker
 from skclip.datasets import make_titled_sessions
-from skclip.llm import build_messages
 from skclip.metrics import mrr_at_k, recall_at_k
 
 NAME = "report/llm_reranking.json"
@@ -52,12 +51,15 @@ def seeded(*parts):
 class Oracle:
     """Knows the next title of each session; says so with probability `p`."""
 
+    systems: dict = {}  # system message that was last sent for each task
+
     def __init__(self, truth, titles, p, *, noise=0.0, words=(), seed=0):
         self.truth, self.titles, self.p = truth, titles, p
         self.noise, self.words, self.seed = noise, words, seed
 
     def __call__(self, messages):
         data = json.loads(messages[1]["content"])
+        self.systems[data["task"]] = messages[0]["content"]
         rng = seeded(self.seed, self.p, self.noise, data["session"])
         true = self.truth[tuple(data["session"])]
         knows = rng.uniform() < self.p
@@ -227,7 +229,7 @@ def main():
         some, hashes[seed] = experiments(seed)
         rows += some
         print("seed", seed, "done", flush=True)
-    system = build_messages("expand", [""], n=1)[0]["content"]
+    system = Oracle.systems["expand"]
     content = {
         "protocol": __doc__,
         "prompt": hashlib.sha256(system.encode()).hexdigest()[:16],
