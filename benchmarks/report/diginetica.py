@@ -13,12 +13,12 @@ Rows that exist are kept. Prints the table.
 import time
 
 import numpy as np
-from skclip.losses import SampledSoftmax
 
 from benchmarks._data import train_and_valid
 from benchmarks._results import data_hash, markdown, new_parser, rows_of, save
 from benchmarks.report._test_parts import log_test_evaluation, test_pairs
 from skclip import CLIPSessionRecommender, SessionClusterer
+from skclip.losses import SampledSoftmax
 from skclip.metrics import SessionScorer
 
 NAME = "report/diginetica.json"
