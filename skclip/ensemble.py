@@ -10,7 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._inside import unwrap
 from skclip._ranking import rows_per_chunk
-from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
+from skclip._sklearn import (
+    Composition,
+    Interval,
+    StrOptions,
+    _fit_context,
+    told_already,
+)
 from skclip.baselines import BaselineRecommender, fitted_catalog
 
 __all__ = ["VotingRecommender"]
@@ -216,7 +222,8 @@ class VotingRecommender(BaselineRecommender, Composition):
             scores = np.tile(base, (len(at), 1))
             for weight, member in zip(self._weights, self.estimators_, strict=True):
                 if weight > 0:
-                    scores += weight * self._votes(*unwrap(member, sessions))
+                    with told_already():
+                        scores += weight * self._votes(*unwrap(member, sessions))
             yield at, torch.from_numpy(scores)
 
     def _votes(self, member, sessions):

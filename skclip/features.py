@@ -7,13 +7,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._clusters import SessionClusterer, levels_of
-from skclip._data import ItemFeatures, ItemIndex, query_data, training_data
+from skclip._data import (
+    CatalogMixin,
+    ItemFeatures,
+    ItemIndex,
+    query_data,
+    training_data,
+    warn_other_type,
+)
 from skclip._sklearn import HasMethods, StrOptions, _fit_context
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
 
 
-class ClusterFeatures(TransformerMixin, SessionEstimator):
+class ClusterFeatures(TransformerMixin, CatalogMixin, SessionEstimator):
     """Turn sessions into a matrix with one column per item cluster.
 
     For classifiers, regressors and plots of sessions. It works in a `FeatureUnion` and
@@ -83,6 +90,7 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             X,
             clusterer_=clusterer,
             item_ids_=item_ids,
+            _index=ItemIndex(item_ids),
             n_features_out_=int(levels[:, 0].max()) + 1,
         )
 
@@ -100,7 +108,8 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             Shares or counts; rows of zeros for sessions of unknown items only.
         """
         check_is_fitted(self)
-        queries = query_data(X, ItemIndex(self.item_ids_))
+        queries = query_data(X, self._index)
+        warn_other_type(self._index, "X", queries.unseen_ids)
         lengths = np.diff(queries.offsets)
         rows = np.repeat(np.arange(len(lengths)), lengths)
         clusters = np.append(self.clusterer_.membership_, -1)  # the last for unseen

@@ -206,7 +206,6 @@ def test_filters_that_leave_too_few_fill(model):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"k": 999}, ValueError, "k=999 exceeds the catalog.* Pass k <= 4"),
         ({"k": 0}, ValueError, "k=0 is less than 1"),
         ({"k": 2.5}, TypeError, "k must be a whole number"),
         ({"k": True}, TypeError, "k must be a whole number"),

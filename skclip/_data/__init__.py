@@ -11,7 +11,7 @@ from skclip._data._fit_data import (
     latest_part,
 )
 from skclip._data._frames import as_frame, column, parse_times
-from skclip._data._id_types import other_type, refuse_other_type
+from skclip._data._id_types import checked_codes, other_type, refuse_other_type
 from skclip._data._ids import (
     CatalogMixin,
     ItemIndex,

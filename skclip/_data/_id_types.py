@@ -7,6 +7,8 @@ from decimal import Decimal
 from numbers import Real
 
 from skclip._data._ids import as_id_array
+from skclip._sklearn import warn_user
+from skclip.exceptions import IdTypeWarning
 
 _LOOKED_AT = 50  # ids that are compared
 _WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
@@ -34,6 +36,8 @@ def other_type(ids, index):
     hint : str
         With an example from each side, and what to do.
     """
+    if ids.dtype.kind == "O":
+        ids = as_id_array([value for value in ids.tolist() if value is not None])
     if len(ids) == 0 or len(index) == 0:
         return ""
     ids = ids[:: max(1, len(ids) // _LOOKED_AT)]
@@ -65,6 +69,15 @@ def refuse_other_type(ids, index, what):
     hint = other_type(ids, index)
     if hint:
         raise ValueError(f"{what} has ids of another type than those of fit. {hint}")
+
+
+def checked_codes(ids, index, what):
+    """Codes of ids; warns if unknown ones probably are known ones of another type."""
+    codes = index.codes_of(ids)
+    hint = other_type(ids[codes == 0], index)
+    if hint:
+        warn_user(f"{what} has ids of another type. {hint}", IdTypeWarning)
+    return codes
 
 
 def kind_of(value):

@@ -125,8 +125,8 @@ def warn_unknown(queries, index, what_happens):
         warn_once(
             index,
             "empty sessions",
-            f"{n_empty} of {len(queries.offsets) - 1} sessions are empty. They get the "
-            "most popular items.",
+            f"{n_empty} of {len(queries.offsets) - 1} sessions are empty. They are "
+            "ranked by popularity.",
             UnseenItemWarning,
         )
     for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):

@@ -7,7 +7,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
-from skclip._data import flat_positions, training_data, warn_unknown
+from skclip._data import flat_positions, training_data
 from skclip._ranking import RankingMixin, rows_per_chunk
 from skclip._sklearn import StrOptions
 from skclip.metrics import parse_metric
@@ -85,8 +85,13 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
     that holds the scores of `backoff`.
     """
 
-    _reads_sessions = True
     _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
+
+    @property
+    def _what_happens(self):
+        if getattr(self, "backoff", "popularity") is not None:
+            return super()._what_happens
+        return "They are ignored."
 
     def _training_data(self, X, y):
         """Encode what `fit` was given, sessions in order of their end times."""
@@ -106,13 +111,6 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
 
     def _score_chunks(self, queries):
         base = self._base_scores()
-        if self._reads_sessions:
-            warn_unknown(
-                queries,
-                len(base),
-                "Unseen items are left out; what is empty then ranks by popularity, "
-                "or stays tied with backoff=None.",
-            )
         step = min(rows_per_chunk(len(base)), max(1, len(queries)))
         buffer = np.empty((step, len(base)), dtype=np.float32)
         for start in range(0, len(queries), step):

@@ -78,8 +78,6 @@ class PopularityRecommender(BaselineRecommender):
         scores = _faded_counts(data, self.half_life)
         return self._adopt(X, **fitted_catalog(data), item_scores_=scores)
 
-    _reads_sessions = False
-
     def _base_scores(self):
         return self.item_scores_
 

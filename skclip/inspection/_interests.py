@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from skclip._data import query_data
+from skclip._data import query_data, warn_unknown
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._model import read_states
 from skclip.backbones import PoMRec
@@ -116,6 +116,7 @@ def interest_assignments(recommender, X):
         return found.prompt_share, found.assignments
 
     queries = query_data(X, fitted.index)
+    warn_unknown(queries, fitted.index, "What is not known of them is left out.")
     instances = fitted.observed(queries)
     lengths = instances.stops - instances.starts
     n_interests = fitted.model.network.n_interests
