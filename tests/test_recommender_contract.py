@@ -249,14 +249,12 @@ def test_unknown_items_and_empty_sessions_get_an_answer(model, name, shop):
 
 @pytest.mark.filterwarnings("ignore:.*sessions have fewer than 2 items")
 def test_ids_of_another_type_are_named(new, name, model):
-    with pytest.warns(
-        IdTypeWarning, match=r"The id 1 \(numbers\) .* 'item-000' \(text"
-    ):
-        copy.deepcopy(model).predict_topk([[1, 2]])
+    if name in ("llm", "popularity with half-life"):
+        pytest.skip("needs a client, or times")
+    with pytest.warns(IdTypeWarning, match="The id 1 .numbers. is of another type"):
+        copied(model).predict_topk([[1, 2]])
     new.fit([[1, 2], [2, 3]] * 9)
-    with pytest.warns(
-        IdTypeWarning, match=r"The id '1' \(text\) looks like 1 \(numbers"
-    ):
+    with pytest.warns(IdTypeWarning, match="The id '1' .text. looks like 1 .numbers."):
         new.predict_topk([["1", "2"]], k=1)
     with pytest.warns(IdTypeWarning, match="^y has ids"):
         new.rank_targets([[1], [2]], ["2", "3"])
