@@ -26,12 +26,17 @@ def test_dropout_draws_and_scales_as_torch_says(p, shape):
     assert torch.equal(module.eval()(x), x)
 
 
-def test_dropout_follows_the_seed():
+@pytest.mark.parametrize("generator", [None, torch.Generator()])
+def test_dropout_follows_the_seed(generator):
+    """Of its own generator, where it has one."""
     x, module = torch.ones(100), Dropout(0.5)
-    torch.manual_seed(1)
-    first = module(x)
-    second = module(x)
-    torch.manual_seed(1)
+    module.generator = generator
+    seed = torch.manual_seed if generator is None else generator.manual_seed
+    seed(1)
+    first, second = module(x), module(x)
+    seed(1)
+    if generator is not None:
+        torch.manual_seed(2)
     assert torch.equal(module(x), first)
     assert not torch.equal(first, second)
 
