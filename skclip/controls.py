@@ -119,8 +119,6 @@ class RandomClusters(ItemClusterer):
         known = known.fit(X, y)
         data = data.with_items(getattr(known, "item_ids_", data.index.item_ids))
         item_ids = data.index.item_ids
-        levels = random_state.permutation(
-            levels_of(known, item_ids, data.item_counts() > 0)
-        )
-        levels = canonical_levels(levels)
+        levels = levels_of(known, item_ids, data.item_counts() > 0)
+        levels = canonical_levels(random_state.permutation(levels))
         return self._adopt_membership(X, item_ids, levels, clusterer_=known)

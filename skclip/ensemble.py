@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skclip._inside import unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
-from skclip.baselines._base import BaselineRecommender, fitted_catalog
+from skclip.baselines import BaselineRecommender, fitted_catalog
 
 __all__ = ["VotingRecommender"]
 

@@ -7,12 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._clusters import SessionClusterer, levels_of
-from skclip._data import (
-    ItemFeatures,
-    ItemIndex,
-    query_data,
-    training_data,
-)
+from skclip._data import ItemFeatures, ItemIndex, query_data, training_data
 from skclip._sklearn import HasMethods, StrOptions, _fit_context
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]

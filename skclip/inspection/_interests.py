@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from skclip._data import query_data
-from skclip._inside import unwrap
+from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._model import read_states
 from skclip.backbones import PoMRec
 
@@ -24,6 +24,15 @@ def interest_vectors(recommender, X):
     -------
     vectors : ndarray of shape (n_sessions, n_interests, embedding_dim), float32
         Before they are weighted; NaN for sessions of which nothing could be read.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.inspection import interest_vectors
+    >>> X = [["a", "b", "c"], ["b", "c"], ["d", "e"]] * 8
+    >>> rec = CLIPSessionRecommender("pomrec", embedding_dim=8, max_epochs=1).fit(X)
+    >>> interest_vectors(rec, [["a", "b"]]).shape
+    (1, 3, 8)
     """
     fitted, X = _fitted(recommender, X)
     (vectors,) = fitted.read(X, lambda batch: (_interests(fitted, batch).vectors,))
@@ -49,6 +58,15 @@ def interest_weights(recommender, X):
     ------
     ValueError
         With ``aggregation="max"`` no interest is weighed against another.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.inspection import interest_weights
+    >>> X = [["a", "b", "c"], ["b", "c"], ["d", "e"]] * 8
+    >>> rec = CLIPSessionRecommender("pomrec", embedding_dim=8, max_epochs=1).fit(X)
+    >>> interest_weights(rec, [["a", "b"]]).sum().round(4).item()
+    1.0
     """
     fitted, X = _fitted(recommender, X)
     if fitted.model.network.aggregation == "max":
@@ -80,6 +98,16 @@ def interest_assignments(recommender, X):
     prompt_share : ndarray of shape (n_sessions, n_interests), float32
         Attention paid to the extractor's prompt tokens; with a column of the
         assignments it sums to 1. NaN where nothing could be read.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.inspection import interest_assignments
+    >>> X = [["a", "b", "c"], ["b", "c"], ["d", "e"]] * 8
+    >>> rec = CLIPSessionRecommender("pomrec", embedding_dim=8, max_epochs=1).fit(X)
+    >>> assignments, share = interest_assignments(rec, [["a", "b"]])
+    >>> (assignments[0].sum(axis=0) + share[0]).round(4).tolist()
+    [1.0, 1.0, 1.0]
     """
     fitted, X = _fitted(recommender, X)
 
@@ -129,6 +157,15 @@ def interest_report(recommender, X):
     ------
     ValueError
         Nothing could be read of any session.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.inspection import interest_report
+    >>> X = [["a", "b", "c"], ["b", "c"], ["d", "e"]] * 8
+    >>> rec = CLIPSessionRecommender("pomrec", embedding_dim=8, max_epochs=1).fit(X)
+    >>> len(interest_report(rec, X)["mean_weights"])
+    3
     """
     fitted, X = _fitted(recommender, X)
     network = fitted.model.network
@@ -174,11 +211,10 @@ def _signs(model, batch):
 
 def _fitted(recommender, X):
     """What was fitted with PoMRec, and X as it reads it."""
+    recommender_inside(recommender)  # an error where nothing is fitted
     recommender, X = unwrap(recommender, X)
-    recommender._check_fitted()
-    fitted = getattr(recommender, "_fitted", None)
-    spec = None if fitted is None else fitted.config["spec"]
-    if not isinstance(spec, PoMRec):
+    fitted = fitted_of(recommender)
+    if fitted is None or not isinstance(fitted.config["spec"], PoMRec):
         raise TypeError(
             f"{recommender!r:.60} has no interests. Fit a CLIPSessionRecommender with "
             "backbone='pomrec'."

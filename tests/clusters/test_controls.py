@@ -48,11 +48,6 @@ def test_controls_are_saved(tmp_path, shop):
         np.testing.assert_array_equal(fitted.membership_, again.membership_)
 
 
-def test_bad_parameters():
-    with pytest.raises(ValueError, match="'clusterer' parameter of RandomClusters"):
-        RandomClusters("leiden").fit([["a"]])
-
-
 def test_recommender_takes_any_membership():
     class ByLetter:
         def get_params(self, deep=True):
