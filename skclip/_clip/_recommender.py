@@ -522,6 +522,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         return state
 
     def __setstate__(self, state):
+        for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
+            if key in state:
+                raise ValueError(f"the parameter {key!r} is one of {part!r} now")
         super().__setstate__(state)
         if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"
