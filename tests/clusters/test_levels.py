@@ -288,66 +288,46 @@ def test_a_cluster_at_a_later_level_only(train):
 
 
 class Own(BaseEstimator):
-    """Somebody's clusterer, which knows two levels, right or wrong ones."""
+    """Somebody's clusterer of three items, right or wrong."""
 
-    def __init__(self, mistake=None):
-        self.mistake = mistake
+    def __init__(self, membership=(0, 1, 0), levels=((0, 2), (1, 1), (0, 0))):
+        self.membership, self.levels = membership, levels
 
     def fit(self, X, y=None):
-        items = np.arange(len(X.vocabulary))
-        self.membership_ = items % 3
-        self.levels_ = np.column_stack([items % 3, items % 7])
-        if self.mistake == "too few":
-            self.levels_ = self.levels_[2:]
-        elif self.mistake == "turned":
-            self.levels_ = self.levels_.T
-        elif self.mistake == "another first":
-            self.levels_ = self.levels_[:, ::-1]
-        elif self.mistake == "fractions":
-            self.levels_ = self.levels_ / 2
+        for name in ("membership", "levels"):
+            if getattr(self, name) is not None:
+                setattr(self, f"{name}_", np.array(getattr(self, name)))
         return self
 
-    def partial_fit(self, X, y=None):
-        return self.fit(X, y)
+    partial_fit = fit
 
 
-def test_another_clusterer_with_levels(train, test):
-    model = small(clusterer=Own()).fit(train)
-    assert [len(table) for table in tables_of(model)] == [4, 8]
-    np.testing.assert_array_equal(model.membership_, np.arange(79) % 3)
+THREE = [["a", "b", "c"]] * 4
+
+
+@pytest.mark.parametrize(("levels", "sizes"), [(Own().levels, [2, 3]), (None, [2])])
+def test_another_clusterer(levels, sizes):
+    model = small(clusterer=Own(levels=levels)).fit(THREE)
+    assert [len(table) - 1 for table in tables_of(model)] == sizes
+    assert model.membership_.tolist() == [0, 1, 0]
     with pytest.raises(ValueError, match="Own has no item_ids_ beside membership_"):
-        model.partial_fit(test)
+        model.partial_fit(THREE)
 
 
 @pytest.mark.parametrize(
-    ("mistake", "message"),
+    ("wrong", "message"),
     [
-        ("too few", r"levels_ has shape \(77, 2\), expected \(79, n_levels\)"),
-        ("turned", r"levels_ has shape \(2, 79\)"),
-        ("another first", "first column of clusterer.levels_ differs"),
-        ("fractions", "levels_ holds float64"),
+        ({"membership": [0, 1]}, r"shape \(2,\), expected \(3,\).*sorted item ids"),
+        ({"membership": [0.5, 1.0, 0.0]}, "membership_ holds float64"),
+        ({"membership": [0, -2, 1]}, "membership_ holds int.* down to -2"),
+        ({"membership": None}, "has no membership_ after fit"),
+        ({"levels": [[0, 2]]}, r"shape \(1, 2\), expected \(3, n_levels\)"),
+        ({"levels": [[0, 1, 0], [2, 1, 0]]}, r"levels_ has shape \(2, 3\)"),
+        ({"levels": [[2, 0], [1, 1], [0, 0]]}, "first column of .*levels_ differs"),
+        ({"levels": [[0, 0.5], [1, 1], [0, 0]]}, "levels_ holds float64"),
     ],
+    ids=str,
 )
-def test_levels_that_are_none(mistake, message, train):
+def test_clusters_that_do_not_fit(wrong, message):
     with pytest.raises(ValueError, match=message):
-        small(clusterer=Own(mistake)).fit(train)
-
-
-@pytest.mark.parametrize(
-    ("membership", "message"),
-    [
-        ([0, 1], r"shape \(2,\), expected \(3,\).*sorted item ids"),
-        ([0.5, 1.0, 0.0], "holds float64"),
-        ([0, -2, 1], "down to -2"),
-        (None, "has no membership_ after fit"),
-    ],
-)
-def test_a_membership_that_does_not_fit(membership, message):
-    class Odd:
-        def fit(self, X, y=None):
-            if membership is not None:
-                self.membership_ = np.array(membership)
-            return self
-
-    with pytest.raises(ValueError, match=message):
-        small(clusterer=Odd()).fit([["a", "b", "c"]] * 4)
+        small(clusterer=Own(**wrong)).fit(THREE)
