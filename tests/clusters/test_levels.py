@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import same, small
+from golden import OPTIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -145,36 +146,21 @@ def test_cells_name_each_combination_once(levels):
 
 
 @torch.no_grad()
-def test_an_items_prompt_is_the_mean_of_its_clusters():
-    levels = np.array([[1, 1], [1, 2], [2, 3], [0, 0], [2, 0]])
+def test_items_have_the_prompts_of_their_clusters():
+    levels = torch.tensor([[1, 1], [1, 2], [2, 3], [0, 0], [2, 0]])
+    options = OPTIONS | {"candidates": "prompted"}
     model = SessionModel(
-        GRU4Rec(), levels, n_items=5, embedding_dim=4, max_length=5,
-        normalization="none", gate="add", candidates="prompted", similarity=None,
-        temperature=1.0,
-    ).eval()  # fmt: skip
-    first, second = (table.numpy() for table in model.prompt.kinds["cluster"].tables)
-    assert first.shape == (3, 4)
-    assert second.shape == (4, 4)
-    items = model.item_table.numpy()
-    expected = np.array(
-        [
-            items[0] + (first[1] + second[1]) / 2,
-            items[1] + (first[1] + second[2]) / 2,
-            items[2] + (first[2] + second[3]) / 2,
-            items[3],
-            items[4] + first[2],
-        ]
-    )
-    codes = torch.arange(1, 6)
-    for found in (model.vectors(codes), model.vectors(codes.repeat(40))[:5]):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(model.keys(), expected, atol=1e-6)
+        GRU4Rec(), levels.numpy(), n_items=5, embedding_dim=4, max_length=5, **options
+    ).eval()
+    items, codes = model.item_table, torch.arange(1, 6)
+    expected = model.prompt(items, clusters=levels)
+    assert_close([model.vectors(codes), model.keys()], [expected, expected])
+    assert_close([model.vectors(codes.repeat(40))[:5]], [expected])
     # An unseen item is voted into clusters, which stand in the place of its own.
     voted = torch.tensor([[1, 1], [1, 3], [2, 0], [0, 0]])
     found = model.vectors(torch.tensor([1, 6, 7, 0]), voted)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
-    mixed = [(first[1] + second[3]) / 2, first[2], np.zeros(4)]
-    np.testing.assert_allclose(found[1:], mixed, atol=1e-6)
+    own = torch.cat([items[:1], torch.zeros(3, 4)])
+    assert_close([found], [model.prompt(own, clusters=voted)])
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax"])
