@@ -19,7 +19,7 @@ def test_dropout_draws_and_scales_as_torch_says(p, shape):
     if x.numel() > 10**5:
         share = kept.double().mean()
         assert abs(share - (1 - p)) < 4 * (p * (1 - p) / x.numel()) ** 0.5
-        pairs = kept[:, 1:] & kept[:, :-1]  # neighbours share a random number
+        pairs = kept[:, 1:] & kept[:, :-1]  # neighbors share a random number
         assert abs(pairs.double().mean() - (1 - p) ** 2) < 0.003
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())

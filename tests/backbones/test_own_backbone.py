@@ -24,6 +24,8 @@ class Network(Backbone):
         h = self.linear(batch.last(x))
         if self.broken == "encode":
             return h[:, 1:]
+        if self.broken == "dropout":  # of torch, by the generator of the process
+            return torch.nn.functional.dropout(h, 0.5, self.training)
         return x if self.broken == "sequence" else h
 
     def keys(self, item_table):
@@ -59,6 +61,17 @@ class Own(BackboneSpec):
 def test_a_wrong_shape_is_told_the_right_one(broken, error, message):
     with pytest.raises(error, match=message):
         small(Own(broken), embedding_dim=8).fit(ROWS)
+
+
+def test_a_network_may_draw_by_the_generator_of_the_process():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    model = small(Own("dropout")).fit(ROWS)
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(6)
+    same(model, small(Own("dropout")).fit(ROWS), ROWS)
+    plain = small(Own()).fit(ROWS).decision_function(ROWS)
+    assert (model.decision_function(ROWS) != plain).any()
 
 
 def test_an_own_backbone_is_saved_and_loaded(tmp_path):
