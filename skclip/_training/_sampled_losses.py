@@ -220,26 +220,15 @@ class BPRSoftmax(_BPRMaximum):
 
 
 class Sampler:
-    """Draws items and computes a sampled loss on them.
+    """Draws items and computes a `SampledLoss` on them.
 
-    With item weights :math:`v_j`, the term of j in the sums of BPR and gBCE is
-    multiplied by :math:`v_j`, and the w of the other two is the softmax of
-    :math:`s_j + \\log v_j` (so that a sample of one item has weight 1 there).
-
-    Parameters
-    ----------
-    loss : SampledLoss
-    n_negatives : int
-    weights : Tensor of shape (n_items,)
-        Items are drawn with replacement in proportion to these.
-    shared : bool, default=True
-        Whether all rows of a step share one sample, or each has its own. One negative
-        each is a far better gradient than one for all.
-    item_weights : Tensor of shape (n_items,), default=None
-        Weight of each item as a negative; None is 1 for all. Not for the sampled
-        softmax, where the logarithm of a weight is a bias.
-    generator : torch.Generator, default=None
-        What samples are drawn by; None is torch's process-wide one.
+    Items are drawn with replacement in proportion to `weights` (n_items,). With
+    `shared` all rows of a step share one sample; one negative each is a far better
+    gradient than one for all. With item weights :math:`v_j`, the term of j in the sums
+    of BPR and gBCE is multiplied by :math:`v_j`, and the w of the other two is the
+    softmax of :math:`s_j + \\log v_j` (so that a sample of one item has weight 1
+    there); for the sampled softmax the logarithm of a weight is a bias. `generator`
+    None is torch's.
     """
 
     def __init__(
