@@ -102,7 +102,7 @@ def as_prompt(prompt):
     """
     if prompt is None or isinstance(prompt, Prompt):
         return prompt
-    return Prompt(prompt) if len(prompt) else None
+    return Prompt(prompt) if prompt else None
 
 
 class Prompts(nn.Module):
