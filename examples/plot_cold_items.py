@@ -7,7 +7,7 @@ ranked, and do cluster prompts help them?
 
 **Answer.** Rare targets are much harder for every model. Clusters lend them something
 of what the items around them have learned, far from all; an item without any click in
-training is in no catalogue, and no model of ids can rank it.
+training is in no catalog, and no model of ids can rank it.
 """
 
 # %%
@@ -47,7 +47,7 @@ print({name: int(inside.sum()) for name, inside in bins.items()})
 # %%
 # Three models, one look
 # ----------------------
-# ``rank_targets`` gives the rank of every target in the whole catalogue; from there on
+# ``rank_targets`` gives the rank of every target in the whole catalog; from there on
 # metrics of any part are plain functions.
 
 

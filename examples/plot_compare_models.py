@@ -2,7 +2,7 @@
 Which model, and what does it cost?
 ===================================
 
-**Question.** Networks, nearest neighbours, a linear model: which is worth its time, and
+**Question.** Networks, nearest neighbors, a linear model: which is worth its time, and
 does the order hold from one period to the next?
 
 **Answer.** Fit each on the past and rank the period that follows, twice. A model is
@@ -13,7 +13,7 @@ periods; what its fit costs stands beside it.
 # %%
 # Yardsticks first
 # ----------------
-# A network that does not beat neighbours and a linear model is not worth its
+# A network that does not beat neighbors and a linear model is not worth its
 # electricity. Put further ones into the dictionary; all share ``fit``, ``score`` and
 # ``predict_topk``.
 

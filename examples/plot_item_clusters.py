@@ -31,7 +31,7 @@ print(X)
 # Fit, and compare with the truth
 # -------------------------------
 # The clusterer sees clicks only. Items are matched by id, as an item that was never
-# clicked is in no catalogue.
+# clicked is in no catalog.
 
 clusterer = SessionClusterer(random_state=0).fit(X)
 planted = dict(zip(truth.item_ids.tolist(), truth.communities.tolist(), strict=True))

@@ -20,8 +20,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skclip import CLIPSessionRecommender, PopularityRecommender
-from skclip._data import ItemFeatures
 from skclip.datasets import make_titled_sessions
+from skclip.features import ItemFeatures
 from skclip.metrics import by_group, popularity_groups
 from skclip.model_selection import temporal_split
 from skclip.text import ItemTextEncoder

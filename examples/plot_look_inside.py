@@ -58,7 +58,7 @@ for name, values in curves.recall.items():
     )
 
 # %%
-# Here they do: the network puts the target first more often, the neighbours have it
+# Here they do: the network puts the target first more often, the neighbors have it
 # among the first five more often.
 #
 # Do rare items lean on their cluster?

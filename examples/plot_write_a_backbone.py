@@ -12,7 +12,7 @@ Prompts, losses, early stopping, ranking, searches and files come with the recom
 # A mean that fades
 # -----------------
 # The session vector is a weighted mean of the item vectors; an event that is
-# :math:`a` clicks old has the weight :math:`e^{-a / h}`, normalised over the prefix:
+# :math:`a` clicks old has the weight :math:`e^{-a / h}`, normalized over the prefix:
 #
 # .. math:: s = W \sum_t \frac{e^{-a_t / h}}{\sum_u e^{-a_u / h}} x_t
 #
@@ -110,6 +110,6 @@ plt.show()
 
 # %%
 # In this shop the next click follows from the current item, so that old clicks are
-# mostly noise; but the axis is short, and the curve of one seed: neighbouring values do
+# mostly noise; but the axis is short, and the curve of one seed: neighboring values do
 # not differ. What else a backbone may define is on the page "Write your own
 # backbone".

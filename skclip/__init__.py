@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from skclip._clusters import SessionClusterer
     from skclip._data import Sessions
     from skclip._inside import predict_topk
+    from skclip._model import Fusion, Prompt
     from skclip.baselines import (
         SLIST,
         AssociationRules,
@@ -35,9 +36,11 @@ __all__ = [
     "SLIST",
     "AssociationRules",
     "CLIPSessionRecommender",
+    "Fusion",
     "LLMReranker",
     "MarkovRecommender",
     "PopularityRecommender",
+    "Prompt",
     "SequentialRules",
     "SessionClusterer",
     "SessionKNN",
@@ -51,7 +54,9 @@ __all__ = [
 # Names are imported when they are asked for, so that a baseline loads no network.
 _HOMES = {
     "CLIPSessionRecommender": "_clip",
+    "Fusion": "_model",
     "LLMReranker": "llm",
+    "Prompt": "_model",
     "SessionClusterer": "_clusters",
     "Sessions": "_data",
     "VotingRecommender": "ensemble",
@@ -68,6 +73,7 @@ _SUBPACKAGES = (
     "features",
     "inspection",
     "llm",
+    "losses",
     "metrics",
     "model_selection",
     "persistence",

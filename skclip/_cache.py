@@ -1,57 +1,67 @@
-"""Texts or bytes by key, in an SQLite database: in a file, or in memory."""
+"""Results that take long to make, kept in an SQLite file. Plain bytes, never pickle."""
 
-import contextlib
 import hashlib
-import json
 import os
 import sqlite3
 import threading
-import weakref
-
-_MEMORY_SIZE = 10_000  # values that are kept without a file
+from pathlib import Path
 
 
-def cache_key(*what):
-    """Hash of everything that a value depends on, as JSON."""
-    return hashlib.sha256(json.dumps(what).encode("ascii")).hexdigest()
+class FileCache:
+    """Bytes by key, in an SQLite file that its owner alone may read.
 
+    Several threads and processes may use one file.
 
-class Cache:
-    """What was costly to get: in a file that its owner alone may read, or in memory.
-
-    Several threads and, with a file, several processes may use it at a time. A database
-    that fails keeps nothing and finds nothing. Memory keeps the last 10,000 values.
+    Raises
+    ------
+    ValueError
+        There is a file of this name that is no such cache.
     """
 
-    def __init__(self, path=None):
-        self._in_memory, self._lock = path is None, threading.Lock()
-        if path is not None:
-            # Readable by the owner alone from its first moment; SQLite gives its
-            # companion files the same mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path or ":memory:", 10, check_same_thread=False)
-        self.close = weakref.finalize(self, self._db.close)
+    def __init__(self, path):
+        path = Path(path)
+        # Readable by the owner alone from its first moment; SQLite gives its
+        # companion files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._lock = threading.Lock()
         try:
+            self._db = sqlite3.connect(path, timeout=10, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS kept (key PRIMARY KEY, value)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value BLOB)"
+            )
+            self._db.commit()
+            os.chmod(path, 0o600)
         except sqlite3.DatabaseError as error:
-            self.close()
             raise ValueError(
-                f"cache={str(path)!r} is no cache of skclip: {error}. Pass the path of "
-                "a new file, or of one that skclip has made."
+                f"{str(path)!r} is no cache of skclip: {error}. Pass the path of a new "
+                "file, or of one that skclip has made."
             ) from None
 
-    def get(self, key):
-        """The value, or None."""
-        query = "SELECT value FROM kept WHERE key = ?"
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            row = self._db.execute(query, (key,)).fetchone()
-            return None if row is None else row[0]
+    def __enter__(self):
+        return self
 
-    def put(self, key, value):
-        insert = "INSERT OR REPLACE INTO kept VALUES (?, ?)"
-        with self._lock, contextlib.suppress(sqlite3.Error), self._db:
-            row = self._db.execute(insert, (key, value)).lastrowid
-            if self._in_memory:  # rows are numbered in the order they came
-                delete = "DELETE FROM kept WHERE rowid <= ?"
-                self._db.execute(delete, (row - _MEMORY_SIZE,))
+    def __exit__(self, *exception):
+        self.close()
+
+    def get(self, key):
+        """The bytes of a key, or None."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT value FROM entries WHERE key = ?", (_hash(key),)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, values):
+        """Keep bytes by key, all or none of them."""
+        rows = [(_hash(key), value) for key, value in values.items()]
+        with self._lock, self._db:
+            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", rows)
+
+    def close(self):
+        with self._lock:
+            self._db.close()
+
+
+def _hash(key):
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -4,7 +4,12 @@ import sys
 import warnings
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.metaestimators import _BaseComposition as Composition
 
 try:  # experimental in scikit-learn 1.9
@@ -27,6 +32,7 @@ __all__ = [
     "_fit_context",
     "accept_ragged",
     "inside_search",
+    "validate_parameter_constraints",
     "warn_user",
     "with_callbacks",
 ]

@@ -8,23 +8,22 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._data import ItemIndex, factorize_list
 from skclip._inside import unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
-from skclip.baselines._base import BaselineRecommender
+from skclip.baselines import BaselineRecommender, fitted_catalog
 
 __all__ = ["VotingRecommender"]
 
 _RRF = 60  # "k" of [1]_ below
 
 
-class VotingRecommender(Composition, BaselineRecommender):
+class VotingRecommender(BaselineRecommender, Composition):
     r"""Rank by the votes of several recommenders.
 
-    "rrf" is reciprocal rank fusion [1]_: only places count, so that members whose
-    scores have nothing in common can vote together. "score" adds the scores, each
-    member's scaled to 0..1 within a session:
+    "rrf" is reciprocal rank fusion [1]_. Only ranks count, so that members with
+    incomparable scores can vote together. "score" adds the scores of the members, each
+    scaled to 0..1 within a session:
 
     .. math::
         \mathrm{rrf}(j) = \sum_m \frac{w_m}{60 + \mathrm{rank}_m(j)}, \qquad
@@ -37,33 +36,36 @@ class VotingRecommender(Composition, BaselineRecommender):
         Recommenders of skclip, or Pipelines that end in one. ``set_params`` sets a
         member by its name, and ``name__parameter`` within it.
     method : {"rrf", "score"}, default="rrf"
+        Fusion of ranks, or sum of scaled scores.
     weights : array-like of shape (n_estimators,), default=None
-        :math:`w_m`, at least 0. None is 1 for all.
+        Weights :math:`w_m` of the members, at least 0. None is 1 for all.
     n_candidates : int, default=200
-        Of "rrf": the places of a member that count; items behind them get nothing from
-        it. The vote of the last of 200 places is 1 / 260, that of the first 1 / 61.
+        Number of best items of each member that get votes with "rrf". The vote for
+        rank 200 is 1 / 260, that for rank 1 is 1 / 61.
     prefit : bool, default=False
-        Whether the members are fitted already; they are then taken as they are.
+        Whether the members are fitted already. They are then used as they are.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
     estimators_ : list of estimators
         The fitted members.
     named_estimators_ : Bunch
-        The same by name.
+        The fitted members by name.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit` and of those that a member knows otherwise,
-        sorted.
+        Raw ids of the items seen in `fit`, and of further items that a member knows,
+        such as by their features, sorted.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item; items that no member votes for are ranked by
-        them.
+        Training events of each item; they rank the items that no member votes for.
 
     Notes
     -----
-    Costs what the members cost; "score" looks at whole catalogues, "rrf" at the first
-    `n_candidates` places.
+    The cost is that of the members. "score" reads the scores of the whole catalog,
+    "rrf" the best `n_candidates` items only.
+
+    `method` and `n_candidates` are read at prediction, so they can be changed without a
+    new `fit`. `estimators` and `weights` take effect in `fit`.
 
     References
     ----------
@@ -113,7 +115,7 @@ class VotingRecommender(Composition, BaselineRecommender):
         Parameters
         ----------
         deep : bool, default=True
-            Whether the members, and their parameters, are there too.
+            Whether to return the members and their parameters too.
 
         Returns
         -------
@@ -157,42 +159,31 @@ class VotingRecommender(Composition, BaselineRecommender):
         Raises
         ------
         ValueError
-            There are no members, two have one name, or the weights are not theirs.
+            There are no members, two have one name, or the weights do not match.
         TypeError
             A member holds no recommender.
         NotFittedError
             `prefit` is set and a member is not fitted.
         """
-        self._weights = self._checked_weights()
+        weights = self._checked_weights()
         for _, member in self.estimators:
             unwrap(member, None)
             if self.prefit:
                 check_is_fitted(member)
-        self._fit_data(X, y)
-        if self.prefit:
-            members = [member for _, member in self.estimators]
-        else:
-            members = [clone(member).fit(X, y) for _, member in self.estimators]
-        self.estimators_ = members
-        self._take_in([unwrap(member, None)[0].item_ids_ for member in members])
-        names = [name for name, _ in self.estimators]
-        self.named_estimators_ = Bunch(**dict(zip(names, members, strict=True)))
-        return self
-
-    def _take_in(self, catalogues):
-        """Items that members know without a click, such as by their features."""
-        ids = self.item_ids_.tolist()
-        n_clicked = len(ids)
-        known = set(ids)
-        for catalogue in catalogues:
-            new = [item for item in catalogue.tolist() if item not in known]
-            ids += new
-            known.update(new)
-        if len(ids) > n_clicked:
-            self.item_ids_, places = factorize_list(ids)
-            counts = np.zeros(len(ids), dtype=self.item_counts_.dtype)
-            counts[places[:n_clicked]] = self.item_counts_
-            self.item_counts_, self._index = counts, ItemIndex(self.item_ids_)
+        data = self._training_data(X, y)
+        members = {
+            name: member if self.prefit else clone(member).fit(X, y)
+            for name, member in self.estimators
+        }
+        for member in members.values():  # it may know items that no session has
+            data = data.with_items(unwrap(member, None)[0].item_ids_)
+        return self._adopt(
+            X,
+            **fitted_catalog(data),
+            estimators_=list(members.values()),
+            named_estimators_=Bunch(**members),
+            _weights=weights,
+        )
 
     def _checked_weights(self):
         members = self.estimators

@@ -1,4 +1,4 @@
-"""Sessions as numeric features: how much of a session lies in each cluster."""
+"""Features of items, and sessions as features: the share of each item cluster."""
 
 import numpy as np
 from scipy import sparse
@@ -6,34 +6,35 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
-from skclip._clusters import SessionClusterer
-from skclip._data import ItemIndex, query_data, training_data
-from skclip._sklearn import HasMethods, StrOptions, _fit_context, accept_ragged
+from skclip._clusters import SessionClusterer, levels_of
+from skclip._data import ItemFeatures, ItemIndex, query_data, training_data
+from skclip._sklearn import HasMethods, StrOptions, _fit_context
 
-__all__ = ["ClusterFeatures"]
+__all__ = ["ClusterFeatures", "ItemFeatures"]
 
 
 class ClusterFeatures(TransformerMixin, SessionEstimator):
     """Turn sessions into a matrix with one column per item cluster.
 
-    For classifiers, regressors and plots over sessions; it stands in a `FeatureUnion`
-    and knows ``set_output``. The recommender itself takes clusters from
+    For classifiers, regressors and plots of sessions. It works in a `FeatureUnion` and
+    supports ``set_output``. The recommender itself takes clusters from
     `SessionClusterer`.
 
     Parameters
     ----------
     clusterer : SessionClusterer or compatible object, default=None
-        None is a default `SessionClusterer`. Of several resolutions the first is used.
+        Clusterer of the items. None is a default `SessionClusterer`. If it has several
+        resolutions, the first is used.
     values : {"share", "count"}, default="share"
-        Of the session's events in each cluster. Items not seen in `fit` are in none;
-        "share" divides by all events, so that it says how much is known.
+        Share or number of the events of the session in each cluster. "share" divides by
+        all events, also those of unknown items, which are in no cluster.
 
     Attributes
     ----------
     clusterer_ : object
         The fitted clusterer.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
+        Raw ids of the items that were clustered, sorted.
     n_features_out_ : int
         Number of clusters.
 
@@ -74,11 +75,16 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             The estimator itself, fitted.
         """
         clusterer = SessionClusterer() if self.clusterer is None else self.clusterer
-        self.clusterer_ = clone(clusterer, safe=False).fit(X)
-        self.item_ids_ = training_data(X).index.item_ids
-        self.n_features_out_ = int(self.clusterer_.membership_.max()) + 1
-        accept_ragged(self, X)
-        return self
+        item_ids = training_data(X).index.item_ids
+        clusterer = clone(clusterer, safe=False).fit(X)
+        item_ids = getattr(clusterer, "item_ids_", item_ids)  # it may know more items
+        levels = levels_of(clusterer, item_ids, np.ones(len(item_ids), dtype=bool))
+        return self._adopt(
+            X,
+            clusterer_=clusterer,
+            item_ids_=item_ids,
+            n_features_out_=int(levels[:, 0].max()) + 1,
+        )
 
     def transform(self, X):
         """Count the events of each session in each cluster.
@@ -128,6 +134,5 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags

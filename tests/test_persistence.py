@@ -24,7 +24,7 @@ from skclip import (
     persistence,
 )
 from skclip.backbones import BACKBONES, NARM
-from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
+from skclip.controls import OneCluster, RandomClusters
 from skclip.metrics import SessionScorer
 
 
@@ -106,7 +106,6 @@ def test_other_estimators(shop, tmp_path):
         SessionClusterer(random_state=0),
         OneCluster(),
         RandomClusters(random_state=1),
-        PopularityBuckets(4),
     ):
         again = saved(clusterer.fit(X), tmp_path)
         np.testing.assert_array_equal(again.transform(X).clusters,

@@ -1,78 +1,35 @@
-"""CLIPSessionRecommender: wires clusterer, model, training and ranking."""
+"""CLIPSessionRecommender: parameters, docstrings, delegation."""
 
 import os
 from numbers import Integral, Real
 
-import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch.nn import functional as F
 
-from skclip._base import VERSION, SessionEstimator, check_finite
-from skclip._clip._settings import (
-    MODEL_PARAMS,
-    PRESETS,
-    chosen_params,
-    is_auto,
-    resolve_params,
-)
-from skclip._clip._updating import UpdatingMixin
-from skclip._clip._vectors import VectorsMixin
-from skclip._clusters import SessionClusterer, first_level, levels_of, match_clusters
-from skclip._data import (
-    ItemIndex,
-    Sessions,
-    as_sessions,
-    check_targets,
-    checked_features,
-    each_level,
-    factorize,
-    training_data,
-)
-from skclip._model import (
-    FUSIONS,
-    KINDS,
-    Batches,
-    SessionModel,
-    carry_over,
-    observed_prefixes,
-    read_states,
-    rows_of_table,
-    take_rows,
-)
-from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._base import SessionEstimator
+from skclip._clip._fitted import Fitted
+from skclip._clip._fitting import fit_steps
+from skclip._clip._settings import PRESETS
+from skclip._clusters import SessionClusterer
+from skclip._model import KINDS, Prompt, as_fusion, as_prompt
+from skclip._ranking import RankingMixin
 from skclip._sklearn import (
     CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
     _fit_context,
-    accept_ragged,
-    warn_user,
     with_callbacks,
 )
-from skclip._training import (
-    SAMPLED_LOSSES,
-    Checkpoint,
-    CrossEntropy,
-    FitCallbacks,
-    SampledLoss,
-    check_sample_fits,
-    resolve_device,
-    torch_session,
-    train,
-)
-from skclip.backbones import BackboneSpec, backbone_spec
-from skclip.metrics import parse_metric
+from skclip._training import LOSSES, FitCallbacks, as_loss
+from skclip.backbones import BACKBONES, BackboneSpec
 
 _AUTO = StrOptions({"auto"})
 
 
-class CLIPSessionRecommender(
-    CallbackSupportMixin, RankingMixin, UpdatingMixin, VectorsMixin, SessionEstimator
-):
-    r"""Rank the catalogue for the next item of a session, with cluster prompts.
+class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimator):
+    r"""Rank the catalog for the next item of a session, with cluster prompts.
 
     CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
     cluster a learned prompt, gate the prompt into the item vectors, and let a
@@ -84,8 +41,8 @@ class CLIPSessionRecommender(
         s = \mathrm{backbone}(T_{i_1}, \dots, T_{i_t}), \qquad
         \mathrm{score}_j = s^\top x_j
 
-    trained by the cross-entropy of the softmax over the whole catalogue. Use
-    `PopularityRecommender` as the yardstick: with few sessions per item a simple
+    trained by the cross-entropy of the softmax over the whole catalog. Use
+    `PopularityRecommender` as the baseline: with few sessions per item a simple
     model may be as good.
 
     Parameters
@@ -104,79 +61,42 @@ class CLIPSessionRecommender(
         and the training of [1]_: raw candidates, the backbone's own score, MRR@5 with
         patience 10, at most 50 epochs at a constant learning rate of 0.01, batches of
         256. "strong" prompts the candidates as well and compares by cosine with a
-        temperature of 0.1, for six epochs (NARM: 12, CORE: 20);
-        ``benchmarks/README.md`` says where that helps and where not. Explicit values
+        temperature of 0.1, for six epochs (NARM: 12, CORE: 20). Explicit values
         win, and `training` of the backbone before a preset; `resolved_params_` shows
         the outcome.
-    prompt : {"cluster", "user", "session"}, tuple of them or None, default="cluster"
-        What has a learned vector that joins the items' (section 4.3 of [1]_): the
-        item's cluster, the user, the session; several add up. "user" needs sessions
-        with users. None is the bare backbone, on the same code path.
-    session_prompt : {"table", "pooled"}, default="table"
-        "table" learns a vector for each training session, which speaks again only
-        where sessions of the same id are ranked for (as in the within-session
-        protocol); others have none. "pooled" is a map of the mean of the observed
-        items, defined for new sessions; each prefix is then read on its own.
-    unknown_user : {"zero", "mean"}, default="zero"
-        What a user without a prompt gets: none, or the mean of all user prompts.
-    gate : {"elementwise", "scalar", "add"}, default="auto"
-        How item vector and prompt are joined. "auto" is "elementwise", unless a preset
-        says otherwise, as for every "auto" below.
-    normalization : {"unit", "none"}, default="auto"
-        Whether both are scaled to length 1 before the gate. "auto" is "unit".
-    candidates : {"raw", "prompted"}, default="auto"
-        Score against the item vectors :math:`x_j`, or against those with their
-        cluster's prompt, :math:`T_j`. "auto" is "raw".
+    prompt : {"cluster", "user", "session"}, tuple of them, Prompt or None, \
+            default="cluster"
+        Learned vectors that join those of the items (section 4.3 of [1]_): of the
+        item's cluster, of the user, of the session. `Prompt` has their parameters,
+        such as the gate. None is the bare backbone, on the same code path.
     similarity : {"dot", "cosine"} or None, default="auto"
-        None is the backbone's own score. "cosine" normalises session and item
-        vectors and divides by `temperature`. "auto" is None.
-    temperature : float or "learned", default="auto"
-        Of the cosine score. "auto" is 0.07 as in CORE. "learned" begins there.
-    normalize_items : bool or None, default="auto"
-        Whether the vectors of items have length 1 wherever they are read or scored,
-        after any prompt (NISER), so that popular items gain nothing by their length.
-        None is the backbone's own habit. "auto" is None.
-    item_features : ItemFeatures, default=None
+        How sessions are compared with items. None is the backbone's own score.
+        "cosine" normalizes session and item vectors and divides by `temperature`.
+        "auto" is None, unless a preset says otherwise, as for every "auto" below.
+    temperature : float, default="auto"
+        Temperature of the cosine score. "auto" is 0.07 as in CORE.
+    item_features : ItemFeatures, data frame, mapping or Fusion, default=None
         Vectors of items, such as those of their titles (`skclip.text`), one for each
-        item of the sessions. Further items that it holds join the catalogue: nobody
-        has clicked them yet, but they can be recommended at once. Those whose row
-        is zero, too, stay outside.
-    feature_fusion : str, default="gate"
-        How features and learned vectors are joined [2]_, before the prompts. "gate" is
-        a mixture whose weight depends on both and on an item's clicks, "add" a sum,
-        "concat" a map of both; "nullspace" keeps half of the dimensions for features
-        and learns the rest; "init" begins with the features, and "init_frozen" stays
-        there; "late" adds a second score by features alone, and compares by cosine.
-        "none" ignores the features. ``docs/semantics.md`` compares them.
-    cold_item_weight : float, default=0.1
-        Weight of items that nobody has clicked as negatives in the loss, from 0 to 1.
-        At 1 they are negatives of every session, as all others, and the model learns
-        to put them down; at 0 they take no part, and nothing keeps them from crowding
-        others out.
+        item of the sessions. A pandas data frame has the item ids as its index.
+        `Fusion` says how they join the learned vectors. Further items that have
+        features join the catalog: nobody has clicked them yet, but they can be
+        recommended at once.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
-    loss : str, default="auto"
-        "cross_entropy" is the softmax over the whole catalogue. For large ones
+    loss : str or object of `skclip.losses`, default="auto"
+        "cross_entropy" is the softmax over the whole catalog. For large ones
         "sampled_softmax" (with the logQ correction), "bpr", "bpr-max", "bpr-softmax"
         (that without its penalty) and "gbce" compare each target with a sample of
         items; only the item vectors that a step touches are then updated, and
-        `weight_decay` spares them. "auto" is the full softmax while a batch of its
-        scores fits 512 MiB, else the sampled one.
-    n_negatives : int, default=None
-        Items sampled for sampled losses. None is 2048, or the catalogue if that is
-        smaller, unless the backbone's `training` says otherwise.
-    share_negatives : bool, default="auto"
-        Whether all prefixes of a step share one sample, which is fast, or each has
-        its own. "auto" is True, unless the backbone's `training` says otherwise.
-    negative_sampling : {"uniform", "popularity"}, default="uniform"
-        What they are drawn by.
+        `weight_decay` spares them. `SampledSoftmax` and its like have their
+        parameters. "auto" is the full softmax while a batch of its scores fits
+        512 MiB, else the sampled one.
     optimizer : {"adam", "adamw"}, default="auto"
         "auto" is "adam".
     learning_rate : float, default="auto"
         "auto" is 0.01, 0.005 with ``similarity="cosine"``, and 0.0025 for CORE, chosen
-        with `lr_schedule` and `max_epochs` on validation parts
-        (``benchmarks/tune.py``).
+        with `lr_schedule` and `max_epochs` on validation data.
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together. "auto" is 512, or on small data the power of two from 64
@@ -196,7 +116,7 @@ class CLIPSessionRecommender(
     validation_fraction : float, default=0.1
         Share of the sessions held out: the latest ones by the time of their last
         event where times are known, else a seeded draw. Graph, clusters and
-        catalogue use all rows; the model is not refitted on them.
+        catalog use all rows; the model is not refitted on them.
     n_iter_no_change : int, default="auto"
         Epochs without improvement before stopping. "auto" is 3.
     max_time : float, default=None
@@ -236,10 +156,12 @@ class CLIPSessionRecommender(
     Attributes
     ----------
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the catalogue, the items seen in `fit` and those that have
+        Raw ids of the catalog, the items seen in `fit` and those that have
         `item_features`, sorted.
     n_items_ : int
-        Size of the catalogue.
+        Size of the catalog.
+    item_counts_ : ndarray of shape (n_items,)
+        Training events of each item.
     fusion_weight_ : float or None
         What the item's own vector weighs on average over the clicked items that have
         features ("gate"), or the features do ("add", "late"); None otherwise.
@@ -253,7 +175,7 @@ class CLIPSessionRecommender(
         Users that have a prompt, those trained on, sorted; None without user prompts.
     resolved_params_ : dict
         What was used for parameters that leave a choice: those that may be "auto",
-        ``n_negatives`` and ``device``.
+        ``loss__n_negatives`` and ``device``.
     history_ : list of dict
         Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
         validation part, ``validation_score``.
@@ -265,7 +187,7 @@ class CLIPSessionRecommender(
     See Also
     --------
     SessionClusterer : The clusters, also as a Pipeline step.
-    PopularityRecommender : The simplest yardstick.
+    PopularityRecommender : The simplest baseline.
     skclip.predict_topk : Ranks through a Pipeline or a search.
 
     Notes
@@ -275,14 +197,12 @@ class CLIPSessionRecommender(
     its neighbours in the observed prefix and speaks through its prompt; without
     cluster prompts it is dropped from the input. What is then empty ranks by
     popularity. Sessions of users that were not trained on, or without users, have no
-    user prompt (see `unknown_user`).
+    user prompt (see `Prompt`).
 
     References
     ----------
     .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt
            Learning for Session-based Recommendation", arXiv:2410.04756.
-    .. [2] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, arXiv:2508.20587
-           (SemSR), whose idea it is; the equations are ours, see `docs/deviations.md`.
 
     Examples
     --------
@@ -298,26 +218,12 @@ class CLIPSessionRecommender(
         "backbone": [str, BackboneSpec],
         "clusterer": [HasMethods(["fit"]), None],
         "preset": [StrOptions(set(PRESETS)), None],
-        "prompt": [StrOptions(set(KINDS)), tuple, list, None],
-        "session_prompt": [StrOptions({"table", "pooled"})],
-        "unknown_user": [StrOptions({"zero", "mean"})],
-        "gate": [StrOptions({"auto", "elementwise", "scalar", "add"})],
-        "normalization": [StrOptions({"auto", "unit", "none"})],
-        "candidates": [StrOptions({"auto", "raw", "prompted"})],
+        "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
         "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
-        "temperature": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"auto", "learned"}),
-        ],
-        "normalize_items": ["boolean", None, _AUTO],
-        "item_features": "no_validation",  # `checked_features` says more
-        "feature_fusion": [StrOptions(set(FUSIONS)), None],
-        "cold_item_weight": [Interval(Real, 0, 1, closed="both")],
+        "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
+        "item_features": "no_validation",  # `as_item_features` says more
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
-        "loss": [StrOptions({"auto", "cross_entropy", *SAMPLED_LOSSES})],
-        "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
-        "share_negatives": ["boolean", _AUTO],
-        "negative_sampling": [StrOptions({"uniform", "popularity"})],
+        "loss": [StrOptions({"auto", *LOSSES}), *LOSSES.values()],
         "optimizer": [StrOptions({"auto", "adam", "adamw"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
         "batch_size": [Interval(Integral, 1, None, closed="left"), _AUTO],
@@ -347,22 +253,11 @@ class CLIPSessionRecommender(
         clusterer=None,
         preset=None,
         prompt="cluster",
-        session_prompt="table",
-        unknown_user="zero",
-        gate="auto",
-        normalization="auto",
-        candidates="auto",
         similarity="auto",
         temperature="auto",
-        normalize_items="auto",
         item_features=None,
-        feature_fusion="gate",
-        cold_item_weight=0.1,
         embedding_dim="auto",
         loss="auto",
-        n_negatives=None,
-        share_negatives="auto",
-        negative_sampling="uniform",
         optimizer="auto",
         learning_rate="auto",
         batch_size="auto",
@@ -388,22 +283,11 @@ class CLIPSessionRecommender(
         self.clusterer = clusterer
         self.preset = preset
         self.prompt = prompt
-        self.session_prompt = session_prompt
-        self.unknown_user = unknown_user
-        self.gate = gate
-        self.normalization = normalization
-        self.candidates = candidates
         self.similarity = similarity
         self.temperature = temperature
-        self.normalize_items = normalize_items
         self.item_features = item_features
-        self.feature_fusion = feature_fusion
-        self.cold_item_weight = cold_item_weight
         self.embedding_dim = embedding_dim
         self.loss = loss
-        self.n_negatives = n_negatives
-        self.share_negatives = share_negatives
-        self.negative_sampling = negative_sampling
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -425,31 +309,22 @@ class CLIPSessionRecommender(
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params):
-        """Set parameters; a nested key turns a name or None into its object first.
-
-        ``set_params(backbone__hidden_dim=64)`` works while ``backbone`` is a name,
-        ``set_params(clusterer__resolution=2.0)`` while ``clusterer`` is None, so
-        both can be searched from the defaults.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters by name, nested ones as ``part__name``.
-
-        Returns
-        -------
-        self : CLIPSessionRecommender
-            The estimator itself.
-        """
-        nested = {key: value for key, value in params.items() if "__" in key}
-        super().set_params(**{k: v for k, v in params.items() if k not in nested})
-        touched = {key.split("__", 1)[0] for key in nested}
-        if "backbone" in touched and isinstance(self.backbone, str):
-            self.backbone = backbone_spec(self.backbone)
-        if "clusterer" in touched and self.clusterer is None:
-            self.clusterer = SessionClusterer()
-        return super().set_params(**nested)
+    def _parts(self):
+        backbone = self.backbone
+        if isinstance(backbone, str):
+            backbone = BACKBONES[backbone]() if backbone in BACKBONES else None
+        known = not isinstance(self.loss, str) or self.loss in ("auto", *LOSSES)
+        return {
+            "backbone": backbone,
+            "clusterer": SessionClusterer()
+            if self.clusterer is None
+            else self.clusterer
+            if hasattr(self.clusterer, "get_params")
+            else None,
+            "prompt": as_prompt(self.prompt),
+            "item_features": as_fusion(self.item_features),
+            "loss": as_loss(self.loss) if known else None,
+        }
 
     # -- fitting ---------------------------------------------------------------
 
@@ -484,401 +359,154 @@ class CLIPSessionRecommender(
         TypeError
             `X` is a data frame, or a session is no sequence.
         """
-        before = self if self.warm_start and hasattr(self, "_model") else None
-        worker = type(self)(**self.get_params(deep=False))
-        callbacks = FitCallbacks.of(self, worker, X, y)
-        worker._fit(X, y, eval_set, before, callbacks)
+        before = getattr(self, "_fitted", None) if self.warm_start else None
+        callbacks = FitCallbacks.of(self, X, y)
+        fitted = fit_steps(self, X, y, eval_set, before=before, callbacks=callbacks)
         if callbacks is not None:
             callbacks.close()
-        vars(self).pop("n_features_in_", None)  # not every fit sets it
-        vars(self).update(vars(worker))  # all at once: a failed fit changes nothing
-        return self
+        return self._adopt_fit(fitted, X)
 
-    def _fit(self, X, y, eval_set, before, callbacks=None):
-        spec = clone(backbone_spec(self.backbone))
-        spec._validate_params()
-        device = resolve_device(self.device)
-        kinds = _prompt_kinds(self.prompt)
-        chosen = chosen_params(self, spec)
-        self.resolved_params_ = chosen  # of these, `scoring` is needed at once
-        if not callable(chosen["scoring"]):
-            parse_metric(chosen["scoring"])
-        accept_ragged(self, X)
-        data = training_data(X, y, min_item_count=self.min_item_count)
-        if "user" in kinds and data.users is None:
-            raise ValueError(
-                f"prompt={self.prompt!r} needs sessions with users. Pass user= to "
-                "Sessions.from_events, users= to Sessions.from_lists, or prompt="
-                "'cluster'."
-            )
-        features = self._used_features()
-        if features is not None:
-            features.rows_of(data.index.item_ids)  # refuses items without a row
-            n_lost = int((data.index.codes_of(features.missing) == 0).sum())
-            if n_lost:
-                warn_user(
-                    f"{n_lost} of {len(features)} items of item_features have neither "
-                    "features nor clicks. They stay outside the catalogue."
-                )
-            data = data.with_items(features.known_ids())
-        random_state = check_random_state(self.random_state)
-        cluster_seed, split_seed, torch_seed = random_state.randint(2**31 - 1, size=3)
+    def partial_fit(self, X, y=None):
+        """Go on learning from further sessions, with their new items.
 
-        self.item_ids_ = data.index.item_ids
-        self.n_items_ = data.n_items
-        self._index = data.index
-        self._popularity = data.item_counts()
-        rows, validation = self._split(data, eval_set, split_seed)
-        users, sessions = self._owners(data, rows, kinds)
-        instances = data.instances(rows, self.max_session_length, users, sessions)
-        if len(instances) == 0:
-            raise ValueError(
-                f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
-                "(n_features = 1 for an array), so there is no next item to learn. "
-                "Pass sessions of 2 items or more; check the session column given "
-                "to Sessions.from_events."
-            )
-        n_short = int((np.diff(data.offsets) < 2).sum())
-        if n_short:
-            warn_user(
-                f"{n_short} of {len(data.offsets) - 1} sessions have fewer than 2 "
-                "items and give nothing to learn; their items stay in the catalogue."
-            )
-        item_clusters = self._item_clusters(data, cluster_seed, kinds)
-        resolved = resolve_params(self, chosen, len(instances), self.n_items_, device)
-        self.resolved_params_ = resolved
-        n_sessions = None if sessions is None else len(rows)
-        if "session" in kinds and self.session_prompt == "pooled":
-            n_sessions = "pooled"
-        self._model_config = {
-            "spec": spec,
-            "item_clusters": item_clusters,
-            "n_users": None if users is None else len(self.user_ids_),
-            "n_sessions": n_sessions,
-            "n_items": data.n_items,
-            **{name: resolved[name] for name in MODEL_PARAMS},
-            "unknown_user": self.unknown_user,
-            "max_length": self.max_session_length,
-            "fusion": features
-            and {
-                "kind": self.feature_fusion,
-                "n_features": features.shape[1],
-                "cold_weight": self.cold_item_weight,
-            },
-        }
-        with torch_session(int(torch_seed), self.n_threads, device):
-            self._model, self._keys = self._new_model(), None
-            if features is not None:
-                vectors = features.rows_of(self.item_ids_)
-                trained, _, _ = data.as_sequences(rows)
-                clicks = np.bincount(trained, minlength=data.n_items + 1)[1:]
-                self._model.fill_features(vectors, clicks)
-            if before is not None:
-                rows_before = self._rows_of(before)
-                carry_over(self._model, before._model.state_dict(), rows_before)
-                if features is not None:
-                    is_new = rows_before["items"] < 0
-                    self._model.fill_features(vectors, clicks, is_new)
-            self._model.network.prepare(*data.as_sequences(rows))
-            self._model.to(device)
-            self.history_, self.best_validation_score_ = train(
-                self._model,
-                Batches(instances, device, self._model.shares_prefixes),
-                self._loss(device, resolved),
-                batch_size=resolved["batch_size"],
-                learning_rate=resolved["learning_rate"],
-                optimizer=resolved["optimizer"],
-                weight_decay=resolved["weight_decay"],
-                lr_schedule=resolved["lr_schedule"],
-                max_epochs=resolved["max_epochs"],
-                n_iter_no_change=(
-                    resolved["n_iter_no_change"] if self.early_stopping else None
-                ),
-                max_time=self.max_time,
-                validate=validation,
-                rng=np.random.default_rng(int(torch_seed)),
-                verbose=self.verbose,
-                checkpoint=self._checkpoint(data, instances, eval_set, before),
-                callbacks=callbacks,
-            )
-        self.n_iter_ = len(self.history_)
-        self._keep_keys()
+        New items, users and sessions are appended. The clusterer goes on from its
+        clusters (`SessionClusterer.partial_fit`); a new cluster begins with the mean
+        of the prompts that its members had, a new item with the mean of the vectors in
+        its cluster. Then `X` is trained on, without a validation part, for a third of
+        the epochs of a `fit` on as much data and at three tenths of its learning rate;
+        the vectors of items that were there stay as they are. Otherwise the old
+        sessions, which are not there to be learned again, would be forgotten:
+        ``docs/production.md`` compares with a refit. Parameters of training may be
+        set to others before, those of the model are those of `fit`.
 
-    def _rows_of(self, before):
-        """Row of each item, cluster, user and session in the model before, or -1."""
-        rows = {"items": before._index.codes_of(self.item_ids_) - 1}
-        for name, table in self._model.state_dict().items():
-            kind, _ = rows_of_table(name)  # nothing in common, unless seen below
-            if kind is not None and kind != "items":
-                rows[kind] = np.full(len(table) - 1, -1)
-        if self.membership_ is not None and before.membership_ is not None:
-            pairs = zip(
-                each_level(self._model_config["item_clusters"]),
-                each_level(before._model_config["item_clusters"]),
-                strict=False,
-            )
-            for level, (clusters, were) in enumerate(pairs):
-                known = np.concatenate([[0], were])[rows["items"] + 1] - 1
-                linked = clusters > 0
-                matched = match_clusters(clusters[linked] - 1, known[linked])
-                rows[f"clusters {level}"][: len(matched)] = matched
-        if self._users is not None and before._users is not None:
-            rows["users"] = before._users.codes_of(self.user_ids_) - 1
-        if self._sessions is not None and before._sessions is not None:
-            rows["sessions"] = before._sessions.codes_of(self._session_ids) - 1
-        return rows
+        New items of `item_features` that nobody has clicked come in along with the
+        sessions. There is no way to take in titles alone: at least one session must
+        have two items.
 
-    @torch.no_grad()
-    def _keep_keys(self):
-        if self._model.fusion is not None:
-            self._model.fusion.release()
-        keys = self._model.keys()
-        check_finite(keys)
-        self._keys = keys.T.contiguous().T  # a single query reads it twice as fast so
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Further training sessions, shape (n_sessions,), one or more of them with
+            two items.
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row, as in `fit`.
 
-    def _owners(self, data, rows, kinds):
-        """Codes of user and session of each of the rows that are trained on, or None.
+        Returns
+        -------
+        self : CLIPSessionRecommender
+            Unfitted before, it is fitted. ``history_`` and ``n_iter_`` go on,
+            ``best_validation_score_`` is None.
 
-        They alone have a prompt that was trained.
+        Raises
+        ------
+        TypeError
+            The clusterer has no ``partial_fit``.
+        ValueError
+            As in `fit`.
         """
-        self.user_ids_ = self._session_ids = self._users = self._sessions = None
-        users = sessions = None
-        if "user" in kinds:
-            self.user_ids_, users = factorize(data.users[rows])
-            users = users + 1
-        if "session" in kinds and self.session_prompt == "table":
-            sessions = np.arange(1, len(rows) + 1)
-            if data.ids is not None:
-                self._session_ids, sessions = factorize(data.ids[rows])
-                sessions = sessions + 1
-        self._index_owners()
-        return users, sessions
+        if not hasattr(self, "_fitted"):
+            return self.fit(X, y)
+        self._validate_params()
+        return self._adopt_fit(fit_steps(self, X, y, before=self._fitted, grow=True), X)
 
-    def _index_owners(self):
-        if self.user_ids_ is not None:
-            self._users = ItemIndex(self.user_ids_)
-        if self._session_ids is not None:
-            self._sessions = ItemIndex(self._session_ids)
+    def _adopt_fit(self, fitted, X=None):
+        attributes = fitted.attributes()
+        return self._adopt(X, _fitted=fitted, _index=fitted.index, **attributes)
 
-    def _checkpoint(self, data, instances, eval_set, before):
-        """Where this run leaves its state, known by its parameters and data."""
-        if self.checkpoint is None:
-            return None
-        if not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"checkpoint needs an integer random_state, got {self.random_state!r}: "
-                "without it no later fit is the same run. Pass random_state=0."
-            )
-        ignored = ("checkpoint", "verbose", "max_time")
-        params = {
-            key: _known_by(value)
-            for key, value in self.get_params().items()
-            if key not in ignored
-        }
-        state = None
-        if before is not None:
-            state = [v.cpu().numpy() for v in before._model.state_dict().values()]
-        if eval_set is not None:
-            eval_set = [
-                part.__getstate__() if isinstance(part, Sessions) else part
-                for part in (as_sessions(eval_set[0]), eval_set[1])
-            ]
-        return Checkpoint(
-            self.checkpoint,
-            params,
-            (data.codes, data.offsets, data.clusters, data.index.item_ids.tolist()),
-            (instances.starts, instances.stops, instances.users, instances.sessions),
-            eval_set,
-            state,
-            (VERSION, torch.__version__, torch.get_num_threads()),
-        )
+    # -- ranking ---------------------------------------------------------------
 
-    def _item_clusters(self, data, seed, kinds):
-        """Cluster 1..K of each item, 0 = none; None without cluster prompts.
+    def _score_chunks(self, queries):
+        return self._fitted.score_chunks(queries)
 
-        Of shape (n_items,), or (n_items, n_levels) where there are several levels.
+    @property
+    def _scoring(self):
+        """The metric of `score`."""
+        if isinstance(self.scoring, str) and self.scoring == "auto":
+            return self.resolved_params_["scoring"]
+        return self.scoring
+
+    # -- what was learned ------------------------------------------------------
+
+    def session_vectors(self, X):
+        """Return the vectors that sessions are compared with items by.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Observed sessions, shape (n_sessions,).
+
+        Returns
+        -------
+        vectors : ndarray of shape (n_sessions, n_dims), float32
+            ``vectors @ item_vectors_.T`` are the scores. Where the backbone has a bias
+            for each item, a last column of ones meets it. Rows of NaN stand for
+            sessions of which nothing could be read; they rank by popularity.
+
+        Raises
+        ------
+        ValueError
+            The backbone's scores are no product of a session and an item vector.
         """
-        self.clusterer_ = self.membership_ = None
-        if "cluster" not in kinds:
-            return None
-        if data.clusters is not None:
-            if self.clusterer is not None:
-                warn_user(
-                    "The sessions carry clusters already, so `clusterer` is not used. "
-                    "Leave clusterer=None behind a SessionClusterer step."
-                )
-            clusters = data.item_clusters()
-        else:
-            clusterer = (
-                SessionClusterer()
-                if self.clusterer is None
-                else clone(self.clusterer, safe=False)
+        self._check_product(ValueError)
+        model = self._fitted.model
+
+        def rows(batch):
+            vectors = model.states(batch) * model.scale
+            return (vectors if model.bias is None else F.pad(vectors, (0, 1), value=1),)
+
+        (vectors,) = self._fitted.read(X, rows)
+        return vectors
+
+    @property
+    def item_vectors_(self):
+        """Vectors of the items, ndarray of shape (n_items, n_dims), float32.
+
+        In the order of ``item_ids_``; see `session_vectors`.
+        """
+        self._check_product(AttributeError)
+        bias, keys = self._fitted.model.bias, self._fitted.keys.detach()
+        if bias is not None:
+            keys = torch.cat([keys, bias.detach()[:, None]], dim=1)
+        return keys.cpu().numpy().copy()
+
+    def _check_product(self, error):
+        self._check_fitted()
+        if not self._fitted.model.network.dot_product:
+            name = type(self._fitted.config["spec"]).__name__
+            raise error(
+                f"{name} scores each item by a vector of its own making, so there is "
+                "no session vector whose products with item vectors give the order. "
+                "Use predict_topk or decision_function, or another backbone"
+                + (" or aggregation='weighted'." if name == "PoMRec" else ".")
             )
-            if getattr(clusterer, "random_state", 0) is None:
-                clusterer.random_state = int(seed)
-            self.clusterer_ = clusterer.fit(*data.as_fit_arguments())
-            clicked = data.item_counts() > 0
-            clusters = levels_of(clusterer, data.index.item_ids, clicked) + 1
-        clusters = clusters.astype(np.int32)
-        self.membership_ = first_level(clusters) - 1
-        return clusters
-
-    def _split(self, data, eval_set, seed):
-        """Rows to train on, and a function that scores the validation part."""
-        rows = np.flatnonzero(np.diff(data.offsets) > 1)
-        if eval_set is not None:
-            if not isinstance(eval_set, tuple) or len(eval_set) != 2:
-                raise TypeError(
-                    f"eval_set is a {type(eval_set).__name__}. Expected a tuple "
-                    "(X, y); y may be None."
-                )
-            return rows, self._validator(*eval_set)
-        n_validation = max(1, round(self.validation_fraction * len(rows)))
-        if not self.early_stopping or len(rows) <= n_validation:
-            return rows, None
-        if data.end_times is None:
-            rows = np.random.default_rng(int(seed)).permutation(rows)
-        held_out = np.sort(rows[-n_validation:])
-        return np.sort(rows[:-n_validation]), self._validator(
-            *data.as_fit_arguments(held_out)
-        )
-
-    def _loss(self, device, resolved):
-        """The loss to train by; tells the model whether it touches few items."""
-        self._model.sparse = resolved["loss"] in SAMPLED_LOSSES
-        if not self._model.sparse:
-            if not self._model.network.dot_product:
-                resolved["precision"] = "float32"
-            return CrossEntropy(resolved["precision"])
-        n_negatives = resolved["n_negatives"]
-        if n_negatives > self.n_items_:
-            raise ValueError(
-                f"n_negatives={n_negatives} exceeds the catalogue of {self.n_items_} "
-                "items. Pass fewer, or loss='cross_entropy' to use all items."
-            )
-        shared = resolved["share_negatives"]
-        check_sample_fits(
-            resolved["loss"],
-            resolved["batch_size"],
-            n_negatives,
-            vectors_of=0 if shared else resolved["embedding_dim"],
-        )
-        weights = np.ones(self.n_items_)
-        if self.negative_sampling == "popularity":
-            weights = self._popularity
-        if self._model.fusion is not None and self.cold_item_weight == 0:
-            weights = weights * (self._model.fusion.counts.cpu().numpy() > 0)
-        weights = torch.from_numpy(np.asarray(weights, dtype=np.float64)).to(device)
-        item_weights = None
-        if self._model.fusion is not None and resolved["loss"] != "sampled_softmax":
-            item_weights = self._model.fusion.take_cold_weights()
-        return SampledLoss(
-            resolved["loss"],
-            n_negatives,
-            weights,
-            shared=shared,
-            item_weights=item_weights,
-        )
-
-    def _validator(self, X, y):
-        """A function that scores the model as it stands on these sessions."""
-        X = as_sessions(X)
-        y = None if y is None else check_targets(y, len(X))
-        scoring = self._scoring
-        if not callable(scoring):
-            metric, k = parse_metric(scoring)
-            return lambda: metric(self.rank_targets(X, y), k)
-
-        def validate():
-            score = scoring(self, X, y)
-            if not isinstance(score, Real) or score != score:
-                raise ValueError(
-                    f"scoring returned {score!r:.60}. Expected one number that is not "
-                    "NaN; for several metrics pass one to stop by and score the others "
-                    "with SessionScorer."
-                )
-            return float(score)
-
-        return validate
-
-    def _new_model(self):
-        return SessionModel(**self._model_config)
-
-    def _used_features(self):
-        """The features that take part, or None."""
-        features = checked_features(self.item_features)
-        if features is None or self.feature_fusion in (None, "none"):
-            return None
-        if len(features.missing) == len(features):
-            raise ValueError(
-                f"All {len(features)} rows of item_features are zero. Pass features of "
-                "some items, or item_features=None."
-            )
-        if self.feature_fusion == "late" and self.similarity == "dot":
-            raise ValueError(
-                "feature_fusion='late' adds two cosines, but similarity='dot'. Leave "
-                "similarity at 'auto', or pass another feature_fusion."
-            )
-        return features
 
     @property
     def fusion_weight_(self):
         """Mean weight of learned vectors ("gate") or of features ("add", "late").
 
-        None for other kinds of `feature_fusion`.
+        None for other kinds of `Fusion`.
         """
-        if getattr(self, "_model", None) is None:
+        if not hasattr(self, "_fitted"):
             raise AttributeError("fusion_weight_ is there after fit.")
-        fusion = self._model.fusion
-        weight = None if fusion is None else fusion.weight(self._model.item_table)
-        if isinstance(weight, np.ndarray):
-            told = (fusion.counts > 0) & fusion.table.any(dim=1)
-            weight = weight[told.cpu().numpy()]
-            return float(weight.mean()) if len(weight) else None
-        return weight
+        model = self._fitted.model
+        return None if model.fusion is None else model.fusion.weight(model.item_table)
 
-    # -- ranking ---------------------------------------------------------------
+    def parameter_report(self):
+        """Return how many numbers are learned, by component.
 
-    def _observed(self, queries):
-        return observed_prefixes(
-            queries,
-            item_clusters=self._model_config["item_clusters"],
-            n_items=self.n_items_,
-            max_length=self._model_config["max_length"],
-            users=_codes_of(self._users, queries.users, queries.offsets),
-            sessions=_codes_of(self._sessions, queries.ids, queries.offsets),
-        )
-
-    @torch.no_grad()
-    def _score_chunks(self, queries):
-        instances = self._observed(queries)
-        read = instances.stops > instances.starts
-        device = self._model.item_table.device
-        where = np.flatnonzero(read)
-        keys = self._keys
-        if keys is None:  # in training
-            keys = self._model.keys()
-            check_finite(keys)
-        step = max(1, min(rows_per_chunk(self.n_items_), len(where)))
-        buffer = keys.new_empty(step, self.n_items_)  # one for all chunks
-        for positions, state in read_states(self._model, instances.take(where)):
-            for start in range(0, len(positions), step):
-                at = positions[start : start + step]
-                part = take_rows(state, slice(start, start + step))
-                yield where[at], self._model.scores(part, keys, out=buffer[: len(at)])
-        popular = torch.from_numpy(self._popularity.astype(np.float32)).to(device)
-        where = np.flatnonzero(~read)
-        step = rows_per_chunk(self.n_items_)
-        for start in range(0, len(where), step):
-            at = where[start : start + step]
-            yield at, popular.repeat(len(at), 1)
-
-    @property
-    def _scoring(self):
-        """The metric of `score`."""
-        return (
-            self.resolved_params_["scoring"] if is_auto(self.scoring) else self.scoring
-        )
+        Returns
+        -------
+        counts : dict of str to int
+            "item table"; "cluster prompts", "user prompts", "session prompts" and
+            "prompt gates" where there are such;
+            "feature fusion" with `item_features`; "backbone.<component>" for each part
+            of the network; "total". Rows that stand for padding or for no prompt are
+            zeros by construction, hold nothing and do not count in the item table and
+            the prompts: published totals often have one row of items more. Columns
+            that features fill ("nullspace", "init_frozen") do not count either.
+        """
+        self._check_fitted()
+        return self._fitted.model.parameter_counts()
 
     # -- state -----------------------------------------------------------------
 
@@ -887,67 +515,14 @@ class CLIPSessionRecommender(
 
     def __getstate__(self):
         state = super().__getstate__()
-        if "_model" in state:  # NumPy arrays open on any device
-            state["_model"] = {
-                name: tensor.detach().cpu().numpy()
-                for name, tensor in state["_model"].state_dict().items()
-            }
-            for name in ("_keys", "_users", "_sessions"):
-                del state[name]
+        fitted = state.get("_fitted")
+        if fitted is not None:
+            state = {k: v for k, v in state.items() if k not in fitted.attributes()}
+            state["_fitted"] = fitted.to_state()
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if "_model" in state:
-            self._users = self._sessions = None
-            self._index_owners()
-            weights = {
-                name: torch.from_numpy(np.array(array))
-                for name, array in state["_model"].items()
-            }
-            with torch.random.fork_rng(devices=[]):
-                self._model = self._new_model()
-            self._model.load_state_dict(weights)
+        if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"
-            self._model.to(resolve_device(device)).eval()
-            self._keep_keys()
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.target_tags.required = False
-        return tags
-
-
-def _known_by(value):
-    """What a parameter is known by in another process: functions by their code."""
-    kind = type(value)
-    code = getattr(value, "__code__", None)
-    if code is not None:
-        return value.__module__, value.__qualname__, code.co_code, repr(code.co_consts)
-    if kind.__repr__ is object.__repr__:  # it would name an address
-        return kind.__module__, kind.__qualname__
-    return kind.__module__, kind.__qualname__, repr(value)
-
-
-def _prompt_kinds(prompt):
-    """The kinds of prompts asked for, as a tuple."""
-    kinds = (prompt,) if isinstance(prompt, str) else tuple(prompt or ())
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(
-                f"prompt={prompt!r} has the kind {kind!r}. Pass one of {KINDS}, a "
-                "tuple of them, or None."
-            )
-    if len(set(kinds)) < len(kinds):
-        raise ValueError(f"prompt={prompt!r} names a kind twice. Name each once.")
-    return kinds
-
-
-def _codes_of(index, ids, offsets):
-    """Codes of the users or ids of sessions, 0 = unknown; None without prompts."""
-    if index is None:
-        return None
-    if ids is None:
-        return np.zeros(len(offsets) - 1, dtype=np.int32)
-    return index.codes_of(ids)
+            self._adopt_fit(Fitted.from_state(state["_fitted"], device))

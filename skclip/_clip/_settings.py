@@ -1,18 +1,31 @@
-"""What "auto" stands for: presets, general defaults, and rules that read the data."""
+"""What a fit goes by: objects for names, and what "auto" stands for."""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from sklearn.base import clone
 
-from skclip._training import resolve_loss, resolve_precision
+from skclip._model import Fusion, Prompt, as_fusion, as_prompt
+from skclip._sklearn import validate_parameter_constraints
+from skclip._training import (
+    LOSSES,
+    SampledLoss,
+    as_loss,
+    resolve_device,
+    resolve_loss,
+    resolve_precision,
+)
+from skclip.backbones import BackboneSpec, backbone_spec
+from skclip.metrics import parse_metric
 
-# What "auto" stands for where no preset, no backbone and no data decide. Backbones may
-# set those of `_TRAINING` in their `training`.
+# What "auto" stands for where no preset, no backbone and no data decide.
 _DEFAULTS = {
-    "gate": "elementwise",
-    "normalization": "unit",
-    "candidates": "raw",
+    "prompt__gate": "elementwise",
+    "prompt__normalization": "unit",
+    "prompt__candidates": "raw",
     "similarity": None,
     "temperature": 0.07,
-    "normalize_items": None,
     "scoring": "mrr@20",
     "embedding_dim": 64,
     "optimizer": "adam",
@@ -20,41 +33,33 @@ _DEFAULTS = {
     "weight_decay": 0.0,
     "lr_schedule": "cosine",
     "n_iter_no_change": 3,
-    "share_negatives": True,
+    "loss__shared": True,
 }
-
-
-_READ_FROM_DATA = ("batch_size", "max_epochs", "loss", "n_negatives")
-
-
-_TRAINING = (
+_READ_FROM_DATA = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
+_TRAINING = (  # what `training` of a backbone may set
     "embedding_dim",
     "optimizer",
     "learning_rate",
     "weight_decay",
     "lr_schedule",
     "n_iter_no_change",
-    "share_negatives",
+    "loss__shared",
     *_READ_FROM_DATA,
 )
-
-
-MODEL_PARAMS = (
-    "embedding_dim",
-    "normalization",
-    "gate",
-    "candidates",
-    "similarity",
-    "temperature",
-    "normalize_items",
-)
-
-
+# Parameters that a model is built by -> argument of `SessionModel`.
+MODEL_PARAMS = {
+    "embedding_dim": "embedding_dim",
+    "prompt__normalization": "normalization",
+    "prompt__gate": "gate",
+    "prompt__candidates": "candidates",
+    "similarity": "similarity",
+    "temperature": "temperature",
+}
 PRESETS = {
     "paper": {
-        "gate": "elementwise",
-        "normalization": "unit",
-        "candidates": "raw",
+        "prompt__gate": "elementwise",
+        "prompt__normalization": "unit",
+        "prompt__candidates": "raw",
         "similarity": None,
         "scoring": "mrr@5",
         "embedding_dim": 64,
@@ -67,9 +72,9 @@ PRESETS = {
         "max_epochs": 50,
     },
     "strong": {
-        "gate": "elementwise",
-        "normalization": "unit",
-        "candidates": "prompted",
+        "prompt__gate": "elementwise",
+        "prompt__normalization": "unit",
+        "prompt__candidates": "prompted",
         "similarity": "cosine",
         "temperature": 0.1,
         "max_epochs": 6,
@@ -77,28 +82,149 @@ PRESETS = {
 }
 
 
-def chosen_params(estimator, spec, fixed=None):
-    """What "auto" stands for with this preset and backbone, before any data.
+@dataclass(frozen=True)
+class Settings:
+    """What a fit goes by.
 
-    `fixed` are parameters that a model has already.
+    Parameters
+    ----------
+    spec : BackboneSpec
+    prompt : Prompt or None
+    fusion : Fusion or None
+    given_loss : object
+        What the parameter ``loss`` stands for before the data are known.
+    device : torch.device
+    values : dict
+        Parameters that may be left open -> what they stand for; those that depend on
+        the data are "auto" until `with_sizes`.
     """
-    params, training = estimator.get_params(deep=False), spec.training or {}
-    params |= fixed or {}
-    _check_keys("training", training)
-    type(estimator)(**params | training)._validate_params()
+
+    spec: BackboneSpec
+    prompt: Prompt
+    fusion: Fusion
+    given_loss: object
+    device: torch.device
+    values: dict
+
+    @property
+    def kinds(self):
+        """Kinds of prompts."""
+        return () if self.prompt is None else self.prompt.kinds_as_tuple()
+
+    @property
+    def table_kinds(self):
+        """Kinds of owners that have a learned vector each: users, sessions."""
+        pooled = {"session"} if self.prompt and self.prompt.session == "pooled" else ()
+        return set(self.kinds) - {"cluster", *pooled}
+
+    @property
+    def loss(self):
+        """The loss object of the resolved name."""
+        name = self.values["loss"]
+        return self.given_loss if self.given_loss.name == name else LOSSES[name]()
+
+    def with_model(self, model):
+        """The same for a model: scores that are no dot product stay in float32."""
+        if model.network.dot_product or self.values["loss"] != "cross_entropy":
+            return self
+        return replace(self, values=self.values | {"precision": "float32"})
+
+    def with_sizes(self, estimator, n_instances, n_items):
+        """The same with what depends on the data and the device."""
+        values = self.values
+        batch_size, max_epochs = values["batch_size"], values["max_epochs"]
+        if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
+            batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
+            batch_size = min(512, max(64, batch_size))
+        if is_auto(max_epochs):
+            steps = -(-n_instances // batch_size)
+            max_epochs = min(100, max(10, -(-1000 // steps)))
+        n_negatives = values["loss__n_negatives"]
+        if is_auto(n_negatives):
+            n_negatives = min(2048, n_items)
+        resolved = {
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+            "loss": resolve_loss(values["loss"], batch_size, n_items),
+            "loss__n_negatives": n_negatives,
+            "precision": resolve_precision(estimator.precision, self.device),
+            "device": str(self.device),
+        }
+        return replace(self, values=values | resolved)
+
+
+def settings_of(estimator, config=None):
+    """Read the parameters of a recommender.
+
+    Parameters
+    ----------
+    estimator : CLIPSessionRecommender
+    config : dict, default=None
+        Arguments of a model that is there already, which then decide.
+
+    Returns
+    -------
+    settings : Settings
+
+    Raises
+    ------
+    ValueError
+        A parameter of a part is out of range, or two contradict each other.
+    """
+    prompt, fusion = as_prompt(estimator.prompt), as_fusion(estimator.item_features)
+    loss = as_loss(estimator.loss)
+    spec = (
+        clone(backbone_spec(estimator.backbone)) if config is None else config["spec"]
+    )
+    for part in (spec, prompt, fusion, loss):
+        if part is not None:
+            part._validate_params()
+    if fusion is not None and fusion.features is None:
+        fusion = None
+    settings = Settings(
+        spec,
+        prompt,
+        fusion,
+        loss,
+        resolve_device(estimator.device),
+        _chosen(estimator, spec, prompt, fusion, loss, config),
+    )
+    settings.kinds  # noqa: B018  refuses unknown kinds
+    scoring = settings.values["scoring"]
+    if not callable(scoring):
+        parse_metric(scoring)
+    if fusion is not None and fusion.kind == "late" and estimator.similarity == "dot":
+        raise ValueError(
+            "Fusion(kind='late') adds two cosines, but similarity='dot'. Leave "
+            "similarity at 'auto', or pass another kind."
+        )
+    return settings
+
+
+def _chosen(estimator, spec, prompt, fusion, loss, config):
+    """What "auto" stands for with this preset and backbone, before any data."""
+    given = estimator.get_params(deep=False)
+    for name, part in (("prompt", prompt or Prompt()), ("loss", loss)):
+        given |= {f"{name}__{k}": v for k, v in part.get_params(deep=False).items()}
+    given["loss"] = estimator.loss if isinstance(estimator.loss, str) else loss.name
+    if given.get("loss__n_negatives") is None:
+        given["loss__n_negatives"] = "auto"
+    given.setdefault("loss__shared", "auto")
+    if config is not None:
+        given |= {name: config[key] for name, key in MODEL_PARAMS.items()}
+    training = spec.training or {}
+    _check_training(estimator, "training", training)
     preset = PRESETS.get(estimator.preset, {})
     if estimator.preset == "strong":
-        _check_keys("strong_training", spec.strong_training)
+        _check_training(estimator, "strong_training", spec.strong_training)
         preset = preset | spec.strong_training
-    if params["n_negatives"] is None:
-        params["n_negatives"] = "auto"
-    chosen = {key: params[key] for key in (*_DEFAULTS, *_READ_FROM_DATA)}
+    chosen = {key: given[key] for key in (*_DEFAULTS, *_READ_FROM_DATA)}
     for source in (training, preset, spec.default_training):
         chosen = {
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
-    late = estimator.item_features is not None and estimator.feature_fusion == "late"
+    late = fusion is not None and fusion.kind == "late"
     if is_auto(chosen["learning_rate"]) and (late or chosen["similarity"] == "cosine"):
         chosen["learning_rate"] = 0.005
     return {
@@ -107,35 +233,19 @@ def chosen_params(estimator, spec, fixed=None):
     }
 
 
-def _check_keys(name, settings):
-    for key in settings:
+def _check_training(estimator, name, training):
+    """Refuse settings of a backbone that the recommender would refuse, too."""
+    for key in training:
         if key not in _TRAINING:
             raise ValueError(
                 f"`{name}` of the backbone sets {key!r}. It may set "
                 f"{sorted(_TRAINING)}."
             )
-
-
-def resolve_params(estimator, chosen, n_instances, n_items, device):
-    """What "auto" and None stand for with this data and device."""
-    batch_size, max_epochs = chosen["batch_size"], chosen["max_epochs"]
-    if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
-        batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
-        batch_size = min(512, max(64, batch_size))
-    if is_auto(max_epochs):
-        steps = -(-n_instances // batch_size)
-        max_epochs = min(100, max(10, -(-1000 // steps)))
-    n_negatives = chosen["n_negatives"]
-    if is_auto(n_negatives):
-        n_negatives = min(2048, n_items)
-    return chosen | {
-        "batch_size": batch_size,
-        "max_epochs": max_epochs,
-        "loss": resolve_loss(chosen["loss"], batch_size, n_items),
-        "n_negatives": n_negatives,
-        "precision": resolve_precision(estimator.precision, device),
-        "device": str(device),
+    of_loss = SampledLoss._parameter_constraints.items()
+    constraints = estimator._parameter_constraints | {
+        f"loss__{key}": value for key, value in of_loss
     }
+    validate_parameter_constraints(constraints, training, type(estimator).__name__)
 
 
 def is_auto(value):

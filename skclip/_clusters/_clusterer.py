@@ -3,17 +3,15 @@
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
-from skclip._clusters._item_graph import build_item_graph, text_graph
+from skclip._clusters._item_graph import build_item_graph, grown_graph, text_graph
 from skclip._clusters._leiden import (
     align_clusters,
-    canonical_clusters,
     leiden_membership,
     modularity,
 )
@@ -21,13 +19,12 @@ from skclip._clusters._votes import vote_clusters
 from skclip._data import (
     ItemIndex,
     append_ids,
+    as_item_features,
     as_sessions,
-    checked_features,
-    each_level,
     query_data,
     training_data,
 )
-from skclip._sklearn import Interval, StrOptions, _fit_context, accept_ragged
+from skclip._sklearn import Interval, StrOptions, _fit_context
 
 
 class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=None):
@@ -44,17 +41,14 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
         Returns
         -------
         sessions : Sessions
-            The rows of `X` with ``clusters``: 1..n_clusters_ (``membership_ + 1``),
-            0 for items not seen in `fit`; of shape (n_events, n_levels) where there
-            are several resolutions (``levels_ + 1``).
+            The rows of `X` with ``clusters``, of shape (n_events, n_levels):
+            ``levels_ + 1``, 0 for items not seen in `fit`.
         """
         check_is_fitted(self)
         sessions = as_sessions(X)
         codes = ItemIndex(self.item_ids_).codes_of(sessions.vocabulary)
-        clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes][sessions.codes]
-        return sessions.with_clusters(
-            clusters if clusters.shape[1] > 1 else clusters[:, 0]
-        )
+        clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes]
+        return sessions.with_clusters(clusters[sessions.codes])
 
     def predict(self, X):
         """Return the cluster of each event, items not seen in `fit` resolved.
@@ -87,34 +81,21 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
 
-    @property
-    def levels_(self):
-        """Cluster of each item at each resolution, (n_items, n_levels), int32.
-
-        The first column is ``membership_``.
-        """
-        check_is_fitted(self, "membership_")
-        further = getattr(self, "_further", None)
-        first = self.membership_[:, None]
-        return first if further is None else np.hstack([first, further])
-
-    def _set_membership(self, X, data, levels):
-        """Set the fitted attributes of a clusterer; clusters get canonical numbers.
-
-        `levels` is of shape (n_items,) or (n_items, n_levels).
-        """
-        self.item_ids_ = data.index.item_ids
-        columns = map(canonical_clusters, each_level(levels))
-        (first, self.n_clusters_), *more = columns
-        self.membership_ = first
-        self._further = np.column_stack([c for c, _ in more]) if more else None
-        self.cluster_sizes_ = np.bincount(self.membership_)
-        accept_ragged(self, X)
-        return self
+    def _adopt_membership(self, X, item_ids, levels, **fitted):
+        """Become fitted: clusters 0, 1, ... of the items (n_items, n_levels)."""
+        membership = np.ascontiguousarray(levels[:, 0])
+        sizes = np.bincount(membership)
+        derived = {"n_clusters_": len(sizes), "cluster_sizes_": sizes}
+        return self._adopt(
+            X,
+            item_ids_=item_ids,
+            levels_=levels,
+            membership_=membership,
+            **derived | fitted,
+        )
 
 
 class SessionClusterer(ItemClusterer):
@@ -227,7 +208,7 @@ class SessionClusterer(ItemClusterer):
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
-        "item_features": "no_validation",  # `checked_features` says more
+        "item_features": "no_validation",  # `as_item_features` says more
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "text_weight": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
@@ -294,26 +275,19 @@ class SessionClusterer(ItemClusterer):
         if features is not None:
             data = data.with_items(features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.item_ids_ = data.index.item_ids
-        followed = build_item_graph(
-            data.codes,
-            data.offsets,
-            data.n_items,
-            ends=data.graph_ends,
-            self_loops=self.self_loops,
-            per_session_binary=self.per_session_binary,
+        item_ids, followed = data.index.item_ids, self._transitions(data)
+        graph = self._with_text(followed, features, item_ids)
+        levels, n_clusters = self._partitions(graph, resolutions, seed)
+        return self._adopt_membership(
+            X,
+            item_ids,
+            levels,
+            n_clusters_=n_clusters,
+            graph_=graph,
+            modularity_=modularity(graph, levels[:, 0]),
+            cluster_drift_=0.0,
+            _followed=None if features is None else followed,
         )
-        self.graph_ = self._with_text(followed, features, self.item_ids_)
-        self._followed = None if features is None else followed
-        (self.membership_, self.n_clusters_), *more = (
-            self._partition(self.graph_, resolution, seed) for resolution in resolutions
-        )
-        self._further = np.column_stack([c for c, _ in more]) if more else None
-        self.cluster_sizes_ = np.bincount(self.membership_, minlength=self.n_clusters_)
-        self.modularity_ = modularity(self.graph_, self.membership_)
-        self.cluster_drift_ = 0.0
-        accept_ragged(self, X)
-        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -352,47 +326,21 @@ class SessionClusterer(ItemClusterer):
         features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
         data = data.appended_to(self.item_ids_, features and features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        known, followed = self.levels_, getattr(self, "_followed", None)
-        graph = self.graph_ if followed is None else followed
-        n_known, n_items = len(known), data.n_items
-        rows = np.append(graph.indptr, np.full(n_items - n_known, graph.indptr[-1]))
-        graph = sparse.csr_array(
-            (graph.data, graph.indices, rows), shape=(n_items, n_items)
+        before = self.graph_ if self._followed is None else self._followed
+        followed = grown_graph(before, data.n_items) + self._transitions(data)
+        graph = self._with_text(followed, features, data.index.item_ids)
+        levels, n_clusters = self._moved_partitions(graph, resolutions, seed)
+        was, now = self.membership_, levels[: len(self.membership_), 0]
+        return self._adopt_membership(
+            X,
+            data.index.item_ids,
+            levels,
+            n_clusters_=n_clusters,
+            graph_=graph,
+            modularity_=modularity(graph, levels[:, 0]),
+            cluster_drift_=1.0 - adjusted_rand_score(was, now),
+            _followed=None if features is None else followed,
         )
-        graph = graph + build_item_graph(
-            data.codes,
-            data.offsets,
-            n_items,
-            ends=data.graph_ends,
-            self_loops=self.self_loops,
-            per_session_binary=self.per_session_binary,
-        )
-        self._followed = None if features is None else graph
-        graph = self._with_text(graph, features, data.index.item_ids)
-        had_edge = np.diff(self.graph_.indptr) > 0
-        linked = np.diff(graph.indptr) > 0
-        levels = np.zeros((n_items, len(resolutions)), dtype=np.int32)
-        for level, resolution in enumerate(resolutions):
-            start = np.full(n_items, -1, dtype=np.int64)
-            start[:n_known][had_edge] = known[had_edge, level]
-            labels, n_found = self._partition(
-                graph, resolution, seed, start=start.copy()
-            )
-            membership = levels[:, level]
-            if linked.any():
-                membership[linked] = align_clusters(labels[linked], start[linked])
-                membership[~linked] = np.bincount(membership[linked]).argmax()
-            if level == 0:
-                self.n_clusters_ = n_found
-        self.item_ids_, self.graph_ = data.index.item_ids, graph
-        self.membership_ = levels[:, 0].copy()
-        self._further = levels[:, 1:] if len(resolutions) > 1 else None
-        self.cluster_sizes_ = np.bincount(self.membership_)
-        self.modularity_ = modularity(graph, self.membership_)
-        self.cluster_drift_ = 1.0 - adjusted_rand_score(
-            known[:, 0], self.membership_[:n_known]
-        )
-        return self
 
     def _resolutions(self):
         """The resolutions as a list."""
@@ -408,19 +356,55 @@ class SessionClusterer(ItemClusterer):
             )
         return given
 
-    def _partition(self, graph, resolution, seed, **start):
+    def _transitions(self, data):
+        return build_item_graph(
+            data.codes,
+            data.offsets,
+            data.n_items,
+            ends=data.graph_ends,
+            self_loops=self.self_loops,
+            per_session_binary=self.per_session_binary,
+        )
+
+    def _partitions(self, graph, resolutions, seed):
+        """Clusters (n_items, n_levels), and their number at the first level."""
+        found = [self._partition(graph, r, seed) for r in resolutions]
+        return np.column_stack([clusters for clusters, _ in found]), found[0][1]
+
+    def _moved_partitions(self, graph, resolutions, seed):
+        """The same, begun with the present clusters, whose numbers are kept.
+
+        Items without an edge go to the cluster with most items.
+        """
+        n_known, n_items = len(self.levels_), graph.shape[0]
+        had_edge = np.diff(self.graph_.indptr) > 0
+        linked = np.diff(graph.indptr) > 0
+        levels = np.zeros((n_items, len(resolutions)), dtype=np.int32)
+        counts = []
+        for level, resolution in enumerate(resolutions):
+            start = np.full(n_items, -1, dtype=np.int64)
+            start[:n_known][had_edge] = self.levels_[had_edge, level]
+            labels, n_found = self._partition(graph, resolution, seed, start.copy())
+            counts.append(n_found)
+            if linked.any():
+                clusters = align_clusters(labels[linked], start[linked])
+                levels[linked, level] = clusters
+                levels[~linked, level] = np.bincount(clusters).argmax()
+        return levels, counts[0]
+
+    def _partition(self, graph, resolution, seed, start=None):
         return leiden_membership(
             graph,
             resolution=resolution,
             n_iterations=self.n_iterations,
             seed=seed,
             engine=self.engine,
-            **start,
+            start=start,
         )
 
     def _used_features(self, item_ids):
         """The features that make edges, which must have a row for these items."""
-        features = checked_features(self.item_features)
+        features = as_item_features(self.item_features)
         if self.graph_edges == "cooccurrence":
             return None
         if features is None:

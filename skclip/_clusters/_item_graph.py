@@ -90,3 +90,9 @@ def text_graph(vectors, *, n_neighbors):
     places = [np.concatenate([empty, *part]).astype(int) for part in (rows, columns)]
     graph = sparse.csr_array((entries, places), shape=(n_items, n_items))
     return graph.maximum(graph.T).tocsr()
+
+
+def grown_graph(graph, n_items):
+    """The graph with further items at its end that have no edge."""
+    rows = np.append(graph.indptr, np.full(n_items - graph.shape[0], graph.indptr[-1]))
+    return sparse.csr_array((graph.data, graph.indices, rows), shape=(n_items, n_items))

@@ -35,45 +35,49 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=No
         At least 1.
     """
     upper = sparse.triu(graph).tocoo()
-    linked = np.zeros(graph.shape[0], dtype=bool)
-    linked[upper.row] = linked[upper.col] = True
+    linked = np.diff(graph.indptr) > 0
     membership = np.zeros(graph.shape[0], dtype=np.int32)
     if not linked.any():
         return membership, 1
     node = np.cumsum(linked) - 1
     edges = np.column_stack([node[upper.row], node[upper.col]])
     network = igraph.Graph(n=int(linked.sum()), edges=edges)
-    weights = upper.data.tolist()
     if start is not None:
         start = start[linked]
         alone = start < 0
         start[alone] = start.max() + 1 + np.arange(alone.sum())
         start = np.unique(start, return_inverse=True)[1].tolist()
-    if engine == "leidenalg":
-        found = leidenalg.find_partition(
-            network,
-            leidenalg.RBConfigurationVertexPartition,
-            weights=weights,
-            resolution_parameter=resolution,
-            n_iterations=n_iterations,
-            seed=seed,
-            initial_membership=start,
-        ).membership
-    else:
-        with _IGRAPH_RANDOM:  # igraph draws from one generator per process
-            igraph.set_random_number_generator(random.Random(seed))
-            try:
-                found = network.community_leiden(
-                    objective_function="modularity",
-                    weights=weights,
-                    resolution=resolution,
-                    n_iterations=n_iterations,
-                    initial_membership=start,
-                ).membership
-            finally:
-                igraph.set_random_number_generator(random)
+    search = _leidenalg if engine == "leidenalg" else _igraph
+    found = search(network, upper.data.tolist(), resolution, n_iterations, seed, start)
     membership[linked], n_clusters = canonical_clusters(np.asarray(found))
     return membership, n_clusters
+
+
+def _leidenalg(network, weights, resolution, n_iterations, seed, start):
+    return leidenalg.find_partition(
+        network,
+        leidenalg.RBConfigurationVertexPartition,
+        weights=weights,
+        resolution_parameter=resolution,
+        n_iterations=n_iterations,
+        seed=seed,
+        initial_membership=start,
+    ).membership
+
+
+def _igraph(network, weights, resolution, n_iterations, seed, start):
+    with _IGRAPH_RANDOM:  # igraph draws from one generator per process
+        igraph.set_random_number_generator(random.Random(seed))
+        try:
+            return network.community_leiden(
+                objective_function="modularity",
+                weights=weights,
+                resolution=resolution,
+                n_iterations=n_iterations,
+                initial_membership=start,
+            ).membership
+        finally:
+            igraph.set_random_number_generator(random)
 
 
 def canonical_clusters(labels):
@@ -84,6 +88,11 @@ def canonical_clusters(labels):
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
     return rank[inverse], len(sizes)
+
+
+def canonical_levels(levels):
+    """Renumber the clusters (n_items, n_levels) of each level like those of Leiden."""
+    return np.column_stack([canonical_clusters(level)[0] for level in levels.T])
 
 
 def match_clusters(labels, known):

@@ -1,13 +1,8 @@
-"""Clusters of items at one resolution or several, as a clusterer found them."""
+"""What a fitted clusterer says of the items of a catalog."""
 
 import numpy as np
 
 from skclip._data import ItemIndex
-
-
-def first_level(clusters):
-    """The clusters (n_items,) by which items are voted for, of one level or several."""
-    return clusters if clusters.ndim == 1 else np.ascontiguousarray(clusters[:, 0])
 
 
 def levels_of(clusterer, item_ids, clicked=None):
@@ -25,7 +20,7 @@ def levels_of(clusterer, item_ids, clicked=None):
 
     Returns
     -------
-    levels : ndarray of shape (n_items,) or (n_items, n_levels)
+    levels : ndarray of shape (n_items, n_levels)
         0, 1, ..., or -1 for items without a cluster.
 
     Raises
@@ -45,12 +40,12 @@ def levels_of(clusterer, item_ids, clicked=None):
     levels = _checked(clusterer, len(ids))
     if clicked is not None and clicked.all() and len(ids) == len(item_ids):
         return levels
-    none = np.full((1, *levels.shape[1:]), -1)
+    none = np.full((1, levels.shape[1]), -1)
     return np.concatenate([none, levels])[ItemIndex(ids).codes_of(item_ids)]
 
 
 def _checked(clusterer, n_items):
-    """The clusters that a clusterer found, 0, 1, ... or -1 for each item."""
+    """What a clusterer found, (n_items, n_levels): 0, 1, ... or -1 for none."""
     found = getattr(clusterer, "membership_", None)
     if found is None:
         raise ValueError(
@@ -67,7 +62,7 @@ def _checked(clusterer, n_items):
         )
     _check_numbers(found, "membership_")
     if not hasattr(clusterer, "levels_"):
-        return found
+        return found[:, None]
     levels = np.asarray(clusterer.levels_)
     if levels.ndim != 2 or len(levels) != n_items or levels.shape[1] == 0:
         raise ValueError(
@@ -80,7 +75,7 @@ def _checked(clusterer, n_items):
             "The first column of clusterer.levels_ differs from membership_, which it "
             "should be."
         )
-    return levels if levels.shape[1] > 1 else found
+    return levels
 
 
 def _check_numbers(clusters, name):

@@ -1,6 +1,15 @@
 """Clicks to codes: ids, frames, sessions, training data, queries."""
 
 from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._fit_data import (
+    FitData,
+    check_further,
+    checked_eval_set,
+    first_fit_data,
+    further_fit_data,
+    grown_catalog,
+    latest_part,
+)
 from skclip._data._frames import as_frame, column, parse_times
 from skclip._data._ids import (
     ItemIndex,
@@ -12,48 +21,15 @@ from skclip._data._ids import (
     labels,
 )
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
-from skclip._data._item_features import ItemFeatures, checked_features
+from skclip._data._item_features import ItemFeatures, as_item_features
+from skclip._data._owners import Owners, codes_of_owners
 from skclip._data._queries import query_data, warn_unknown
 from skclip._data._ragged import (
     check_times_rise,
     content_hashes,
-    each_level,
     flat_positions,
-    has_cluster,
     prefix_ends,
     times_fall,
 )
 from skclip._data._sessions import Sessions
 from skclip._data._training_data import training_data, with_targets
-
-__all__ = [
-    "each_level",
-    "has_cluster",
-    "Instances",
-    "ItemFeatures",
-    "ItemIndex",
-    "Sessions",
-    "append_ids",
-    "as_frame",
-    "as_sessions",
-    "check_targets",
-    "check_times_rise",
-    "checked_features",
-    "column",
-    "content_hashes",
-    "distinct_prefixes",
-    "factorize",
-    "factorize_list",
-    "flat_positions",
-    "is_id",
-    "is_nan",
-    "labels",
-    "parse_times",
-    "prefix_ends",
-    "query_data",
-    "session_instances",
-    "times_fall",
-    "training_data",
-    "warn_unknown",
-    "with_targets",
-]

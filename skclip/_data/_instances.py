@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skclip._data._ragged import _mixed, content_hashes, each_level, picked, prefix_ends
+from skclip._data._ragged import _mixed, content_hashes, picked, prefix_ends
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Instances:
     starts, stops : ndarray of shape (n_instances,), int64
     targets : ndarray of shape (n_instances,), int32
         1..n_items, 0 = outside the catalogue or not asked for.
-    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
+    clusters : ndarray of shape (n_events, n_levels), int32, default=None
         1..K, 0 = unknown; None where every code's own cluster holds.
     users, sessions : ndarray of shape (n_instances,), int32, default=None
         Codes of those that have a prompt, 0 = unknown; equal for instances with the
@@ -76,7 +76,7 @@ def distinct_prefixes(instances):
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     values = instances.codes.astype(np.uint64)
     if instances.clusters is not None:
-        first, *more = each_level(instances.clusters)
+        first, *more = instances.clusters.T
         values |= first.astype(np.uint64) << np.uint64(32)
         for level in more:
             values = _mixed(values) ^ level.astype(np.uint64)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class ItemFeatures:
 
     Examples
     --------
-    >>> from skclip.text import ItemFeatures
+    >>> from skclip.features import ItemFeatures
     >>> features = ItemFeatures(["tea", "cup"], [[1.0, 0.0], [0.0, 0.0]])
     >>> features.missing.tolist()
     ['cup']
@@ -133,7 +134,7 @@ class ItemFeatures:
 
         Examples
         --------
-        >>> from skclip.text import ItemFeatures
+        >>> from skclip.features import ItemFeatures
         >>> known, new = ItemFeatures(["tea"], [[1.0]]), ItemFeatures(["saw"], [[2.0]])
         >>> ItemFeatures.concat([known, new]).item_ids.tolist()
         ['tea', 'saw']
@@ -202,15 +203,25 @@ class ItemFeatures:
         return type(self), (self.item_ids, self.vectors)
 
 
-def checked_features(features):
-    """`item_features` of an estimator; None stays None."""
+def as_item_features(features):
+    """What a caller passes for features of items; None stays None.
+
+    Raises
+    ------
+    TypeError
+        It is neither `ItemFeatures`, a data frame by item id, nor a mapping.
+    """
     if features is None or isinstance(features, ItemFeatures):
         return features
+    if isinstance(features, Mapping):
+        return ItemFeatures(list(features), np.array(list(features.values())))
+    if hasattr(features, "index") and hasattr(features, "columns"):  # pandas
+        return ItemFeatures(features.index.tolist(), features.to_numpy())
     shape = getattr(features, "shape", None)
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
     raise TypeError(
-        f"item_features is a {what}. Expected skclip.text.ItemFeatures, which knows "
-        "whose each row is: ItemFeatures(item_ids, vectors)."
+        f"item_features is a {what}. Expected skclip.features.ItemFeatures, which "
+        "knows whose each row is: ItemFeatures(item_ids, vectors)."
     )
 
 

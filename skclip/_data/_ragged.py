@@ -80,13 +80,3 @@ def picked(owner, names, rows):
     """Rows of some attributes, None where they are None."""
     values = {name: getattr(owner, name) for name in names}
     return {k: None if v is None else v[rows] for k, v in values.items()}
-
-
-def has_cluster(clusters):
-    """Which rows have a cluster 1..K at any level, (n,)."""
-    return clusters > 0 if clusters.ndim == 1 else (clusters > 0).any(axis=1)
-
-
-def each_level(clusters):
-    """The clusters (n_items,) of each level, in a list."""
-    return [clusters] if clusters.ndim == 1 else list(clusters.T)

@@ -31,8 +31,9 @@ class Sessions:
         Distinct raw item ids, sorted.
     times : ndarray of shape (n_events,), default=None
         Seconds since the epoch.
-    clusters : ndarray of shape (n_events,) or (n_events, n_levels), int32, default=None
-        Cluster of each event's item, 1..K, 0 = unknown. `SessionClusterer` sets it.
+    clusters : ndarray of shape (n_events, n_levels), int32, default=None
+        Cluster of each event's item at each level, 1..K, 0 = unknown.
+        `SessionClusterer` sets it. Shape (n_events,) is taken as one level.
     ids, users : ndarray of shape (n_sessions,), default=None
         Raw session and user ids. None means unknown.
 
@@ -126,7 +127,9 @@ class Sessions:
                     )
         if parts["clusters"] is not None:
             shape = parts["clusters"].shape
-            if len(shape) > 2 or 0 in shape[1:]:
+            if len(shape) == 1:
+                parts["clusters"] = parts["clusters"][:, None]
+            elif len(shape) > 2 or 0 in shape[1:]:
                 raise ValueError(
                     f"clusters has shape {shape}, expected ({n_events},) or "
                     f"({n_events}, n_levels)."
@@ -146,9 +149,9 @@ class Sessions:
         session, item : str
             Columns of session and item ids: numbers, text, or anything hashable.
         time : str, default=None
-            Column of times: numbers are seconds, dates and ISO 8601 text become
-            seconds since the epoch. Events are put in order of time, equal times
-            keep the order of their rows. None keeps the order of the rows.
+            Column of times: seconds, dates or ISO 8601 text. Events are put in order
+            of time, equal times keep the order of their rows. None keeps the order of
+            the rows.
         user : str, default=None
             Column of user ids, one user per session.
 
@@ -163,7 +166,7 @@ class Sessions:
         KeyError
             A column is missing.
         ValueError
-            An id is missing, a time does not parse, a session has two users.
+            An id is missing, a time does not parse, or a session has two users.
         TypeError
             `events` is not a data frame.
 
@@ -178,43 +181,17 @@ class Sessions:
         (['c', 'a'], [7, 8])
         """
         frame = as_frame(events)
-        named = {"session": session, "item": item, "time": time, "user": user}
-        for role, name in named.items():
-            if name is not None and name not in frame.columns:
-                raise KeyError(
-                    f"events has no column {name!r} (given as {role}=). "
-                    f"Its columns are {list(frame.columns)}."
-                )
-        if len(frame) == 0:
-            raise ValueError("events has no rows. Pass at least one event.")
+        _check_columns(frame, session=session, item=item, time=time, user=user)
         vocabulary, codes = column(frame, item, "item")
         ids, session_codes = column(frame, session, "session")
         times = None if time is None else parse_times(frame, time)
-        users = None if user is None else column(frame, user, "user")
-
         order, offsets, rank = _group(session_codes, len(ids), times)
-        if users is not None:
-            names, user_codes = users
-            user_codes = user_codes[order]
-            of_session = user_codes[offsets[:-1]]
-            mixed = user_codes != np.repeat(of_session, np.diff(offsets))
-            if mixed.any():
-                at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
-                name = ids[rank].tolist()[at - 1]
-                raise ValueError(
-                    f"Session {name!r} has events of more than one user. Expected one "
-                    "user per session; make the session ids unique per user, or leave "
-                    "user= out."
-                )
-            users = names[of_session]
-        return cls(
-            codes[order],
-            offsets,
-            vocabulary,
-            times=None if times is None else times[order],
-            ids=ids[rank],
-            users=users,
-        )
+        ids, users = ids[rank], None
+        if user is not None:
+            names, user_codes = column(frame, user, "user")
+            users = names[_one_each(user_codes[order], offsets, ids)]
+        times = None if times is None else times[order]
+        return cls(codes[order], offsets, vocabulary, times=times, ids=ids, users=users)
 
     @classmethod
     def from_lists(cls, sessions, *, ids=None, users=None):
@@ -428,8 +405,7 @@ class Sessions:
         if self.users is not None:
             data["user"] = self.users[rows]
         if self.clusters is not None:
-            several = self.clusters.ndim > 1
-            data["cluster"] = self.clusters.T[0] if several else self.clusters
+            data["cluster"] = self.clusters[:, 0]
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
         return nw.from_dict(data, backend=backend).to_native()
 
@@ -535,6 +511,31 @@ class Sessions:
             summary["first_time"] = float(self.times.min())
             summary["last_time"] = float(self.times.max())
         return summary
+
+
+def _check_columns(frame, **named):
+    for role, name in named.items():
+        if name is not None and name not in frame.columns:
+            raise KeyError(
+                f"events has no column {name!r} (given as {role}=). Its columns are "
+                f"{list(frame.columns)}."
+            )
+    if len(frame) == 0:
+        raise ValueError("events has no rows. Pass at least one event.")
+
+
+def _one_each(user_codes, offsets, ids):
+    """User of each session; refuses sessions that have several."""
+    of_session = user_codes[offsets[:-1]]
+    mixed = user_codes != np.repeat(of_session, np.diff(offsets))
+    if mixed.any():
+        at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
+        raise ValueError(
+            f"Session {ids.tolist()[at - 1]!r} has events of more than one user. "
+            "Expected one user per session; make the session ids unique per user, or "
+            "leave user= out."
+        )
+    return of_session
 
 
 def _group(session_codes, n_sessions, times):

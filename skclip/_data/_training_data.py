@@ -11,7 +11,6 @@ from skclip._data._ragged import (
     check_times_rise,
     content_hashes,
     flat_positions,
-    has_cluster,
     picked,
 )
 from skclip._data._sessions import Sessions
@@ -38,6 +37,10 @@ class TrainingData:
     ids: np.ndarray = None
 
     @property
+    def n_sessions(self):
+        return len(self.offsets) - 1
+
+    @property
     def n_items(self):
         return len(self.index)
 
@@ -46,13 +49,10 @@ class TrainingData:
         return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
 
     def item_clusters(self):
-        """Cluster 1..K that the events carry for each item, 0 where none does.
-
-        With as many columns as they carry levels, if they carry several.
-        """
-        shape = (self.n_items + 1, *self.clusters.shape[1:])
+        """Clusters 1..K that the events carry, (n_items, n_levels); 0 = none."""
+        shape = (self.n_items + 1, self.clusters.shape[1])
         clusters = np.zeros(shape, dtype=np.int32)
-        carried = has_cluster(self.clusters)
+        carried = (self.clusters > 0).any(axis=1)
         clusters[self.codes[carried]] = self.clusters[carried]
         return clusters[1:]
 

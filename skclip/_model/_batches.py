@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from skclip.backbones._base import Batch
+from skclip.backbones import Batch
 
 _BUCKET = 64  # batches that are drawn together and sorted by length
 

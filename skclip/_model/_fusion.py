@@ -1,93 +1,58 @@
 """Fusion: join the features of items with their learned vectors, section 4 of SemSR."""
 
+from numbers import Real
+
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
-FUSIONS = ("gate", "add", "concat", "late", "nullspace", "init", "init_frozen", "none")
+from skclip._data import as_item_features
+from skclip._sklearn import Interval, StrOptions
+
+_NO_CANDIDATE = -1e30  # added to a score whose exponential is to be 0
 
 
-UNIT_FUSIONS = ("gate", "add", "nullspace")  # their vectors begin with length about 1
-
-
-_NO_CANDIDATE = -1e30  # added to a score whose exponential shall be 0
-
-
-class Fusion(nn.Module):
-    r"""Item vectors :math:`z_i` of learned ones and features.
+class ItemFusion(nn.Module):
+    r"""Item vectors :math:`z_i` of learned ones and features; a class for each kind.
 
     With features :math:`t_i` (m numbers), the learned vector :math:`e_i` (d numbers), a
     learned map :math:`\varphi(t) = W t + b` (no b if m = d), N the scaling to length 1,
-    :math:`n_i` the number of training events of an item:
-
-    .. math::
-        \mathrm{init}:\quad & z_i = e_i, \quad e_i(0) = \kappa\,\mathrm{PCA}_d(t_i) \\
-        \mathrm{add}:\quad & z_i = N(e_i) + \gamma N(\varphi(t_i)) \\
-        \mathrm{concat}:\quad & z_i = W_c\,[e_i ; \varphi(t_i)] \\
-        \mathrm{gate}:\quad & z_i = g_i N(e_i) + (1 - g_i) N(\varphi(t_i)), \quad
-            g_i = \sigma(w_e^\top N(e_i) + w_t^\top N(\varphi(t_i))
-            + c \log(1 + n_i) + b) \\
-        \mathrm{nullspace}:\quad & z_i = [N(\mathrm{PCA}_r(t_i)\ \mathrm{whitened}) ;
-            e_i\ \mathrm{from\ column}\ r] \\
-        \mathrm{late}:\quad & z_i = e_i, \quad \mathrm{score}_i = \mathrm{scale}\,
-            \big((1 - \omega) N(s)^\top N(z_i)
-            + \omega\, u^\top N(\varphi(t_i))\big), \quad
-            u = N\Big(\sum_t \beta_t N(\varphi(t_{v_t}))\Big), \\
-            & \beta = \mathrm{softmax}_t(w_a^\top N(\varphi(t_{v_t})) - a\,
-            \mathrm{(events\ behind\ } t))
-
-    An item without features has :math:`N(\varphi(t_i)) = 0` and :math:`g_i = 1`. One
-    without training events has :math:`g_i = 0` and :math:`e_i = 0` ("init": its start).
+    :math:`n_i` the number of training events of an item. An item without features has
+    :math:`N(\varphi(t_i)) = 0`; one without training events has :math:`e_i = 0`.
 
     Parameters
     ----------
-    kind : str
-        One of `FUSIONS` but "none".
     n_items, n_features, dim : int
-    cold_weight : float
+    cold_weight : float, default=0.1
         Of never clicked items as negatives in the loss, from 0 (not there) to 1 (as
         all others).
+
+    Attributes
+    ----------
+    starts_as_directions : bool
+        Whether only the directions of learned vectors count at the start.
+    makes_unit_vectors : bool
+        Whether its vectors begin with length about 1.
+    scores_twice : bool
+        Whether features have a score of their own, beside that of the vectors.
     """
 
-    def __init__(self, kind, n_items, n_features, dim, cold_weight=0.1):
+    starts_as_directions = makes_unit_vectors = scores_twice = False
+
+    def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         super().__init__()
-        self.cold_weight = cold_weight
-        self.kind, self.dim = kind, dim
-        self.rank = max(1, min(dim // 2, n_features)) if kind == "nullspace" else None
-        width = {"nullspace": self.rank, "init": 0, "init_frozen": 0}.get(
-            kind, n_features
-        )
-        self.register_buffer("table", torch.zeros(n_items, width))
+        self.dim, self.cold_weight = dim, cold_weight
+        self.register_buffer("table", torch.zeros(n_items, self._width(n_features)))
         self.register_buffer("counts", torch.zeros(n_items))
-        if kind in ("init", "init_frozen", "nullspace"):
-            r = self.rank or min(dim, n_features)
-            self.register_buffer("mean", torch.zeros(n_features))
-            self.register_buffer("basis", torch.zeros(n_features, r))
-        else:
-            self.phi = nn.Linear(n_features, dim, bias=n_features != dim)
-            nn.init.xavier_uniform_(self.phi.weight)
-            if self.phi.bias is not None:
-                nn.init.zeros_(self.phi.bias)
-        if kind == "add":
-            self.gamma = nn.Parameter(torch.ones(()))
-        elif kind == "concat":
-            self.W_c = nn.Linear(2 * dim, dim, bias=False)
-            nn.init.xavier_uniform_(self.W_c.weight)
-        elif kind == "gate":
-            self.w_e = nn.Parameter(torch.zeros(dim))
-            self.w_t = nn.Parameter(torch.zeros(dim))
-            self.c = nn.Parameter(torch.tensor(0.5))
-            self.b = nn.Parameter(torch.zeros(()))
-        elif kind == "late":
-            self.omega_logit = nn.Parameter(torch.tensor(0.3).logit())
-            self.w_a = nn.Parameter(torch.zeros(dim))
-            self.a = nn.Parameter(torch.ones(()))
         for name in ("cold_bias", "held_at", "held_rows"):  # of a training alone
             self.register_buffer(name, None, persistent=False)
         self._cached = None
 
-    # -- data ------------------------------------------------------------------
+    def _width(self, n_features):
+        """Columns of features that are kept."""
+        return n_features
 
     @torch.no_grad()
     def fill_(self, vectors, counts, item_table, is_new=None):
@@ -107,26 +72,7 @@ class Fusion(nn.Module):
         device = item_table.device
         vectors = torch.from_numpy(np.array(vectors, dtype=np.float32)).to(device)
         self.counts.copy_(torch.from_numpy(np.array(counts, dtype=np.float32)))
-        known = vectors.any(dim=1)
-        projected = None
-        if hasattr(self, "basis"):
-            if is_new is None:
-                self._find_basis(vectors[known], item_table.norm(dim=1).mean())
-            projected = (vectors - self.mean) @ self.basis
-            projected = F.pad(projected, (0, self._columns - projected.shape[1]))
-            projected.masked_fill_(~known[:, None], 0.0)
-        if self.kind == "nullspace":
-            self.table.copy_(F.normalize(projected, dim=1))
-        elif projected is None:
-            self.table.copy_(vectors)
-        else:
-            start = known if self.kind == "init" else torch.ones_like(known)
-            if is_new is not None:
-                start = start & torch.from_numpy(np.asarray(is_new)).to(device)
-            item_table[start] = projected[start]
-            hold = self.kind == "init_frozen"
-            at = torch.nonzero((self.counts == 0) & known | hold).squeeze(1)
-            self.held_at, self.held_rows = at, item_table[at].clone()
+        self._take(vectors, vectors.any(dim=1), item_table, is_new)
         self.forget()
         cold = self.counts == 0
         log_weight = _NO_CANDIDATE
@@ -134,28 +80,11 @@ class Fusion(nn.Module):
             log_weight = float(np.log(self.cold_weight))
         self.cold_bias = cold * log_weight if log_weight and cold.any() else None
 
-    @property
-    def _columns(self):
-        return self.rank or self.dim
-
-    def _find_basis(self, known, length):
-        """Centre and directions; scaled so that rows have this length on average."""
-        self.mean.copy_(known.mean(dim=0))
-        centred = (known - self.mean).double()
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(known))
-        r = self.basis.shape[1]
-        values, basis = values.flip(0)[:r], vectors.flip(1)[:, :r]
-        basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-        if self.kind == "nullspace":
-            floor = 1e-6 * values[0].clamp_min(1e-12)
-            basis = basis / (values.clamp_min(0) + floor).sqrt()
-        else:
-            mean_length = (centred @ basis).norm(dim=1).mean().clamp_min(1e-12)
-            basis = basis * (length / mean_length)  # kappa
-        self.basis.copy_(basis)
+    def _take(self, vectors, known, item_table, is_new):
+        self.table.copy_(vectors)
 
     def hold_(self, item_table):
-        """Put vectors back that training shall leave as they are."""
+        """Put vectors back that training does not change."""
         if self.held_at is not None:
             item_table[self.held_at] = self.held_rows
 
@@ -181,42 +110,9 @@ class Fusion(nn.Module):
         bias, self.cold_bias = self.cold_bias, None
         return None if bias is None else bias.exp()
 
-    # -- vectors ---------------------------------------------------------------
-
     def forward(self, e, at=slice(None)):
         """Item vectors z (..., d) of learned ones e (..., d) at positions (...)."""
-        if self.kind in ("init", "init_frozen"):
-            return e
-        clicked = (self.counts[at] > 0)[..., None]
-        if self.kind == "late":
-            return e.masked_fill(~clicked, 0.0)
-        if self.kind == "nullspace":
-            own = e[..., self.rank :].masked_fill(~clicked, 0.0)
-            return torch.cat([self.table[at], own], dim=-1)
-        if self.kind == "concat":
-            phi, known = self._phi(at)
-            phi = phi.masked_fill(~known, 0.0)
-            return self.W_c(torch.cat([e.masked_fill(~clicked, 0.0), phi], dim=-1))
-        e = F.normalize(e, dim=-1)
-        text, known = self.text(at)
-        if self.kind == "add":
-            return e.masked_fill(~clicked, 0.0) + self.gamma * text
-        g = self._gate(e, text, known, clicked, self.counts[at])
-        return g * e + (1 - g) * text
-
-    def _gate(self, e, text, known, clicked, counts):
-        logit = (e @ self.w_e + text @ self.w_t + self.b)[..., None]
-        g = torch.sigmoid(logit + self.c * torch.log1p(counts)[..., None])
-        return g.masked_fill(~known, 1.0).masked_fill(~clicked, 0.0)
-
-    def _phi(self, at):
-        rows = self.table[at]
-        return self.phi(rows), rows.any(dim=-1, keepdim=True)
-
-    def text(self, at=slice(None)):
-        """N(phi(t)) at positions, zeros without features; and which have some."""
-        phi, known = self._phi(at)
-        return F.normalize(phi, dim=-1).masked_fill(~known, 0.0), known
+        raise NotImplementedError
 
     def cached(self, e):
         """`forward` of a whole table, made once until `forget`."""
@@ -228,7 +124,135 @@ class Fusion(nn.Module):
         """Parameters have changed, or will."""
         self._cached = None
 
-    # -- "late": a second score ------------------------------------------------
+    def _learned(self, e, at):
+        """Learned vectors, zeros for items without training events."""
+        return e.masked_fill(~self._clicked(at), 0.0)
+
+    def _clicked(self, at=slice(None)):
+        return (self.counts[at] > 0)[..., None]
+
+    @property
+    def learned_columns(self):
+        """Columns of the item table that training changes and scores read."""
+        return self.dim
+
+    def weight(self, item_table):
+        """Weight of learned vectors or features, as far as the kind has one."""
+        return None
+
+
+class _Mapped(ItemFusion):
+    """Features go through a learned map."""
+
+    def __init__(self, n_items, n_features, dim, cold_weight=0.1):
+        super().__init__(n_items, n_features, dim, cold_weight)
+        self.phi = nn.Linear(n_features, dim, bias=n_features != dim)
+        nn.init.xavier_uniform_(self.phi.weight)
+        if self.phi.bias is not None:
+            nn.init.zeros_(self.phi.bias)
+
+    def _phi(self, at):
+        rows = self.table[at]
+        return self.phi(rows), rows.any(dim=-1, keepdim=True)
+
+    def text(self, at=slice(None)):
+        """N(phi(t)) at positions, zeros without features; and which have some."""
+        phi, known = self._phi(at)
+        return F.normalize(phi, dim=-1).masked_fill(~known, 0.0), known
+
+
+class AddFusion(_Mapped):
+    r"""A sum, :math:`z_i = N(e_i) + \gamma N(\varphi(t_i))`."""
+
+    starts_as_directions = makes_unit_vectors = True
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def forward(self, e, at=slice(None)):
+        text, _ = self.text(at)
+        return self._learned(F.normalize(e, dim=-1), at) + self.gamma * text
+
+    @torch.no_grad()
+    def weight(self, item_table):
+        return float(self.gamma)
+
+
+class ConcatFusion(_Mapped):
+    r"""A map of both, :math:`z_i = W_c\,[e_i ; \varphi(t_i)]`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.W_c = nn.Linear(2 * self.dim, self.dim, bias=False)
+        nn.init.xavier_uniform_(self.W_c.weight)
+
+    def forward(self, e, at=slice(None)):
+        phi, known = self._phi(at)
+        phi = phi.masked_fill(~known, 0.0)
+        return self.W_c(torch.cat([self._learned(e, at), phi], dim=-1))
+
+
+class GateFusion(_Mapped):
+    r"""A mixture whose weight depends on both and on the item's clicks.
+
+    .. math::
+        z_i = g_i N(e_i) + (1 - g_i) N(\varphi(t_i)), \quad
+        g_i = \sigma(w_e^\top N(e_i) + w_t^\top N(\varphi(t_i)) + c \log(1 + n_i) + b)
+
+    g is 1 without features and 0 without clicks.
+    """
+
+    starts_as_directions = makes_unit_vectors = True
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.w_e = nn.Parameter(torch.zeros(self.dim))
+        self.w_t = nn.Parameter(torch.zeros(self.dim))
+        self.c = nn.Parameter(torch.tensor(0.5))
+        self.b = nn.Parameter(torch.zeros(()))
+
+    def forward(self, e, at=slice(None)):
+        e = F.normalize(e, dim=-1)
+        text, known = self.text(at)
+        g = self._gate(e, text, known, at)
+        return g * e + (1 - g) * text
+
+    def _gate(self, e, text, known, at):
+        logit = (e @ self.w_e + text @ self.w_t + self.b)[..., None]
+        g = torch.sigmoid(logit + self.c * torch.log1p(self.counts[at])[..., None])
+        return g.masked_fill(~known, 1.0).masked_fill(~self._clicked(at), 0.0)
+
+    @torch.no_grad()
+    def weight(self, item_table):
+        text, known = self.text()
+        g = self._gate(F.normalize(item_table, dim=1), text, known, slice(None))
+        told = (self.counts > 0) & self.table.any(dim=1)
+        g = g.squeeze(1)[told].cpu().numpy()
+        return float(g.mean()) if len(g) else None
+
+
+class LateFusion(_Mapped):
+    r"""A second score by features alone; compares by cosine.
+
+    .. math::
+        \mathrm{score}_i &= \mathrm{scale}\, \big((1 - \omega) N(s)^\top N(e_i)
+            + \omega\, u^\top N(\varphi(t_i))\big), \quad
+            u = N\Big(\sum_t \beta_t N(\varphi(t_{v_t}))\Big) \\
+        \beta &= \mathrm{softmax}_t(w_a^\top N(\varphi(t_{v_t})) - a\,
+            \mathrm{(events\ behind\ } t))
+    """
+
+    scores_twice = True
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.omega_logit = nn.Parameter(torch.tensor(0.3).logit())
+        self.w_a = nn.Parameter(torch.zeros(self.dim))
+        self.a = nn.Parameter(torch.ones(()))
+
+    def forward(self, e, at=slice(None)):
+        return self._learned(e, at)
 
     @property
     def omega(self):
@@ -249,25 +273,197 @@ class Fusion(nn.Module):
         u = torch.bmm(beta[:, None], batch.of_rows(text)).squeeze(1)
         return F.normalize(u, dim=-1)
 
-    # -- what was learned ------------------------------------------------------
+    @torch.no_grad()
+    def weight(self, item_table):
+        return float(self.omega)
+
+
+class _Projected(ItemFusion):
+    """Features are projected on their principal directions, found once."""
+
+    def __init__(self, n_items, n_features, dim, cold_weight=0.1):
+        self._n_directions = self._rank(n_features, dim)
+        super().__init__(n_items, n_features, dim, cold_weight)
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("basis", torch.zeros(n_features, self._n_directions))
+
+    def _rank(self, n_features, dim):
+        return min(dim, n_features)
+
+    def _width(self, n_features):
+        return 0
+
+    def _projected(self, vectors, known, columns, length, is_new):
+        if is_new is None:
+            self._find_basis(vectors[known], length)
+        projected = (vectors - self.mean) @ self.basis
+        projected = F.pad(projected, (0, columns - projected.shape[1]))
+        return projected.masked_fill_(~known[:, None], 0.0)
+
+    def _find_basis(self, known, length):
+        """Center and principal directions, each with the sign of its largest entry."""
+        self.mean.copy_(known.mean(dim=0))
+        centered = (known - self.mean).double()
+        values, vectors = torch.linalg.eigh(centered.T @ centered / len(known))
+        r = self._n_directions
+        values, basis = values.flip(0)[:r], vectors.flip(1)[:, :r]
+        basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+        self.basis.copy_(self._scaled(basis, values, centered, length))
+
+    def _scaled(self, basis, values, centered, length):
+        """Directions scaled so that rows have this length on average."""
+        mean_length = (centered @ basis).norm(dim=1).mean().clamp_min(1e-12)
+        return basis * (length / mean_length)  # kappa
+
+
+class InitFusion(_Projected):
+    r"""Learned vectors that begin with :math:`\kappa\,PCA_d(t_i)`."""
+
+    def forward(self, e, at=slice(None)):
+        return e
+
+    def _take(self, vectors, known, item_table, is_new):
+        length = item_table.norm(dim=1).mean()
+        projected = self._projected(vectors, known, self.dim, length, is_new)
+        start, held = self._started_and_held(known)
+        if is_new is not None:
+            start = start & torch.from_numpy(np.asarray(is_new)).to(start.device)
+        item_table[start] = projected[start]
+        at = torch.nonzero(held).squeeze(1)
+        self.held_at, self.held_rows = at, item_table[at].clone()
+
+    def _started_and_held(self, known):
+        return known, (self.counts == 0) & known
+
+
+class FrozenInitFusion(InitFusion):
+    """Vectors that are the features, and stay them."""
+
+    def _started_and_held(self, known):
+        return torch.ones_like(known), torch.ones_like(known)
 
     @property
     def learned_columns(self):
-        """Columns of the item table that training changes and scores read."""
-        if self.kind == "init_frozen":
-            return 0
-        return self.dim - (self.rank or 0)
+        return 0
 
-    @torch.no_grad()
-    def weight(self, item_table):
-        """g of each item ("gate"), gamma or omega; None for other kinds."""
-        if self.kind == "add":
-            return float(self.gamma.detach())
-        if self.kind == "late":
-            return float(self.omega)
-        if self.kind != "gate":
-            return None
-        text, known = self.text()
-        e = F.normalize(item_table, dim=1)
-        g = self._gate(e, text, known, (self.counts > 0)[:, None], self.counts)
-        return g.squeeze(1).cpu().numpy()
+
+class NullspaceFusion(_Projected):
+    r"""Half of the dimensions for features, the rest learned.
+
+    .. math::
+        z_i = [N(\mathrm{PCA}_r(t_i)\ \mathrm{whitened}) ; e_{i,r+1}, \dots, e_{i,d}]
+    """
+
+    makes_unit_vectors = True
+
+    def _rank(self, n_features, dim):
+        return max(1, min(dim // 2, n_features))
+
+    def _width(self, n_features):
+        return self._n_directions
+
+    def _take(self, vectors, known, item_table, is_new):
+        projected = self._projected(vectors, known, self._n_directions, None, is_new)
+        self.table.copy_(F.normalize(projected, dim=1))
+
+    def _scaled(self, basis, values, centered, length):
+        floor = 1e-6 * values[0].clamp_min(1e-12)
+        return basis / (values.clamp_min(0) + floor).sqrt()
+
+    def forward(self, e, at=slice(None)):
+        own = self._learned(e[..., self._n_directions :], at)
+        return torch.cat([self.table[at], own], dim=-1)
+
+    @property
+    def learned_columns(self):
+        return self.dim - self._n_directions
+
+
+FUSIONS = {
+    "gate": GateFusion,
+    "add": AddFusion,
+    "concat": ConcatFusion,
+    "late": LateFusion,
+    "nullspace": NullspaceFusion,
+    "init": InitFusion,
+    "init_frozen": FrozenInitFusion,
+}
+
+
+class Fusion(BaseEstimator):
+    """Features of items, and how they join the learned vectors.
+
+    What ``item_features=`` of `CLIPSessionRecommender` takes, where the features alone
+    do not say enough. Its parameters can be searched as ``item_features__kind`` and
+    ``item_features__cold_item_weight``, also when ``item_features`` is an
+    `ItemFeatures`. ``docs/semantics.md`` compares the kinds.
+
+    Parameters
+    ----------
+    features : ItemFeatures, data frame or mapping
+        One vector for each item of the sessions: `ItemFeatures`, a pandas data frame
+        with the item ids as its index, or a mapping of ids to vectors. Further items
+        that it holds join the catalog: nobody has clicked them yet, but they can be
+        recommended at once. Those whose row is zero stay outside.
+    kind : str, default="gate"
+        How features and learned vectors are joined [1]_, before the prompts. "gate" is
+        a mixture whose weight depends on both and on an item's clicks, "add" a sum,
+        "concat" a map of both; "nullspace" keeps half of the dimensions for features
+        and learns the rest; "init" begins with the features, and "init_frozen" stays
+        there; "late" adds a second score by features alone, and compares by cosine.
+    cold_item_weight : float, default=0.1
+        Weight of items that nobody has clicked as negatives in the loss, from 0 to 1.
+        At 1 they are negatives of every session, as all others, and the model learns
+        to put them down; at 0 they take no part, and nothing keeps them from crowding
+        others out.
+
+    References
+    ----------
+    .. [1] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, arXiv:2508.20587
+           (SemSR), whose idea it is; the equations are skclip's own.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender, Fusion
+    >>> prices = {"tea": [1.0, 0.0], "cup": [0.0, 2.0]}
+    >>> rec = CLIPSessionRecommender(item_features=Fusion(prices, kind="concat"))
+    >>> rec.set_params(item_features__kind="add").item_features.kind
+    'add'
+    """
+
+    _parameter_constraints: dict = {
+        "features": "no_validation",  # `as_item_features` says more
+        "kind": [StrOptions(set(FUSIONS))],
+        "cold_item_weight": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(self, features, *, kind="gate", cold_item_weight=0.1):
+        self.features = features
+        self.kind = kind
+        self.cold_item_weight = cold_item_weight
+
+
+def as_fusion(item_features):
+    """The `Fusion` that a value of ``item_features=`` stands for; None stays None."""
+    if item_features is None or isinstance(item_features, Fusion):
+        return item_features
+    return Fusion(item_features)
+
+
+def used_features(fusion):
+    """The `ItemFeatures` that take part, or None.
+
+    Raises
+    ------
+    ValueError
+        All rows are zero.
+    TypeError
+        They are no features by item id.
+    """
+    features = None if fusion is None else as_item_features(fusion.features)
+    if features is not None and len(features.missing) == len(features):
+        raise ValueError(
+            f"All {len(features)} rows of item_features are zero. Pass features of "
+            "some items, or item_features=None."
+        )
+    return features

@@ -1,37 +1,149 @@
-"""What a model that has grown, or starts again, takes over from the one before."""
+"""New models, and what they take over from the ones before."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from skclip._clusters import match_clusters, with_new_items
+from skclip._data import ItemIndex, Owners
+from skclip._model._session_model import SessionModel
+
 _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "item_table": ("items", 0),
     "network.bias": ("items", 0),
-    "prompt.kinds.cluster.table": ("clusters 0", 1),
     "prompt.kinds.user.table": ("users", 1),
     "prompt.kinds.session.table": ("sessions", 1),
 }
-
-
 _LEVELS = "prompt.kinds.cluster.levels."
 
 
-_SAME = {  # the first of several levels is what one level is
-    "prompt.kinds.cluster.table": f"{_LEVELS}0",
-    f"{_LEVELS}0": "prompt.kinds.cluster.table",
-}
-
-
-def rows_of_table(name):
+def _rows_of_table(name):
     """What the rows of a parameter stand for, or None, and where the first stands."""
     if name.startswith(_LEVELS):
         return f"clusters {name.removeprefix(_LEVELS)}", 1
     return _BY_ROW.get(name, (None, 0))
 
 
-def cluster_tables(state):
-    """The prompts of the clusters at each level, of a ``state_dict()``."""
-    levels = [name for name in state if name.startswith(_LEVELS)]
-    return [state[name] for name in levels or ["prompt.kinds.cluster.table"]]
+@dataclass(frozen=True)
+class Holders:
+    """Whose the rows of a model's tables are.
+
+    Parameters
+    ----------
+    items : ItemIndex
+    clusters : ndarray of shape (n_items, n_levels), or None
+        Cluster 1..K of each item, 0 = none.
+    owners : Owners
+    """
+
+    items: ItemIndex
+    clusters: np.ndarray
+    owners: Owners
+
+
+def new_model(config, data, device, holders, before=None):
+    """Build a model for a first fit, or for one that starts from another (warm start).
+
+    Parameters
+    ----------
+    config : dict
+        Arguments of `SessionModel`.
+    data : FitData
+        Its features, clicks and sequences.
+    device : torch.device
+    holders : Holders
+    before : object with ``model`` and ``holders``, default=None
+        What is taken over by items, clusters, users and sessions in common.
+
+    Returns
+    -------
+    model : SessionModel
+    """
+    model = SessionModel(**config)
+    if data.features is not None:
+        model.fill_features(data.features, data.clicks)
+    if before is not None:
+        rows = _rows_in_common(model, holders, before.holders)
+        carry_over(model, before.model.state_dict(), rows)
+        if data.features is not None:
+            model.fill_features(data.features, data.clicks, rows["items"] < 0)
+    model.network.prepare(*data.sequences)
+    return model.to(device)
+
+
+def grown_model(config, data, device, holders, before):
+    """Build a model that goes on from another, with new rows behind the old ones.
+
+    A new cluster begins with the mean of the prompts that its members had, a new item
+    with the mean of the vectors in its cluster. The vectors of items that were there
+    are kept as they are until ``model.kept_rows`` is None again.
+
+    Parameters
+    ----------
+    config, data, device, holders, before
+        As for `new_model`; the items of `before` are the first of `holders`.
+
+    Returns
+    -------
+    model : SessionModel
+    """
+    n_known, n_items = len(before.holders.items), len(holders.items)
+    state = before.model.state_dict()
+    model = SessionModel(**config).to(device)
+    now = model.state_dict()
+    carry_over(model, state, _leading_rows(now, state))
+    keep_leading_buffers(model, state)
+    is_new, clicks = np.arange(n_items) >= n_known, None
+    if data.features is not None:  # items that had no click have nothing to keep
+        clicks = np.pad(state["fusion.counts"].cpu().numpy(), (0, n_items - n_known))
+        is_new = clicks == 0
+        clicks = clicks + data.clicks
+    if holders.clusters is not None:
+        had = with_new_items(before.holders.clusters, n_items)
+        for level, clusters in enumerate(holders.clusters.T):
+            name = f"{_LEVELS}{level}"
+            start_new_prompts(state[name], now[name], clusters, had[:, level])
+        start_from_cluster_mates(model, holders.clusters[:, 0], is_new)
+    if data.features is not None:
+        model.fill_features(data.features, clicks, is_new)
+    model.constrain_()
+    model.network.update(*data.sequences)
+    kept = torch.from_numpy(np.flatnonzero(~is_new)).to(device)
+    model.kept_rows = kept, model.item_table.detach()[kept].clone()
+    return model
+
+
+def _rows_in_common(model, now, before):
+    """Row of each item, cluster, user and session in the model before, or -1."""
+    rows = {"items": before.items.codes_of(now.items.item_ids) - 1}
+    for name, table in model.state_dict().items():
+        kind, _ = _rows_of_table(name)  # nothing in common, unless seen below
+        if kind not in (None, "items"):
+            rows[kind] = np.full(len(table) - 1, -1)
+    if now.clusters is not None and before.clusters is not None:
+        had = np.pad(before.clusters, ((1, 0), (0, 0)))[rows["items"] + 1]
+        pairs = zip(now.clusters.T, had.T, strict=False)
+        for level, (clusters, were) in enumerate(pairs):
+            linked = clusters > 0
+            matched = match_clusters(clusters[linked] - 1, were[linked] - 1)
+            rows[f"clusters {level}"][: len(matched)] = matched
+    for kind in ("users", "sessions"):
+        mine, theirs = getattr(now.owners, kind), getattr(before.owners, kind)
+        if mine is not None and theirs is not None:
+            rows[kind] = theirs.codes_of(mine.item_ids) - 1
+    return rows
+
+
+def _leading_rows(now, before):
+    """Rows of tables that have grown at their end."""
+    rows = {}
+    for name in now:
+        kind, extra = _rows_of_table(name)
+        if kind is not None:
+            n, n_before = len(now[name]) - extra, len(before[name]) - extra
+            rows[kind] = np.where(np.arange(n) < n_before, np.arange(n), -1)
+    return rows
 
 
 @torch.no_grad()
@@ -56,11 +168,10 @@ def carry_over(model, state, rows):
     """
     buffers = dict(model.named_buffers())
     for name, value in model.state_dict().items():
-        known_as = name if name in state else _SAME.get(name)
-        if name == "clusters" or known_as not in state:
+        if name not in state:
             continue
-        kind, shift = rows_of_table(name)
-        before = state[known_as].to(value.device)
+        kind, shift = _rows_of_table(name)
+        before = state[name].to(value.device)
         if kind in rows and before.shape[1:] == value.shape[1:]:
             was = torch.from_numpy(np.asarray(rows[kind], dtype=np.int64))
             is_known = was >= 0

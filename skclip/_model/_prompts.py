@@ -2,12 +2,118 @@
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
 from skclip._model._item_table import gate_rows, unit_rows
+from skclip._sklearn import StrOptions
 
 KINDS = ("cluster", "user", "session")
+
+
+class Prompt(BaseEstimator):
+    """Learned vectors of clusters, users or sessions that join the item vectors.
+
+    What ``prompt=`` of `CLIPSessionRecommender` takes, where a name does not say
+    enough. Its parameters can be searched as ``prompt__gate`` and so on, also when
+    ``prompt`` is a name.
+
+    Parameters
+    ----------
+    kinds : {"cluster", "user", "session"} or tuple of them, default="cluster"
+        What has a learned vector (section 4.3 of [1]_): the item's cluster, the user,
+        the session. Several kinds add up. "user" needs sessions with users.
+    gate : {"auto", "elementwise", "scalar", "add"}, default="auto"
+        How item vector and prompt are joined. "auto" is "elementwise", unless a preset
+        says otherwise.
+    normalization : {"auto", "unit", "none"}, default="auto"
+        Whether both are scaled to length 1 before the gate. "auto" is "unit".
+    candidates : {"auto", "raw", "prompted"}, default="auto"
+        Item vectors that sessions are compared with: the raw ones, or those with the
+        prompt of their cluster. "auto" is "raw".
+    session : {"table", "pooled"}, default="table"
+        Kind of session prompt. "table" learns a vector for each training session,
+        which is used again only for sessions of the same id, as in the within-session
+        protocol; others have none. "pooled" is a map of the mean of the observed
+        items, defined for new sessions; each prefix is then read on its own.
+    unknown_user : {"zero", "mean"}, default="zero"
+        Prompt of a user who was not trained on: none, or the mean of all user prompts.
+
+    References
+    ----------
+    .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt
+           Learning for Session-based Recommendation", arXiv:2410.04756.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender, Prompt
+    >>> rec = CLIPSessionRecommender(prompt=Prompt(("cluster", "user"), gate="scalar"))
+    >>> rec.set_params(prompt__gate="add").prompt
+    Prompt(gate='add', kinds=('cluster', 'user'))
+    """
+
+    _parameter_constraints: dict = {
+        "kinds": [StrOptions(set(KINDS)), tuple, list],
+        "gate": [StrOptions({"auto", "elementwise", "scalar", "add"})],
+        "normalization": [StrOptions({"auto", "unit", "none"})],
+        "candidates": [StrOptions({"auto", "raw", "prompted"})],
+        "session": [StrOptions({"table", "pooled"})],
+        "unknown_user": [StrOptions({"zero", "mean"})],
+    }
+
+    def __init__(
+        self,
+        kinds="cluster",
+        *,
+        gate="auto",
+        normalization="auto",
+        candidates="auto",
+        session="table",
+        unknown_user="zero",
+    ):
+        self.kinds = kinds
+        self.gate = gate
+        self.normalization = normalization
+        self.candidates = candidates
+        self.session = session
+        self.unknown_user = unknown_user
+
+    def kinds_as_tuple(self):
+        """Return the kinds as a tuple.
+
+        Returns
+        -------
+        kinds : tuple of str
+            Without repeats.
+
+        Raises
+        ------
+        ValueError
+            A kind is unknown or named twice.
+        """
+        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(
+                    f"prompt={self.kinds!r} has the kind {kind!r}. Pass one of "
+                    f"{KINDS}, a tuple of them, or None."
+                )
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(
+                f"prompt={self.kinds!r} names a kind twice. Name each once."
+            )
+        return kinds
+
+
+def as_prompt(prompt):
+    """The `Prompt` that a value of ``prompt=`` stands for; None stays None.
+
+    An empty tuple is no prompt.
+    """
+    if prompt is None or isinstance(prompt, Prompt):
+        return prompt
+    return Prompt(prompt) if len(prompt) else None
 
 
 class Prompts(nn.Module):
@@ -29,9 +135,9 @@ class Prompts(nn.Module):
     dim : int
     sizes : dict
         Kind -> number of prompts. The session's may be "pooled": its prompt is then
-        :math:`W_s` times the mean of the session's :math:`\hat{x}`. The cluster's may
-        be cells (see `cluster_cells`): :math:`p` is then the mean of the prompts of
-        all clusters of a cell.
+        :math:`W_s` times the mean of the session's :math:`\hat{x}`. The clusters' are
+        cells (see `cluster_cells`): :math:`p` is the mean of the prompts of all
+        clusters of a cell.
     normalization : {"unit", "none"}, default="unit"
     gate : {"elementwise", "scalar", "add"}, default="elementwise"
     unknown_user : {"zero", "mean"}, default="zero"
@@ -56,14 +162,16 @@ class Prompts(nn.Module):
             {kind: _learned(n, dim, gate) for kind, n in sizes.items()}
         )
 
-    def forward(self, x, clusters=None, users=None, sessions=None, mask=None):
+    def forward(self, x, cells=None, **given):
         """Prompt item vectors.
 
         Parameters
         ----------
         x : Tensor of shape (..., dim)
-        clusters : LongTensor of shape (...) or (..., n_levels), default=None
-            0 = none. Of several levels: codes of cells, or their clusters.
+        cells : LongTensor of shape (...), default=None
+            Cell of each item, 0 = none.
+        clusters : LongTensor of shape (..., n_levels), default=None
+            Clusters of each item, instead of its cell, 0 = none.
         users, sessions : LongTensor of shape (n_sessions,), default=None
             Of the first axis of `x`, 0 = unknown.
         mask : BoolTensor of shape (n_sessions, length), default=None
@@ -74,10 +182,12 @@ class Prompts(nn.Module):
         Tensor of the shape of `x`
             A kind of prompt whose codes are not given does not take part.
         """
-        items, prompts = self.parts(x, clusters, users, sessions, mask)
+        items, prompts = self.parts(x, cells, **given)
         return items + prompts
 
-    def parts(self, x, clusters=None, users=None, sessions=None, mask=None):
+    def parts(
+        self, x, cells=None, *, clusters=None, users=None, sessions=None, mask=None
+    ):
         """The two terms of the sum: what the items bring, and what the prompts bring.
 
         Parameters are those of `forward`; the prompts' term may be broadcast.
@@ -86,8 +196,10 @@ class Prompts(nn.Module):
             x = F.normalize(x, dim=-1)
         terms = []  # of each kind: its part, and its part in a scalar gate
         if "cluster" in self.kinds and clusters is not None:
-            several = clusters.dim() == x.dim()
-            terms.append(self._looked_up("cluster", clusters, several_levels=several))
+            kind = self.kinds["cluster"]
+            terms.append(self._gated(kind, kind.mixed(clusters)))
+        elif "cluster" in self.kinds and cells is not None:
+            terms.append(self._looked_up("cluster", cells))
         if "user" in self.kinds and users is not None:
             terms.append(self._looked_up("user", users, self.unknown_user == "mean"))
         if "session" in self.kinds and self.pooled and mask is not None:
@@ -114,14 +226,9 @@ class Prompts(nn.Module):
         """Whether a session's prompt is made of its own items."""
         return "session" in self.kinds and isinstance(self.kinds["session"], _Pooled)
 
-    def _looked_up(self, kind, codes, mean_of_unknown=False, several_levels=False):
-        """Gated prompts of codes (...), and logits of a scalar gate.
-
-        With `several_levels` the codes are clusters (..., n_levels).
-        """
+    def _looked_up(self, kind, codes, mean_of_unknown=False):
+        """Gated prompts of codes (...), and logits of a scalar gate."""
         kind = self.kinds[kind]
-        if several_levels:
-            return self._gated(kind, kind.mixed(codes))
         if not mean_of_unknown and codes.numel() < len(kind):
             return self._gated(kind, kind.rows(codes))
         table = kind.table
@@ -145,14 +252,14 @@ class Prompts(nn.Module):
             return torch.sigmoid(kind.gate(p)) * p, None
         return p, kind.gate(p) if self.gate == "scalar" else None
 
-    def of_table(self, table, clusters=None):
-        """Prompt a whole item table (n_items, dim) with the items' clusters."""
-        if self.gate != "elementwise" or clusters is None:
-            return self(table, clusters)
+    def of_table(self, table, cells=None):
+        """Prompt a whole item table (n_items, dim) with the items' cells."""
+        if self.gate != "elementwise" or cells is None:
+            return self(table, cells)
         x = unit_rows(table) if self.normalization == "unit" else table
         cluster, item = self.kinds["cluster"], self.gate_item
         p, _ = self._gated(cluster, cluster.table)
-        return gate_rows(x, p, clusters, item.weight, item.bias)
+        return gate_rows(x, p, cells, item.weight, item.bias)
 
 
 def cluster_cells(levels):
@@ -177,16 +284,18 @@ def cluster_cells(levels):
         found = np.column_stack(np.unravel_index(found, sizes))
     else:
         found, inverse = np.unique(levels, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    if len(found) and not found[0].any():  # sorted: items without a cluster come first
+        return found.astype(np.int64), inverse
     none = np.zeros((1, levels.shape[1]), dtype=np.int64)
-    codes = np.where(levels.any(axis=1), 1 + inverse.reshape(-1), 0)
-    return np.concatenate([none, found]), codes
+    return np.concatenate([none, found]), inverse + 1
 
 
 def _learned(n, dim, gate):
     """What learns the prompts of a kind: a number of them, cells, or "pooled"."""
     if isinstance(n, str):
         return _Pooled(dim, gate)
-    return _Table(n, dim, gate) if np.ndim(n) == 0 else _Mixture(n, dim, gate)
+    return _Table(n, dim, gate) if np.ndim(n) == 0 else _Clusters(n, dim, gate)
 
 
 class _Table(nn.Module):
@@ -210,8 +319,8 @@ class _Table(nn.Module):
         return [self.table]
 
 
-class _Mixture(nn.Module):
-    """A learned vector for each cluster at several resolutions, mixed by cells."""
+class _Clusters(nn.Module):
+    """A learned vector for each cluster at each level, mixed by cells."""
 
     def __init__(self, cells, dim, gate):
         super().__init__()

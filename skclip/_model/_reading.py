@@ -10,7 +10,6 @@ from skclip._clusters import vote_clusters
 from skclip._data import (
     Instances,
     distinct_prefixes,
-    each_level,
     flat_positions,
     warn_unknown,
 )
@@ -31,7 +30,7 @@ def observed_prefixes(
     Parameters
     ----------
     queries : Queries
-    item_clusters : ndarray of shape (n_items,) or (n_items, n_levels), or None
+    item_clusters : ndarray of shape (n_items, n_levels), or None
         Cluster 1..K of each item, 0 = none. An unseen item is then voted into a
         cluster (at each level) by the prefix alone, and keeps its code; with None it is
         dropped.
@@ -72,13 +71,12 @@ def _observed(queries, item_clusters, n_items, max_length):
         return Instances(codes[~unseen], starts, stops, targets)
     starts = np.maximum(starts, stops - max_length)
     known = np.where(unseen, 0, codes)
-    levels = [np.concatenate([[0], c])[known] for c in each_level(item_clusters)]
-    levels = [c.astype(np.int32) for c in levels]
+    levels = np.pad(item_clusters, ((1, 0), (0, 0)))[known].astype(np.int32)
     # A prefix with an unseen item is read apart: its votes are its own.
     apart = np.flatnonzero(before[stops] > before[starts])
     at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
     clusters = []
-    for own, of_items in zip(levels, each_level(item_clusters), strict=True):
+    for own, of_items in zip(levels.T, item_clusters.T, strict=True):
         sizes = np.bincount(of_items)[1:]
         voted = vote_clusters(codes[at], own[at], cuts, sizes)
         voted = np.where(unseen[at], voted, own[at])
@@ -90,7 +88,7 @@ def _observed(queries, item_clusters, n_items, max_length):
         starts=starts,
         stops=stops,
         targets=targets,
-        clusters=clusters[0] if len(clusters) == 1 else np.stack(clusters, axis=1),
+        clusters=np.stack(clusters, axis=1),
     )
 
 

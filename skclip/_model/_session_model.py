@@ -7,13 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._model._fusion import UNIT_FUSIONS, Fusion
+from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
 from skclip.backbones import Backbone
-
-_FIRST_LOG_SCALE = 2.659260  # -log 0.07
-
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
 
@@ -21,15 +18,15 @@ _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a ti
 class SessionModel(nn.Module):
     """An item table, prompts and a backbone network.
 
-    Every item look-up of the encoder goes through the prompts (docs/deviations);
-    without any the backbone sees the bare table, on the same path.
+    Every item look-up of the encoder goes through the prompts; without any the
+    backbone sees the bare table, on the same path.
 
     Parameters
     ----------
     spec : BackboneSpec
-    item_clusters : ndarray of shape (n_items,) or (n_items, n_levels), default=None
-        Cluster 1..K of each item, 0 = none, at one resolution or several, whose prompts
-        are then mixed. None builds no cluster prompts.
+    item_clusters : ndarray of shape (n_items, n_levels), default=None
+        Cluster 1..K of each item at each level, 0 = none. The prompts of an item's
+        levels are averaged. None builds no cluster prompts.
     n_users, n_sessions : int, default=None
         Number of user and session prompts, "pooled" for a session prompt that is made
         of the session's own items. None builds none.
@@ -39,15 +36,12 @@ class SessionModel(nn.Module):
     candidates : {"raw", "prompted"}
         Whether the scores use the item table or the prompted one.
     similarity : {None, "dot", "cosine"}
-        None is the backbone's own; "cosine" normalises session and item vectors.
-    normalize_items : bool, default=None
-        Whether item vectors have length 1 wherever they are read or scored, prompts
-        and all; None is the backbone's own.
-    temperature : float or "learned"
-        Divides cosine scores that `similarity` asks for; "learned" begins at 0.07.
+        None is the backbone's own; "cosine" normalizes session and item vectors.
+    temperature : float
+        Divides cosine scores that `similarity` asks for.
     fusion : dict, default=None
-        ``kind``, ``n_features`` and ``cold_weight`` of a `Fusion` of the item table
-        with features, which `fill_features` then takes in. "late" compares by cosine.
+        ``kind``, ``n_features`` and ``cold_weight`` of a fusion of the item table with
+        features, which `fill_features` then takes in. "late" compares by cosine.
     """
 
     def __init__(
@@ -66,7 +60,6 @@ class SessionModel(nn.Module):
         similarity,
         temperature,
         unknown_user="zero",
-        normalize_items=None,
         fusion=None,
     ):
         super().__init__()
@@ -75,69 +68,66 @@ class SessionModel(nn.Module):
         self.network = _build(spec, embedding_dim, n_items, max_length)
         self.network.init_table_(self.item_table.data, n_items)
         sizes = {"user": n_users, "session": n_sessions}
-        self.clusters = None
+        self.register_buffer("item_cells", None, persistent=False)
         if item_clusters is not None:
-            clusters = np.array(item_clusters, dtype=np.int64)
-            n_clusters = int(np.max(clusters, initial=0))
-            if clusters.ndim > 1:
-                n_clusters, clusters = cluster_cells(clusters)
-            sizes = {"cluster": n_clusters} | sizes
-            clusters = torch.from_numpy(clusters)
-            del self.clusters
-            self.register_buffer("clusters", F.pad(clusters, (1, 0)))
-        sizes = {kind: n for kind, n in sizes.items() if n is not None}
-        self.prompt = None
-        if sizes:
-            self.prompt = Prompts(
-                embedding_dim,
-                sizes,
-                normalization=normalization,
-                gate=gate,
-                unknown_user=unknown_user,
-            )
-            for kind in self.prompt.kinds.values():
-                for table in kind.tables:
-                    self.network.init_table_(table.data[1:], n_items)
+            cells, codes = cluster_cells(np.array(item_clusters, dtype=np.int64))
+            sizes = {"cluster": cells} | sizes
+            self.item_cells = F.pad(torch.from_numpy(codes), (1, 0))
+        self.prompt = self._prompts(
+            {kind: n for kind, n in sizes.items() if n is not None},
+            normalization=normalization,
+            gate=gate,
+            unknown_user=unknown_user,
+        )
         self.prompted_candidates = candidates == "prompted" and self.prompt is not None
         own = self.network.similarity
-        self.late = fusion is not None and fusion["kind"] == "late"
+        kind = None if fusion is None else FUSIONS[fusion["kind"]]
+        self.late = kind is not None and kind.scores_twice
         if self.late and own != "cosine":
             similarity = "cosine"
         self.cosine = (similarity or own) == "cosine"
-        self._scale = self.network.scale if similarity in (None, own) else 1.0
-        if normalize_items is None:
-            normalize_items = self.network.normalize_items
-        self.normalize_items = normalize_items
-        self.register_parameter("log_scale", None)
-        if similarity == "cosine" and temperature == "learned":
-            self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE))
-        elif similarity == "cosine":
-            self._scale = 1.0 / temperature
-        if similarity == "cosine":  # their length sets how fast they turn, no more
-            with torch.no_grad():
-                tables = [self.item_table]
-                if self.prompt is not None:
-                    kinds = self.prompt.kinds.values()
-                    tables += [table[1:] for kind in kinds for table in kind.tables]
-                for table in tables:
-                    table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
+        self.scale = self.network.scale if similarity in (None, own) else 1.0
+        if similarity == "cosine":
+            self.scale = 1.0 / temperature
+            self._scale_tables_to_one()
         gated_units = self.prompt is not None and normalization == "unit"
-        units = gated_units or normalize_items or similarity == "cosine"
-        if units or (fusion is not None and fusion["kind"] in UNIT_FUSIONS):
+        units = gated_units or similarity == "cosine" or self.network.normalize_items
+        if units or (kind is not None and kind.makes_unit_vectors):
             self.network.init_beside_unit_items_()
         if self.cosine:
             self.network.init_for_cosine_()
         self.fusion = None
-        if fusion is not None:  # last, so that it draws after all others
-            self.fusion = Fusion(n_items=n_items, dim=embedding_dim, **fusion)
-            if fusion["kind"] in ("gate", "add"):
-                with torch.no_grad():  # only directions count, as for the cosine
+        if kind is not None:  # last, so that it draws after all others
+            options = {k: v for k, v in fusion.items() if k != "kind"}
+            self.fusion = kind(n_items=n_items, dim=embedding_dim, **options)
+            if kind.starts_as_directions:
+                with torch.no_grad():
                     self.item_table /= self.item_table.norm(dim=1).mean()
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         # Positions and rows of the item table that training leaves as they are.
         self.kept_rows = None
         self.constrain_()
+
+    def _prompts(self, sizes, **options):
+        """Prompts of the kinds in `sizes`, drawn like the items; None without any."""
+        if not sizes:
+            return None
+        prompts = Prompts(self.item_table.shape[1], sizes, **options)
+        for kind in prompts.kinds.values():
+            for table in kind.tables:
+                self.network.init_table_(table.data[1:], self.n_items)
+        return prompts
+
+    @torch.no_grad()
+    def _scale_tables_to_one(self):
+        """Give the vectors a mean length of 1, which sets how fast cosines turn."""
+        tables = [self.item_table]
+        if self.prompt is not None:
+            kinds = self.prompt.kinds.values()
+            tables += [table[1:] for kind in kinds for table in kind.tables]
+        for table in tables:
+            table.div_(table.norm(dim=1).mean().clamp_min(1e-12))
 
     @property
     def bias(self):
@@ -146,11 +136,6 @@ class SessionModel(nn.Module):
         if self.training and self.fusion is not None:
             return self.fusion.training_bias(bias)
         return bias
-
-    @property
-    def scale(self):
-        """What scores are multiplied by: a number, or a learned one."""
-        return self._scale if self.log_scale is None else self.log_scale.exp()
 
     @torch.no_grad()
     def constrain_(self):
@@ -161,6 +146,12 @@ class SessionModel(nn.Module):
             self.item_table[at] = rows
         if self.fusion is not None:
             self.fusion.hold_(self.item_table)
+
+    def release(self):
+        """Let go of what only training needs."""
+        self.kept_rows = None
+        if self.fusion is not None:
+            self.fusion.release()
 
     def fill_features(self, vectors, counts, is_new=None):
         """Hand features and training events of the items on; see `Fusion.fill_`."""
@@ -177,11 +168,33 @@ class SessionModel(nn.Module):
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})
-        if self.log_scale is not None:
-            groups.append({"params": [self.log_scale], "weight_decay": 0.0})
         if self.fusion is not None and any(True for _ in self.fusion.parameters()):
             groups.append({"params": list(self.fusion.parameters())})
         return groups + self.network.param_groups()
+
+    def parameter_counts(self):
+        """Numbers that are learned, by component; rows for "none" do not count."""
+        n_items, n_columns = self.item_table.shape
+        if self.fusion is not None:
+            n_columns = self.fusion.learned_columns
+        counts = {"item table": n_items * n_columns}
+        if self.prompt is not None:
+            gates = sum(p.numel() for p in self.prompt.parameters())
+            for kind, prompts in self.prompt.kinds.items():
+                if prompts.tables:
+                    gates -= sum(table.numel() for table in prompts.tables)
+                    n = sum(table[1:].numel() for table in prompts.tables)
+                else:
+                    n = prompts.W_s.weight.numel()
+                    gates -= n
+                counts[f"{kind} prompts"] = n
+            counts["prompt gates"] = gates
+        if self.fusion is not None:
+            counts["feature fusion"] = sum(p.numel() for p in self.fusion.parameters())
+        for name, parameter in self.network.named_parameters():
+            part = f"backbone.{name.split('.')[0]}"
+            counts[part] = counts.get(part, 0) + parameter.numel()
+        return counts | {"total": sum(counts.values())}
 
     @property
     def shares_prefixes(self):
@@ -192,18 +205,18 @@ class SessionModel(nn.Module):
     def vectors(self, codes, clusters=None, **of_sessions):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
 
-        Items above n_items, unseen in training, are the prompt of `clusters` alone, or
-        zeros without `clusters`: codes as in ``self.clusters``, or of several levels
-        the clusters themselves, (..., n_levels). `of_sessions` are the arguments of
+        Items above n_items, unseen in training, are the prompt of their `clusters`
+        (..., n_levels) alone, or zeros without. `of_sessions` are the arguments of
         `Prompts` for the sessions that are read.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = self._item_vectors(codes)
         if self.prompt is not None:
-            if clusters is None and self.clusters is not None:
-                clusters = self.clusters[codes]
-            x = self.prompt(x, clusters, **of_sessions)
-        return F.normalize(x, dim=-1) if self.normalize_items else x
+            cells = None
+            if clusters is None and self.item_cells is not None:
+                cells = self.item_cells[codes]
+            x = self.prompt(x, cells, clusters=clusters, **of_sessions)
+        return F.normalize(x, dim=-1) if self.network.normalize_items else x
 
     def inputs(self, batch):
         """What the network is given for a batch: vectors, and the batch itself."""
@@ -259,15 +272,15 @@ class SessionModel(nn.Module):
             else:
                 table = self.fusion(table, slice(None) if items is None else items)
         if self.prompted_candidates:
-            clusters = self.clusters
-            if clusters is not None:
-                clusters = clusters[1:] if items is None else clusters[items + 1]
+            cells = self.item_cells
+            if cells is not None:
+                cells = cells[1:] if items is None else cells[items + 1]
             prompt = self.prompt.of_table if items is None else self.prompt
-            table = prompt(table, clusters)
+            table = prompt(table, cells)
         shape = table.shape
         table = self.network.keys(table)
         self._check_shape(table, shape, "keys(item_table)", "n_items")
-        unit = self.cosine or self.normalize_items
+        unit = self.cosine or self.network.normalize_items
         table = unit_rows(table) if unit else table
         if not self.late:
             return table

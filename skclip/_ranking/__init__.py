@@ -2,10 +2,3 @@
 
 from skclip._ranking._base import RankingMixin
 from skclip._ranking._topk import rows_per_chunk, target_rank, topk_codes
-
-__all__ = [
-    "RankingMixin",
-    "rows_per_chunk",
-    "target_rank",
-    "topk_codes",
-]

@@ -74,6 +74,13 @@ class RankingMixin:
         filters = Filters(self._index, len(queries), allow, deny)
         if fill_value is not None:
             check_fill_value(fill_value, self._index)
+        columns, values = self._topk(queries, k, filters, exclude_seen)
+        items = self.item_ids_[columns]
+        if not np.isfinite(values).all():
+            items = with_fill(items, np.isneginf(values), fill_value, self._index)
+        return (items, values) if return_scores else items
+
+    def _topk(self, queries, k, filters, exclude_seen):
         columns = np.empty((len(queries), k), dtype=np.int64)
         values = np.empty((len(queries), k), dtype=np.float32)
 
@@ -84,14 +91,7 @@ class RankingMixin:
 
         for at, scores in self._masked_chunks(queries, mask):
             columns[at], values[at] = topk_codes(scores, k)
-        items, filled = self.item_ids_[columns], np.isneginf(values)
-        if filled.any():
-            if fill_value is None:
-                fills = {"f": np.nan, "U": "", "O": None}
-                fill_value = fills.get(items.dtype.kind, -1)
-                check_fill_value(fill_value, self._index)
-            items = with_fill(items, filled, fill_value)
-        return (items, values) if return_scores else items
+        return columns, values
 
     def predict(self, X):
         """Return the best next item of each session.

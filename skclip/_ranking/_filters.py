@@ -84,12 +84,16 @@ def check_fill_value(value, index):
     vocabulary, _ = factorize_list([value])
     if index.codes_of(vocabulary)[0]:
         raise ValueError(
-            f"fill_value={value!r} is an item of the catalogue. Pass a fill_value that "
+            f"fill_value={value!r} is an item of the catalog. Pass a fill_value that "
             "is no item id."
         )
 
 
-def with_fill(items, empty, value):
+def with_fill(items, empty, value, index):
+    """Items with a value where they are empty; None is chosen by their type."""
+    if value is None:
+        value = {"f": np.nan, "U": "", "O": None}.get(items.dtype.kind, -1)
+        check_fill_value(value, index)
     try:
         fill = np.array([value], dtype=items.dtype)
         exact = bool(fill[0] == value) or value != value

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skclip._container import read_container, write_container
+from skclip._training._devices import own_draws_only
 
 _MAGIC = b"\x89skckpt\n"
 
@@ -36,14 +37,21 @@ class Checkpoint:
             )
 
     def save(self, model, best, optimizers, rng, history):
-        """Write everything that the next epoch depends on."""
+        """Write everything that the next epoch depends on.
+
+        `rng` are the generators of the order and of dropout and samples: (NumPy's,
+        torch's).
+        """
+        order, draws = rng
         arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
         if best.state is not None:
             arrays |= {f"best.{k}": v for k, v in best.state.items()}
-        arrays["torch"] = torch.get_rng_state()
+        arrays["draws"] = draws.get_state()
         device = model.item_table.device
-        if device.type == "cuda":
-            arrays["cuda"] = torch.cuda.get_rng_state(device)
+        if not own_draws_only(model):
+            arrays["torch"] = torch.get_rng_state()
+            if device.type == "cuda":
+                arrays["cuda"] = torch.cuda.get_rng_state(device)
         numbers = {}
         for i, optimizer in enumerate(optimizers):
             for j, state in optimizer.state_dict()["state"].items():
@@ -57,7 +65,7 @@ class Checkpoint:
             "hash": self.hash,
             "history": history,
             "best": {"score": best.score, "epoch": best.epoch},
-            "rng": rng.bit_generator.state,
+            "rng": order.bit_generator.state,
             "numbers": numbers,
         }
         arrays = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
@@ -98,8 +106,11 @@ class Checkpoint:
                 states.setdefault(int(j), {})[name] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": states, "param_groups": groups})
-        rng.bit_generator.state = document["rng"]
-        torch.set_rng_state(tensors["torch"])
+        order, draws = rng
+        order.bit_generator.state = document["rng"]
+        draws.set_state(tensors["draws"])
+        if "torch" in tensors:
+            torch.set_rng_state(tensors["torch"])
         if "cuda" in tensors:
             torch.cuda.set_rng_state(tensors["cuda"], device)
         return document["history"]

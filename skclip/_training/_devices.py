@@ -1,8 +1,14 @@
 """Devices, threads, seeds and precision of a training run."""
 
+import threading
 from contextlib import contextmanager
 
 import torch
+from torch import nn
+
+from skclip.backbones import Dropout
+
+_GLOBAL_DRAWS = threading.RLock()
 
 
 def resolve_precision(precision, device):
@@ -18,18 +24,87 @@ def resolve_precision(precision, device):
 
 
 @contextmanager
-def torch_session(seed, n_threads, device):
-    """Seed torch and set its threads inside the block; leave no trace outside."""
-    threads = torch.get_num_threads()
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            if n_threads is not None:
-                torch.set_num_threads(n_threads)
+def torch_session(n_threads):
+    """Switch gradients on and set torch's threads inside the block.
+
+    A number of threads that torch is given holds for threads that begin later as well.
+    So what it was is read while no other session runs, and put back by each.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), _Threads(n_threads):
+        yield
+
+
+class _Threads:
+    """Set torch's number of threads inside the block, where one is given."""
+
+    _lock, _active, _outside = threading.Lock(), 0, None
+
+    def __init__(self, n_threads):
+        self.n_threads = n_threads
+
+    def __enter__(self):
+        if self.n_threads is None:
+            return
+        with self._lock:
+            if _Threads._active == 0:
+                _Threads._outside = torch.get_num_threads()
+            _Threads._active += 1
+        torch.set_num_threads(self.n_threads)
+
+    def __exit__(self, *error):
+        if self.n_threads is None:
+            return
+        with self._lock:
+            _Threads._active -= 1
+            torch.set_num_threads(_Threads._outside)
+
+
+@contextmanager
+def private_draws(model, generator):
+    """Let a model draw from a generator of its own inside the block.
+
+    The library's networks draw by `Dropout` alone. Others may draw from torch's
+    process-wide generator: for them it is seeded, put back afterwards, and other such
+    networks wait, as two of them cannot be told apart there.
+
+    Parameters
+    ----------
+    model : SessionModel
+    generator : torch.Generator
+        On the device of the model.
+    """
+    layers = [part for part in model.modules() if isinstance(part, Dropout)]
+    for layer in layers:
+        layer.generator = generator
+    try:
+        if own_draws_only(model):
             yield
-        finally:
-            torch.set_num_threads(threads)
+            return
+        device = model.item_table.device
+        devices = [device] if device.type == "cuda" else []
+        with _GLOBAL_DRAWS, torch.random.fork_rng(devices=devices):
+            torch.manual_seed(generator.initial_seed())
+            yield
+    finally:
+        for layer in layers:
+            layer.generator = None
+
+
+def own_draws_only(model):
+    """Whether all parts are of the library, or of torch's that draw nothing."""
+    drawing = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
+    for part in model.network.modules():
+        home = type(part).__module__.split(".")[0]
+        draws = isinstance(part, drawing) and not isinstance(part, Dropout)
+        draws = draws and getattr(part, "p", getattr(part, "dropout", 0)) > 0
+        if home not in ("skclip", "torch") or draws:
+            return False
+    return True
+
+
+def generator_on(device, seed):
+    """A generator on a device, seeded."""
+    return torch.Generator(device=device).manual_seed(seed)
 
 
 def resolve_device(device):

@@ -1,12 +1,22 @@
-"""The loss over the whole catalogue.
+"""The loss over the whole catalog.
 
 A loss is called as ``loss(queries, targets, keys, scale=, bias=)``, where ``keys()``
 gives the candidate vectors of all items and ``keys(items)`` those of some positions.
 For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
 """
 
+import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch.utils.checkpoint import checkpoint
+
+from skclip._training._sampled_losses import (
+    SAMPLED_LOSSES,
+    SampledLoss,
+    SampledSoftmax,
+    Sampler,
+    check_sample_fits,
+)
 
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
@@ -23,7 +33,25 @@ _SMALLEST_CHUNK = 256  # items
 _LARGEST_SUM = 1e30  # beyond it the cheap shift was too small
 
 
-class CrossEntropy:
+class CrossEntropy(BaseEstimator):
+    """The softmax over the whole catalog, with its exact cross-entropy.
+
+    What ``loss="cross_entropy"`` of `CLIPSessionRecommender` stands for. It has no
+    parameters; `SampledSoftmax` and its like are for catalogs that are too large.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import CrossEntropy
+    >>> CLIPSessionRecommender(loss=CrossEntropy()).loss
+    CrossEntropy()
+    """
+
+    _parameter_constraints: dict = {}
+    name = "cross_entropy"
+
+
+class FullSoftmax:
     r"""Mean cross-entropy of the softmax over all items, products and all.
 
     .. math::
@@ -142,7 +170,13 @@ def _sweep(
     *,
     add,
 ):
-    """Sum of the losses of some rows; writes or adds `share` times the gradients."""
+    """Sum of the losses of some rows; writes or adds `share` times the gradients.
+
+    The gradients of a softmax are its exponentials times queries or keys. They are
+    taken while the exponentials still stand in the workspace, chunk by chunk, so that
+    scores are computed once and never all exist as an autograd graph. Dividing by the
+    sums is left to the smaller side of each product.
+    """
     n, n_items = len(queries), len(keys)
     space = loss.workspace(n * n_items, queries)
     low_queries, low_keys = queries.to(space.dtype), keys.to(space.dtype)
@@ -159,18 +193,7 @@ def _sweep(
     own = (queries * keys[targets]).sum(dim=1)
     if bias is not None:
         own = own + bias[targets]
-    first = scores_of(*chunks[0]).amax(dim=1).to(own.dtype)
-    shift = _as_stored(torch.maximum(first, own), space)
-    sums = _exponentiate(scores_of, chunks, shift)
-    if not bool((sums < _LARGEST_SUM).all()):  # also true for NaN
-        shift = own
-        for items, out in chunks:
-            shift = torch.maximum(
-                shift, scores_of(items, out).amax(dim=1).to(own.dtype)
-            )
-        shift = _as_stored(shift, space)
-        sums = _exponentiate(scores_of, chunks, shift)
-
+    sums, shift = _stable_sums(scores_of, chunks, own, space)
     weights = (share / sums)[:, None]
     weighted = (queries * weights).to(space.dtype)
     grad_queries.zero_()
@@ -194,6 +217,26 @@ def _sweep(
     if bias is not None:
         grad_bias.index_add_(0, targets, torch.full_like(own, -share))
     return (sums.log() + shift - own).sum()
+
+
+def _stable_sums(scores_of, chunks, own, space):
+    """Sums of exp(scores - shift), which stay in the chunks, and the shift of each row.
+
+    The true maximum would need a pass of its own. The largest score among the first
+    chunk and the target is cheap and cannot underflow; only if a sum is too large are
+    the rows done again with their true maximum.
+    """
+    first = scores_of(*chunks[0]).amax(dim=1).to(own.dtype)
+    shift = _as_stored(torch.maximum(first, own), space)
+    sums = _exponentiate(scores_of, chunks, shift)
+    if bool((sums < _LARGEST_SUM).all()):  # false for NaN as well
+        return sums, shift
+    shift = own
+    for items, out in chunks:
+        largest = scores_of(items, out).amax(dim=1).to(own.dtype)
+        shift = torch.maximum(shift, largest)
+    shift = _as_stored(shift, space)
+    return _exponentiate(scores_of, chunks, shift), shift
 
 
 def _as_stored(shift, space):
@@ -241,3 +284,63 @@ def resolve_loss(loss, batch_size, n_items):
         return loss
     fits = 4 * batch_size * n_items <= _FULL_SOFTMAX_BYTES
     return "cross_entropy" if fits else "sampled_softmax"
+
+
+LOSSES = {"cross_entropy": CrossEntropy, **SAMPLED_LOSSES}
+
+
+def as_loss(loss):
+    """The object that a value of ``loss=`` stands for; "auto" as if it were sampled."""
+    if isinstance(loss, str):
+        return SampledSoftmax() if loss == "auto" else LOSSES[loss]()
+    return loss
+
+
+def make_loss(settings, loss, model, popularity, generator=None):
+    """Make what a model is trained by, and tell the model if few items are touched.
+
+    Parameters
+    ----------
+    settings : dict
+        Resolved parameters.
+    loss : object of `LOSSES`
+        As resolved.
+    model : SessionModel
+    popularity : ndarray of shape (n_items,)
+        Training events of each item.
+    generator : torch.Generator, default=None
+        What samples are drawn by.
+
+    Returns
+    -------
+    loss : callable
+        See `FullSoftmax`.
+    """
+    model.sparse = isinstance(loss, SampledLoss)
+    if not model.sparse:
+        return FullSoftmax(settings["precision"])
+    n_items, n_negatives = len(popularity), settings["loss__n_negatives"]
+    if n_negatives > n_items:
+        raise ValueError(
+            f"n_negatives={n_negatives} exceeds the catalog of {n_items} items. Pass "
+            "fewer, or loss='cross_entropy' to use all items."
+        )
+    shared = settings["loss__shared"]
+    width = 0 if shared else settings["embedding_dim"]
+    check_sample_fits(loss, settings["batch_size"], n_negatives, vectors_of=width)
+    weights = popularity if loss.sampling == "popularity" else np.ones(n_items)
+    item_weights = None
+    if model.fusion is not None:
+        if model.fusion.cold_weight == 0:
+            weights = weights * (model.fusion.counts.cpu().numpy() > 0)
+        if not isinstance(loss, SampledSoftmax):
+            item_weights = model.fusion.take_cold_weights()
+    weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
+    return Sampler(
+        loss,
+        n_negatives,
+        weights.to(model.item_table.device),
+        shared=shared,
+        item_weights=item_weights,
+        generator=generator,
+    )

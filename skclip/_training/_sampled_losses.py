@@ -1,90 +1,277 @@
 """Losses over a sample of the catalogue, for catalogues too large for all of it."""
 
+from numbers import Integral
+
 import torch
+from sklearn.base import BaseEstimator
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from skclip._model import take_rows
-
-# Each with the arrays of scores, n x n_negatives, that a step holds at its peak.
-SAMPLED_LOSSES = {
-    "sampled_softmax": 1,
-    "gbce": 4,
-    "bpr": 6,
-    "bpr-softmax": 8,
-    "bpr-max": 9,
-}
-
+from skclip._sklearn import Interval, StrOptions
 
 _MOST_SAMPLED_BYTES = 2**31
 
 
-class SampledLoss:
-    r"""A loss on each target and a sample of items.
+class SampledLoss(BaseEstimator):
+    """What the losses on a sample of the catalog have in common."""
 
-    With target score :math:`s^+`, scores :math:`s_j` of the m sampled items and
-    :math:`Q_j` their probability in one draw; samples that hit the target are left
-    out:
+    _parameter_constraints: dict = {
+        "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
+        "sampling": [StrOptions({"uniform", "popularity"})],
+        "shared": ["boolean", StrOptions({"auto"})],
+    }
+    arrays = 1  # of scores, n x n_negatives, that a step holds at its peak
 
-    .. math::
-        \mathrm{sampled\_softmax} &: -s^+ + \log\Big(e^{s^+}
-            + \sum_j e^{s_j - \log(m Q_j)}\Big) \\
-        \mathrm{bpr} &: -\tfrac{1}{m} \sum_j \log \sigma(s^+ - s_j) \\
-        \mathrm{bpr\text{-}max} &: -\log \sum_j w_j \sigma(s^+ - s_j)
-            + \sum_j w_j s_j^2, \qquad w = \mathrm{softmax}(s_1, \dots, s_m) \\
-        \mathrm{bpr\text{-}softmax} &: -\log \sum_j w_j \sigma(s^+ - s_j) \\
-        \mathrm{gbce} &: -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
-            + \sum_j \log(1 - \sigma(s_j))\Big)
+    def __init__(self, n_negatives=None, *, sampling="uniform", shared="auto"):
+        self.n_negatives = n_negatives
+        self.sampling = sampling
+        self.shared = shared
 
-    With item weights :math:`v_j`, the term of j in the sums of bpr and gbce is
-    multiplied by :math:`v_j`, and the w of the other two is the softmax of
-    :math:`s_j + \log v_j` (so that a sample of one item has weight 1 there). The
-    factor of gbce is :math:`\beta = r (0.75 (1 - 1/r) + 1/r)`,
-    :math:`r = m / (n_{items} - 1)` [3]_.
+    def of(self, positive, negative, hit, sampler, sample):
+        """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
+        raise NotImplementedError
+
+
+_PARAMETERS = """
+    with the target's score :math:`s^+` and scores :math:`s_j` of the m sampled items.
+    Samples that hit the target are left out.
 
     Parameters
     ----------
-    kind : {"sampled_softmax", "bpr", "bpr-max", "bpr-softmax", "gbce"}
+    n_negatives : int, default=None
+        Items sampled for each step, or for each prefix if they are not shared. None is
+        2048, or the catalog if that is smaller, unless the backbone's `training` says
+        otherwise.
+    sampling : {"uniform", "popularity"}, default="uniform"
+        What they are drawn by.
+    shared : bool, default="auto"
+        Whether all prefixes of a step share one sample, which is fast, or each has its
+        own. "auto" is True, unless the backbone's `training` says otherwise.
+"""
+
+
+class SampledSoftmax(SampledLoss):
+    __doc__ = (
+        r"""Softmax over the target and a sample, corrected for how often it is drawn.
+
+    .. math::
+        -s^+ + \log\Big(e^{s^+} + \sum_j e^{s_j - \log(m Q_j)}\Big)
+
+    where :math:`Q_j` is the probability of an item in one draw,
+"""
+        + _PARAMETERS
+        + """
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import SampledSoftmax
+    >>> CLIPSessionRecommender(loss=SampledSoftmax(512)).loss
+    SampledSoftmax(n_negatives=512)
+    """
+    )
+
+    name = "sampled_softmax"
+
+    def of(self, positive, negative, hit, sampler, sample):
+        negative = negative - sampler.log_expected[sample]
+        negative = negative.masked_fill(hit, -torch.inf)
+        both = torch.cat([positive[:, None], negative], dim=1)
+        return (torch.logsumexp(both, dim=1) - positive).mean()
+
+
+class GBCE(SampledLoss):
+    __doc__ = (
+        r"""Binary cross-entropy, calibrated against overconfidence [1]_.
+
+    .. math::
+        -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
+            + \sum_j \log(1 - \sigma(s_j))\Big), \qquad
+        \beta = r (0.75 (1 - 1/r) + 1/r), \quad r = m / (n_{items} - 1)
+"""
+        + _PARAMETERS
+        + """
+    References
+    ----------
+    .. [1] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
+           recommendation trained with negative sampling", RecSys 2023,
+           arXiv:2308.07192.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import GBCE
+    >>> CLIPSessionRecommender(loss=GBCE(256, sampling="popularity")).loss
+    GBCE(n_negatives=256, sampling='popularity')
+    """
+    )
+
+    name = "gbce"
+    arrays = 4
+
+    def of(self, positive, negative, hit, sampler, sample):
+        losses = F.softplus(negative).masked_fill(hit, 0.0)
+        losses = sampler.weighted(losses, sample).sum(dim=1)
+        losses = losses + sampler.beta * F.softplus(-positive)
+        return (losses / (sampler.n_negatives + 1)).mean()
+
+
+class BPR(SampledLoss):
+    __doc__ = (
+        r"""Bayesian personalized ranking, the mean over the sample [1]_.
+
+    .. math:: -\tfrac{1}{m} \sum_j \log \sigma(s^+ - s_j)
+"""
+        + _PARAMETERS
+        + """
+    References
+    ----------
+    .. [1] S. Rendle, C. Freudenthaler, Z. Gantner, L. Schmidt-Thieme, "BPR: Bayesian
+           personalized ranking from implicit feedback", UAI 2009, arXiv:1205.2618.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import BPR
+    >>> CLIPSessionRecommender(loss="bpr").set_params(loss__n_negatives=1).loss
+    BPR(n_negatives=1)
+    """
+    )
+
+    name = "bpr"
+    arrays = 6
+
+    def of(self, positive, negative, hit, sampler, sample):
+        losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
+        losses = sampler.weighted(losses, sample).sum(dim=1)
+        return (losses / (~hit).sum(dim=1).clamp_min(1)).mean()
+
+
+class _BPRMaximum(SampledLoss):
+    """BPR that weighs each sampled item by its softmax among the sample."""
+
+    def _logits(self, negative, hit, sampler, sample):
+        if sampler.item_weights is not None:
+            negative = negative + sampler.item_weights[sample].log()
+        return negative.masked_fill(hit, -1e9)
+
+
+class BPRMax(_BPRMaximum):
+    __doc__ = (
+        r"""BPR against the largest of the sample, with a penalty on its scores [1]_.
+
+    .. math::
+        -\log \sum_j w_j \sigma(s^+ - s_j) + \sum_j w_j s_j^2, \qquad
+        w = \mathrm{softmax}(s_1, \dots, s_m)
+"""
+        + _PARAMETERS
+        + """
+    References
+    ----------
+    .. [1] B. Hidasi, A. Karatzoglou, "Recurrent neural networks with top-k gains for
+           session-based recommendations", CIKM 2018, arXiv:1706.03847.
+
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import BPRMax
+    >>> CLIPSessionRecommender(loss=BPRMax(512, shared=True)).loss
+    BPRMax(n_negatives=512, shared=True)
+    """
+    )
+
+    name = "bpr-max"
+    arrays = 9
+
+    def of(self, positive, negative, hit, sampler, sample):
+        weights = self._logits(negative, hit, sampler, sample).softmax(dim=1)
+        better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
+        penalty = (weights * negative.square()).sum(dim=1)
+        return (penalty - (better + 1e-24).log()).mean()
+
+
+class BPRSoftmax(_BPRMaximum):
+    __doc__ = (
+        r"""`BPRMax` without its penalty.
+
+    .. math::
+        -\log \sum_j w_j \sigma(s^+ - s_j), \qquad
+        w = \mathrm{softmax}(s_1, \dots, s_m)
+"""
+        + _PARAMETERS
+        + """
+    Examples
+    --------
+    >>> from skclip import CLIPSessionRecommender
+    >>> from skclip.losses import BPRSoftmax
+    >>> CLIPSessionRecommender(loss=BPRSoftmax(512)).loss
+    BPRSoftmax(n_negatives=512)
+    """
+    )
+
+    name = "bpr-softmax"
+    arrays = 8
+
+    def of(self, positive, negative, hit, sampler, sample):
+        logits = self._logits(negative, hit, sampler, sample)
+        better = F.logsigmoid(positive[:, None] - negative)
+        losses = -torch.logsumexp(logits.log_softmax(dim=1) + better, dim=1)
+        return losses.masked_fill(hit.all(dim=1), 0.0).mean()
+
+
+class Sampler:
+    """Draws items and computes a sampled loss on them.
+
+    With item weights :math:`v_j`, the term of j in the sums of BPR and gBCE is
+    multiplied by :math:`v_j`, and the w of the other two is the softmax of
+    :math:`s_j + \\log v_j` (so that a sample of one item has weight 1 there).
+
+    Parameters
+    ----------
+    loss : SampledLoss
     n_negatives : int
     weights : Tensor of shape (n_items,)
         Items are drawn with replacement in proportion to these.
     shared : bool, default=True
         Whether all rows of a step share one sample, or each has its own. One negative
-        each, as in [1]_, is a far better gradient than one for all.
+        each is a far better gradient than one for all.
     item_weights : Tensor of shape (n_items,), default=None
-        Weight of each item as a negative; None is 1 for all. Not for "sampled_softmax",
-        where the logarithm of a weight is a bias.
-
-    References
-    ----------
-    .. [1] S. Rendle, C. Freudenthaler, Z. Gantner, L. Schmidt-Thieme, "BPR: Bayesian
-           personalized ranking from implicit feedback", UAI 2009, arXiv:1205.2618.
-    .. [2] B. Hidasi, A. Karatzoglou, "Recurrent neural networks with top-k gains for
-           session-based recommendations", CIKM 2018, arXiv:1706.03847.
-    .. [3] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
-           recommendation trained with negative sampling", RecSys 2023,
-           arXiv:2308.07192.
+        Weight of each item as a negative; None is 1 for all. Not for the sampled
+        softmax, where the logarithm of a weight is a bias.
+    generator : torch.Generator, default=None
+        What samples are drawn by; None is torch's process-wide one.
     """
 
-    def __init__(self, kind, n_negatives, weights, *, shared=True, item_weights=None):
-        self.kind = kind
+    def __init__(
+        self,
+        loss,
+        n_negatives,
+        weights,
+        *,
+        shared=True,
+        item_weights=None,
+        generator=None,
+    ):
+        self.loss, self.generator = loss, generator
         self.item_weights = item_weights
         self.shared = shared
         self.n_negatives = n_negatives
         shares = weights.double() / weights.double().sum()
         self._upto = shares.cumsum(0)
-        self._log_expected = (n_negatives * shares).log().to(torch.float32)
+        self.log_expected = (n_negatives * shares).log().to(torch.float32)
         ratio = n_negatives / max(1, len(weights) - 1)
-        self._beta = 0.75 * (ratio - 1) + 1
+        self.beta = 0.75 * (ratio - 1) + 1
         self._workspace = torch.empty(0)
 
+    def weighted(self, losses, sample):
+        """Terms of the sampled items times their weights as negatives."""
+        if self.item_weights is None:
+            return losses
+        return losses * self.item_weights[sample]
+
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
-        """Return the loss; see `CrossEntropy` for the arguments."""
-        size = self.n_negatives if self.shared else len(targets) * self.n_negatives
-        u = torch.rand(size, dtype=torch.float64, device=targets.device)
-        sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
-        if self.shared:
-            sample = sample.sort().values
+        """Return the loss; see `FullSoftmax` for the arguments."""
+        sample = self._drawn(len(targets), targets.device)
         vectors = keys(torch.cat([targets, sample]))
         own, negatives = vectors[: len(targets)], vectors[len(targets) :]
         if scorer is None:
@@ -95,19 +282,16 @@ class SampledLoss:
         if bias is not None:
             positive = positive + bias[targets]
         if not self.shared:
-            negatives = negatives.view(len(targets), self.n_negatives, -1)
             sample = sample.view(len(targets), -1)
-            if scorer is None:
-                negative = torch.bmm(negatives, queries[:, :, None]).squeeze(2)
-            else:
-                columns = [_own_scores(scorer, queries, k) for k in negatives.unbind(1)]
-                negative = torch.stack(columns, dim=1)
+            negatives = negatives.view(len(targets), self.n_negatives, -1)
+            negative = _scores_of_own_samples(scorer, queries, negatives)
             if bias is not None:
                 negative = negative + bias[sample]
-            return self._of(positive, negative, sample, sample == targets[:, None])
+            hit = sample == targets[:, None]
+            return self.loss.of(positive, negative, hit, self, sample)
         hits = _hits(sample, targets)
-        if self.kind == "sampled_softmax" and scorer is None:
-            offset = -self._log_expected[sample]
+        if isinstance(self.loss, SampledSoftmax) and scorer is None:
+            offset = -self.log_expected[sample]
             if bias is not None:
                 offset = offset + bias[sample]
             return _SampledSoftmax.apply(
@@ -121,38 +305,16 @@ class SampledLoss:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
-        return self._of(positive, negative, sample, hit)
+        return self.loss.of(positive, negative, hit, self, sample)
 
-    def _of(self, positive, negative, sample, hit):
-        """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
-        if self.kind == "sampled_softmax":
-            negative = (negative - self._log_expected[sample]).masked_fill(
-                hit, -torch.inf
-            )
-            both = torch.cat([positive[:, None], negative], dim=1)
-            return (torch.logsumexp(both, dim=1) - positive).mean()
-        weight = None if self.item_weights is None else self.item_weights[sample]
-        if self.kind == "bpr":
-            losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
-            losses = losses if weight is None else losses * weight
-            return (losses.sum(dim=1) / (~hit).sum(dim=1).clamp_min(1)).mean()
-        if self.kind in ("bpr-softmax", "bpr-max"):
-            logits = negative if weight is None else negative + weight.log()
-            logits = logits.masked_fill(hit, -1e9)
-        if self.kind == "bpr-softmax":
-            log_weights = logits.log_softmax(dim=1)
-            better = F.logsigmoid(positive[:, None] - negative)
-            losses = -torch.logsumexp(log_weights + better, dim=1)
-            return losses.masked_fill(hit.all(dim=1), 0.0).mean()
-        if self.kind == "bpr-max":
-            weights = logits.softmax(dim=1)
-            better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
-            penalty = (weights * negative.square()).sum(dim=1)
-            return (penalty - (better + 1e-24).log()).mean()
-        losses = F.softplus(negative).masked_fill(hit, 0.0)
-        losses = (losses if weight is None else losses * weight).sum(dim=1)
-        losses = losses + self._beta * F.softplus(-positive)
-        return (losses / (self.n_negatives + 1)).mean()
+    def _drawn(self, n_rows, device):
+        """Positions of the sampled items, in order where all rows share them."""
+        size = self.n_negatives if self.shared else n_rows * self.n_negatives
+        u = torch.rand(
+            size, dtype=torch.float64, device=device, generator=self.generator
+        )
+        sample = torch.searchsorted(self._upto, u).clamp_(max=len(self._upto) - 1)
+        return sample.sort().values if self.shared else sample
 
     def workspace(self, n, like):
         """Scores (n, n_negatives) to write to, on the device of `like`."""
@@ -162,6 +324,14 @@ class SampledLoss:
         ) < size:
             self._workspace = space = like.new_empty(size)
         return space[:size].view(n, -1)
+
+
+def _scores_of_own_samples(scorer, queries, negatives):
+    """Scores (n, m) of each query with its own sample (n, m, d)."""
+    if scorer is None:
+        return torch.bmm(negatives, queries[:, :, None]).squeeze(2)
+    columns = [_own_scores(scorer, queries, keys) for keys in negatives.unbind(1)]
+    return torch.stack(columns, dim=1)
 
 
 def _own_scores(scorer, state, keys):
@@ -231,12 +401,17 @@ def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):
     `vectors_of` is the width of the sampled items' vectors where each row has its own;
     they and their gradients count as well.
     """
-    size = 4 * (SAMPLED_LOSSES[loss] + 2 * vectors_of) * batch_size * n_negatives
+    size = 4 * (loss.arrays + 2 * vectors_of) * batch_size * n_negatives
     if size > _MOST_SAMPLED_BYTES:
         most = int(n_negatives * _MOST_SAMPLED_BYTES / size)
         raise ValueError(
-            f"loss={loss!r} with batch_size={batch_size} and n_negatives={n_negatives} "
-            f"takes {size / 2**30:.1f} GiB a step, the limit is "
+            f"loss={loss.name!r} with batch_size={batch_size} and n_negatives="
+            f"{n_negatives} takes {size / 2**30:.1f} GiB a step, the limit is "
             f"{_MOST_SAMPLED_BYTES / 2**30:.0f} GiB. Pass a smaller batch_size, or "
             f"n_negatives <= {most}."
         )
+
+
+SAMPLED_LOSSES = {
+    loss.name: loss for loss in (SampledSoftmax, GBCE, BPR, BPRMax, BPRSoftmax)
+}

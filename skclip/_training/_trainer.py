@@ -1,6 +1,7 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,22 +10,44 @@ from tqdm.auto import tqdm
 from skclip._sklearn import inside_search, warn_user
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    batch_size, max_epochs : int
+    learning_rate, weight_decay : float
+    optimizer : {"adam", "adamw"}
+    lr_schedule : {"constant", "cosine", "step"}
+    n_iter_no_change : int, default=None
+        Stop after so many epochs without a better score; None never stops early and
+        keeps the last weights.
+    max_time : float, default=None
+        Seconds.
+    verbose : bool, default=False
+    """
+
+    batch_size: int
+    max_epochs: int
+    learning_rate: float
+    optimizer: str
+    weight_decay: float
+    lr_schedule: str
+    n_iter_no_change: int = None
+    max_time: float = None
+    verbose: bool = False
+
+
 def train(
     model,
     batches,
     loss,
+    plan,
     *,
-    batch_size,
-    learning_rate,
-    optimizer,
-    weight_decay,
-    lr_schedule,
-    max_epochs,
-    n_iter_no_change,
-    max_time,
-    validate,
     rng,
-    verbose,
+    draws,
+    validate=None,
     checkpoint=None,
     callbacks=None,
 ):
@@ -38,13 +61,13 @@ def train(
         Training instances.
     loss : callable
         ``loss(queries, targets, keys, scale=, bias=)`` -> scalar tensor.
-    validate : callable or None
-        ``validate()`` -> score of the model as it stands, higher is better.
-    n_iter_no_change : int or None
-        Stop after so many epochs without a better score; None never stops early
-        and keeps the last weights.
+    plan : Plan
     rng : numpy Generator
         Order of the mini-batches.
+    draws : torch.Generator
+        What dropout and samples are drawn by.
+    validate : callable, default=None
+        ``validate()`` -> score of the model as it stands, higher is better.
     checkpoint : Checkpoint, default=None
         Where to leave the state after each epoch, and to take it up.
     callbacks : object, default=None
@@ -59,87 +82,133 @@ def train(
     score : float or None
         Validation score of the weights that are kept.
     """
-    schedule, interrupted = _SCHEDULES[lr_schedule], False
-    stepper = _Stepper(model, loss, optimizer, weight_decay)
-    early_stopping = validate is not None and n_iter_no_change is not None
-    best = _Best(model)
-    history = []
+    rngs = (rng, draws)
+    run = _Run(model, batches, loss, plan, rng, validate)
     if checkpoint is not None:
-        history = checkpoint.resume(model, best, stepper.optimizers, rng)
-    score = history[-1].get("validation_score") if history else None
-    started = time.perf_counter()
-    deadline = np.inf if max_time is None else started + max_time
-    with tqdm(
-        total=max_epochs,
-        initial=len(history),
-        unit="epoch",
-        disable=not verbose,
-        desc="fit",
-    ) as progress:
+        run.history = checkpoint.resume(model, run.best, run.optimizers, rngs)
+    interrupted = False
+    with run.progress():
         try:
-            for epoch in range(len(history) + 1, max_epochs + 1):
-                if early_stopping and epoch - 1 - best.epoch >= n_iter_no_change:
-                    break
+            while not run.is_over():
                 if callbacks is not None:
                     callbacks.begin()
-                begun = time.perf_counter()
-                plan = batches.epoch(batch_size, rng)
-                total, seen = 0.0, 0
-                model.train()
-                for step, rows in enumerate(plan, 1):
-                    batch = batches.batch(rows)
-                    done = epoch - 1 + (step - 1) / len(plan)
-                    rate = learning_rate * schedule(done, max_epochs)
-                    value = stepper.step(batch, rate)
-                    if not np.isfinite(value):
-                        raise ValueError(
-                            f"The loss became {value} in epoch {epoch}, batch {step} "
-                            f"of {len(plan)}. The likely cause is learning_rate="
-                            f"{learning_rate:g}; pass a smaller one."
-                        )
-                    total += value * len(batch.targets)
-                    seen += len(batch.targets)
-                    if step % 20 == 0:
-                        progress.set_postfix(
-                            batch=f"{step}/{len(plan)}", loss=f"{total / seen:.3f}"
-                        )
-                    if time.perf_counter() >= deadline:
-                        break
-                row = {"epoch": epoch, "train_loss": total / seen}
-                model.eval()
-                if validate is not None:
-                    row["validation_score"] = validate()
-                    best.offer(row["validation_score"], epoch)
-                row["seconds"] = time.perf_counter() - begun
-                score = row.get("validation_score")
-                history.append(row)
-                progress.update()
-                progress.set_postfix(_summary(row), refresh=True)
+                run.epoch()
                 stop = callbacks is not None and callbacks.end()
-                if stop or time.perf_counter() >= deadline:
+                if stop or run.is_late():
                     break
                 if checkpoint is not None:
-                    checkpoint.save(model, best, stepper.optimizers, rng, history)
+                    best, optimizers = run.best, run.optimizers
+                    checkpoint.save(model, best, optimizers, rngs, run.history)
         except KeyboardInterrupt:
-            if not history or inside_search():
+            if not run.history or inside_search():
                 raise
             interrupted = True
-            score = None  # of weights that stand in the middle of an epoch
-            kept = "the best weights so far" if early_stopping else "its weights"
-            warn_user(
-                f"Training was interrupted in epoch {len(history) + 1}. The model "
-                f"keeps {kept}."
-            )
-    if early_stopping:
-        best.restore()
-    cut = interrupted or (time.perf_counter() >= deadline and len(history) < max_epochs)
-    if checkpoint is not None and not cut:
+            run.warn_interrupted()
+    run.keep_best()
+    unfinished = run.is_late() and len(run.history) < plan.max_epochs
+    if checkpoint is not None and not interrupted and not unfinished:
         checkpoint.finish()
     model.eval()
-    return history, best.score if early_stopping else score
+    return run.history, None if interrupted and not run.early_stopping else run.score
 
 
-_SCHEDULES = {  # share of the learning rate after so many epochs of so many
+class _Run:
+    """A training run: the weights, the best ones so far, and the clock."""
+
+    def __init__(self, model, batches, loss, plan, rng, validate):
+        self.model, self.batches, self.plan = model, batches, plan
+        self.rng, self.validate = rng, validate
+        self.stepper = _Stepper(model, loss, plan.optimizer, plan.weight_decay)
+        self.early_stopping = validate is not None and plan.n_iter_no_change is not None
+        self.best, self.history = _Best(model), []
+        self.deadline = np.inf
+        if plan.max_time is not None:
+            self.deadline = time.perf_counter() + plan.max_time
+
+    @property
+    def optimizers(self):
+        return self.stepper.optimizers
+
+    @property
+    def score(self):
+        """Validation score of the weights that are kept, at the end of an epoch."""
+        if self.early_stopping:
+            return self.best.score
+        return self.history[-1].get("validation_score") if self.history else None
+
+    def progress(self):
+        self.bar = tqdm(
+            total=self.plan.max_epochs,
+            initial=len(self.history),
+            unit="epoch",
+            disable=not self.plan.verbose,
+            desc="fit",
+        )
+        return self.bar
+
+    def is_late(self):
+        return time.perf_counter() >= self.deadline
+
+    def is_over(self):
+        done = len(self.history)
+        stale = done - self.best.epoch
+        return done >= self.plan.max_epochs or (
+            self.early_stopping and stale >= self.plan.n_iter_no_change
+        )
+
+    def epoch(self):
+        """Train an epoch, validate, and note both in the history."""
+        begun, epoch = time.perf_counter(), len(self.history) + 1
+        row = {"epoch": epoch, "train_loss": self._steps(epoch)}
+        self.model.eval()
+        if self.validate is not None:
+            row["validation_score"] = self.validate()
+            self.best.offer(row["validation_score"], epoch)
+        row["seconds"] = time.perf_counter() - begun
+        self.history.append(row)
+        self.bar.update()
+        self.bar.set_postfix(_summary(row), refresh=True)
+
+    def _steps(self, epoch):
+        """Mean loss of an epoch."""
+        plan = self.plan
+        schedule = SCHEDULES[plan.lr_schedule]
+        order = self.batches.epoch(plan.batch_size, self.rng)
+        total, seen = 0.0, 0
+        self.model.train()
+        for step, rows in enumerate(order, 1):
+            batch = self.batches.batch(rows)
+            done = epoch - 1 + (step - 1) / len(order)
+            rate = plan.learning_rate * schedule(done, plan.max_epochs)
+            value = self.stepper.step(batch, rate)
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"The loss became {value} in epoch {epoch}, batch {step} of "
+                    f"{len(order)}. The likely cause is learning_rate="
+                    f"{plan.learning_rate:g}; pass a smaller one."
+                )
+            total += value * len(batch.targets)
+            seen += len(batch.targets)
+            if step % 20 == 0:
+                shown = {"batch": f"{step}/{len(order)}", "loss": f"{total / seen:.3f}"}
+                self.bar.set_postfix(shown)
+            if self.is_late():
+                break
+        return total / seen
+
+    def warn_interrupted(self):
+        kept = "the weights of the best epoch" if self.early_stopping else "its weights"
+        warn_user(
+            f"Training was interrupted in epoch {len(self.history) + 1}. The model "
+            f"keeps {kept}."
+        )
+
+    def keep_best(self):
+        if self.early_stopping:
+            self.best.restore()
+
+
+SCHEDULES = {  # share of the learning rate after so many epochs of so many
     "constant": lambda done, max_epochs: 1.0,
     "cosine": lambda done, max_epochs: 0.5 * (1 + np.cos(np.pi * done / max_epochs)),
     "step": lambda done, max_epochs: 0.1 ** (int(done) // 3),

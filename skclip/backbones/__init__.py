@@ -2,7 +2,7 @@
 
 import difflib
 
-from skclip.backbones._base import Backbone, BackboneSpec, Batch
+from skclip.backbones._base import Backbone, BackboneSpec, Batch, Dropout  # noqa: F401
 from skclip.backbones._core import CORE
 from skclip.backbones._gcegnn import GCEGNN
 from skclip.backbones._gcsan import GCSAN

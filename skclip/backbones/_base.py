@@ -25,8 +25,8 @@ class Batch:
         Whose prefix each query is, and how long.
     targets : LongTensor of shape (n_queries,)
         Item codes, 0 = none.
-    clusters : LongTensor of shape (n_sessions, length), default=None
-        None where every item's own cluster holds.
+    clusters : LongTensor of shape (n_sessions, length, n_levels), default=None
+        None where every item's own clusters hold.
     users, sessions : LongTensor of shape (n_sessions,), default=None
         Codes of those that have a prompt, 0 = unknown.
     lookup : callable, default=None
@@ -114,8 +114,8 @@ class Backbone(nn.Module):
         What the published scorer compares by; "cosine" normalises queries and keys.
     scale : float
     normalize_items : bool
-        Whether item vectors have length 1 wherever they are read or scored, unless
-        the recommender's `normalize_items` says otherwise.
+        Whether item vectors have length 1 wherever they are read or scored, after
+        any prompt.
     bias : Tensor of shape (n_items,) or None
         What is added to each item's scores.
     dot_product : bool
@@ -350,16 +350,27 @@ class Backbone(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose masks cost a quarter of torch's on a CPU.
+    """Dropout that draws from a generator of its own.
 
-    Four numbers are compared with 16 random bits each, so that `p` is kept to 1/65536.
+    On a CPU its masks cost a quarter of torch's: four numbers are compared with 16
+    random bits each, so that `p` is kept to 1/65536.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        A fit sets its own while it trains; None is torch's process-wide one.
     """
 
+    generator = None
+
     def forward(self, x):
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return super().forward(x)
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+            return x * kept.mul_(1.0 / (1.0 - self.p))
         bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(
-            -(2**63), None
+            -(2**63), None, generator=self.generator
         )
         bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
         drawn = round(self.p * 2**16) - 2**15

@@ -15,7 +15,7 @@ from skclip.backbones._session_graph import session_graph
 class NISERNetwork(Backbone):
     r"""Gated graph network, positions, soft attention, cosine.
 
-    Item vectors have length 1 (`normalize_items`):
+    Item vectors have length 1 wherever they are read or scored:
 
     .. math::
         h &= \mathrm{GatedGraph}(x_{nodes}), \qquad H_t = h_{v(t)} [+ p_t] \\
@@ -77,11 +77,6 @@ class NISER(BackboneSpec):
         and `temperature` replace both if `similarity` is given there.
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
-
-    Notes
-    -----
-    Any backbone has these vectors and scores with the recommender's
-    ``normalize_items=True, similarity="cosine", temperature=1 / 16``.
 
     References
     ----------

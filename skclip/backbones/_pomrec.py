@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 
 _STD = 0.01  # of all first weights, as in the authors' program
 
@@ -69,7 +69,7 @@ class PoMRecNetwork(Backbone):
             layers = []
             for _ in range(spec.weight_layers - 1):
                 layers += [nn.Linear(embedding_dim, embedding_dim)]
-                layers += [nn.Dropout(0.5), nn.ReLU()]
+                layers += [Dropout(0.5), nn.ReLU()]
             layers.append(nn.Linear(embedding_dim, spec.n_interests))
             self.weight_mlp = nn.Sequential(*layers)
         for tensor in (*self.parameters(), *self.buffers()):
@@ -237,10 +237,10 @@ class PoMRec(BackboneSpec):
 
     Notes
     -----
-    Where the tokens have length 1 (behind a prompt's gate, with `normalize_items`,
+    Where the tokens have length 1 (behind a prompt's gate, with
     ``similarity="cosine"`` or features) prompt tokens begin with about that length,
-    else with the small one of the table. `CLIPSessionRecommender` has methods for what
-    was learned: `interest_vectors`, `interest_weights`, `interest_assignments`,
+    else with the small one of the table. `skclip.inspection` shows what was learned:
+    `interest_vectors`, `interest_weights`, `interest_assignments`,
     `interest_report`.
 
     References
@@ -308,7 +308,7 @@ class PoMRec(BackboneSpec):
         They read the latest 20 items and stopped by NDCG@5; both are parameters of
         the recommender (``max_session_length=20, scoring="ndcg@5"``).
         """
-        training = {"loss": "bpr", "n_negatives": 1, "share_negatives": False}
+        training = {"loss": "bpr", "loss__n_negatives": 1, "loss__shared": False}
         training |= {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 256}
         training |= {"max_epochs": 200, "lr_schedule": "constant"}
         training |= {"weight_decay": 1e-6, "n_iter_no_change": 20}

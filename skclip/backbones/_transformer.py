@@ -19,7 +19,7 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, dim, inner_dim, n_heads, *, dropout, attention_dropout):
         super().__init__()
-        self.n_heads, self.attention_dropout = n_heads, attention_dropout
+        self.n_heads, self.attention_dropout = n_heads, Dropout(attention_dropout)
         self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         self.v, self.o = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.ff1, self.ff2 = nn.Linear(dim, inner_dim), nn.Linear(inner_dim, dim)
@@ -36,13 +36,14 @@ class TransformerLayer(nn.Module):
         def heads(y):
             return y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
-        attended = F.scaled_dot_product_attention(
-            heads(self.q(asking)),
-            heads(self.k(x)),
-            heads(self.v(x)),
-            attn_mask=allowed[:, None],
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )
+        q, k, v = heads(self.q(asking)), heads(self.k(x)), heads(self.v(x))
+        allowed = allowed[:, None]
+        if self.training and self.attention_dropout.p:  # torch's draws for all threads
+            scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+            weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+            attended = self.attention_dropout(weights) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         attended = self.o(attended.transpose(1, 2).flatten(2))
         y = self.ln1(asking + self.dropout(attended))
         return self.ln2(y + self.dropout(self.ff2(F.gelu(self.ff1(y)))))

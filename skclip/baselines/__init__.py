@@ -1,5 +1,6 @@
-"""Yardsticks with the contract of the recommender: simple, fast, and hard to beat."""
+"""Recommenders without a network: simple, fast, and hard to beat."""
 
+from skclip.baselines._base import BaselineRecommender, fitted_catalog  # noqa: F401
 from skclip.baselines._knn import SessionKNN
 from skclip.baselines._popularity import PopularityRecommender
 from skclip.baselines._rules import (

@@ -1,4 +1,4 @@
-"""What the baselines share: training sessions in order of time, chunks of scores."""
+"""What the baselines share: sessions in order of time, chunks of scores."""
 
 from dataclasses import dataclass, replace
 
@@ -9,12 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 from skclip._base import SessionEstimator
 from skclip._data import flat_positions, training_data, warn_unknown
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._sklearn import StrOptions, accept_ragged
+from skclip._sklearn import StrOptions
 from skclip.metrics import parse_metric
 
 SECONDS_PER_DAY = 86_400.0
-# Orders items that nothing else tells apart, and vanishes beside any other score.
-WHISPER = 1e-30
+# Scores by popularity add up to this. They order items that have no other score, and
+# vanish in float32 beside any other score.
+BACKOFF_TOTAL = 1e-30
 
 
 @dataclass(frozen=True)
@@ -79,30 +80,28 @@ def observed(queries, n_items):
 class BaselineRecommender(RankingMixin, SessionEstimator):
     """A recommender whose scores come from counts.
 
-    A subclass learns in ``_fit(data)`` and adds to scores in ``_add_scores(scores,
-    observed)``, an array of shape (n_queries, n_items) that holds what `backoff` says.
+    `fit` of a subclass ends in ``self._adopt(X, **fitted_catalog(data), ...)``, and
+    ``_add_scores(scores, observed)`` adds to an array of shape (n_queries, n_items)
+    that holds the scores of `backoff`.
     """
 
     _reads_sessions = True
     _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
 
-    def _fit_data(self, X, y):
+    def _training_data(self, X, y):
+        """Encode what `fit` was given, sessions in order of their end times."""
         if not callable(self.scoring):
             parse_metric(self.scoring)
         data = training_data(X, y, in_order=True)
-        accept_ragged(self, X)
         if data.end_times is not None:
             data = replace(data, end_times=_without_gaps(data.end_times))
-        self.item_ids_ = data.index.item_ids
-        self.item_counts_ = data.item_counts()
-        self._index = data.index
         return data
 
     def _base_scores(self):
-        """Scores where the session says nothing, (n_items,), float32."""
+        """Scores of a session of which nothing is known, (n_items,), float32."""
         if self.backoff is None:
             return np.zeros(len(self.item_ids_), dtype=np.float32)
-        scale = WHISPER / self.item_counts_.sum()
+        scale = BACKOFF_TOTAL / self.item_counts_.sum()
         return np.multiply(self.item_counts_, scale, dtype=np.float32)
 
     def _score_chunks(self, queries):
@@ -126,21 +125,24 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
     def _check_fitted(self):
         check_is_fitted(self, "item_ids_")
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.target_tags.required = False
-        return tags
+
+def fitted_catalog(data):
+    """Fitted attributes that every baseline has."""
+    return {
+        "item_ids_": data.index.item_ids,
+        "item_counts_": data.item_counts(),
+        "_index": data.index,
+    }
 
 
 def _without_gaps(end_times):
-    """Times of sessions in order; the last ones may have none and get the latest."""
+    """End times in order; sessions without one are last and get the latest."""
     known = ~np.isnan(end_times)
     return np.where(known, end_times, end_times[known].max()) if known.any() else None
 
 
 def add_at(scores, rows, columns, values):
-    """``scores[rows, columns] += values``, repeated places included."""
+    """``scores[rows, columns] += values``, where a place may occur several times."""
     flat = scores.reshape(-1)
     np.add.at(flat, rows * scores.shape[1] + columns, values.astype(np.float32))
 

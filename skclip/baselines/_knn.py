@@ -1,4 +1,4 @@
-"""Session-based nearest neighbours, four published variants, by sparse products."""
+"""Session-based nearest neighbors, four published variants, by sparse products."""
 
 from numbers import Integral, Real
 
@@ -8,13 +8,14 @@ from scipy import sparse
 from skclip._data import flat_positions
 from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.baselines._base import (
+    BACKOFF_TOTAL,
     SECONDS_PER_DAY,
-    WHISPER,
     BaselineRecommender,
     add_at,
+    fitted_catalog,
 )
 
-# Weight of the click `steps` before the newest of `n`, newest: steps = 0.
+# Weight of the click that is `steps` before the newest one, of `n` clicks.
 _WEIGHTINGS = {
     "same": lambda steps, n: np.ones(len(steps)),
     "linear": lambda steps, n: np.maximum(0, 1 - 0.1 * steps),
@@ -22,7 +23,7 @@ _WEIGHTINGS = {
     "quadratic": lambda steps, n: ((n - steps) / n) ** 2,
     "log": lambda steps, n: 1 / np.log10(steps + 1.7),
 }
-# Factor of a neighbour whose newest shared click is `steps` before the newest.
+# Factor of a neighbor whose newest shared click is `steps` before the newest one.
 _DECAYS = {
     "same": lambda steps: np.ones(len(steps)),
     "linear": lambda steps: np.maximum(0, 1 - 0.1 * (steps + 1)),
@@ -30,7 +31,7 @@ _DECAYS = {
     "quadratic": lambda steps: 1 / (steps + 1) ** 2,
     "log": lambda steps: 1 / np.log10(steps + 2.7),
 }
-# What "auto" stands for; a variant has no other parameters.
+# Values of "auto"; a variant has no other parameters of its own.
 _VARIANTS = {
     "sknn": {},
     "vsknn": {"weighting": "quadratic", "decay": "quadratic", "idf_weight": 5.0},
@@ -44,14 +45,14 @@ _VARIANTS = {
     },
 }
 _OWN = ("weighting", "decay", "idf_weight", "lambda1", "lambda2", "lambda3", "lambda4")
-_LEAST = 10 * WHISPER  # what a neighbour holds is before what none holds
-_FAINT = 1e-9  # scores of sessions with nothing but old or far neighbours are scaled up
-_LONGEST = 50  # distinct items of a query; their order is kept in the bits of a float
-_FEW = 8  # met sessions are sorted where the training part has so many times more
+_LOWEST = 10 * BACKOFF_TOTAL  # items of neighbors rank before all other items
+_TINY = 1e-9  # where all neighbors are old or far, their factors are scaled up
+_LONGEST = 50  # distinct items of a query that are read; a float64 has 53 bits
+_SORT_RATIO = 8  # sort if sessions are so many times more than candidates
 
 
 class SessionKNN(BaselineRecommender):
-    r"""Rank by what the most similar training sessions hold.
+    r"""Rank by the items of the most similar training sessions.
 
     Candidates are the `sample_size` most recent training sessions that share an item
     with the observed one; the `n_neighbors` most similar of them vote. With
@@ -71,44 +72,49 @@ class SessionKNN(BaselineRecommender):
             \mathrm{score}(j) &= \sum_{B \ni j} \mathrm{sim}(B)\,
             e^{-\Delta_j/\lambda_3} && \text{stan}
 
-    and "vstan" multiplies the terms of stan by
+    "vstan" multiplies the terms of stan by
     :math:`e^{-p^*/\lambda_4}(1 + a\, \mathrm{idf}_j)`.
 
     :math:`p^*` belongs to the newest shared item, :math:`\Delta_j` are the clicks
-    between it and :math:`j` in the neighbour, :math:`\mathrm{idf}_j = \log(n / n_j)`
+    between it and :math:`j` in the neighbor, :math:`\mathrm{idf}_j = \log(n / n_j)`
     with :math:`n` training sessions and :math:`n_j` events of :math:`j`, at least 0,
-    and :math:`a` is `idf_weight`. Where all neighbours of a session are old or far,
-    with factors below 1e-9, its scores are in units of the largest factor.
+    and :math:`a` is `idf_weight`. If all neighbors of a session are old or far, with
+    factors below 1e-9, its scores are divided by the largest factor.
 
     Parameters
     ----------
     variant : {"sknn", "vsknn", "stan", "vstan"}, default="vsknn"
         S-KNN [1]_, V-SKNN [2]_, STAN [3]_ or VSTAN [2]_.
     n_neighbors : int, default=500
-        Neighbours that vote. Among equally similar ones the most recent.
+        Number of neighbors that vote. Of equally similar ones, the most recent.
     sample_size : int or None, default=5000
-        Most recent candidates that are compared; None compares all. Recency is that of
-        the sessions' last times, or the order of the rows where there are none.
-    weighting : {"same", "linear", "div", "quadratic", "log"}, default="auto"
-        Of vsknn, :math:`w(p)`: 1, ``max(0, 1 - p / 10)``, ``(T - p) / T``, its square,
-        or ``1 / log10(p + 1.7)``. "auto" is "quadratic", as for `decay`.
-    decay : {"same", "linear", "div", "quadratic", "log"}, default="auto"
-        Of vsknn, :math:`d(p)` with ``s = p + 1``: 1, ``max(0, 1 - s / 10)``, ``1 / s``,
-        ``1 / s ** 2``, or ``1 / log10(s + 1.7)``.
+        Number of most recent candidates that are compared; None compares all. Recency
+        goes by the end times of the sessions, or by the order of the rows if there are
+        no times.
+    weighting : {"auto", "same", "linear", "div", "quadratic", "log"}, default="auto"
+        Weight :math:`w(p)` of a click in "vsknn": 1, ``max(0, 1 - p / 10)``,
+        ``(T - p) / T``, its square, or ``1 / log10(p + 1.7)``. "auto" is "quadratic".
+    decay : {"auto", "same", "linear", "div", "quadratic", "log"}, default="auto"
+        Factor :math:`d(p)` of a neighbor in "vsknn", with ``s = p + 1``: 1,
+        ``max(0, 1 - s / 10)``, ``1 / s``, ``1 / s ** 2``, or ``1 / log10(s + 1.7)``.
+        "auto" is "quadratic".
     idf_weight : float or "auto", default="auto"
-        Of vsknn and vstan. 0 is without. "auto" is 5 and 2.
+        Weight of rare items in "vsknn" and "vstan"; 0 ignores their frequency. "auto"
+        is 5 in "vsknn" and 2 in "vstan".
     lambda1 : float or "auto", default="auto"
-        In clicks; of stan and vstan. "auto" is 1.
+        Decay of the observed clicks in "stan" and "vstan", in clicks. "auto" is 1.
     lambda2 : float, None or "auto", default="auto"
-        In days; of stan and vstan. None is without. "auto" is 20 where the sessions
-        have times, else None.
-    lambda3, lambda4 : float or "auto", default="auto"
-        In clicks; of stan and vstan, the last of vstan alone. "auto" is 2.
+        Decay of old neighbors in "stan" and "vstan", in days. None ignores their age.
+        "auto" is 20 if the sessions have times, else None.
+    lambda3 : float or "auto", default="auto"
+        Decay within a neighbor in "stan" and "vstan", in clicks. "auto" is 2.
+    lambda4 : float or "auto", default="auto"
+        Decay of the newest shared item in "vstan", in clicks. "auto" is 2.
     backoff : {"popularity"} or None, default="popularity"
-        What ranks the items that no neighbour holds, behind the others. None leaves
-        them tied.
+        Ranking of the items that no neighbor has, behind the others. None leaves them
+        tied.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -118,16 +124,19 @@ class SessionKNN(BaselineRecommender):
         Training events of each item.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
         Distinct items of the training sessions, oldest session first; the value is the
-        place of the item's last click, from 1.
+        place of the last click on the item, from 1.
     resolved_params_ : dict
-        What "auto" stood for.
+        Parameters of the fitted variant, with the values that "auto" took.
 
     Notes
     -----
-    A query costs the number of sessions that hold one of its items, plus `n_neighbors`
-    times their length. Of a query the newest 50 distinct items are read. In [3]_
-    the newest shared item is that of the observed session; a widely used program takes
-    the last place in the neighbour that holds any observed item.
+    `n_neighbors`, `sample_size` and `backoff` are read at prediction, so they can be
+    changed without a new `fit`. All other parameters take effect in `fit`.
+
+    A query costs the number of sessions that have one of its items, plus `n_neighbors`
+    times their length. The newest 50 distinct items of a query are read. In [3]_ the
+    newest shared item is that of the observed session; a widely used program takes
+    the last place in the neighbor that has any observed item.
 
     References
     ----------
@@ -220,25 +229,23 @@ class SessionKNN(BaselineRecommender):
             A parameter is given that the variant does not have, or `lambda2` without
             times.
         """
-        data = self._fit_data(X, y)
-        self.resolved_params_ = self._resolved(data.end_times is not None)
-        lengths = np.diff(data.offsets)
-        kept = np.flatnonzero(lengths > 0)
-        session = np.repeat(np.arange(len(lengths)), lengths)
-        places = np.arange(len(session)) - np.repeat(data.offsets[:-1], lengths) + 1
-        keys = session * data.n_items + data.codes - 1
-        keys, last = np.unique(keys[::-1], return_index=True)
-        places = places[::-1][last].astype(np.float32)
-        at = keys // data.n_items, keys % data.n_items
-        shape = len(lengths), data.n_items
-        self.sessions_ = sparse.csr_array((places, at), shape=shape)[kept]
-        self._times = None if data.end_times is None else data.end_times[kept]
-        idf = np.maximum(0, np.log(len(kept) / self.item_counts_))
-        self._item_weights = 1 + self.resolved_params_.get("idf_weight", 0) * idf
-        self._index_items()
-        return self
+        data = self._training_data(X, y)
+        params = self._resolved(data.end_times is not None)
+        kept = np.flatnonzero(np.diff(data.offsets) > 0)
+        sessions = _last_places(data)[kept]
+        idf = np.maximum(0, np.log(len(kept) / data.item_counts()))
+        return self._adopt(
+            X,
+            **fitted_catalog(data),
+            resolved_params_=params,
+            sessions_=sessions,
+            _times=None if data.end_times is None else data.end_times[kept],
+            _item_weights=1 + params.get("idf_weight", 0) * idf,
+            _sessions_of_item=_sessions_of_item(sessions),
+        )
 
     def _resolved(self, has_times):
+        """The parameters of the variant, "auto" replaced."""
         own = _VARIANTS[self.variant]
         resolved = {}
         for name in _OWN:
@@ -261,12 +268,6 @@ class SessionKNN(BaselineRecommender):
             resolved["lambda2"] = None
         return resolved
 
-    def _index_items(self):
-        """Sessions that hold each item, oldest first."""
-        self._held = sparse.csr_array(self.sessions_.T, dtype=np.complex128)
-        self._held.sort_indices()
-        self._held.data[:] = 1
-
     # -- scoring ---------------------------------------------------------------
 
     def _add_scores(self, scores, observed):
@@ -275,7 +276,7 @@ class SessionKNN(BaselineRecommender):
         rank = _rank_in_row(clicks.rows)
         newest = rank < _LONGEST
         clicks, rank = clicks.take(newest), rank[newest]
-        rows, neighbours, similarity, shared = self._neighbours(
+        rows, neighbors, similarity, shared = self._neighbors(
             clicks, rank, len(scores), observed.times
         )
         if "decay" in params:
@@ -283,10 +284,10 @@ class SessionKNN(BaselineRecommender):
         if "lambda4" in params:
             similarity = similarity * _fading(clicks.steps[shared], params["lambda4"])
         largest = _largest_of_row(similarity, rows)
-        faint = (largest > 0) & (largest < _FAINT)
-        similarity = similarity / np.where(faint, largest, 1)
-        starts = self.sessions_.indptr[neighbours]
-        lengths = self.sessions_.indptr[neighbours + 1] - starts
+        tiny = (largest > 0) & (largest < _TINY)
+        similarity = similarity / np.where(tiny, largest, 1)
+        starts = self.sessions_.indptr[neighbors]
+        lengths = self.sessions_.indptr[neighbors + 1] - starts
         at, _ = flat_positions(starts.astype(np.int64), lengths)
         items = self.sessions_.indices[at]
         values = np.repeat(similarity, lengths)
@@ -297,22 +298,28 @@ class SessionKNN(BaselineRecommender):
             values = values * _fading(distance, params["lambda3"])
         if params.get("idf_weight"):
             values = values * self._item_weights[items]
-        values = np.where(values > 0, np.maximum(values, _LEAST), 0)
+        values = np.where(values > 0, np.maximum(values, _LOWEST), 0)
         add_at(scores, np.repeat(rows, lengths), items, values)
 
-    def _neighbours(self, clicks, rank, n_queries, times):
-        """Row, session, similarity and newest shared click of each neighbour."""
+    def _neighbors(self, clicks, rank, n_queries, times):
+        """Row, session, similarity and newest shared click of each neighbor.
+
+        A neighbor needs two things of the clicks that it shares with the query: the
+        sum of their weights, and which of them is the newest. One sparse product over
+        complex numbers finds both. The real part is the weight. The imaginary part is
+        ``2 ** -rank``, where the newest click has rank 0. A sum of distinct powers of
+        two is exact in a float64 (53 bits) for up to 50 clicks, and its exponent is
+        that of the largest one, which belongs to the newest click.
+        """
         params = self.resolved_params_
-        if self.variant == "vsknn":
+        if "weighting" in params:
             lengths = clicks.lengths[clicks.rows]
             weights = _WEIGHTINGS[params["weighting"]](clicks.steps, lengths)
-        elif self.variant == "sknn":
-            weights = np.ones(len(clicks.rows))
-        else:
+        elif "lambda1" in params:
             weights = _fading(clicks.steps, params["lambda1"])
+        else:
+            weights = np.ones(len(clicks.rows))
         starts = np.searchsorted(clicks.rows, np.arange(n_queries + 1))
-        # Powers of two, summed beside the weights, have the newest shared click in
-        # their exponent.
         weights = weights + 1j * 0.5**rank
         rows, sessions, sums = self._shared(weights, clicks, starts)
         similarity, bits = sums.real, sums.imag
@@ -321,11 +328,11 @@ class SessionKNN(BaselineRecommender):
             kept = _largest(sessions, None, indptr, self.sample_size)
             rows, sessions = rows[kept], sessions[kept]
             similarity, bits = similarity[kept], bits[kept]
-        if self.variant != "vsknn":
+        if "weighting" not in params:
             ends = self.sessions_.indptr
-            held = ends[sessions + 1] - ends[sessions]
+            sizes = ends[sessions + 1] - ends[sessions]
             squares = np.bincount(clicks.rows, weights.real**2, n_queries)
-            similarity = similarity / np.sqrt(held * squares[rows])
+            similarity = similarity / np.sqrt(sizes * squares[rows])
         if params.get("lambda2") is not None:
             now = np.full(n_queries, self._times[-1])
             if times is not None:
@@ -339,44 +346,69 @@ class SessionKNN(BaselineRecommender):
         return rows, sessions, similarity, shared
 
     def _shared(self, weights, clicks, starts):
-        """Rows, sessions that share a click with them, and sums of its weights.
+        """Rows, the sessions that share clicks with each, and sums of their weights.
 
-        The sparse product clears a workspace of one number a training session. Where
-        few are met, sorting them is faster; order and sums are those of the product.
+        The sparse product clears a workspace of one number per training session. If
+        few sessions share a click, sorting them is faster. Both ways return the same
+        sums in the same order, bit for bit.
         """
-        held, n_queries = self._held, len(starts) - 1
-        firsts = held.indptr[clicks.codes]
-        lengths = held.indptr[clicks.codes + 1] - firsts
-        if _FEW * lengths.sum() > held.shape[1]:
-            shape = n_queries, held.shape[0]
+        having, n_queries = self._sessions_of_item, len(starts) - 1
+        n_items, n_sessions = having.shape
+        firsts = having.indptr[clicks.codes]
+        lengths = having.indptr[clicks.codes + 1] - firsts
+        if _SORT_RATIO * lengths.sum() > n_sessions:
+            shape = n_queries, n_items
             query = sparse.csr_array((weights, clicks.codes, starts), shape=shape)
-            shares = query @ held
+            shares = query @ having
             rows = np.repeat(np.arange(n_queries), np.diff(shares.indptr))
             return rows, shares.indices, shares.data
         at, _ = flat_positions(firsts.astype(np.int64), lengths)
-        keys = np.repeat(clicks.rows * held.shape[1], lengths) + held.indices[at]
+        keys = np.repeat(clicks.rows * n_sessions, lengths) + having.indices[at]
         keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
         weights = np.repeat(weights, lengths)
         sums = np.bincount(place, weights.real) + 1j * np.bincount(place, weights.imag)
-        rows, sessions = np.divmod(keys, held.shape[1])
-        order = np.lexsort((-first, rows))  # the session met last comes first
+        rows, sessions = np.divmod(keys, n_sessions)
+        order = np.lexsort((-first, rows))  # as the product: the last one found first
         return rows, sessions[order], sums[order]
 
     # -- state -----------------------------------------------------------------
 
     def __getstate__(self):
         state = super().__getstate__()
-        state.pop("_held", None)
+        state.pop("_sessions_of_item", None)  # made again in a moment
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "sessions_" in state:
-            self._index_items()
+            self._sessions_of_item = _sessions_of_item(self.sessions_)
+
+
+def _last_places(data):
+    """Place of the last click on each item in each session, from 1."""
+    lengths = np.diff(data.offsets)
+    session = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.arange(len(session)) - np.repeat(data.offsets[:-1], lengths) + 1
+    keys = session * data.n_items + data.codes - 1
+    keys, last = np.unique(keys[::-1], return_index=True)  # the first from the end
+    places = places[::-1][last].astype(np.float32)
+    shape = len(lengths), data.n_items
+    return sparse.csr_array((places, np.divmod(keys, data.n_items)), shape=shape)
+
+
+def _sessions_of_item(sessions):
+    """Ones where an item (row) is in a session (column), oldest session first.
+
+    The ones are complex, for the product of `SessionKNN._neighbors`.
+    """
+    having = sparse.csr_array(sessions.T, dtype=np.complex128)
+    having.sort_indices()
+    having.data[:] = 1
+    return having
 
 
 def _fading(distance, scale, least=-90):
-    """exp(-distance / scale), never so small that a product of such factors is 0."""
+    """exp(-distance / scale), kept so large that a product of such factors is not 0."""
     return np.exp(np.maximum(-distance / scale, least), dtype=np.float64)
 
 

@@ -5,13 +5,17 @@ from numbers import Real
 import numpy as np
 
 from skclip._sklearn import Interval, _fit_context
-from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender
+from skclip.baselines._base import (
+    SECONDS_PER_DAY,
+    BaselineRecommender,
+    fitted_catalog,
+)
 
 
 class PopularityRecommender(BaselineRecommender):
     r"""Rank the items by their number of training events, whatever the session.
 
-    The first yardstick: a model that does not beat it has learned nothing about
+    The simplest baseline: a model that does not beat it has learned nothing about
     sessions. With a half-life, an event of a session that ended :math:`a` days before
     the last one counts :math:`2^{-a / \mathrm{half\_life}}`.
 
@@ -19,9 +23,9 @@ class PopularityRecommender(BaselineRecommender):
     ----------
     half_life : float, default=None
         Days after which an event counts half; needs sessions with times. None counts
-        all events alike.
+        all events equally.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -30,7 +34,7 @@ class PopularityRecommender(BaselineRecommender):
     item_counts_ : ndarray of shape (n_items,)
         Training events of each item.
     item_scores_ : ndarray of shape (n_items,), float32
-        What items are ranked by.
+        Score of each item, the same for all sessions.
 
     Examples
     --------
@@ -70,19 +74,9 @@ class PopularityRecommender(BaselineRecommender):
         ValueError
             `half_life` is given and the sessions have no times.
         """
-        data = self._fit_data(X, y)
-        scores = self.item_counts_
-        if self.half_life is not None:
-            if data.end_times is None:
-                raise ValueError(
-                    f"half_life={self.half_life} needs sessions with times. Pass time= "
-                    "to Sessions.from_events, or half_life=None."
-                )
-            ages = (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
-            weights = np.repeat(0.5 ** (ages / self.half_life), np.diff(data.offsets))
-            scores = np.bincount(data.codes, weights, data.n_items + 1)[1:]
-        self.item_scores_ = scores.astype(np.float32)
-        return self
+        data = self._training_data(X, y)
+        scores = _faded_counts(data, self.half_life)
+        return self._adopt(X, **fitted_catalog(data), item_scores_=scores)
 
     _reads_sessions = False
 
@@ -90,4 +84,19 @@ class PopularityRecommender(BaselineRecommender):
         return self.item_scores_
 
     def _add_scores(self, scores, observed):
-        """Nothing: a session does not change them."""
+        """Add nothing: the scores do not depend on the session."""
+
+
+def _faded_counts(data, half_life):
+    """Number of events of each item, older ones counting less, float32."""
+    if half_life is None:
+        return data.item_counts().astype(np.float32)
+    if data.end_times is None:
+        raise ValueError(
+            f"half_life={half_life} needs sessions with times. Pass time= "
+            "to Sessions.from_events, or half_life=None."
+        )
+    ages = (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
+    weights = np.repeat(0.5 ** (ages / half_life), np.diff(data.offsets))
+    counts = np.bincount(data.codes, weights, data.n_items + 1)[1:]
+    return counts.astype(np.float32)

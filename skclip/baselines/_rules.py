@@ -1,4 +1,4 @@
-"""Rules from the last item: what follows it, directly or later, or goes with it."""
+"""Rank by the last item: what followed it, directly or later, or occurred with it."""
 
 from numbers import Integral
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from skclip._sklearn import Interval, StrOptions, _fit_context
-from skclip.baselines._base import BaselineRecommender, add_rows
+from skclip.baselines._base import BaselineRecommender, add_rows, fitted_catalog
 
 
 class _LastItemRules(BaselineRecommender):
@@ -28,9 +28,8 @@ class _LastItemRules(BaselineRecommender):
         self : object
             The estimator itself, fitted.
         """
-        data = self._fit_data(X, y)
-        self.rules_ = self._count(data)
-        return self
+        data = self._training_data(X, y)
+        return self._adopt(X, **fitted_catalog(data), rules_=self._count_rules(data))
 
     def _add_scores(self, scores, observed):
         newest = np.flatnonzero(observed.steps == 0)
@@ -54,14 +53,14 @@ class MarkovRecommender(_LastItemRules):
     Parameters
     ----------
     tie_break : {"first"} or None, default=None
-        Among items that followed equally often, "first" prefers the one that did so
-        first, in order of the sessions' end times, or of the rows where there are no
-        times. None leaves ties as they are: they count against the target.
+        Order of items that followed equally often. "first" prefers the one that
+        followed first, by the end times of the sessions, or by the order of the rows
+        without times. None leaves them tied: ties count against the target.
     backoff : {"popularity"} or None, default="popularity"
-        What ranks the items that never followed, behind those that did. None leaves
+        Ranking of the items that never followed, behind those that did. None leaves
         them tied.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -70,12 +69,12 @@ class MarkovRecommender(_LastItemRules):
     item_counts_ : ndarray of shape (n_items,)
         Training events of each item.
     rules_ : csr_array of shape (n_items, n_items), float32
-        Transitions from the row's item to the column's. With ``tie_break="first"`` the
-        place in the row's ranking, counted from its end.
+        Transitions from the item of the row to that of the column. With
+        ``tie_break="first"`` the place in the ranking of the row, counted from its end.
 
     See Also
     --------
-    SequentialRules : Counts what follows later as well.
+    SequentialRules : Counts later followers too.
 
     Notes
     -----
@@ -100,7 +99,7 @@ class MarkovRecommender(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count(self, data):
+    def _count_rules(self, data):
         before, after = _pairs(data, 1)
         n = data.n_items
         keys = (data.codes[before].astype(np.int64) - 1) * n + data.codes[after] - 1
@@ -135,15 +134,15 @@ class SequentialRules(_LastItemRules):
     Parameters
     ----------
     max_gap : int, default=10
-        :math:`G`, in clicks.
+        Largest distance :math:`G` of a follower, in clicks.
     weighting : {"div", "same", "linear", "quadratic", "log"}, default="div"
-        :math:`w(g)`: ``1 / g``, 1, ``max(0, 1 - (g - 1) / 10)``, ``1 / g ** 2`` or
-        ``1 / log10(g + 1.7)``.
+        Weight :math:`w(g)` of a follower: ``1 / g``, 1, ``max(0, 1 - (g - 1) / 10)``,
+        ``1 / g ** 2`` or ``1 / log10(g + 1.7)``.
     backoff : {"popularity"} or None, default="popularity"
-        What ranks the items that never followed, behind those that did. None leaves
+        Ranking of the items that never followed, behind those that did. None leaves
         them tied.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -182,7 +181,7 @@ class SequentialRules(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count(self, data):
+    def _count_rules(self, data):
         n = data.n_items
         rules = sparse.csr_array((n, n), dtype=np.float32)
         for gap in range(1, self.max_gap + 1):
@@ -207,10 +206,10 @@ class AssociationRules(_LastItemRules):
     Parameters
     ----------
     backoff : {"popularity"} or None, default="popularity"
-        What ranks the items that never occurred with the last one. None leaves them
+        Ranking of the items that never occurred with the last one. None leaves them
         tied.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -247,7 +246,7 @@ class AssociationRules(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count(self, data):
+    def _count_rules(self, data):
         counts = _counts(np.ones(len(data.codes), dtype=np.float32), data)
         if data.graph_ends is None:
             rules = sparse.csr_array(counts.T @ counts)

@@ -7,20 +7,24 @@ from scipy import linalg, sparse
 
 from skclip._data import flat_positions
 from skclip._sklearn import Interval, StrOptions, _fit_context
-from skclip.baselines._base import SECONDS_PER_DAY, BaselineRecommender
+from skclip.baselines._base import (
+    SECONDS_PER_DAY,
+    BaselineRecommender,
+    fitted_catalog,
+)
 
 _EXACT_ITEMS = 10_000  # up to here the system is solved in float64
-_OLDEST = 30  # older sessions than so many `delta_time` would be lost in rounding
+_OLDEST = 30  # in `delta_time`: weights of older sessions would be lost in rounding
 _BLOCK = 1024  # rows of the inverse that are multiplied at a time
 
 
 class SLIST(BaselineRecommender):
     r"""Rank by a linear map from the observed items to the next ones [1]_.
 
-    One matrix answers two questions at once: which items share a session
-    (similarity, weight :math:`\alpha`), and which come after which (transition,
-    weight :math:`1 - \alpha`). The rows of :math:`S` are observations, those of
-    :math:`T` what is to be told from them, :math:`\Omega` weighs the rows:
+    One matrix learns two things: which items share a session (similarity, weight
+    :math:`\alpha`), and which items follow which (transition, weight
+    :math:`1 - \alpha`). The rows of :math:`S` are the inputs, those of :math:`T` the
+    outputs, and :math:`\Omega` holds the weights of the rows:
 
     .. math::
         B = (S^\top \Omega S + \lambda I)^{-1} S^\top \Omega T, \qquad
@@ -28,30 +32,35 @@ class SLIST(BaselineRecommender):
 
     with :math:`p_i` the clicks from an observed item to the newest one. A similarity
     row holds the distinct items of a session, in :math:`S` and :math:`T`. A transition
-    row stands for a click of a session: :math:`T` has the later items, by
+    row belongs to a click of a session: :math:`T` has the later items, weighted
     :math:`e^{-g/\delta_{pos}}` with :math:`g` = 0 for the next one, :math:`S` those up
-    to that click (see `direction`). Rows of :math:`S` sum to 1; a row of a session that
-    ended :math:`a` days before the last one counts :math:`e^{-a/\delta_{time}}`.
+    to that click (see `direction`). Rows of :math:`S` sum to 1. A row of a session that
+    ended :math:`a` days before the last one has the weight
+    :math:`e^{-a/\delta_{time}}`.
 
     Parameters
     ----------
     alpha : float, default=0.5
-        Between 0 (transitions alone) and 1 (similarity alone).
+        Weight of the similarity rows, from 0 (transitions only) to 1 (similarity only).
     reg : float, default=10.0
-        :math:`\lambda`.
-    delta_pos, delta_inf : float, default=1.0, 1.0
-        In clicks.
+        Strength :math:`\lambda` of the regularization.
+    delta_pos : float, default=1.0
+        Decay of the weights within a transition row, in clicks.
+    delta_inf : float, default=1.0
+        Decay of the observed items at prediction, in clicks. It takes effect without a
+        new `fit`.
     delta_time : float, None or "auto", default="auto"
-        In days. None is without. "auto" is 128 where the sessions have times, else
-        None. A session counts no less than one 30 `delta_time` old.
+        Decay of the weights of sessions, in days. None weights all sessions equally.
+        "auto" is 128 if the sessions have times, else None. Sessions older than 30
+        `delta_time` count as if they were just as old.
     direction : {"part", "sr"}, default="part"
-        What a transition row observes: "part" all clicks so far, by
-        :math:`e^{-p/\delta_{pos}}`, "sr" the last one alone.
+        Input of a transition row: "part" takes all clicks so far, weighted
+        :math:`e^{-p/\delta_{pos}}`, "sr" the last click only.
     max_items : int, default=20_000
-        Largest catalogue: the matrix is dense, takes ``4 * n_items ** 2`` bytes, and
-        time that grows with the cube.
+        Largest catalog that `fit` accepts. The matrix is dense: it takes
+        ``4 * n_items ** 2`` bytes, and the time grows with the cube of `n_items`.
     scoring : str or callable, default="mrr@20"
-        What `score` returns.
+        Metric that `score` returns.
 
     Attributes
     ----------
@@ -60,12 +69,12 @@ class SLIST(BaselineRecommender):
     item_counts_ : ndarray of shape (n_items,)
         Training events of each item.
     weights_ : ndarray of shape (n_items, n_items), float32
-        :math:`B`.
+        The matrix :math:`B`.
 
     Notes
     -----
     The system is solved in float64 up to 10,000 items and in float32 beyond. With
-    ``alpha=1`` [1]_ bounds the diagonal of :math:`B`; here it stays as it is.
+    ``alpha=1`` [1]_ bounds the diagonal of :math:`B`; this class does not.
 
     References
     ----------
@@ -95,7 +104,7 @@ class SLIST(BaselineRecommender):
         "max_items": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
     }
-    backoff = "popularity"  # where nothing is observed; else every item has a score
+    backoff = "popularity"  # for sessions of which no item is known
 
     def __init__(
         self,
@@ -138,24 +147,25 @@ class SLIST(BaselineRecommender):
         Raises
         ------
         ValueError
-            The catalogue has more than `max_items` items, `delta_time` is given and
+            The catalog has more than `max_items` items, `delta_time` is given and
             the sessions have no times, or `reg` is too small for the system to have a
             solution in floating point.
         """
-        data = self._fit_data(X, y)
+        data = self._training_data(X, y)
         n = data.n_items
         if n > self.max_items:
             raise ValueError(
-                f"The catalogue has {n} items, more than max_items={self.max_items}. "
+                f"The catalog has {n} items, more than max_items={self.max_items}. "
                 f"The weights would take {4 * n**2 / 2**30:.1f} GiB and fit more: "
                 f"pass max_items={n} if you have that, drop rare items "
                 "(skclip.preprocessing.drop_rare_items), or use SessionKNN."
             )
-        gram, cross = self._normal_equations(data, self._row_weights(data))
-        self.weights_ = _solve(gram, cross, self.reg)
-        return self
+        gram, cross = self._normal_equations(data, self._session_weights(data))
+        weights = _solve(gram, cross, self.reg)
+        return self._adopt(X, **fitted_catalog(data), weights_=weights)
 
-    def _row_weights(self, data):
+    def _session_weights(self, data):
+        """Weight of each session by its age."""
         delta = self.delta_time
         if isinstance(delta, str):
             delta = None if data.end_times is None else 128.0
@@ -170,36 +180,40 @@ class SLIST(BaselineRecommender):
         return np.exp(-np.minimum(ages / delta, _OLDEST))
 
     def _normal_equations(self, data, weights):
-        """Sparse S' Omega S and S' Omega T."""
-        ones = np.ones(len(data.codes))
-        whole = _rows(ones, data.codes, data.offsets, data.n_items)
-        whole.data[:] = 1
-        whole_in = _summing_to_one(whole)
-        weighted = whole_in.T @ sparse.diags_array(self.alpha * weights)
-        gram, cross = weighted @ whole_in, weighted @ whole
+        """Sparse S' Omega S and S' Omega T, each the sum over both kinds of rows."""
+        items = _rows(np.ones(len(data.codes)), data.codes, data.offsets, data.n_items)
+        items.data[:] = 1
+        inputs = _summing_to_one(items)
+        weighted = inputs.T @ sparse.diags_array(self.alpha * weights)
+        gram, cross = weighted @ inputs, weighted @ items
 
+        past, future, session = self._transitions(data)
+        weighted = past.T @ sparse.diags_array((1 - self.alpha) * weights[session])
+        return gram + weighted @ past, cross + weighted @ future
+
+    def _transitions(self, data):
+        """Transition rows of S and of T, and the session of each."""
         lengths = np.diff(data.offsets)
         session = np.repeat(np.arange(len(lengths)), lengths)
         last = np.repeat(data.offsets[1:], lengths) - 1
-        t = np.flatnonzero(np.arange(len(session)) < last)  # a click before others
-        if data.graph_ends is not None:  # with targets: the one before each
+        t = np.flatnonzero(
+            np.arange(len(session)) < last
+        )  # clicks that have a next one
+        if data.graph_ends is not None:  # with targets: the click before each of them
             t = data.graph_ends - 1
+
         after, offsets = flat_positions(t + 1, last[t] - t)
         gap = after - np.repeat(t + 1, np.diff(offsets))
-        future = _rows(
-            np.exp(-gap / self.delta_pos), data.codes[after], offsets, data.n_items
-        )
+        values = np.exp(-gap / self.delta_pos)
+        future = _rows(values, data.codes[after], offsets, data.n_items)
+
         n_before = np.ones(len(t), dtype=np.int64)
         if self.direction == "part":
             n_before = t - data.offsets[:-1][session[t]] + 1
         before, offsets = flat_positions(t - n_before + 1, n_before)
-        gap = np.repeat(t, n_before) - before
-        past = _rows(
-            np.exp(-gap / self.delta_pos), data.codes[before], offsets, data.n_items
-        )
-        past = _summing_to_one(past)
-        weighted = past.T @ sparse.diags_array((1 - self.alpha) * weights[session[t]])
-        return gram + weighted @ past, cross + weighted @ future
+        values = np.exp(-(np.repeat(t, n_before) - before) / self.delta_pos)
+        past = _summing_to_one(_rows(values, data.codes[before], offsets, data.n_items))
+        return past, future, session[t]
 
     def _add_scores(self, scores, observed):
         weights = np.exp(-observed.steps / self.delta_inf).astype(np.float32)
@@ -209,6 +223,7 @@ class SLIST(BaselineRecommender):
 
 
 def _rows(values, codes, offsets, n_items):
+    """Sparse rows of (code, value) pairs; pairs of one code are summed."""
     shape = len(offsets) - 1, n_items
     rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
     rows.sum_duplicates()  # in place, offsets included
@@ -216,12 +231,19 @@ def _rows(values, codes, offsets, n_items):
 
 
 def _summing_to_one(rows):
+    """Scale each row so that it sums to 1."""
     sums = np.repeat(rows.sum(axis=1), np.diff(rows.indptr))
     return sparse.csr_array((rows.data / sums, rows.indices, rows.indptr), rows.shape)
 
 
 def _solve(gram, cross, reg):
-    """(gram + reg I)^-1 cross, float32, in little more than one dense matrix."""
+    """(gram + reg I)^-1 cross, float32, in little more than one dense matrix.
+
+    LAPACK factorizes (potrf) and inverts (potri) the symmetric matrix in place, in its
+    lower triangle. The triangle is then mirrored, and the product with `cross` written
+    over the inverse, both a block of rows at a time. A general solver would need
+    several matrices of this size.
+    """
     n = gram.shape[0]
     dtype = np.float64 if n <= _EXACT_ITEMS else np.float32
     potrf, potri = linalg.get_lapack_funcs(("potrf", "potri"), dtype=dtype)
@@ -236,12 +258,12 @@ def _solve(gram, cross, reg):
             "solution up to rounding. Pass a larger reg, such as the default 10."
         )
     inverse, _ = potri(inverse, lower=True, overwrite_c=True)
-    for i in range(0, n, _BLOCK):  # the lower triangle holds all there is
+    for i in range(0, n, _BLOCK):  # mirror the lower triangle
         block = slice(i, min(i + _BLOCK, n))
         inverse[: block.start, block] = inverse[block, : block.start].T
         corner = np.tril(inverse[block, block])
         inverse[block, block] = corner + np.tril(corner, -1).T
-    result = inverse.T  # symmetric: rows in order of memory
+    result = inverse.T  # symmetric; rows are contiguous in memory now
     across = sparse.csr_array(cross.T, dtype=dtype)
     for i in range(0, n, _BLOCK):
         block = slice(i, min(i + _BLOCK, n))

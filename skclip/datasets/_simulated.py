@@ -5,7 +5,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from skclip._data import Sessions
 
-_DAY = 86_400.0
+DAY = 86_400.0  # seconds
 
 
 def make_sessions(
@@ -28,42 +28,37 @@ def make_sessions(
     """Simulate the clicks of a shop with communities of items.
 
     A session starts in a community with one of its popular items. Each further click
-    returns to an earlier item of the session (with probability `p_return`), strays
-    into another community (`p_stray`), follows one of the current item's habitual
-    successors in its community (`p_habit`), or else is drawn from the community by
-    popularity. Popularity falls off as rank ** -`popularity_exponent`. Some items
-    are on sale only from late on.
+    returns to an earlier item (with probability `p_return`), strays into another
+    community (`p_stray`), follows one of the current item's habitual successors
+    (`p_habit`), or else is drawn from the community by popularity.
 
     Parameters
     ----------
     n_sessions, n_items : int, default=2000, 200
-        More than `n_communities` items.
+        Numbers of sessions and of items, at least 2 items for each community.
     n_communities : int, default=8
         Planted communities, of equal sizes up to one item.
     mean_length : float, default=5.0
         Mean number of clicks of a session, at least 2; lengths are geometric.
     max_length : int, default=50
-        Longest session.
+        Length of the longest session.
     popularity_exponent : float, default=0.8
-        0 makes all items equally popular.
+        Popularity falls off as rank ** -`popularity_exponent`.
     n_habits : int, default=3
         Habitual successors of each item, taken with shares 1, 1/2, 1/3, ...
     p_habit, p_return, p_stray : float, default=0.6, 0.1, 0.02
-        See above.
-    late_share : float, default=0.05
-        Share of the items that appear only late.
-    late_from : float, default=0.8
-        Share of the time after which they do.
+        Probabilities of the kinds of clicks, see above.
+    late_share, late_from : float, default=0.05, 0.8
+        Share of the items that are only on sale after a share of the time.
     n_days : float, default=30.0
         Time from the first to the last session.
     random_state : int, RandomState instance or None, default=None
-        Seeds everything that is drawn.
+        Seed of everything that is drawn.
 
     Returns
     -------
     sessions : Sessions
-        With times, in order of the time of their last event. Ids are text such as
-        ``"item-007"``.
+        With times, in order of the time of their last event.
     truth : Bunch
         ``item_ids`` (n_items,) in order, ``communities`` (n_items,) 0-based,
         ``popularity`` (n_items,) shares, ``habits`` (n_items, n_habits) positions
@@ -72,81 +67,87 @@ def make_sessions(
     Examples
     --------
     >>> from skclip.datasets import make_sessions
-    >>> X, truth = make_sessions(n_sessions=100, n_items=40, random_state=0)
-    >>> X
+    >>> make_sessions(n_sessions=100, n_items=40, random_state=0)[0]
     Sessions(n_sessions=100, n_events=491, n_items=39)
-    >>> truth.communities[:8].tolist()
-    [0, 0, 0, 0, 0, 1, 1, 1]
     """
-    _check_arguments(locals())
-    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
-    communities = np.sort(np.arange(n_items) % n_communities)
-    rank = np.empty(n_items)
-    rank[rng.permutation(n_items)] = np.arange(1, n_items + 1)
-    weights = rank**-popularity_exponent
-    late = np.zeros(n_items, dtype=bool)
-    late[rng.choice(n_items, round(late_share * n_items), replace=False)] = True
-    draw = _Draw(communities, weights, late, rng)
-    habits = np.stack(
-        [draw(communities, np.ones(n_items, bool)) for _ in range(n_habits)], axis=1
-    )
-    habit_shares = np.cumsum(1 / np.arange(1, n_habits + 1))
-    habit_shares /= habit_shares[-1]
+    return _simulated(**locals())
 
-    begins = np.sort(rng.uniform(0, n_days * _DAY, n_sessions))
-    everything = begins >= late_from * n_days * _DAY  # late items are on sale
+
+def _simulated(n_sessions, n_items, mean_length, max_length, n_days, **options):
+    counts = {"n_sessions": n_sessions, "n_items": n_items, "max_length": max_length}
+    _check_arguments({**counts, "mean_length": mean_length, **options})
+    seed = check_random_state(options["random_state"]).randint(2**31 - 1)
+    rng = np.random.default_rng(seed)
+    truth, draw = _shop(n_items, rng, options)
+    begins = np.sort(rng.uniform(0, n_days * DAY, n_sessions))
     lengths = 1 + rng.geometric(1 / (mean_length - 1), n_sessions)
     lengths = np.minimum(lengths, max_length)
-    home = rng.integers(n_communities, size=n_sessions)
-    clicks = np.zeros((n_sessions, lengths.max()), dtype=np.int64)
+    everything = begins >= options["late_from"] * n_days * DAY  # late items are on sale
+    clicks = _clicks(lengths, everything, truth, draw, rng, options)
+    gaps = rng.exponential(40.0, clicks.shape)
+    gaps[:, 0] = 0
+    times = begins[:, None] + np.cumsum(gaps, axis=1)
+    order = order_of_ends(times, lengths)
+    rows = (table[order] for table in (clicks, lengths, times))
+    return sessions_of_rows(*rows, truth.item_ids), truth
+
+
+def _shop(n_items, rng, options):
+    """The truth about the items, and how they are drawn."""
+    communities = np.sort(np.arange(n_items) % options["n_communities"])
+    rank = np.empty(n_items)
+    rank[rng.permutation(n_items)] = np.arange(1, n_items + 1)
+    weights = rank ** -options["popularity_exponent"]
+    late = np.zeros(n_items, dtype=bool)
+    late[rng.choice(n_items, round(options["late_share"] * n_items), False)] = True
+    draw = _Draw(communities, weights, late, rng)
+    all_on_sale = np.ones(n_items, dtype=bool)
+    habits = [draw(communities, all_on_sale) for _ in range(options["n_habits"])]
+    truth = Bunch(
+        item_ids=item_ids(n_items),
+        communities=communities,
+        popularity=weights / weights.sum(),
+        habits=np.stack(habits, axis=1),
+        late=late,
+    )
+    return truth, draw
+
+
+def _clicks(lengths, everything, truth, draw, rng, options):
+    """Items of all sessions, step by step, padded at the end with zeros."""
+    p_return, p_stray = options["p_return"], options["p_stray"]
+    shares = np.cumsum(1 / np.arange(1, options["n_habits"] + 1))
+    shares /= shares[-1]
+    home = rng.integers(options["n_communities"], size=len(lengths))
+    clicks = np.zeros((len(lengths), lengths.max()), dtype=np.int64)
     clicks[:, 0] = draw(home, everything)
     for step in range(1, lengths.max()):
         on = np.flatnonzero(lengths > step)  # sessions that go on
         current, shop = clicks[on, step - 1], everything[on]
         choice = rng.uniform(size=len(on))
         stray = (choice >= p_return) & (choice < p_return + p_stray)
-        home[on[stray]] = rng.integers(n_communities, size=int(stray.sum()))
+        home[on[stray]] = rng.integers(options["n_communities"], size=int(stray.sum()))
         item = draw(home[on], shop)
-        which = np.searchsorted(habit_shares, rng.uniform(size=len(on)))
-        habit = habits[current, np.minimum(which, n_habits - 1)]
-        usual = (choice >= 1 - p_habit) & (shop | ~late[habit]) & (habit != current)
-        usual &= communities[habit] == home[on]
+        which = np.searchsorted(shares, rng.uniform(size=len(on)))
+        habit = truth.habits[current, np.minimum(which, len(shares) - 1)]
+        usual = choice >= 1 - options["p_habit"]
+        usual &= (shop | ~truth.late[habit]) & (habit != current)
+        usual &= truth.communities[habit] == home[on]
         item = np.where(usual, habit, item)
         earlier = clicks[on, (rng.uniform(size=len(on)) * step).astype(np.int64)]
-        item = np.where(choice < p_return, earlier, item)
-        clicks[on, step] = item
-    kept = np.arange(clicks.shape[1]) < lengths[:, None]
-    gaps = rng.exponential(40.0, clicks.shape)
-    gaps[:, 0] = 0
-    times = begins[:, None] + np.cumsum(gaps, axis=1)
-    ends = times[np.arange(n_sessions), lengths - 1]
-    order = np.argsort(ends, kind="stable")
-    width = len(str(n_items - 1))
-    item_ids = np.array([f"item-{i:0{max(3, width)}d}" for i in range(n_items)])
-    sessions = Sessions(
-        clicks[order][kept[order]],
-        np.concatenate([[0], np.cumsum(lengths[order])]),
-        item_ids,
-        times=times[order][kept[order]],
-        ids=np.arange(n_sessions),
-    )
-    truth = Bunch(
-        item_ids=item_ids,
-        communities=communities,
-        popularity=weights / weights.sum(),
-        habits=habits,
-        late=late,
-    )
-    return sessions, truth
+        clicks[on, step] = np.where(choice < p_return, earlier, item)
+    return clicks
 
 
 class _Draw:
-    """Draw items of given communities by popularity, late ones only if on sale."""
+    """Draw items of given communities by popularity, late ones only if on sale.
+
+    Items stand in order of their community. So a community is a stretch of the
+    cumulated weights, and a uniform number in that stretch falls on one of its items.
+    """
 
     def __init__(self, communities, weights, late, rng):
-        self._borders = np.searchsorted(
-            communities, np.arange(communities.max() + 2)
-        )  # items stand in order of their community
+        self._borders = np.searchsorted(communities, np.arange(communities.max() + 2))
         self._sums = [
             np.concatenate([[0], np.cumsum(w)])
             for w in (np.where(late, 1e-9 * weights, weights), weights)
@@ -164,20 +165,43 @@ class _Draw:
         return items
 
 
+def item_ids(n_items):
+    """Ids such as "item-007", in order."""
+    width = max(3, len(str(n_items - 1)))
+    return np.array([f"item-{i:0{width}d}" for i in range(n_items)])
+
+
+def order_of_ends(times, lengths):
+    """Rows in order of the time of their last event."""
+    ends = times[np.arange(len(lengths)), lengths - 1]
+    return np.argsort(ends, kind="stable")
+
+
+def sessions_of_rows(clicks, lengths, times, item_ids):
+    """Sessions of rows of which the first `lengths` columns count."""
+    kept = np.arange(clicks.shape[1]) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.arange(len(lengths))
+    return Sessions(clicks[kept], offsets, item_ids, times=times[kept], ids=ids)
+
+
+def check_at_least(least, values, *names):
+    """Refuse arguments that are smaller."""
+    for name in names:
+        if values[name] < least:
+            raise ValueError(f"{name} must be at least {least}, got {values[name]!r}.")
+
+
 def _check_arguments(values):
-    counts = ("n_sessions", "n_items", "n_communities", "n_habits", "max_length")
-    for name in counts:
-        if values[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {values[name]!r}.")
+    names = ("n_sessions", "n_items", "n_communities", "n_habits", "max_length")
+    check_at_least(1, values, *names)
     if values["n_items"] < 2 * values["n_communities"]:
         raise ValueError(
             f"n_items={values['n_items']} is too few for n_communities="
             f"{values['n_communities']}. Pass at least 2 items per community."
         )
-    if values["mean_length"] < 2:
-        raise ValueError(f"mean_length must be >= 2, got {values['mean_length']!r}.")
-    shares = ("p_habit", "p_return", "p_stray", "late_share", "late_from")
-    for name in shares:
+    check_at_least(2, values, "mean_length")
+    for name in ("p_habit", "p_return", "p_stray", "late_share", "late_from"):
         if not 0 <= values[name] <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {values[name]!r}.")
     if values["p_habit"] + values["p_return"] + values["p_stray"] > 1:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skclip.datasets._simulated import make_sessions
+from skclip.datasets._simulated import check_at_least, make_sessions
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 
@@ -24,10 +24,9 @@ def make_titled_sessions(
 ):
     """Simulate clicks as `make_sessions` does, of items with titles.
 
-    A title says what an item is like: `n_shared_words` words of its community's
-    vocabulary, frequent ones more often, and `n_own_words` words that no other item
-    has. Words are made up of syllables. So titles of one community look alike, also
-    those of items that were never clicked.
+    A title has `n_shared_words` words of its community's vocabulary, frequent ones more
+    often, and `n_own_words` words that no other item has. So titles of one community
+    look alike, also those of items that were never clicked.
 
     Parameters
     ----------
@@ -38,18 +37,16 @@ def make_titled_sessions(
     n_community_words : int, default=12
         Words in the vocabulary of a community.
     n_shared_words : int, default=2
-        Of them in a title, distinct; drawn by rank ** -1.
+        Different words of them in a title, drawn by rank ** -1.
     n_own_words : int, default=1
         Words of the item alone; 0 lets titles repeat.
-    cold_share : float, default=0.1
-        Share of the items that appear only late.
-    cold_from : float, default=0.8
-        Share of the time after which they do: training sessions that end before have
-        none of them.
+    cold_share, cold_from : float, default=0.1, 0.8
+        Share of the items that appear only after a share of the time: training
+        sessions that end before have none of them.
     popularity_exponent : float, default=0.8
         Popularity falls off as rank ** -`popularity_exponent` (Zipf).
     random_state : int, RandomState instance or None, default=None
-        Draws everything; the same number gives the same sessions.
+        Seed of everything that is drawn.
     **options : dict
         Further parameters of `make_sessions`, such as ``mean_length``.
 
@@ -69,13 +66,25 @@ def make_titled_sessions(
     >>> truth.titles[:3].tolist()
     ['ruraba lode porove', 'meruga diku loti', 'ruraba meruga kitezo']
     """
-    for name, value, least in (
-        ("n_community_words", n_community_words, 1),
-        ("n_shared_words", n_shared_words, 0),
-        ("n_own_words", n_own_words, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value!r}.")
+    words = (n_community_words, n_shared_words, n_own_words)
+    _check_words(*words)
+    random_state = check_random_state(random_state)
+    late = {"late_share": cold_share, "late_from": cold_from}
+    options |= {"n_communities": n_communities, **late}
+    options |= {"popularity_exponent": popularity_exponent}
+    sessions, truth = make_sessions(
+        n_sessions, n_items, random_state=random_state, **options
+    )
+    rng = np.random.default_rng(random_state.randint(2**31 - 1))
+    truth.titles, truth.vocabularies = _titles(truth.communities, *words, rng)
+    truth.cold = truth.late
+    return sessions, truth
+
+
+def _check_words(n_community_words, n_shared_words, n_own_words):
+    check_at_least(1, {"n_community_words": n_community_words}, "n_community_words")
+    numbers = {"n_shared_words": n_shared_words, "n_own_words": n_own_words}
+    check_at_least(0, numbers, *numbers)
     if n_shared_words > n_community_words:
         raise ValueError(
             f"n_shared_words={n_shared_words} exceeds n_community_words="
@@ -83,37 +92,22 @@ def make_titled_sessions(
         )
     if n_shared_words + n_own_words == 0:
         raise ValueError("n_shared_words and n_own_words are both 0: no title.")
-    random_state = check_random_state(random_state)
-    sessions, truth = make_sessions(
-        n_sessions,
-        n_items,
-        n_communities=n_communities,
-        late_share=cold_share,
-        late_from=cold_from,
-        popularity_exponent=popularity_exponent,
-        random_state=random_state,
-        **options,
-    )
-    rng = np.random.default_rng(random_state.randint(2**31 - 1))
-    n_words = n_communities * n_community_words + n_items * n_own_words
-    words = _words(n_words, rng)
-    vocabularies = [
-        words[c * n_community_words : (c + 1) * n_community_words]
-        for c in range(n_communities)
-    ]
-    own = iter(words[n_communities * n_community_words :])
+
+
+def _titles(communities, n_community_words, n_shared_words, n_own_words, rng):
+    """A title for each item, and the vocabularies of the communities."""
+    n_shared = (communities.max() + 1) * n_community_words
+    words = _words(n_shared + len(communities) * n_own_words, rng)
+    vocabularies = np.reshape(words[:n_shared], (-1, n_community_words)).tolist()
+    own = iter(words[n_shared:])
     shares = 1 / np.arange(1, n_community_words + 1)
+    shares /= shares.sum()
     titles = []
-    for community in truth.communities:
-        at = rng.choice(
-            n_community_words, n_shared_words, replace=False, p=shares / shares.sum()
-        )
+    for community in communities:
+        at = rng.choice(n_community_words, n_shared_words, replace=False, p=shares)
         title = [vocabularies[community][i] for i in np.sort(at)]
         titles.append(" ".join([*title, *(next(own) for _ in range(n_own_words))]))
-    truth.titles = np.array(titles)
-    truth.vocabularies = vocabularies
-    truth.cold = truth.late
-    return sessions, truth
+    return np.array(titles), vocabularies
 
 
 def _words(n, rng):

@@ -9,6 +9,12 @@ from skclip.inspection._cluster_map import ClusterMapDisplay
 from skclip.inspection._explain import SessionExplanationDisplay, explain
 from skclip.inspection._gate import GateDisplay
 from skclip.inspection._history import TrainingHistoryDisplay
+from skclip.inspection._interests import (
+    interest_assignments,
+    interest_report,
+    interest_vectors,
+    interest_weights,
+)
 from skclip.inspection._rank_curve import RankCurveDisplay
 from skclip.inspection._resolution_curve import ResolutionCurveDisplay
 
@@ -20,4 +26,8 @@ __all__ = [
     "SessionExplanationDisplay",
     "TrainingHistoryDisplay",
     "explain",
+    "interest_assignments",
+    "interest_report",
+    "interest_vectors",
+    "interest_weights",
 ]

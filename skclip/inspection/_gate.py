@@ -101,7 +101,8 @@ class GateDisplay:
             It is not fitted.
         """
         recommender = recommender_inside(estimator)
-        model = getattr(recommender, "_model", None)
+        fitted = getattr(recommender, "_fitted", None)
+        model = getattr(fitted, "model", None)
         prompts = getattr(model, "prompt", None)
         if prompts is None or "cluster" not in prompts.kinds:
             given = getattr(recommender, "prompt", None)
@@ -112,12 +113,12 @@ class GateDisplay:
             )
         lengths = []
         with torch.no_grad():
-            for x, clusters in zip(
+            for x, cells in zip(
                 model.item_table.split(_CHUNK),
-                model.clusters[1:].split(_CHUNK),
+                model.item_cells[1:].split(_CHUNK),
                 strict=True,
             ):
-                parts = prompts.parts(x, clusters)
+                parts = prompts.parts(x, cells)
                 lengths.append(torch.stack([p.norm(dim=-1) for p in parts]).cpu())
         item, prompt = torch.cat(lengths, dim=1).double().numpy()
         total = item + prompt
@@ -126,7 +127,7 @@ class GateDisplay:
         )
         return cls(
             item_ids=recommender.item_ids_,
-            frequency=np.asarray(recommender._popularity),
+            frequency=recommender.item_counts_,
             item_share=item_share,
             prompt_share=1.0 - item_share,
             gate=prompts.gate,

@@ -33,19 +33,14 @@ FLOAT32, FLOAT64 = 5e-6, 1e-9  # stated tolerances, absolute
 
 
 def _gru(prefix, layers, bias=False):
-    parts = ("w_ih", "w_hh", "b_ih", "b_hh") if bias else ("w_ih", "w_hh")
-    long = {
-        "w_ih": "weight_ih",
-        "w_hh": "weight_hh",
-        "b_ih": "bias_ih",
-        "b_hh": "bias_hh",
-    }
-    return {
-        f"network.gru.{long[part]}_l{k}": f"{prefix}.{part}"
-        + (f"_l{k}" if layers else "")
-        for k in range(layers or 1)
-        for part in parts
-    }
+    names = {}
+    for k in range(layers or 1):
+        behind = f"_l{k}" if layers else ""
+        for kind in ("weight", "bias") if bias else ("weight",):
+            for part in ("ih", "hh"):
+                theirs = f"{prefix}.{kind[0]}_{part}{behind}"
+                names[f"network.gru.{kind}_{part}_l{k}"] = theirs
+    return names
 
 
 _DENSE = {"network.dense.weight": "dense.weight", "network.dense.bias": "dense.bias"}

@@ -1,120 +1,74 @@
+"""One fit of the recommender: what it promises, and how it ends."""
+
 import warnings
 
+import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from conftest import same, small
 from sklearn.base import clone
+from sklearn.model_selection import KFold
 
 from skclip import (
     CLIPSessionRecommender,
-    PopularityRecommender,
     SessionClusterer,
     Sessions,
 )
-from skclip._clip import chosen_params, resolve_params
-from skclip.backbones import BACKBONES, NARM, Batch, GRU4Rec
+from skclip._training._trainer import SCHEDULES
+from skclip.backbones import BACKBONES, Batch, GRU4Rec
 from skclip.metrics import mrr_at_k
-
-
-def same(a, b, X):
-    np.testing.assert_array_equal(a.decision_function(X), b.decision_function(X))
-
 
 # -- what fit promises ----------------------------------------------------------------
 
 
-def test_fitted_attributes(fitted, shop_split):
-    train, _ = shop_split
+def test_fitted_attributes(fitted, train):
     assert fitted.n_items_ == len(fitted.item_ids_) == len(np.unique(train.codes))
     assert (np.sort(fitted.item_ids_) == fitted.item_ids_).all()
+    counts = np.unique(train.codes, return_counts=True)[1]
+    np.testing.assert_array_equal(fitted.item_counts_, counts)
     assert isinstance(fitted.clusterer_, SessionClusterer)
     np.testing.assert_array_equal(fitted.membership_, fitted.clusterer_.membership_)
+    assert fitted.user_ids_ is fitted.fusion_weight_ is None
     assert fitted.n_iter_ == len(fitted.history_) == 2
-    assert set(fitted.history_[0]) == {
-        "epoch",
-        "train_loss",
-        "validation_score",
-        "seconds",
-    }
+    shown = {"epoch", "train_loss", "validation_score", "seconds"}
+    assert set(fitted.history_[0]) == shown
     assert fitted.history_[1]["train_loss"] < fitted.history_[0]["train_loss"]
 
 
-@pytest.mark.parametrize(
-    ("n_instances", "batch_size", "max_epochs"),
-    [
-        (1, 64, 100),
-        (3_300, 64, 20),
-        (12_800, 128, 10),
-        (56_000, 512, 10),
-        (10**6, 512, 10),
-    ],
-)
-def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
-    model = CLIPSessionRecommender()
-    chosen = chosen_params(model, NARM())
-    resolved = resolve_params(model, chosen, n_instances, 300, torch.device("cpu"))
-    assert resolved["batch_size"] == batch_size
-    assert resolved["max_epochs"] == max_epochs
-    assert fitted.resolved_params_["max_epochs"] == 2  # what was given wins
-    assert fitted.resolved_params_["loss"] == "cross_entropy"
-
-
-def test_same_seed_same_bits_and_other_seed_not(small_recommender, fitted, shop_split):
-    train, test = shop_split
-    same(fitted, clone(small_recommender).fit(train), test)
-    other = clone(small_recommender).set_params(random_state=1).fit(train)
+def test_same_seed_same_bits_and_other_seed_not(fitted, train, test):
+    same(fitted, small().fit(train), test)
+    other = small(random_state=1).fit(train)
     assert (other.decision_function(test) != fitted.decision_function(test)).any()
 
 
-def test_fit_twice_is_fit_once(small_recommender, fitted, shop_split):
-    train, test = shop_split
-    model = clone(small_recommender).fit([["x", "y", "z"]] * 5)
-    assert model.item_ids_.tolist() == ["x", "y", "z"]
-    same(model.fit(train), fitted, test)
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+def test_two_threads_give_the_same_bits_twice(backbone, train, test):
+    """Wide enough that torch splits the work of look-ups and of their gradients."""
+    model = small(backbone, n_threads=2, embedding_dim=64, max_epochs=1, batch_size=512)
+    same(clone(model).fit(train), model.fit(train), test)
 
 
-@pytest.mark.parametrize("timed", [True, False])
-def test_row_order_changes_nothing(small_recommender, shop_split, timed):
-    train, test = shop_split
-    if not timed:
-        train = Sessions(train.codes, train.offsets, train.vocabulary)
-    order = np.random.default_rng(5).permutation(len(train))
-    one = clone(small_recommender).fit(train)
-    same(one, clone(small_recommender).fit(train[order]), test)
-    targets = np.array(["item-001", "item-002", "item-003", "item-004"] * 125)
-    one = clone(small_recommender).fit(train, targets)
-    two = clone(small_recommender).fit(train[order], targets[order])
-    same(one, two, test)
+def test_seed_leaves_global_state_alone(train):
+    def drawn():
+        return float(torch.rand(1)), np.random.rand()  # noqa: NPY002
 
-
-def test_string_and_integer_ids_rank_alike(small_recommender, shop_split):
-    train, test = shop_split
-    numbers = np.arange(len(train.vocabulary)) * 3 - 7
-    as_numbers = [
-        Sessions(part.codes, part.offsets, numbers, times=part.times)
-        for part in (train, test)
-    ]
-    one = clone(small_recommender).fit(train)
-    two = clone(small_recommender).fit(as_numbers[0])
-    same_items = np.searchsorted(train.vocabulary, one.item_ids_)
-    np.testing.assert_array_equal(two.item_ids_, numbers[same_items])
-    np.testing.assert_array_equal(
-        one.decision_function(test), two.decision_function(as_numbers[1])
-    )
-
-
-def test_seed_leaves_global_state_alone(small_recommender, shop_split):
     torch.manual_seed(4)
     np.random.seed(4)  # noqa: NPY002
-    expected = torch.rand(2), np.random.rand()  # noqa: NPY002
+    expected, threads = drawn(), torch.get_num_threads()
     torch.manual_seed(4)
     np.random.seed(4)  # noqa: NPY002
-    threads = torch.get_num_threads()
-    clone(small_recommender).fit(shop_split[0][:50])
-    assert torch.equal(torch.rand(2), expected[0])
-    assert np.random.rand() == expected[1]  # noqa: NPY002
+    small().fit(train[:50])
+    assert drawn() == expected
     assert torch.get_num_threads() == threads
+
+
+def test_prediction_leaves_the_model_as_it_was(fitted, test):
+    before = joblib.hash(fitted.__getstate__())
+    rows = [[*row, f"new-{i}"] for i, row in enumerate(test.to_lists())]
+    fitted.score(rows)
+    fitted.predict_topk(rows, exclude_seen=True)
+    assert joblib.hash(fitted.__getstate__()) == before
 
 
 def test_a_dataset_of_predictable_sessions_is_learned():
@@ -125,22 +79,30 @@ def test_a_dataset_of_predictable_sessions_is_learned():
     assert model.predict([[3], [8, 9]]).tolist() == [4, 0]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_cpu(fitted, test):
+    on_cuda = small(device="cuda")
+    on_cuda.__setstate__(fitted.__getstate__() | {"device": "cuda"})
+    np.testing.assert_allclose(
+        on_cuda.decision_function(test), fitted.decision_function(test), atol=1e-4
+    )
+
+
 # -- prompts and clusters --------------------------------------------------------------
 
 
-def test_prompt_none_is_the_bare_backbone(small_recommender, shop_split):
-    train, test = shop_split
-    bare = clone(small_recommender).set_params(prompt=None).fit(train)
-    assert bare.clusterer_ is None
-    assert bare.membership_ is None
-    assert not any("prompt" in name for name, _ in bare._model.named_parameters())
+def test_prompt_none_is_the_bare_backbone(train, test):
+    bare = small(prompt=None).fit(train)
+    assert bare.clusterer_ is bare.membership_ is None
+    assert not any("prompt" in name for name in bare.parameter_report())
     assert bare.score(test) > 0
+    same(bare, small(prompt=()).fit(train), test)
 
 
-def test_carried_clusters_are_used(small_recommender, shop_split):
-    train, _ = shop_split
+def test_carried_clusters_are_used(train):
     clusterer = SessionClusterer(3.0, random_state=0).fit(train)
-    model = clone(small_recommender).fit(clusterer.transform(train))
+    model = small().fit(clusterer.transform(train))
     assert model.clusterer_ is None
     np.testing.assert_array_equal(model.membership_, clusterer.membership_)
     model.set_params(clusterer=SessionClusterer())
@@ -148,71 +110,93 @@ def test_carried_clusters_are_used(small_recommender, shop_split):
         model.fit(clusterer.transform(train))
 
 
-def test_any_object_with_fit_and_membership_can_cluster(small_recommender, shop_split):
-    train, test = shop_split
-
-    class OneForAll(SessionClusterer):
-        def fit(self, X, y=None):
-            self.membership_ = np.zeros(len(np.unique(X.codes)), dtype=int)
-            return self
-
-    model = clone(small_recommender).set_params(clusterer=OneForAll()).fit(train)
-    assert set(model.membership_) == {0}
-    assert np.isfinite(model.decision_function(test)).all()
-
-    class Wrong(OneForAll):
-        def fit(self, X, y=None):
-            self.membership_ = np.zeros(3, dtype=int)
-            return self
-
-    with pytest.raises(ValueError, match=r"membership_ has shape \(3,\), expected"):
-        clone(small_recommender).set_params(clusterer=Wrong()).fit(train)
+def test_sessions_that_carry_no_cluster_at_all():
+    X = Sessions.from_lists([["a", "b"], ["b", "c"]] * 10)
+    model = small().fit(X.with_clusters(np.zeros(X.n_events)))
+    assert model.membership_.tolist() == [-1, -1, -1]
+    assert model.predict([["new"], ["a", "new"]]).shape == (2,)
 
 
-def test_nested_parameters_replace_names_and_none():
-    model = CLIPSessionRecommender("gru4rec")
-    model.set_params(backbone__hidden_dim=7, clusterer__resolution=2.0)
-    assert isinstance(model.backbone, GRU4Rec)
-    assert model.backbone.hidden_dim == 7
-    assert model.clusterer.resolution == 2.0
-    model.set_params(backbone="narm", backbone__dropout=0.1)
-    assert isinstance(model.backbone, NARM)
-    with pytest.raises(ValueError, match="Invalid parameter 'depth'"):
-        model.set_params(backbone__depth=3)
+@pytest.mark.parametrize("cluster", [0, 1, 2])
+def test_unseen_item_speaks_through_the_prompt_of_its_neighbors(fitted, cluster):
+    item = int(np.flatnonzero(fitted.membership_ == cluster)[3])
+    batch = Batch(
+        codes=torch.tensor([[item + 1, 0]]),
+        clusters=torch.full((1, 2, 1), cluster + 1),
+        rows=torch.tensor([0]),
+        ends=torch.tensor([2]),
+        targets=torch.tensor([0]),
+    )
+    model = fitted._fitted.model
+    with torch.no_grad():
+        expected = model.scores(model.states(batch), model.keys())
+    found = fitted.decision_function([[fitted.item_ids_[item], "new"]])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_later_click_does_not_tell_the_cluster_of_an_unseen_item(fitted, test):
+    """The score of a prefix is the same whatever comes behind it."""
+    rows = [["new-1", *row] for row in test.to_lists()[:30]]
+    for row in rows:
+        row.insert(2, "new-2")
+    for end in (1, 2, 3):
+        X, y = [row[:end] for row in rows], [row[end] for row in rows]
+        expected = fitted.rank_targets(X, y)
+        for tail in ("item-000", "item-079"):
+            longer = [[*row[: end + 1], tail] for row in rows]
+            ranks = fitted.rank_targets(longer).reshape(len(rows), end + 1)
+            np.testing.assert_array_equal(ranks[:, end - 1], expected)
 
 
 # -- validation part -------------------------------------------------------------------
 
 
-def test_latest_sessions_validate(small_recommender, shop_split, monkeypatch):
-    train, _ = shop_split
+def test_latest_sessions_validate(train, monkeypatch):
     seen = []
-    score = PopularityRecommender.rank_targets
-    model = clone(small_recommender).set_params(max_epochs=1)
     monkeypatch.setattr(
         CLIPSessionRecommender,
         "rank_targets",
-        lambda self, X, y=None: seen.append(X) or score(self, X, y),
+        lambda self, X, y=None: seen.append(X) or np.ones(9),
     )
     order = np.random.default_rng(0).permutation(len(train))
-    model.fit(train[order])
+    small(max_epochs=1).fit(train[order])
     latest = train[np.argsort(train.end_times)[-50:]]
     assert sorted(seen[0].to_lists()) == sorted(latest.to_lists())
 
 
-def test_eval_set_replaces_the_validation_part(small_recommender, shop_split):
-    train, test = shop_split
-    model = clone(small_recommender).fit(train, eval_set=(test, None))
+def recall_at_7(estimator, X, y=None):
+    return float((estimator.rank_targets(X, y) <= 7).mean())
+
+
+@pytest.mark.parametrize("scoring", ["auto", "recall@5", "ndcg@10", recall_at_7])
+def test_eval_set_is_scored_as_asked(scoring, train, test):
+    model = small(scoring=scoring).fit(train, eval_set=(test, None))
     assert model.best_validation_score_ == pytest.approx(model.score(test))
-    with pytest.raises(TypeError, match=r"eval_set is a Sessions. Expected a tuple"):
-        model.fit(train, eval_set=test)
+    assert model.best_validation_score_ > 0
+    if scoring == "auto":
+        assert model.score(test) == mrr_at_k(model.rank_targets(test), 20)
 
 
-def test_early_stopping_keeps_the_best_weights(small_recommender, shop_split):
-    train, test = shop_split
-    model = clone(small_recommender).set_params(
-        max_epochs=40, n_iter_no_change=2, learning_rate=0.05
-    )
+def test_bad_eval_sets_fail_before_training(train):
+    model = small(max_epochs=10_000)
+    for eval_set, error, message in (
+        (train, TypeError, r"eval_set is a Sessions. Expected a tuple"),
+        ((["abc"], None), TypeError, "Session 0 of X is a str"),
+        (([["a"], ["b"]], ["c"]), ValueError, r"y has shape \(1,\)"),
+    ):
+        with pytest.raises(error, match=message):
+            model.fit(train, eval_set=eval_set)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"mrr@5": 1.0}, "good", None])
+def test_scoring_must_return_a_number(value, train):
+    model = small(scoring=lambda estimator, X, y=None: value)
+    with pytest.raises(ValueError, match="scoring returned .*Expected one number"):
+        model.fit(train)
+
+
+def test_early_stopping_keeps_the_best_weights(train, test):
+    model = small(max_epochs=40, n_iter_no_change=2, learning_rate=0.05)
     model.fit(train, eval_set=(test, None))
     scores = [row["validation_score"] for row in model.history_]
     best = int(np.argmax(scores))
@@ -220,134 +204,65 @@ def test_early_stopping_keeps_the_best_weights(small_recommender, shop_split):
     assert model.best_validation_score_ == scores[best] == model.score(test)
 
 
-def test_without_early_stopping_all_rows_train(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(early_stopping=False)
-    model.fit(shop_split[0])
+def test_without_early_stopping_the_last_weights_stay(train, test):
+    model = small(early_stopping=False, max_epochs=3).fit(train)
     assert model.best_validation_score_ is None
     assert "validation_score" not in model.history_[0]
+    model.fit(train, eval_set=(test, None))  # only watched
+    assert model.best_validation_score_ == model.score(test)
 
 
-@pytest.mark.parametrize("scoring", ["recall@5", "ndcg@10", "mrr@3"])
-def test_scoring_names_the_metric(small_recommender, shop_split, scoring):
-    train, test = shop_split
-    model = clone(small_recommender).set_params(scoring=scoring)
-    model.fit(train, eval_set=(test, None))
-    assert model.best_validation_score_ == pytest.approx(model.score(test))
-
-
-def test_callable_scoring(small_recommender, shop_split):
-    train, test = shop_split
-
-    def scoring(estimator, X, y=None):
-        return mrr_at_k(estimator.rank_targets(X, y), 7)
-
-    model = clone(small_recommender).set_params(scoring=scoring).fit(train)
-    assert model.score(test) == scoring(model, test)
-    assert model.best_validation_score_ > 0
-
-
-def test_validation_sessions_are_not_learned(small_recommender, shop_split):
+def test_validation_sessions_are_not_learned(train, test):
     """Held-out sessions may hold anything: the weights do not see it."""
-    train, test = shop_split
     late = train.end_times >= np.sort(train.end_times)[-50]
     codes = train.codes.copy()
     held_out = np.repeat(late, train.lengths)
     codes[held_out] = codes[held_out][::-1]
     other = Sessions(codes, train.offsets, train.vocabulary, times=train.times)
-    model = clone(small_recommender).set_params(
-        prompt=None, n_iter_no_change=50, max_epochs=1
-    )
     assert (other.codes != train.codes).any()
+    model = small(prompt=None, n_iter_no_change=50, max_epochs=1)
     same(clone(model).fit(train), clone(model).fit(other), test)
     model.set_params(early_stopping=False)
     one, two = clone(model).fit(train), clone(model).fit(other)
     assert (one.decision_function(test) != two.decision_function(test)).any()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"normalization": "none"},
-        {"gate": "scalar"},
-        {"gate": "add"},
-        {"candidates": "prompted"},
-        {"similarity": "cosine"},
-        {"similarity": "cosine", "temperature": 0.5},
-        {"embedding_dim": 8},
-        {"learning_rate": 0.02},
-        {"lr_schedule": "constant"},
-        {"weight_decay": 0.1},
-        {"batch_size": 64},
-        {"max_session_length": 2},
-        {"loss": "bpr", "n_negatives": 20},
-        {"backbone": "narm"},
-        {"backbone__dropout": 0.9},
-        {"backbone__tied": True},
-        {"clusterer__resolution": 5.0},
-        {"validation_fraction": 0.5},
-        {"precision": "bf16"},
-    ],
-    ids=str,
-)
-def test_every_parameter_has_an_effect(small_recommender, fitted, shop_split, change):
-    train, test = shop_split
-    model = clone(small_recommender).set_params(**change).fit(train)
-    assert (model.decision_function(test) != fitted.decision_function(test)).any()
+# -- ways to train and to end ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
-def test_two_threads_give_the_same_bits_twice(small_recommender, shop_split, backbone):
-    """Wide enough that torch splits the work of look-ups and of their gradients."""
-    train, test = shop_split
-    model = clone(small_recommender).set_params(
-        backbone=backbone, n_threads=2, embedding_dim=64, max_epochs=1, batch_size=512
-    )
-    same(clone(model).fit(train), clone(model).fit(train), test)
+def test_schedules():
+    step = [SCHEDULES["step"](done, 30) for done in (0, 2.9, 3, 5.9, 6)]
+    assert step == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    cosine = [SCHEDULES["cosine"](done, 10) for done in (0, 5, 10)]
+    assert cosine == pytest.approx([1, 0.5, 0])
+    assert SCHEDULES["constant"](7, 10) == 1
 
 
-def test_a_failed_fit_changes_nothing(small_recommender, fitted, shop_split):
-    from sklearn.exceptions import NotFittedError
-
-    train, test = shop_split
-    fresh = clone(small_recommender).set_params(learning_rate=1e30)
-    with pytest.raises(ValueError, match="loss became"):
-        fresh.fit(train)
-    with pytest.raises(NotFittedError):
-        fresh.predict(test)
-    model = clone(small_recommender).fit(train)
-    with pytest.raises(ValueError, match="loss became|not finite"):
-        model.set_params(learning_rate=1e30).fit([["x", "y"]] * 9)
-    same(model, fitted, test)
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_weight_decay_shrinks_the_table(optimizer, train):
+    norms = [
+        small(prompt=None, optimizer=optimizer, weight_decay=decay)
+        .fit(train)
+        ._fitted.model.item_table.norm()
+        for decay in (0.0, 5.0)
+    ]
+    assert norms[1] < 0.9 * norms[0]
 
 
-def test_bad_eval_sets_fail_before_training(small_recommender, shop_split):
-    train, _ = shop_split
-    model = clone(small_recommender).set_params(max_epochs=10_000)
-    with pytest.raises(TypeError, match="Session 0 of X is a str"):
-        model.fit(train, eval_set=(["abc"], None))
-    with pytest.raises(ValueError, match=r"y has shape \(1,\)"):
-        model.fit(train, eval_set=([["a"], ["b"]], ["c"]))
+def test_optimizers_and_schedules_differ(train, test):
+    options = (
+        {}, {"optimizer": "adamw"}, {"lr_schedule": "step"}, {"lr_schedule": "constant"}
+    )  # fmt: skip
+    scores = [
+        small(weight_decay=0.1, max_epochs=4, **some).fit(train).decision_function(test)
+        for some in options
+    ]
+    for i, one in enumerate(scores):
+        for other in scores[:i]:
+            assert (one != other).any()
 
 
-@pytest.mark.parametrize("value", [float("nan"), {"mrr@5": 1.0}, "good", None])
-def test_scoring_must_return_a_number(small_recommender, shop_split, value):
-    model = clone(small_recommender).set_params(scoring=lambda est, X, y=None: value)
-    with pytest.raises(ValueError, match="scoring returned .*Expected one number"):
-        model.fit(shop_split[0])
-
-
-def test_monitored_without_early_stopping(small_recommender, shop_split):
-    train, test = shop_split
-    model = clone(small_recommender).set_params(early_stopping=False, max_epochs=3)
-    model.fit(train, eval_set=(test, None))
-    assert model.best_validation_score_ == model.score(test)
-
-
-# -- ways to end -----------------------------------------------------------------------
-
-
-def test_keyboard_interrupt_keeps_the_best_model(small_recommender, shop_split):
-    train, test = shop_split
+def test_keyboard_interrupt_keeps_the_best_model(train, test):
     calls = []
 
     def scoring(estimator, X, y=None):
@@ -356,10 +271,8 @@ def test_keyboard_interrupt_keeps_the_best_model(small_recommender, shop_split):
             raise KeyboardInterrupt
         return 1.0 / len(calls)
 
-    model = clone(small_recommender).set_params(
-        scoring=scoring, max_epochs=10, lr_schedule="constant"
-    )
-    with pytest.warns(UserWarning, match="interrupted in epoch 3.*best weights"):
+    model = small(scoring=scoring, max_epochs=10, lr_schedule="constant")
+    with pytest.warns(UserWarning, match="interrupted in epoch 3.*best epoch"):
         model.fit(train)
     assert model.n_iter_ == 2
     assert model.best_validation_score_ == 1.0
@@ -381,279 +294,131 @@ def test_keyboard_interrupt_keeps_the_best_model(small_recommender, shop_split):
     np.testing.assert_array_equal(model.decision_function(test), before)
 
 
-def test_max_time_stops(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(max_epochs=10_000, max_time=0.5)
-    model.set_params(n_iter_no_change=10_000).fit(shop_split[0])
+def test_max_time_stops(train):
+    model = small(max_epochs=10_000, max_time=0.5, n_iter_no_change=10_000).fit(train)
     assert model.n_iter_ < 10_000
-    assert sum(row["seconds"] for row in model.history_) < 5
 
 
-def test_progress_bar_only_when_verbose(small_recommender, shop_split, capsys):
-    model = clone(small_recommender)
-    model.fit(shop_split[0][:60])
+def test_progress_bar_only_when_verbose(train, capsys):
+    model = small().fit(train[:60])
     assert capsys.readouterr().err == ""
-    model.set_params(verbose=True).fit(shop_split[0][:60])
+    model.set_params(verbose=True).fit(train[:60])
     shown = capsys.readouterr().err
     assert "2/2" in shown
     assert "validation=" in shown
 
 
-def test_a_loss_that_is_not_finite_names_its_cause(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(learning_rate=1e30)
-    with pytest.raises(
-        ValueError, match=r"loss became .* in epoch \d+, batch \d+.*1e\+30"
-    ):
-        model.fit(shop_split[0])
+def test_a_loss_that_is_not_finite_names_its_cause(train):
+    message = r"loss became .* in epoch \d+, batch \d+.*1e\+30"
+    with pytest.raises(ValueError, match=message):
+        small(learning_rate=1e30).fit(train)
 
 
 # -- inputs ----------------------------------------------------------------------------
 
 
-def test_y_makes_one_instance_a_row(small_recommender):
+def test_y_makes_one_instance_a_row():
     X, y = [["a", "b"], ["c"], ["a"]] * 20, ["c", "a", "b"] * 20
-    model = clone(small_recommender).set_params(max_epochs=30, n_iter_no_change=30)
-    model.set_params(learning_rate=0.05).fit(X, y)
+    model = small(max_epochs=30, n_iter_no_change=30, learning_rate=0.05).fit(X, y)
     assert model.item_ids_.tolist() == ["a", "b", "c"]
-    assert model.clusterer_.graph_.toarray().tolist() == [
-        [0, 20, 20],
-        [20, 0, 20],
-        [20, 20, 0],
-    ]
+    graph = model.clusterer_.graph_.toarray().tolist()
+    assert graph == [[0, 20, 20], [20, 0, 20], [20, 20, 0]]
     assert model.predict(X[:3]).tolist() == y[:3]
     assert model.score(X, y) == 1.0
 
 
-def test_min_item_count_leaves_rare_items_out(small_recommender):
+def test_min_item_count_leaves_rare_items_out():
     X = [["a", "b", "a"], ["b", "rare", "a"], ["a", "b"]] * 3 + [["once", "a"]]
-    model = clone(small_recommender).set_params(min_item_count=3).fit(X)
+    model = small(min_item_count=3).fit(X)
     assert model.item_ids_.tolist() == ["a", "b", "rare"]
     assert model.predict_topk([["once", "b"]], k=2).shape == (1, 2)
     with pytest.raises(ValueError, match="No item has min_item_count=99"):
-        clone(small_recommender).set_params(min_item_count=99).fit(X)
-
-
-def test_min_item_count_with_targets_that_vanish(small_recommender):
-    X = [["a"], ["a"], ["b"], ["b"], ["c"], ["c"]]
+        small(min_item_count=99).fit(X)
+    targets_vanish = [["a"], ["a"], ["b"], ["b"], ["c"], ["c"]]
     y = ["r1", "r2", "c", "c", "b", "b"]
-    model = clone(small_recommender).set_params(min_item_count=2).fit(X, y)
+    model = small(min_item_count=2).fit(targets_vanish, y)
     assert model.item_ids_.tolist() == ["b", "c"]
 
 
-def test_sessions_that_carry_no_cluster_at_all(small_recommender):
-    X = Sessions.from_lists([["a", "b"], ["b", "c"]] * 10)
-    model = clone(small_recommender).fit(X.with_clusters(np.zeros(X.n_events)))
-    assert model.membership_.tolist() == [-1, -1, -1]
-    assert model.predict([["new"], ["a", "new"]]).shape == (2,)
-
-
-def test_long_sessions_keep_their_latest_items(small_recommender, shop_split):
-    train, _ = shop_split
-    model = clone(small_recommender).set_params(max_session_length=3)
+def test_long_sessions_keep_their_latest_items(train):
+    model = small(max_session_length=3)
     model.fit(Sessions.concat([train, [["item-001", "item-002"] * 30]]))
     long = ["item-010"] * 40 + ["item-003", "item-002", "item-005"]
-    np.testing.assert_array_equal(
-        model.decision_function([long]), model.decision_function([long[-3:]])
-    )
+    one, other = (model.decision_function([row]) for row in (long, long[-3:]))
+    np.testing.assert_array_equal(one, other)
     ranks = model.rank_targets([long])
     assert len(ranks) == 42
     assert ranks[-1] == model.rank_targets([long[-4:-1]], [long[-1]])[0]
 
 
-@pytest.mark.parametrize("prompt", ["cluster", None])
-def test_empty_and_unknown_never_raise(small_recommender, shop_split, prompt):
-    train, _ = shop_split
-    model = clone(small_recommender).set_params(prompt=prompt).fit(train)
-    popular = PopularityRecommender().fit(train).predict_topk([[]], k=5)
-    with pytest.warns(UserWarning, match="2 of 4 events .* 1 of 4 sessions are empty"):
-        top = model.predict_topk([[], ["new"], ["item-003", "new"], ["item-003"]], k=5)
-    assert top[0].tolist() == popular[0].tolist()
-    if prompt is None:  # unseen items are dropped from the input
-        assert top[1].tolist() == popular[0].tolist()
-        assert top[2].tolist() == top[3].tolist()
-    assert model.predict_topk([[5, (1, 2), b"x"]], k=2).shape == (1, 2)
-
-
-@pytest.mark.parametrize("cluster", [0, 1, 2])
-def test_unseen_item_speaks_through_the_prompt_of_its_neighbours(fitted, cluster):
-    item = int(np.flatnonzero(fitted.membership_ == cluster)[3])
-    known = fitted.item_ids_[item]
-    batch = Batch(
-        codes=torch.tensor([[item + 1, 0]]),
-        clusters=torch.tensor([[cluster + 1, cluster + 1]]),
-        rows=torch.tensor([0]),
-        ends=torch.tensor([2]),
-        targets=torch.tensor([0]),
-    )
-    with torch.no_grad():
-        query = fitted._model.states(batch)
-        expected = fitted._model.scores(query, fitted._model.keys())
-    found = fitted.decision_function([[known, "new"]])
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_a_prefix_is_scored_from_what_it_has_observed_alone(fitted):
-    session = [
-        fitted.item_ids_[0],
-        "new",
-        fitted.item_ids_[5],
-        "newer",
-        fitted.item_ids_[60],
-    ]
-    ranks = fitted.rank_targets([session])
-    alone = [fitted.rank_targets([session[:t]], [session[t]])[0] for t in range(1, 5)]
-    np.testing.assert_array_equal(ranks, alone)
-
-
-def test_other_rows_and_earlier_calls_change_nothing(fitted, shop_split):
-    _, X = shop_split
-    mixed = [*X.to_lists(), ["new", "item-001"], []]
-    before = fitted.decision_function(mixed)
-    for i in (0, 7, len(mixed) - 2):
-        alone = fitted.decision_function([mixed[i]])
-        np.testing.assert_allclose(alone[0], before[i], atol=1e-5)
-    np.testing.assert_array_equal(fitted.decision_function(mixed), before)
-
-
-@pytest.mark.parametrize(
-    ("options", "X", "error", "message"),
-    [
-        ({"backbone": "nram"}, [["a", "b"]], ValueError, "Did you mean 'narm'"),
-        ({"backbone": 5}, [["a", "b"]], ValueError, "The 'backbone' parameter"),
-        (
-            {"backbone": GRU4Rec(dropout=2)},
-            [["a", "b"]],
-            ValueError,
-            "'dropout' parameter of GRU4Rec",
-        ),
-        ({"scoring": "auc"}, [["a", "b"]], ValueError, "Unknown metric 'auc'"),
-        (
-            {"learning_rate": -1},
-            [["a", "b"]],
-            ValueError,
-            "The 'learning_rate' parameter",
-        ),
-        ({"device": "abacus"}, [["a", "b"]], ValueError, "device='abacus'"),
-        ({}, [["a"], ["b"]], ValueError, "All 2 sessions have fewer than 2 items"),
-        ({}, [], ValueError, "0 sample"),
-        ({}, [[], []], ValueError, "All 2 sessions are empty"),
-        ({}, ["abc"], TypeError, r"Session 0 of X is a str: 'abc'"),
-    ],
-)
-def test_bad_input_says_what_to_do(options, X, error, message):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(error, match=message):
-            CLIPSessionRecommender(**options).fit(X)
-
-
-@pytest.mark.parametrize(
-    ("y", "message"),
-    [
-        (["a"], r"y has shape \(1,\), expected \(2,\)"),
-        (["a", None], r"y\[1\] is None"),
-        (pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is <NA>"),
-        ([1.0, float("nan")], r"y\[1\] is nan"),
-        ([[1], [2]], "Expected a 1-D array with one target item id"),
-    ],
-)
-def test_bad_targets(y, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        CLIPSessionRecommender().fit([["a"], ["b"]], y)
-
-
-def test_short_sessions_are_counted(small_recommender):
+def test_short_sessions_are_counted():
     with pytest.warns(UserWarning, match="2 of 22 sessions have fewer than 2 items"):
-        model = clone(small_recommender).fit(
-            [["a", "b"], ["b", "a"]] * 10 + [["c"], []]
-        )
+        model = small().fit([["a", "b"], ["b", "a"]] * 10 + [["c"], []])
     assert model.item_ids_.tolist() == ["a", "b", "c"]
 
 
-def test_warnings_point_at_the_caller(fitted):
-    with pytest.warns(UserWarning, match="1 of 1 events") as caught:
-        fitted.predict([["new"]])
-    assert caught[0].filename == __file__
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "nram"}, "Did you mean 'narm'"),
+        ({"backbone": 5}, "The 'backbone' parameter"),
+        ({"backbone": GRU4Rec(dropout=2)}, "'dropout' parameter of GRU4Rec"),
+        ({"scoring": "auc"}, "Unknown metric 'auc'"),
+        ({"learning_rate": -1}, "The 'learning_rate' parameter"),
+        ({"temperature": "learned"}, "The 'temperature' parameter"),
+        ({"preset": "best"}, "The 'preset' parameter"),
+        ({"device": "abacus"}, "device='abacus'"),
+        ({}, "All 2 sessions have fewer than 2 items"),
+    ],
+    ids=str,
+)
+def test_bad_parameters_say_what_to_do(options, message):
+    X = [["a", "b"]] if options else [["a"], ["b"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=message):
+            CLIPSessionRecommender(**options).fit(X)
 
 
-def test_not_fitted():
-    from sklearn.exceptions import NotFittedError
-
-    for method in (
-        "predict",
-        "predict_topk",
-        "decision_function",
-        "score",
-        "rank_targets",
-    ):
-        with pytest.raises(NotFittedError):
-            getattr(CLIPSessionRecommender(), method)([["a"]])
+# -- leaks -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prompt", ["cluster", None])
-def test_filters(small_recommender, shop_split, prompt):
-    train, test = shop_split
-    model = clone(small_recommender).set_params(prompt=prompt).fit(train)
-    X = [*test[:5].to_lists(), [], ["new"]]
-    everything = model.predict_topk(X, k=model.n_items_)
-    allowed = model.item_ids_[::7]
-    for row, (top, seen) in enumerate(
-        zip(model.predict_topk(X, k=6, exclude_seen=True), X, strict=True)
-    ):
-        assert top.tolist() == [i for i in everything[row] if i not in seen][:6]
-    top = model.predict_topk(X, k=6, allow=allowed, deny=allowed[:2])
-    for row in range(len(X)):
-        kept = [i for i in everything[row] if i in allowed[2:]]
-        assert top[row].tolist() == kept[:6]
+@pytest.mark.parametrize("backbone", ["gru4rec", "gcegnn"])
+def test_nothing_of_the_held_out_rows_is_in_a_fold(backbone, shop):
+    """Fitting on a fold gives the same whatever the held-out rows are."""
+    rows = shop[0].to_lists()
+    X = Sessions.from_lists(rows)
+    model = small(backbone, max_epochs=1)
+    for train, test in KFold(3).split(X):
+        other = list(rows)
+        for i in test:  # other transitions, other items, other popularity
+            other[i] = [f"leak-{j}" for j in rows[i]]
+        fold, changed = X[train], Sessions.from_lists(other)[train]
+        a, b = clone(model).fit(fold), clone(model).fit(changed)
+        assert not any(str(i).startswith("leak") for i in b.item_ids_)
+        for name in ("item_ids_", "membership_", "item_counts_"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert (a.clusterer_.graph_ != b.clusterer_.graph_).nnz == 0
+        if backbone == "gcegnn":
+            one, two = (m._fitted.model.network.neighbors for m in (a, b))
+            assert one.equal(two)
+        edges = {
+            (u, v) for i in train for u, v in zip(rows[i], rows[i][1:], strict=False)
+        }
+        ids = b.item_ids_
+        for u, v in zip(*b.clusterer_.graph_.nonzero(), strict=True):
+            assert (ids[u], ids[v]) in edges or (ids[v], ids[u]) in edges
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_agrees_with_cpu(fitted, shop_split):
-    _, X = shop_split
-    expected = fitted.decision_function(X)
-    fitted._model.to("cuda")
-    try:
-        np.testing.assert_allclose(fitted.decision_function(X), expected, atol=1e-4)
-    finally:
-        fitted._model.to("cpu")
-
-
-def test_schedules():
-    from skclip._training import _SCHEDULES
-
-    step = [_SCHEDULES["step"](done, 30) for done in (0, 2.9, 3, 5.9, 6)]
-    assert step == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    cosine = [_SCHEDULES["cosine"](done, 10) for done in (0, 5, 10)]
-    assert cosine == pytest.approx([1, 0.5, 0])
-    assert _SCHEDULES["constant"](7, 10) == 1
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_weight_decay_shrinks_the_table(small_recommender, shop_split, optimizer):
-    norms = [
-        clone(small_recommender)
-        .set_params(optimizer=optimizer, weight_decay=decay)
-        .fit(shop_split[0])
-        ._model.item_table.norm()
-        for decay in (0.0, 5.0)
-    ]
-    assert norms[1] < 0.9 * norms[0]
-
-
-def test_optimizers_and_schedules_differ(small_recommender, shop_split):
-    train, test = shop_split
-    scores = [
-        clone(small_recommender)
-        .set_params(weight_decay=0.1, max_epochs=4, **options)
-        .fit(train)
-        .decision_function(test)
-        for options in (
-            {},
-            {"optimizer": "adamw"},
-            {"lr_schedule": "step"},
-            {"lr_schedule": "constant"},
-        )
-    ]
-    for i, one in enumerate(scores):
-        for other in scores[:i]:
-            assert (one != other).any()
+def test_a_signal_of_the_held_out_sessions_is_not_found():
+    """In the held-out part alone, "left-i" is always followed by "right-i"."""
+    rng = np.random.default_rng(0)
+    sides = [[f"{s}-{i}" for i in range(20)] for s in ("left", "right")]
+    train = [[str(i) for i in rng.permutation(sum(sides, []))[:5]] for _ in range(300)]
+    held_out = [[left, right] for left, right in zip(*sides, strict=True)] * 5
+    X = Sessions.from_lists(train + held_out)
+    fold = small(max_epochs=5).fit(X[: len(train)])
+    chance = (1 / np.arange(1, 21)).sum() / 40
+    assert fold.score(X[len(train) :]) < 2 * chance
+    knows = small(max_epochs=40, learning_rate=0.02).fit(X)
+    assert knows.score(X[len(train) :]) > 4 * chance  # the signal can be found

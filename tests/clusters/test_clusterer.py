@@ -5,6 +5,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import skclip
 from skclip import SessionClusterer
+from skclip._clusters import _clusterer, leiden_membership
 from skclip._data import ItemFeatures
 from skclip.datasets import make_sessions
 
@@ -22,9 +23,9 @@ def test_fitted_attributes(kitchen_and_workshop):
 def test_transform_carries_clusters_and_zero_for_unseen(kitchen_and_workshop):
     clusterer = SessionClusterer(random_state=0).fit(kitchen_and_workshop)
     X = clusterer.transform([["saw", "moon"], [], ["tea"]])
-    assert X.clusters.tolist() == [2, 0, 1]
+    assert X.clusters.tolist() == [[2], [0], [1]]
     assert X.to_lists() == [["saw", "moon"], [], ["tea"]]
-    assert X[[2]].clusters.tolist() == [1]
+    assert X[[2]].clusters.tolist() == [[1]]
 
 
 def test_predict_votes_for_unseen_items(kitchen_and_workshop):
@@ -67,19 +68,15 @@ def test_row_order_and_refit_change_nothing(shop):
     np.testing.assert_array_equal(clusterer.membership_, again.membership_)
 
 
-def test_sessions_of_one_item_only():
+def test_bad_input_and_parameters():
     with pytest.raises(ValueError, match="All 2 sessions have fewer than 2 items"):
         SessionClusterer().fit([["a"], ["b"]])
-
-
-def test_parameters_are_checked_in_fit(kitchen_and_workshop):
-    with pytest.raises(ValueError, match="'resolution' parameter of SessionClusterer"):
-        SessionClusterer(resolution=0).fit(kitchen_and_workshop)
+    for name in ("resolution", "n_iterations"):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of SessionClusterer"):
+            SessionClusterer(**{name: 0}).fit([["a", "b"]])
 
 
 def test_parameters_reach_graph_and_leiden(monkeypatch):
-    import skclip._clusters._clusterer as module
-
     X = [["a", "a", "b", "a", "b"], ["b", "c"]]
     graphs = [
         SessionClusterer(**options).fit(X).graph_.toarray().tolist()
@@ -89,18 +86,50 @@ def test_parameters_reach_graph_and_leiden(monkeypatch):
     assert graphs[1] == [[1, 3, 0], [3, 0, 1], [0, 1, 0]]
     assert graphs[2] == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     seen = {}
-    leiden = module.leiden_membership
-    monkeypatch.setattr(
-        module,
-        "leiden_membership",
-        lambda graph, **options: seen.update(options) or leiden(graph, **options),
-    )
+
+    def leiden(graph, **options):
+        seen.update(options)
+        return leiden_membership(graph, **options)
+
+    monkeypatch.setattr(_clusterer, "leiden_membership", leiden)
     SessionClusterer(2.0, n_iterations=-1, engine="igraph", random_state=0).fit(X)
-    seed = seen.pop("seed")
-    assert isinstance(seed, int)
-    assert seen == {"resolution": 2.0, "n_iterations": -1, "engine": "igraph"}
-    with pytest.raises(ValueError, match="'n_iterations' parameter"):
-        SessionClusterer(n_iterations=0).fit(X)
+    assert isinstance(seen.pop("seed"), int)
+    expected = {"resolution": 2.0, "n_iterations": -1, "engine": "igraph"}
+    assert seen == expected | {"start": None}
+
+
+# -- partial_fit -----------------------------------------------------------------------
+
+
+def test_partial_fit_equals_a_fit_on_all(shop):
+    X, _ = shop
+    grown = SessionClusterer(random_state=0).fit(X[:300]).partial_fit(X[300:])
+    whole = SessionClusterer(random_state=0).fit(X)
+    assert sorted(grown.item_ids_) == sorted(whole.item_ids_)
+    order = np.argsort(grown.item_ids_)
+    dense = grown.graph_.toarray()[np.ix_(order, order)]
+    np.testing.assert_array_equal(dense, whole.graph_.toarray())
+    assert grown.modularity_ > whole.modularity_ - 0.02
+    assert 0 <= grown.cluster_drift_ <= 1
+    assert grown.cluster_sizes_.sum() == len(grown.item_ids_)
+
+
+def test_clusters_keep_their_numbers(kitchen_and_workshop):
+    clusterer = SessionClusterer(random_state=0).fit(kitchen_and_workshop)
+    before = dict(zip(clusterer.item_ids_, clusterer.membership_, strict=True))
+    more = [["spoon", "cup"], ["cup", "spoon"], ["oak", "ash"], ["ash", "oak"]]
+    clusterer.partial_fit(more + [["hammer", "nail", "saw"]] * 3)
+    after = dict(zip(clusterer.item_ids_, clusterer.membership_, strict=True))
+    assert before.items() <= after.items()
+    assert clusterer.cluster_drift_ == 0.0
+    assert after["spoon"] == after["cup"]
+    assert after["hammer"] == after["nail"]
+    assert after["oak"] == after["ash"] == 2
+    appended = clusterer.item_ids_.tolist()[len(before) :]
+    assert appended == sorted(set(after) - set(before))
+
+
+# -- edges by features -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -123,7 +152,7 @@ def test_edges_by_features_give_new_items_a_cluster(
     assert of["pot"] == of["tea"] == of["cup"] == of["milk"]
     assert of["hammer"] == of["saw"] == of["nail"] == of["glue"] != of["pot"]
     found = clusterer.transform([["pot", "hammer", "blank"]]).clusters
-    assert found.tolist() == [of["pot"] + 1, of["hammer"] + 1, 0]
+    assert found.ravel().tolist() == [of["pot"] + 1, of["hammer"] + 1, 0]
     before = clusterer.graph_.toarray()
     clusterer.partial_fit([["pot", "tea"]])
     assert clusterer.cluster_drift_ == 0

@@ -6,9 +6,9 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 
 from skclip import CLIPSessionRecommender, SessionClusterer
-from skclip.controls import OneCluster, PopularityBuckets, RandomClusters
+from skclip.controls import OneCluster, RandomClusters
 
-CONTROLS = [OneCluster(), RandomClusters(random_state=0), PopularityBuckets(5)]
+CONTROLS = [OneCluster(), RandomClusters(random_state=0)]
 
 
 def test_random_clusters_have_the_same_sizes_and_nothing_else(shop):
@@ -23,26 +23,6 @@ def test_random_clusters_have_the_same_sizes_and_nothing_else(shop):
     assert (other.membership_ != control.membership_).any()
     with pytest.raises(AttributeError):
         clone(control).membership_  # noqa: B018
-
-
-def test_popularity_buckets_follow_the_counts(shop):
-    X, _ = shop
-    control = PopularityBuckets(8).fit(X)
-    counts = np.bincount(X.codes)
-    item_counts = dict(zip(X.vocabulary.tolist(), counts.tolist(), strict=True))
-    counts = np.array([item_counts[i] for i in control.item_ids_.tolist()])
-    assert np.ptp(control.cluster_sizes_) <= 1
-    ranges = sorted(
-        (counts[control.membership_ == c].min(), counts[control.membership_ == c].max())
-        for c in range(8)
-    )
-    for (_, high), (low, _) in zip(ranges, ranges[1:], strict=False):
-        assert high <= low
-
-
-def test_more_buckets_than_items():
-    control = PopularityBuckets(20).fit([["a", "b"], ["a"]])
-    assert control.membership_.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda c: type(c).__name__)
@@ -66,13 +46,6 @@ def test_controls_are_saved(tmp_path, shop):
         joblib.dump(fitted, tmp_path / "control.joblib")
         again = joblib.load(tmp_path / "control.joblib")
         np.testing.assert_array_equal(fitted.membership_, again.membership_)
-
-
-def test_bad_parameters():
-    with pytest.raises(ValueError, match="'n_clusters' parameter of PopularityBuckets"):
-        PopularityBuckets(0).fit([["a"]])
-    with pytest.raises(ValueError, match="'clusterer' parameter of RandomClusters"):
-        RandomClusters("leiden").fit([["a"]])
 
 
 def test_recommender_takes_any_membership():

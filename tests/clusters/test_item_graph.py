@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from skclip import Sessions
 from skclip._clusters import (
+    align_clusters,
     build_item_graph,
     canonical_clusters,
     leiden_membership,
     modularity,
+    text_graph,
     vote_clusters,
 )
 
@@ -28,6 +30,12 @@ def graph_of(lists, n_items, **options):
     X = Sessions.from_lists(lists)
     codes = X.vocabulary.astype(np.int32)[X.codes] if X.n_events else X.codes
     return build_item_graph(codes, X.offsets, n_items, **options)
+
+
+def clusters_of(graph, engine="leidenalg", seed=0):
+    return leiden_membership(
+        graph, resolution=1.0, n_iterations=2, seed=seed, engine=engine
+    )
 
 
 def naive_edges(lists, *, self_loops, per_session_binary):
@@ -72,9 +80,7 @@ def test_graph_equals_a_naive_loop(lists, self_loops, binary):
 def test_golden_partition_is_the_optimum(engine, seed):
     golden = CLIP["graph"]
     graph = graph_of(golden["sessions"], 12)
-    membership, n_clusters = leiden_membership(
-        graph, resolution=1.0, n_iterations=2, seed=seed, engine=engine
-    )
+    membership, n_clusters = clusters_of(graph, engine, seed)
     assert n_clusters == 3
     assert (membership + 1).tolist() == golden["optimal_partition_canonical_ids"][1:]
     expected = golden["modularity_of_that_partition"]
@@ -94,33 +100,33 @@ def test_modularity_equals_igraph(lists, membership):
     assert modularity(graph, np.array(membership)) == pytest.approx(expected)
 
 
-def test_unlinked_items_join_the_largest_cluster():
-    lists = [[1, 2], [1, 2], [3, 4, 5, 3], [6]]
-    membership, n_clusters = leiden_membership(
-        graph_of(lists, 6), resolution=1.0, n_iterations=2, seed=0, engine="leidenalg"
-    )
-    assert n_clusters == 2
-    assert membership.tolist() == [1, 1, 0, 0, 0, 0]
-
-
-def test_no_edge_at_all():
-    membership, n_clusters = leiden_membership(
-        graph_of([[1, 1], [2]], 2),
-        resolution=1,
-        n_iterations=2,
-        seed=0,
-        engine="igraph",
-    )
-    assert (membership.tolist(), n_clusters) == ([0, 0], 1)
+@pytest.mark.parametrize(
+    ("lists", "n_items", "clusters"),
+    [
+        ([[1, 2], [1, 2], [3, 4, 5, 3], [6]], 6, [1, 1, 0, 0, 0, 0]),
+        ([[1, 1], [2]], 2, [0, 0]),  # no edge at all
+    ],
+)
+def test_unlinked_items_join_the_largest_cluster(lists, n_items, clusters):
+    membership, n_clusters = clusters_of(graph_of(lists, n_items))
+    assert membership.tolist() == clusters
+    assert n_clusters == max(clusters) + 1
 
 
 def test_igraph_engine_leaves_the_process_random_state_alone():
-    graph = graph_of(CLIP["graph"]["sessions"], 12)
     random.seed(7)
     expected = random.random()
     random.seed(7)
-    leiden_membership(graph, resolution=1.0, n_iterations=2, seed=0, engine="igraph")
+    clusters_of(graph_of(CLIP["graph"]["sessions"], 12), engine="igraph")
     assert random.random() == expected
+
+
+def test_align_clusters():
+    known = np.array([0, 0, 0, 1, 1, 2, -1, -1])
+    labels = np.array([1, 1, 0, 0, 0, 2, 3, 3])
+    assert align_clusters(labels, known).tolist() == [0, 0, 1, 1, 1, 2, 3, 3]
+    split = align_clusters(np.array([0, 0, 1, 2]), np.array([5, 5, 5, -1]))
+    assert split.tolist() == [5, 5, 6, 7]
 
 
 def test_canonical_clusters_by_size_then_first_item():
@@ -184,8 +190,6 @@ def test_votes_equal_a_naive_loop(lists, known, sizes):
 
 
 def test_text_graph_equals_a_naive_search(rng):
-    from skclip._clusters import text_graph
-
     vectors = rng.normal(size=(30, 4)).astype(np.float32)
     vectors[[3, 9]] = 0
     expected = np.zeros((30, 30))

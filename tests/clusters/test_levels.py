@@ -1,22 +1,21 @@
 """Clusters at several resolutions: one graph, several partitions, prompts mixed."""
 
-import copy
-import warnings
-
 import numpy as np
 import pytest
 import torch
+from conftest import same, small
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skclip
-from skclip import SessionClusterer, Sessions, predict_topk
+from skclip import SessionClusterer, Sessions
 from skclip._data import ItemFeatures, query_data
-from skclip._model import SessionModel, cluster_cells
+from skclip._model import SessionModel
+from skclip._model._prompts import cluster_cells
 from skclip.backbones import GRU4Rec
 from skclip.controls import RandomClusters
 from skclip.model_selection import TemporalSplit
@@ -29,102 +28,94 @@ def leveled(**params):
 
 
 @pytest.fixture
-def model(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(clusterer=leveled())
-    return model.fit(shop_split[0])
+def model(train):
+    return small(clusterer=leveled()).fit(train)
+
+
+def tables_of(model):
+    """Prompts of the clusters of each level."""
+    tables = model._fitted.model.prompt.kinds["cluster"].tables
+    return [table.detach().clone() for table in tables]
+
+
+def assert_close(tables, others):
+    for table, other in zip(tables, others, strict=True):
+        np.testing.assert_allclose(table, other, atol=1e-6)
+
+
+# -- the clusterer ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["leidenalg", "igraph"])
 def test_each_level_is_the_partition_of_its_resolution(shop, engine):
     X, _ = shop
-    several = leveled(engine=engine).fit(X)
-    for level, resolution in enumerate(RESOLUTIONS):
-        one = SessionClusterer(resolution, engine=engine, random_state=0).fit(X)
-        np.testing.assert_array_equal(several.levels_[:, level], one.membership_)
-        np.testing.assert_array_equal(one.levels_, one.membership_[:, None])
-        if level == 0:
-            assert several.n_clusters_ == one.n_clusters_
-            assert several.modularity_ == one.modularity_
-            np.testing.assert_array_equal(several.membership_, one.membership_)
-            np.testing.assert_array_equal(several.predict(X[:9]), one.predict(X[:9]))
+    several = leveled(engine=engine).fit(X[:300])
+    ones = [
+        SessionClusterer(r, engine=engine, random_state=0).fit(X[:300])
+        for r in (1.0, 4.0, [16.0])
+    ]
+    for name in ("n_clusters_", "modularity_"):
+        assert getattr(several, name) == getattr(ones[0], name)
+    np.testing.assert_array_equal(several.predict(X[:9]), ones[0].predict(X[:9]))
     assert several.levels_[:, 2].max() > several.levels_[:, 0].max()
+    for _ in range(2):  # and again after partial_fit
+        np.testing.assert_array_equal(several.membership_, ones[0].membership_)
+        for level, one in enumerate(ones):
+            np.testing.assert_array_equal(several.levels_[:, [level]], one.levels_)
+            np.testing.assert_array_equal(one.levels_[:, 0], one.membership_)
+            one.partial_fit(X[300:])
+        several.partial_fit(X[300:])
+    several.set_params(resolution=1.0)
+    with pytest.raises(ValueError, match="but fit had 3 of them"):
+        several.partial_fit(X[:10])
 
 
 def test_events_carry_all_levels(shop):
     X, _ = shop
-    clusterer = leveled().fit(X[:300])
-    found = clusterer.transform(X[300:])
-    codes = {item: i for i, item in enumerate(clusterer.item_ids_.tolist())}
-    for item, clusters in zip(
-        X[300:].vocabulary[X[300:].codes].tolist(), found.clusters, strict=True
-    ):
-        expected = clusterer.levels_[codes[item]] + 1 if item in codes else 0
-        np.testing.assert_array_equal(clusters, expected)
-    one = SessionClusterer(random_state=0).fit(X[:300]).transform(X[300:])
+    clusterer, later = leveled().fit(X[:300]), X[300:]
+    found = clusterer.transform(later)
+    of = dict(zip(clusterer.item_ids_, clusterer.levels_ + 1, strict=True))
+    expected = [of.get(i, np.zeros(3)) for i in later.vocabulary[later.codes]]
+    np.testing.assert_array_equal(found.clusters, expected)
+    one = SessionClusterer(random_state=0).fit(X[:300]).transform(later)
     assert found.to_frame().equals(one.to_frame())
     assert len(found[:0].to_frame()) == 0
-    np.testing.assert_array_equal(
-        Sessions.concat([found[:5], found[5:]]).clusters, found.clusters
-    )
+    joined = Sessions.concat([found[:5], found[5:]]).clusters
+    np.testing.assert_array_equal(joined, found.clusters)
+    with pytest.raises(ValueError, match="different numbers of levels"):
+        Sessions.concat([one, found])
+
+
+def test_clusters_of_sessions_have_levels(shop):
+    X, _ = shop
+    n = len(X.codes)
+    for given_ in (np.arange(n), np.arange(n)[:, None]):
+        assert X.with_clusters(given_).clusters.tolist() == [[i] for i in range(n)]
+    for shape in ((n, 2, 2), (n, 0)):
+        with pytest.raises(ValueError, match="clusters has shape"):
+            X.with_clusters(np.ones(shape, dtype=int))
 
 
 NO_RESOLUTIONS = [
     [], [1.0, 0.0], [1.0, -2.0], ["1"], [None], [1.0, np.inf], [np.nan], [[1.0, 2.0]],
-    np.array(2.0),
+    np.array(2.0), {1.0, 2.0}, {1: 2}, "12", 0.0, None,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("resolution", NO_RESOLUTIONS)
-def test_what_is_no_resolution(shop, resolution):
-    with pytest.raises(ValueError, match="Expected a number above 0, or a sequence"):
-        SessionClusterer(resolution).fit(shop[0])
-
-
-@pytest.mark.parametrize("resolution", [{1.0, 2.0}, {1: 2}, "12", 0.0, None])
-def test_what_is_no_sequence_of_resolutions(shop, resolution):
-    with pytest.raises(ValueError, match="resolution"):
-        SessionClusterer(resolution).fit(shop[0])
-
-
-def test_clusters_of_sessions_have_one_or_two_axes(shop):
-    X, _ = shop
-    n = len(X.codes)
-    for shape in ((n, 2, 2), (n, 0)):
-        with pytest.raises(ValueError, match="clusters has shape"):
-            X.with_clusters(np.ones(shape, dtype=int))
-    one, two = (
-        SessionClusterer(r, random_state=0).fit(X).transform(X) for r in (1.0, [1, 2])
-    )
-    with pytest.raises(ValueError, match="different numbers of levels"):
-        Sessions.concat([one, two])
+@pytest.mark.parametrize("resolution", NO_RESOLUTIONS, ids=repr)
+def test_what_is_no_resolution(resolution):
+    with pytest.raises(ValueError, match="Expected a number above 0|'resolution' para"):
+        SessionClusterer(resolution).fit([["a", "b"]])
 
 
 def test_random_clusters_of_items_that_no_session_has(shop):
     X, _ = shop
     ids = [*X.vocabulary.tolist(), *(f"more-{i}" for i in range(len(X.vocabulary)))]
     features = ItemFeatures(ids, np.random.default_rng(0).normal(size=(len(ids), 4)))
-    for resolution in (1.0, RESOLUTIONS):
-        clusterer = SessionClusterer(
-            resolution, graph_edges="both", item_features=features, random_state=0
-        )
-        control = RandomClusters(clusterer, random_state=0).fit(X)
-        assert control.levels_.shape == control.clusterer_.levels_.shape
-        assert control.item_ids_.tolist() == control.clusterer_.item_ids_.tolist()
-
-
-def test_partial_fit_follows_each_level(shop):
-    X, _ = shop
-    grown = leveled().fit(X[:300])
-    before = grown.levels_.copy()
-    grown.partial_fit(X[300:])
-    for level, resolution in enumerate(RESOLUTIONS):
-        one = SessionClusterer(resolution, random_state=0).fit(X[:300])
-        np.testing.assert_array_equal(before[:, level], one.membership_)
-        one.partial_fit(X[300:])
-        np.testing.assert_array_equal(grown.levels_[:, level], one.membership_)
-    grown.set_params(resolution=1.0)
-    with pytest.raises(ValueError, match="but fit had 3 of them"):
-        grown.partial_fit(X[:10])
+    clusterer = leveled(graph_edges="both", item_features=features)
+    control = RandomClusters(clusterer, random_state=0).fit(X)
+    assert control.levels_.shape == control.clusterer_.levels_.shape == (len(ids), 3)
+    assert control.item_ids_.tolist() == control.clusterer_.item_ids_.tolist()
 
 
 def test_random_clusters_of_the_same_cells(shop):
@@ -188,168 +179,112 @@ def test_an_items_prompt_is_the_mean_of_its_clusters():
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax"])
 @pytest.mark.parametrize("gate", ["elementwise", "scalar", "add"])
-def test_all_tables_learn_and_padding_does_not(
-    gate, loss, small_recommender, shop_split
-):
-    model = clone(small_recommender).set_params(
-        clusterer=leveled(), gate=gate, preset="strong", max_epochs=1, loss=loss
+def test_all_tables_learn_and_padding_does_not(gate, loss, train):
+    params = {"prompt__gate": gate, "preset": "strong", "loss": loss}
+    now, first = (
+        small(clusterer=leveled(), max_epochs=1, learning_rate=rate, **params).fit(
+            train
+        )
+        for rate in ("auto", 1e-12)
     )
-    model.fit(shop_split[0])
-    tables = model._model.prompt.kinds["cluster"].tables
-    assert [len(t) - 1 for t in tables] == list(model.clusterer_.levels_.max(0) + 1)
-    fresh = clone(model).set_params(max_epochs=1, learning_rate=1e-12)
-    fresh.fit(shop_split[0])
-    for table, first in zip(
-        tables, fresh._model.prompt.kinds["cluster"].tables, strict=True
-    ):
+    n_clusters = now.clusterer_.levels_.max(axis=0) + 1
+    assert [len(table) - 1 for table in tables_of(now)] == n_clusters.tolist()
+    for table, was in zip(tables_of(now), tables_of(first), strict=True):
         assert not table[0].any()
-        moved = (table[1:] - first[1:]).abs().amax(dim=1)
-        assert (moved > 1e-6).all()
+        assert ((table[1:] - was[1:]).abs().amax(dim=1) > 1e-6).all()
+    report = now.parameter_report()
+    assert report["cluster prompts"] == 16 * n_clusters.sum()
+    n_gates = {"elementwise": 2 * 16 * 17, "scalar": 2 * 16 + 1, "add": 0}[gate]
+    assert report["prompt gates"] == n_gates
 
 
-def test_one_resolution_in_a_list_is_one_resolution(small_recommender, shop_split):
-    train, test = shop_split
-    found = [
-        clone(small_recommender)
-        .set_params(clusterer=SessionClusterer(resolution, random_state=0))
-        .fit(train)
-        .rank_targets(test)
-        for resolution in (2.0, [2.0])
-    ]
-    np.testing.assert_array_equal(*found)
-
-
-def test_inside_and_as_a_step(small_recommender, shop_split):
-    train, test = shop_split
-    inside = clone(small_recommender).set_params(clusterer=leveled()).fit(train)
-    pipe = make_pipeline(leveled(), clone(small_recommender)).fit(train)
-    np.testing.assert_array_equal(
-        inside.predict_topk(test, k=7), predict_topk(pipe, test, k=7)
-    )
+def test_inside_and_as_a_step(model, train, test, tmp_path):
+    pipe = make_pipeline(leveled(), small()).fit(train)
+    top = model.predict_topk(test, k=7)
+    np.testing.assert_array_equal(top, skclip.predict_topk(pipe, test, k=7))
     prefixes, y = train.to_prefixes()
     pipe.fit(prefixes, y)  # targets carry no cluster
-    assert pipe[-1]._model_config["item_clusters"].shape[1] == 3
+    assert pipe[-1]._fitted.item_clusters.shape[1] == 3
     assert np.isfinite(pipe.score(test))
-
-
-def test_unseen_items_and_other_rows(model):
-    rows = [["item-001", "new", "item-002"], ["other", "item-003"], ["item-004"]]
-    state = copy.deepcopy(model._model.state_dict())
-    with pytest.warns(UserWarning, match="not seen in fit"):
-        together = model.predict_topk(rows, k=5, return_scores=True)
-    for row in range(len(rows)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            items, scores = model.predict_topk([rows[row]], k=5, return_scores=True)
-        np.testing.assert_array_equal(together[0][row], items[0])
-        np.testing.assert_allclose(together[1][row], scores[0], rtol=1e-5)
-    for name, value in model._model.state_dict().items():
-        assert torch.equal(value, state[name])
-
-
-def test_unseen_items_are_voted_for_at_each_level(model):
-    items, levels = model.item_ids_.tolist(), model.clusterer_.levels_ + 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        queries = query_data([[items[3], "new"], ["other"]], model._index)
-        seen = model._observed(queries)
-    first = slice(seen.starts[0], seen.stops[0])
-    np.testing.assert_array_equal(seen.clusters[first], levels[[3, 3]])
-    largest = [np.bincount(column).argmax() for column in levels.T]
-    alone = slice(seen.starts[1], seen.stops[1])
-    np.testing.assert_array_equal(seen.clusters[alone], [largest])
-
-
-def test_saved_and_opened(model, shop_split, tmp_path):
     skclip.save(model, tmp_path / "model.skclip")
     opened = skclip.load(tmp_path / "model.skclip")
     assert opened.clusterer.resolution == RESOLUTIONS
     np.testing.assert_array_equal(opened.clusterer_.levels_, model.clusterer_.levels_)
-    test = shop_split[1]
-    np.testing.assert_array_equal(opened.rank_targets(test), model.rank_targets(test))
+    same(opened, model, test)
 
 
-def test_search_over_one_and_several(small_recommender, shop_split):
+def test_unseen_items_are_voted_for_at_each_level(model):
+    items, levels = model.item_ids_.tolist(), model.clusterer_.levels_ + 1
+    rows = [[items[3], "new"], ["other"]]
+    with pytest.warns(UserWarning, match="not seen in fit"):
+        seen = model._fitted.observed(query_data(rows, model._index))
+    first, alone = (
+        seen.clusters[a:b] for a, b in zip(seen.starts, seen.stops, strict=True)
+    )
+    np.testing.assert_array_equal(first, levels[[3, 3]])
+    largest = [np.bincount(column).argmax() for column in levels.T]
+    np.testing.assert_array_equal(alone, [largest])
+    together = model.decision_function(rows)
+    for row, scores in zip(rows, together, strict=True):
+        alone = model.decision_function([row])[0]
+        np.testing.assert_allclose(alone, scores, rtol=1e-5, atol=1e-5)
+
+
+def test_search_over_one_and_several(train):
     search = GridSearchCV(
-        clone(small_recommender).set_params(clusterer=leveled(), max_epochs=1),
+        small(clusterer=leveled(), max_epochs=1),
         {"clusterer__resolution": [1.0, (1.0, 8.0)]},
         cv=TemporalSplit(n_splits=2),
         error_score="raise",
-    ).fit(shop_split[0])
+    ).fit(train)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_partial_fit_keeps_and_grows_all_tables(model):
     new = [["item-001", "new-a", "new-b"], ["new-b", "new-a"], ["x", "y"], ["y", "x"]]
-    old = [
-        table.detach().clone() for table in model._model.prompt.kinds["cluster"].tables
-    ]
-    n_before = model.clusterer_.levels_.max(axis=0)
+    old, n_before = tables_of(model), model.clusterer_.levels_.max(axis=0)
     model.set_params(learning_rate=1e-12).partial_fit(new * 20)
-    levels = model.clusterer_.levels_
-    assert (levels.max(axis=0) > n_before).any()
-    items = model.item_ids_.tolist()
-    for column, table, before in zip(
-        levels.T, model._model.prompt.kinds["cluster"].tables, old, strict=True
-    ):
-        assert len(table) == column.max() + 2
-        np.testing.assert_allclose(table[: len(before)].detach(), before, atol=1e-6)
-    recommended = model.predict_topk([["new-a"]], k=len(items))
-    assert set(recommended[0]) == set(items)
+    n_now = model.clusterer_.levels_.max(axis=0)
+    assert (n_now > n_before).any()
+    tables = tables_of(model)
+    assert [len(table) - 2 for table in tables] == n_now.tolist()
+    assert_close([t[: len(o)] for t, o in zip(tables, old, strict=True)], old)
+    recommended = model.predict_topk([["new-a"]], k=model.n_items_)
+    assert set(recommended[0]) == set(model.item_ids_)
 
 
-def test_warm_start_takes_each_level_over(model, shop_split):
-    before = [t.detach().clone() for t in model._model.prompt.kinds["cluster"].tables]
-    model.set_params(warm_start=True, learning_rate=1e-12)
-    model.fit(shop_split[0])
-    tables = model._model.prompt.kinds["cluster"].tables
-    for table, was in zip(tables, before, strict=True):
-        np.testing.assert_allclose(table.detach(), was, atol=1e-6)
+@pytest.mark.parametrize(
+    ("first", "then"), [(1.0, RESOLUTIONS), (RESOLUTIONS, 1.0), (RESOLUTIONS,) * 2]
+)
+def test_warm_start_takes_each_level_over(first, then, train):
+    model = small(clusterer=SessionClusterer(first, random_state=0), warm_start=True)
+    before = tables_of(model.fit(train))
+    model.set_params(clusterer__resolution=then, learning_rate=1e-12).fit(train)
+    n = min(np.size(first), np.size(then))
+    assert_close(tables_of(model)[:n], before[:n])
 
 
-@pytest.mark.parametrize("gate", ["elementwise", "add"])
-def test_report_counts_what_is_learned(gate, small_recommender, shop_split):
-    model = clone(small_recommender).set_params(clusterer=leveled(), gate=gate)
-    report = model.fit(shop_split[0]).parameter_report()
-    n_prompts = int((model.clusterer_.levels_.max(axis=0) + 1).sum())
-    assert report["cluster prompts"] == 16 * n_prompts
-    assert report["prompt gates"] == (2 * 16 * 17 if gate == "elementwise" else 0)
-
-
-@pytest.mark.parametrize(("first", "then"), [(1.0, RESOLUTIONS), (RESOLUTIONS, 1.0)])
-def test_warm_start_between_one_and_several(first, then, small_recommender, shop_split):
-    model = clone(small_recommender).set_params(
-        clusterer=SessionClusterer(first, random_state=0), warm_start=True
-    )
-    model.fit(shop_split[0])
-    before = model._model.prompt.kinds["cluster"].tables[0].detach().clone()
-    model.set_params(clusterer__resolution=then, learning_rate=1e-12)
-    model.fit(shop_split[0])
-    now = model._model.prompt.kinds["cluster"].tables[0].detach()
-    np.testing.assert_allclose(now, before, atol=1e-6)
-
-
-def test_partial_fit_with_other_levels_than_fit(small_recommender, shop_split):
-    train, _ = shop_split
+def test_partial_fit_with_other_levels_than_fit(train):
     two = SessionClusterer([1, 8], random_state=0).fit(train)
     one = SessionClusterer(1, random_state=0).fit(train)
-    model = clone(small_recommender).fit(two.transform(train))
-    before = model._model_config["item_clusters"].copy()
+    model = small().fit(two.transform(train))
+    before = model._fitted
     with pytest.raises(ValueError, match="carry 1 level.s. of clusters, those of fit"):
         model.partial_fit(one.transform(train[:1]))
-    np.testing.assert_array_equal(model._model_config["item_clusters"], before)
+    assert model._fitted is before
     model.partial_fit(two.transform(train[:5]))
+    np.testing.assert_array_equal(model._fitted.item_clusters, before.item_clusters)
 
 
-def test_a_cluster_at_a_later_level_only(small_recommender, shop_split):
-    train, _ = shop_split
-    levels = np.stack([train.codes % 2, train.codes + 1], axis=1)
-    model = clone(small_recommender).fit(train.with_clusters(levels))
+def test_a_cluster_at_a_later_level_only(train):
     items = np.arange(79)
-    np.testing.assert_array_equal(
-        model._model_config["item_clusters"], np.stack([items % 2, items + 1], axis=1)
-    )
+    levels = np.stack([items % 2, items + 1], axis=1)
+    model = small().fit(train.with_clusters(levels[train.codes]))
+    np.testing.assert_array_equal(model._fitted.item_clusters, levels)
     np.testing.assert_array_equal(model.membership_, items % 2 - 1)
+
+
+# -- clusterers of somebody else -------------------------------------------------------
 
 
 class Own(BaseEstimator):
@@ -376,13 +311,12 @@ class Own(BaseEstimator):
         return self.fit(X, y)
 
 
-def test_another_clusterer_with_levels(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(clusterer=Own()).fit(shop_split[0])
-    tables = model._model.prompt.kinds["cluster"].tables
-    assert [len(table) for table in tables] == [4, 8]
+def test_another_clusterer_with_levels(train, test):
+    model = small(clusterer=Own()).fit(train)
+    assert [len(table) for table in tables_of(model)] == [4, 8]
     np.testing.assert_array_equal(model.membership_, np.arange(79) % 3)
     with pytest.raises(ValueError, match="Own has no item_ids_ beside membership_"):
-        model.partial_fit(shop_split[1])
+        model.partial_fit(test)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +328,26 @@ def test_another_clusterer_with_levels(small_recommender, shop_split):
         ("fractions", "levels_ holds float64"),
     ],
 )
-def test_levels_that_are_none(mistake, message, small_recommender, shop_split):
-    model = clone(small_recommender).set_params(clusterer=Own(mistake))
+def test_levels_that_are_none(mistake, message, train):
     with pytest.raises(ValueError, match=message):
-        model.fit(shop_split[0])
+        small(clusterer=Own(mistake)).fit(train)
+
+
+@pytest.mark.parametrize(
+    ("membership", "message"),
+    [
+        ([0, 1], r"shape \(2,\), expected \(3,\).*sorted item ids"),
+        ([0.5, 1.0, 0.0], "holds float64"),
+        ([0, -2, 1], "down to -2"),
+        (None, "has no membership_ after fit"),
+    ],
+)
+def test_a_membership_that_does_not_fit(membership, message):
+    class Odd:
+        def fit(self, X, y=None):
+            if membership is not None:
+                self.membership_ = np.array(membership)
+            return self
+
+    with pytest.raises(ValueError, match=message):
+        small(clusterer=Odd()).fit([["a", "b", "c"]] * 4)

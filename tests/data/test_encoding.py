@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -6,7 +7,6 @@ from hypothesis import strategies as st
 
 from skclip import Sessions
 from skclip._data import (
-    Instances,
     content_hashes,
     distinct_prefixes,
     session_instances,
@@ -38,22 +38,15 @@ def test_hashes_tell_contents_apart_wherever_they_stand(lists):
 def test_distinct_prefixes(lists, with_clusters):
     X, codes = encode(lists)
     views, _ = session_instances(codes, X.offsets, np.arange(len(X)), 4)
-    clusters = np.arange(len(codes)) % 2
-    instances = Instances(
-        codes,
-        views.starts,
-        views.stops,
-        views.targets,
-        clusters if with_clusters else None,
-    )
+    instances, clusters = views, np.arange(len(codes))
+    clusters = np.column_stack([clusters % 2, clusters % 3])
+    if with_clusters:
+        instances = replace(views, clusters=clusters)
     first, inverse = distinct_prefixes(instances)
 
     def content(i):
         view = slice(instances.starts[i], instances.stops[i])
-        return (
-            tuple(codes[view].tolist()),
-            tuple(clusters[view].tolist()) if with_clusters else None,
-        )
+        return str((codes[view].tolist(), with_clusters and clusters[view].tolist()))
 
     contents = [content(i) for i in range(len(instances))]
     assert len(first) == len(set(contents))

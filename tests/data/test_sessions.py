@@ -20,7 +20,7 @@ from sklearn.model_selection import (
 from sklearn.utils import _safe_indexing, resample, shuffle
 
 from skclip import PopularityRecommender, Sessions
-from skclip._data import as_sessions
+from skclip._data import as_sessions, check_targets
 
 LISTS = [["b", "a"], [], ["c", "c", "a"], ["d"]]
 EVENTS = {
@@ -375,6 +375,15 @@ def test_numbers_are_never_objects_and_text_stays_apart():
 def test_bad_input_says_what_to_do(X, error, message):
     with pytest.raises(error, match=message):
         as_sessions(X)
+
+
+def test_a_target_that_is_missing():
+    for y, message in (
+        (pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is <NA>"),
+        ([1.0, float("nan")], r"y\[1\] is nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_targets(y, 2)
 
 
 def test_trailing_zeros_of_an_integer_array_warn():

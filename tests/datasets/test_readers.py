@@ -1,11 +1,11 @@
 """Small files in each published format."""
 
+import gc
 import gzip
 import json
 import pickle
 import re
 import sys
-import warnings
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -16,24 +16,18 @@ from hypothesis import strategies as st
 from skclip import Sessions
 from skclip.datasets import (
     read_diginetica,
+    read_lastfm_1k,
     read_recbole,
     read_recbole_prefixes,
+    read_reddit,
     read_retailrocket,
     read_session_rec,
     read_srgnn,
     read_srgnn_sessions,
+    read_xing,
     read_yoochoose,
 )
-from skclip.datasets._text_table import Field, read_table, seconds
-
-
-@pytest.fixture(params=["polars", "pandas"])
-def library(request, monkeypatch):
-    """Both libraries that may read a table."""
-    pytest.importorskip(request.param)
-    if request.param == "pandas":
-        monkeypatch.setitem(sys.modules, "polars", None)
-    return request.param
+from skclip.datasets._text_table import Field, TextTable
 
 
 @pytest.fixture
@@ -64,13 +58,10 @@ AS_READ = Sessions(
 # -- session-rec, and what all tables have in common -----------------------------------
 
 
-def test_session_rec(library, write):
-    same(read_session_rec(write(SESSION_REC)), AS_READ)
-
-
 @pytest.mark.parametrize(
     "change",
     [
+        bytes,
         lambda text: b"\xef\xbb\xbf" + text,
         lambda text: text.replace(b"\n", b"\r\n"),
         lambda text: text.rstrip(b"\n"),
@@ -80,31 +71,35 @@ def test_session_rec(library, write):
         lambda text: gzip.compress(b"\xef\xbb\xbf" + text),
         lambda text: re.sub(rb"(.*)\t(.*)\t(.*)", rb"x\t\3\t\2\t\1", text),
     ],
-    ids=["bom", "crlf", "no_end", "end", "blank", "gzip", "gzip_bom", "other_order"],
+    ids=[
+        "as_is",
+        "bom",
+        "crlf",
+        "no_end",
+        "end",
+        "blank",
+        "gzip",
+        "gzip_bom",
+        "other_order",
+    ],
 )
-def test_the_same_table_in_other_clothes(library, write, change):
+def test_the_same_table_in_other_clothes(write, change):
     same(read_session_rec(write(change(SESSION_REC.encode()))), AS_READ)
 
 
-def test_session_rec_with_users(library, write):
+def test_session_rec_with_users(write):
     text = "UserId\tSessionId\tItemId\tTime\nann\t1\tb\t1\nbob\t2\ta\t0\nann\t1\ta\t2\n"
     X = read_session_rec(write(text))
+    owners = {"ids": [2, 1], "users": ["bob", "ann"]}
     same(
         X,
-        Sessions(
-            [0, 1, 0],
-            [0, 1, 3],
-            ["a", "b"],
-            times=[0, 1, 2],
-            ids=[2, 1],
-            users=["bob", "ann"],
-        ),
+        Sessions([0, 1, 0], [0, 1, 3], ["a", "b"], times=[0, 1, 2], **owners),
     )
     with pytest.raises(ValueError, match="file.txt: Session 1 has events of more than"):
         read_session_rec(write(text.replace("ann\t1\ta", "bob\t1\ta")))
 
 
-def test_ids_are_numbers_only_where_nothing_is_lost(library, write):
+def test_ids_are_numbers_only_where_nothing_is_lost(write):
     text = "SessionId\tItemId\tTime\n1\t007\t1\n1\t7\t2\n"
     assert read_session_rec(write(text)).to_lists() == [["007", "7"]]
     text = f"SessionId\tItemId\tTime\n1\t{TOO_LONG}\t1\n1\tNA\t2\n"
@@ -116,39 +111,7 @@ TOO_LONG = "12345678901234567890123"
 HEADER = "SessionId\tItemId\tTime\n1\t2\t3\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"file.txt is empty"),
-        ("SessionId\tItemId\tTime\n", r"file.txt holds no events"),
-        ("SessionId\tItemId\tTime\n\n", r"file.txt holds no events"),
-        ("SessionId\tItemId\tTime\n1\t2\n", r"line 2, column 'Time': the line has 2"),
-        ("SessionId\tItemId\n1\t2\n", r"line 1: no column 'Time'.*found \['SessionId'"),
-        ("SessionId,ItemId,Time\n1,2,3\n", r"separated by '\\t'; found \['SessionId,"),
-        ("SessionId\tTime\tTime\n", r"line 1: column 'Time' is there twice"),
-        (HEADER + "1\t2\tabc\n", r"line 3, column 'Time': 'abc' is not a number"),
-        (HEADER + "1\t2\tnan\n", r"line 3, column 'Time': 'nan' is not a number"),
-        (HEADER + "1\t2\tinf\n", r"line 3, column 'Time': 'inf' is not a number"),
-        (HEADER + "1\t2\t1_0\n", r"line 3, column 'Time': '1_0' is not a number"),
-        (HEADER + "1\t2\t\n", r"line 3, column 'Time': no value. Expected a number"),
-        (HEADER + "1\t\t5\n", r"line 3, column 'ItemId': no value. Expected an id"),
-        (HEADER + "\n1\t\t5\n", r"line 4, column 'ItemId'"),
-        (HEADER + "1\t2\n", r"line 3, column 'Time': the line has 2 fields only"),
-        (HEADER + "1\t2\t3\t4\n", r"line 3: expected 3 fields.*found 4"),
-        (HEADER + "1\t2\t3\t4\t5\n", r"line 3: expected 3 fields.*found 5"),
-        (HEADER.encode() + b"1\t\xe9\t5\n", r"line 3: no UTF-8 text"),
-        (HEADER.encode("utf-16"), r"is a text in UTF-16"),
-        (b"PK\x03\x04zip", r"is a zip archive"),
-        ("<!DOCTYPE html><p>Log in", r"is a web page"),
-        (pickle.dumps([1]), r"is a pickle, not the text file"),
-    ],
-)
-def test_wrong_tables(library, write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_session_rec(write(text))
-
-
-def test_a_damaged_gzip_file(library, write):
+def test_a_damaged_gzip_file(write):
     lines = "".join(f"{i}\t{i * i % 977}\t{i * 7919 % 10007}\n" for i in range(20_000))
     whole = gzip.compress((HEADER + lines).encode())
     assert read_session_rec(write(whole)).n_events == 20_001
@@ -161,25 +124,24 @@ def test_missing_files_and_libraries(tmp_path, write, monkeypatch):
     with pytest.raises(FileNotFoundError):
         read_session_rec(tmp_path / "none.txt")
     monkeypatch.setitem(sys.modules, "polars", None)
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="polars or pandas"):
+    with pytest.raises(ImportError, match=r"pip install 'skclip\[datasets\]'"):
         read_session_rec(write(SESSION_REC))
 
 
-def test_names_with_wildcards(library, write):
+def test_names_with_wildcards(write):
     write(SESSION_REC, "file1.txt")
     path = write("SessionId\tItemId\tTime\n5\t6\t7\n", "file[1].txt")
     assert read_session_rec(path).to_lists() == [[6]]
 
 
-def test_free_text_at_the_end_may_hold_the_separator(library, write):
+def test_free_text_at_the_end_may_hold_the_separator(write):
     fields = [Field("a", ("a",), "id"), Field("b", ("b",), "number")]
     options = {"sep": ",", "names": ["a", "b", "title"], "free_end": True}
-    frame = read_table(write("1,2,x\n3,4,x,y,,z\n5,6\n7,8,\n"), fields, **options)
-    assert frame.get_column("a").to_list() == [1, 3, 5, 7]
-    assert frame.get_column("b").to_list() == [2, 4, 6, 8]
+    frame = TextTable(write("1,2,x\n3,4,x,y,,z\n5,6\n7,8,\n"), fields, **options).read()
+    assert frame["a"].to_list() == [1, 3, 5, 7]
+    assert frame["b"].to_list() == [2, 4, 6, 8]
     with pytest.raises(ValueError, match="line 2, column 'b': 'y' is not a number"):
-        read_table(write("1,2,x\n3,y,,z\n"), fields, **options)
+        TextTable(write("1,2,x\n3,y,,z\n"), fields, **options).read()
 
 
 # -- YooChoose -------------------------------------------------------------------------
@@ -195,38 +157,14 @@ CLICKS = (
 @pytest.mark.parametrize(
     "pack", [str.encode, lambda text: gzip.compress(text.encode())]
 )
-def test_yoochoose(library, write, header, pack):
+def test_yoochoose(write, header, pack):
     X = read_yoochoose(write(pack(header + CLICKS)))
     when = datetime(2014, 4, 7, 10, 51, 9, 277_000, tzinfo=timezone.utc)
-    same(
-        X,
-        Sessions(
-            [1, 0, 2],
-            [0, 2, 3],
-            [214536500, 214536502, 214662742],
-            times=[when.timestamp(), 1396868049.868, 1396879040],
-            ids=[1, 2],
-        ),
-    )
+    items = [214536500, 214536502, 214662742]
+    times = [when.timestamp(), 1396868049.868, 1396879040]
+    same(X, Sessions([1, 0, 2], [0, 2, 3], items, times=times, ids=[1, 2]))
     with_bom = read_yoochoose(write(b"\xef\xbb\xbf" + CLICKS.encode()))
     assert with_bom.ids.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (CLICKS.replace(",", ";"), r"line 1: expected 4 fields separated by ','"),
-        (CLICKS + "1,2014-04-07,5,0\n", r"line 4, column 'timestamp': '2014-04-07' is"),
-        (CLICKS + "1,2014-13-07T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,2014-02-29T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,2014-04-07T24:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
-        (CLICKS + "1,1396868049,5,0\n", r"'1396868049' is not a time such as"),
-        (CLICKS + "1,2014-04-07T10:51:09.277Z\n", r"column 'item_id': the line has 2"),
-    ],
-)
-def test_wrong_yoochoose(library, write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_yoochoose(write(text))
 
 
 @pytest.mark.parametrize(
@@ -239,39 +177,15 @@ def test_wrong_yoochoose(library, write, text, message):
         ["2014-04-07T10:51:09+02:00", "2014-04-07T10:51:09Z"],
     ],
 )
-def test_times_in_any_form(library, write, times):
+def test_times_in_any_form(write, times):
     lines = "".join(f"{i},{text},5,0\n" for i, text in enumerate(times))
-    expected = [
-        datetime.fromisoformat(
-            re.sub(r"\.(\d+)", lambda m: f".{m[1]:0<6}", text).replace("Z", "+00:00")
-        )
-        for text in times
-    ]
-    expected = [
-        (t if t.tzinfo else t.replace(tzinfo=timezone.utc)).timestamp()
-        for t in expected
-    ]
     X = read_yoochoose(write(lines))
     found = dict(zip(X.ids.tolist(), X.times.tolist(), strict=True))
-    assert found == dict(enumerate(expected))
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.datetimes(), min_size=1), st.sampled_from(["seconds", "milliseconds"])
-)
-def test_seconds_equal_python(times, unit):
-    import narwhals.stable.v2 as nw
-    import polars as pl
-
-    texts = [f"{time.isoformat(timespec=unit)}Z" for time in times]
-    found = seconds(nw.from_native(pl.Series(texts), series_only=True))
-    cut = 1000 if unit == "milliseconds" else 1_000_000
-    for time, second in zip(times, found, strict=True):
-        whole = time.replace(microsecond=time.microsecond // cut * cut)
-        # one rounding: the nearest float of so many thousandths
-        parts = (whole - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
-        assert second == parts / 1000
+    for i, text in enumerate(times):
+        text = re.sub(r"\.(\d+)", lambda m: f".{m[1]:0<6}", text)
+        expected = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        expected = expected.replace(tzinfo=expected.tzinfo or timezone.utc)
+        assert found[i] == expected.timestamp()
 
 
 # -- Diginetica ------------------------------------------------------------------------
@@ -286,7 +200,7 @@ VIEWS = (
 )
 
 
-def test_diginetica(library, write):
+def test_diginetica(write):
     X = read_diginetica(write(VIEWS))
     day = datetime(2016, 4, 9, tzinfo=timezone.utc).timestamp()
     month = datetime(2016, 5, 9, tzinfo=timezone.utc).timestamp()
@@ -301,7 +215,7 @@ def test_diginetica(library, write):
     same(read_diginetica(write(gzip.compress(VIEWS.encode()))), X)
 
 
-def test_diginetica_with_users(library, write):
+def test_diginetica_with_users(write):
     X = read_diginetica(write(VIEWS), known_users=True)
     assert X.to_lists() == [[24765, 24764]]
     assert X.users.tolist() == [2]
@@ -313,24 +227,6 @@ def test_diginetica_with_users(library, write):
     assert len(read_diginetica(write(without))) == 2
     with pytest.raises(ValueError, match="no column 'userId'"):
         read_diginetica(write(without), known_users=True)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (";243569;", ";abc;", r"line 4, column 'timeframe': 'abc' is not a number"),
-        (
-            "2016-04-09",
-            "2016-04-31",
-            r"line 5, column 'eventdate': '2016-04-31' is not",
-        ),
-        ("2016-04-09", "09.04.2016", r"line 5, column 'eventdate'.*a date such as"),
-        (";", ",", r"line 1: no column 'sessionId'.*separated by ';'"),
-    ],
-)
-def test_wrong_diginetica(library, write, old, new, message):
-    with pytest.raises(ValueError, match=message):
-        read_diginetica(write(VIEWS.replace(old, new)))
 
 
 # -- RetailRocket ----------------------------------------------------------------------
@@ -346,7 +242,7 @@ EVENTS = (
 )
 
 
-def test_retailrocket(library, write):
+def test_retailrocket(write):
     X = read_retailrocket(write(EVENTS))  # 668 s, then exactly 1,800 s
     assert X.to_lists() == [[10], [10, 20, 30]]
     assert X.users.tolist() == [8, 7]
@@ -360,13 +256,11 @@ def test_retailrocket(library, write):
     assert X.to_lists() == [[10]]
 
 
-def test_wrong_retailrocket(library, write):
+def test_wrong_retailrocket(write):
     with pytest.raises(ValueError, match=r"no event of the kind 'veiw'.*'addtocart'"):
         read_retailrocket(write(EVENTS), events=("view", "veiw"))
     with pytest.raises(ValueError, match=r"no event of the kind None"):
         read_retailrocket(write(EVENTS), events=())
-    with pytest.raises(ValueError, match=r"line 7, column 'timestamp': '2015"):
-        read_retailrocket(write(EVENTS.replace("1433221332118", "2015-06-02")))
     with pytest.raises(ValueError, match=r"gap=-1"):
         read_retailrocket(write(EVENTS), gap=-1)
 
@@ -381,19 +275,13 @@ INTER = (
 )
 
 
-def test_recbole(library, write):
+LISTS = "item_id_list:token_seq\ttimestamp_list:float_seq\n10 9\t1 2.5\n100\t7\n"
+
+
+def test_recbole(write):
     X = read_recbole(write(INTER, "a.inter"))
-    same(
-        X,
-        Sessions(
-            [0, 0, 1],
-            [0, 1, 3],
-            [11, 12],
-            times=[15.5, 10, 20],
-            ids=["s2", "s1"],
-            users=["u1", "u2"],
-        ),
-    )
+    owners = {"ids": ["s2", "s1"], "users": ["u1", "u2"]}
+    same(X, Sessions([0, 0, 1], [0, 1, 3], [11, 12], times=[15.5, 10, 20], **owners))
     same(read_recbole(write(gzip.compress(INTER.encode()))), X)
     untimed = "session_id:token\titem_id:token\nb\tx\na\ty\nb\ty\n"
     X = read_recbole(write(untimed))
@@ -402,7 +290,7 @@ def test_recbole(library, write):
     assert X.ids.tolist() == ["b", "a"]
 
 
-def test_recbole_of_users(library, write):
+def test_recbole_of_users(write):
     text = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t5\t3\t9\n"
     with pytest.raises(ValueError, match="no column 'session_id'.*session='user_id'"):
         read_recbole(write(text))
@@ -410,52 +298,29 @@ def test_recbole_of_users(library, write):
     assert (X.to_lists(), X.ids.tolist(), X.users.tolist()) == ([[5]], [1], [1])
 
 
-def test_recbole_lists(library, write):
-    text = "item_id_list:token_seq\ttimestamp_list:float_seq\n10 9\t1 2.5\n100\t7\n"
-    X = read_recbole(write(text))
+def test_recbole_lists(write):
+    X = read_recbole(write(LISTS))
     assert X.to_lists() == [[10, 9], [100]]
     assert X.vocabulary.tolist() == [9, 10, 100]
     assert X.times.tolist() == [1, 2.5, 7]
     assert X.ids is None
-    with pytest.raises(ValueError, match=r"line 3.*'timestamp_list': 2 times for 1 it"):
-        read_recbole(write(text.replace("100\t7", "100\t7 8")))
-    with pytest.raises(ValueError, match=r"line 4.*'timestamp_list': 2 times for 1 it"):
-        read_recbole(write(text.replace("100\t7", "\n100\t7 8")))
-    with pytest.raises(ValueError, match=r"line 3, column 'timestamp_list': 'x' is no"):
-        read_recbole(write(text.replace("100\t7", "100\tx")))
-    with pytest.raises(ValueError, match=r"line 2, column 'timestamp_list': 1 after 3"):
-        read_recbole(write(text.replace("1 2.5", "3 1")))
 
 
-def test_recbole_prefixes(library, write):
+def test_recbole_prefixes(write):
     text = (
         "user_id:token\titem_id:token\ttimestamp:float\titem_id_list:token_seq\t"
         "timestamp_list:float_seq\n1\t10\t2\t9\t1\n1\t8\t3\t9 10\t1 2\n"
     )
     X, y = read_recbole_prefixes(write(text))
-    assert X.to_lists() == [[9], [9, 10]]
-    assert y.tolist() == [10, 8]
+    assert (X.to_lists(), y.tolist()) == ([[9], [9, 10]], [10, 8])
     assert X.users.tolist() == [1, 1]
     assert X.times.tolist() == [1, 1, 2]
     assert X.ids is None
     with pytest.raises(ValueError, match="Use read_recbole_prefixes"):
         read_recbole(write(text))
-    with pytest.raises(ValueError, match="no column 'item_id_list'"):
-        read_recbole_prefixes(write(INTER))
     words = "session_id:token\titem_id_list:token_seq\titem_id:token\n1\ta 07\tb\n"
     X, y = read_recbole_prefixes(write(words))
     assert (X.to_lists(), y.tolist(), X.ids.tolist()) == ([["a", "07"]], ["b"], [1])
-
-
-def test_wrong_recbole(library, write):
-    with pytest.raises(ValueError, match=r"no column 'session_id'.*found \['a', 'b'"):
-        read_recbole(write("a:token\tb:float\n1\t2\n"))
-    with pytest.raises(ValueError, match=r"no column 'item_id'.*found \['session"):
-        read_recbole(write("session_id:token\tx:token\n1\t2\n"))
-    with pytest.raises(ValueError, match=r"line 3, column 'user_id': no value"):
-        read_recbole(write(INTER.replace("u1", "")))
-    with pytest.raises(ValueError, match=r"line 4, column 'timestamp': 'ten' is not"):
-        read_recbole(write(INTER.replace("10.0", "ten")))
 
 
 # -- SR-GNN and GCE-GNN ----------------------------------------------------------------
@@ -491,29 +356,6 @@ def test_srgnn_sessions(write):
         read_srgnn_sessions(write("([[1, 2], [1]], [3, 2])"))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty"),
-        (" \n", "is empty"),
-        ("[[1, 2]\n [3]]", "line 2, column 2: Expecting ',' delimiter. Expected lists"),
-        ("([['a']], ['b'])", "line 1, column 4.*double quotes"),
-        ('{"a": 1}', "holds a dict"),
-        ("[[1], [2], [3]]", "list of 3 parts.*read_srgnn_sessions"),
-        ("([[1], [2]], [3])", "2 prefixes and 1 labels"),
-        ("([[1], 2], [3, 4])", "prefix 2: 2 is no list"),
-        ("([[1], [2, null]], [3, 4])", "prefix 2, id 2: None is no id"),
-        ("([[1], [2]], [3, 4.5])", "label 2: 4.5 is no id"),
-        ("([[1], [NaN]], [3, 4])", "prefix 2, id 1: nan is no id"),
-        ("([], [])", "holds no prefix"),
-        ("[" * 100_000, "nests brackets without end|Expecting value"),
-    ],
-)
-def test_wrong_srgnn(write, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_srgnn(write(text))
-
-
 class Trap:
     sprung = []
 
@@ -545,10 +387,169 @@ def test_what_the_docstring_says_of_pickles(tmp_path, monkeypatch):
         exec(code, {})
 
 
+# -- the sets of the CLIP-SBR experiments ----------------------------------------------
+
+
+def lastfm_line(user, minutes, artist, track="song"):
+    when = datetime(2009, 4, 8, tzinfo=timezone.utc) + timedelta(minutes=minutes)
+    return f"{user}\t{when:%Y-%m-%dT%H:%M:%SZ}\tid-{artist}\t{artist}\t\t{track}\n"
+
+
+def test_lastfm_1k(tmp_path):
+    path = tmp_path / "plays.tsv"
+    lines = []
+    for user in ("user_000001", "user_000002"):
+        for visit in range(6):
+            start = visit * 24 * 60
+            for i, artist in enumerate(["Can", "Can", "Air", 'The "B"', "Air"]):
+                lines.append(lastfm_line(user, start + 10 * i, artist))
+    lines.append(lastfm_line("user_000002", 20 * 24 * 60, "Rare"))  # too short
+    for visit in range(4):  # a user with too few sessions
+        for i, artist in enumerate(["Can", "Air", "Can"]):
+            lines.append(lastfm_line("user_000003", visit * 24 * 60 + i, artist))
+    lines.append("user_000001\t2009-04-08T01:00:00Z\t\t\t\tsong\n")  # no artist
+    lines[3] = lines[3].replace("song", "so\tn\tg")  # as nine lines of the real file
+    path.write_text("".join(lines[::-1]), encoding="utf-8")  # newest first, as there
+    X = read_lastfm_1k(path)
+    assert X.to_lists() == [["Can", "Air", 'The "B"', "Air"]] * 12
+    assert set(X.users.tolist()) == {"user_000001", "user_000002"}
+    assert X.times is not None
+    shorter = read_lastfm_1k(path, max_length=3, n_items=2, min_session_length=2)
+    assert shorter.to_lists()[0] == ["Can", "Air"]
+
+
+def test_xing(tmp_path):
+    path = tmp_path / "interactions.csv"
+    lines = ["user_id\titem_id\tinteraction_type\tcreated_at\n"]
+    for visit in range(5):
+        for i, (item, kind) in enumerate([(5, 1), (5, 3), (7, 1), (9, 4), (8, 2)]):
+            lines.append(f"11\t{item}\t{kind}\t{visit * 10_000 + 300 * i}\n")
+    path.write_text("".join(lines))
+    X = read_xing(path)
+    assert X.to_lists() == [[5, 7, 8]] * 5
+    assert X.users.tolist() == [11] * 5
+    with pytest.raises(ValueError, match="No user has 6 sessions of 3 events"):
+        read_xing(path, min_user_sessions=6)
+
+
+def test_reddit(tmp_path):
+    path = tmp_path / "reddit_data.csv"
+    lines = ["username,subreddit,utc\n"]
+    for visit in range(5):
+        for i, name in enumerate(["python", "python", "rust", "python"]):
+            lines.append(f"kar0,{name},{visit * 100_000 + 3600 * i}.0\n")
+    path.write_text("".join(lines))
+    with pytest.raises(ValueError, match="No user has 5 sessions"):
+        read_reddit(path, gap=3599)
+    X = read_reddit(path)  # an idle hour is not yet more than an hour
+    assert X.to_lists() == [["python", "rust", "python"]] * 5
+    assert X.users.tolist() == ["kar0"] * 5
+
+
+# -- files that are wrong --------------------------------------------------------------
+
+XING = "user_id\titem_id\tinteraction_type\tcreated_at\n"
+WRONG = {  # reader -> texts, and what is said of them
+    read_session_rec: [
+        ("", r"file.txt is empty"),
+        ("SessionId\tItemId\tTime\n", r"file.txt holds no events"),
+        ("SessionId\tItemId\tTime\n\n", r"file.txt holds no events"),
+        ("SessionId\tItemId\tTime\n1\t2\n", r"line 2, column 'Time': the line has 2"),
+        ("SessionId\tItemId\n1\t2\n", r"line 1: no column 'Time'.*found \['SessionId'"),
+        ("SessionId,ItemId,Time\n1,2,3\n", r"separated by '\\t'; found \['SessionId,"),
+        ("SessionId\tTime\tTime\n", r"line 1: column 'Time' is there twice"),
+        (HEADER + "1\t2\tabc\n", r"line 3, column 'Time': 'abc' is not a number"),
+        (HEADER + "1\t2\tnan\n", r"line 3, column 'Time': 'nan' is not a number"),
+        (HEADER + "1\t2\tinf\n", r"line 3, column 'Time': 'inf' is not a number"),
+        (HEADER + "1\t2\t1_0\n", r"line 3, column 'Time': '1_0' is not a number"),
+        (HEADER + "1\t2\t\n", r"line 3, column 'Time': no value. Expected a number"),
+        (HEADER + "1\t\t5\n", r"line 3, column 'ItemId': no value. Expected an id"),
+        (HEADER + "\n1\t\t5\n", r"line 4, column 'ItemId'"),
+        (HEADER + "1\t2\n", r"line 3, column 'Time': the line has 2 fields only"),
+        (HEADER + "1\t2\t3\t4\n", r"line 3: expected 3 fields.*found 4"),
+        (HEADER + "1\t2\t3\t4\t5\n", r"line 3: expected 3 fields.*found 5"),
+        (HEADER.encode() + b"1\t\xe9\t5\n", r"line 3: no UTF-8 text"),
+        (HEADER.encode("utf-16"), r"is a text in UTF-16"),
+        (b"PK\x03\x04zip", r"is a zip archive"),
+        ("<!DOCTYPE html><p>Log in", r"is a web page"),
+        (pickle.dumps([1]), r"is a pickle, not the text file"),
+    ],
+    read_yoochoose: [
+        (CLICKS.replace(",", ";"), r"line 1: expected 4 fields separated by ','"),
+        (CLICKS + "1,2014-04-07,5,0\n", r"line 4, column 'timestamp': '2014-04-07' is"),
+        (CLICKS + "1,2014-13-07T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,2014-02-29T10:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,2014-04-07T24:51:09.277Z,5,0\n", r"line 4, column 'timestamp'"),
+        (CLICKS + "1,1396868049,5,0\n", r"'1396868049' is not a time such as"),
+        (CLICKS + "1,2014-04-07T10:51:09.277Z\n", r"column 'item_id': the line has 2"),
+    ],
+    read_diginetica: [
+        (VIEWS.replace(";243569;", ";abc;"), "line 4, column 'timeframe': 'abc' is no"),
+        (VIEWS.replace("04-09", "04-31"), "line 5, column 'eventdate': '2016-04-31' i"),
+        (VIEWS.replace("2016-04-09", "09.04.2016"), "line 5, .*a date such as"),
+        (VIEWS.replace(";", ","), "line 1: no column 'sessionId'.*separated by ';'"),
+    ],
+    read_retailrocket: [
+        (
+            EVENTS.replace("1433221332118", "2015-06-02"),
+            "line 7, column 'timestamp': '2",
+        ),
+    ],
+    read_recbole: [
+        ("a:token\tb:float\n1\t2\n", r"no column 'session_id'.*found \['a', 'b'"),
+        ("session_id:token\tx:token\n1\t2\n", r"no column 'item_id'.*found \['session"),
+        ("user_id:token\titem_id:token\n1\t2\n", r"found \['item_id', 'user_id'\]"),
+        (INTER.replace("u1", ""), "line 3, column 'user_id': no value"),
+        (INTER.replace("10.0", "ten"), "line 4, column 'timestamp': 'ten' is not"),
+        (
+            LISTS.replace("\t7", "\t7 8"),
+            "line 3.*'timestamp_list': 2 times for 1 items",
+        ),
+        (LISTS.replace("100\t7", "\n100\t7 8"), "line 4.*'timestamp_list': 2 times f"),
+        (LISTS.replace("\t7", "\tx"), "line 3, column 'timestamp_list': 'x' is no"),
+        (LISTS.replace("1 2.5", "3 1"), "line 2, column 'timestamp_list': 1 after 3"),
+    ],
+    read_recbole_prefixes: [(INTER, "no column 'item_id_list'")],
+    read_srgnn: [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("[[1, 2]\n [3]]", "line 2, column 2: Expecting ',' delimiter. Expected lists"),
+        ("([['a']], ['b'])", "line 1, column 4.*double quotes"),
+        ('{"a": 1}', "holds a dict"),
+        ("[[1], [2], [3]]", "list of 3 parts.*read_srgnn_sessions"),
+        ("([[1], [2]], [3])", "2 prefixes and 1 labels"),
+        ("([[1], 2], [3, 4])", "prefix 2: 2 is no list"),
+        ("([[1], [2, null]], [3, 4])", "prefix 2, id 2: None is no id"),
+        ("([[1], [2]], [3, 4.5])", "label 2: 4.5 is no id"),
+        ("([[1], [NaN]], [3, 4])", "prefix 2, id 1: nan is no id"),
+        ("([], [])", "holds no prefix"),
+        ("[" * 100_000, "nests brackets without end|Expecting value"),
+    ],
+    read_xing: [
+        ("user;item;time\n1;2;3\n", "line 1: no column 'user_id'.*found"),
+        (XING + "1\t2\t1\tx\n", "line 2, column 'created_at': 'x' is not a number"),
+    ],
+    read_lastfm_1k: [
+        ("a\tb\tc\td\te\tf\n", "line 1, column 'time': 'b' is not a time"),
+        ("a\t2009-13-08T01:00:00Z\t\tCan\t\t\n", "line 1, column 'time': '2009-13-08T"),
+        ("user_1\t2009-04-08T01:00:00Z\tmbid\n", "line 1: expected 6 fields"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [(read, *case) for read, cases in WRONG.items() for case in cases],
+)
+def test_wrong_files(write, read, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(write(text))
+
+
 # -- what is written is read -----------------------------------------------------------
 
 IDS = st.integers(-(10**17), 10**17)
-EVENT = st.tuples(st.integers(0, 5), IDS, st.integers(0, 10**12))
+EVENT = st.tuples(st.integers(0, 5), IDS, st.integers(-(10**13), 10**13))
 ROUND = settings(
     max_examples=30,
     deadline=None,
@@ -566,7 +567,7 @@ def as_sessions(events, scale=1000):
 
 @ROUND
 @given(events=st.lists(EVENT, min_size=1, max_size=30))
-def test_round_trip_of_numbers(library, write, events):
+def test_round_trip_of_numbers(write, events):
     X = as_sessions(events)
     lines = [f"{s}\t{i}\t{t / 1000!r}" for s, i, t in events]
     text = "\n".join(["SessionId\tItemId\tTime", *lines])
@@ -587,7 +588,7 @@ WORD = st.text(
 
 @ROUND
 @given(rows=st.lists(st.lists(WORD, min_size=1, max_size=4), min_size=1, max_size=10))
-def test_round_trip_of_words(library, write, rows):
+def test_round_trip_of_words(write, rows):
     lines = [
         f"{i}\t{item}\t{t}" for i, row in enumerate(rows) for t, item in enumerate(row)
     ]
@@ -602,27 +603,13 @@ def test_round_trip_of_words(library, write, rows):
     assert X.to_lists() == rows
 
 
-def test_both_libraries_refuse_the_same(write, monkeypatch):
-    """A field that is not wanted may be anything; one that is may not."""
+def test_a_field_that_is_not_wanted_may_be_anything(write):
     fields = [Field("a", ("a",), "id"), Field("b", ("b",), "number", optional=True)]
-    text = 'a,x,b\n1,"q,2\n2,,3\n3,x,4\n'
-    frames = [read_table(write(text), fields, sep=",")]
-    monkeypatch.setitem(sys.modules, "polars", None)
-    frames.append(read_table(write(text), fields, sep=","))
-    assert [f.get_column("b").to_list() for f in frames] == [[2, 3, 4]] * 2
+    frame = TextTable(write('a,x,b\n1,"q,2\n2,,3\n3,x,4\n'), fields, sep=",").read()
+    assert frame["b"].to_list() == [2, 3, 4]
 
 
-def test_no_file_is_left_open(tmp_path):
-    path = tmp_path / "clicks.txt"
-    path.write_text("SessionId\tItemId\tTime\n1\t2\t3\n")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        read_session_rec(path)
-    assert [str(w.message) for w in caught] == []
-
-
-def test_a_missing_column_is_told_by_the_names_of_the_file(tmp_path):
-    path = tmp_path / "clicks.inter"
-    path.write_text("user_id:token\titem_id:token\n1\t2\n")
-    with pytest.raises(ValueError, match=r"found \['item_id', 'user_id'\]"):
-        read_recbole(path)
+@pytest.mark.filterwarnings("error")
+def test_no_file_is_left_open(write):
+    read_session_rec(write(SESSION_REC))
+    gc.collect()  # pytest raises what a finalizer warns of

@@ -1,0 +1,224 @@
+"""What a fit leaves: a value that can be asked for scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from skclip._base import check_finite
+from skclip._data import (
+    Instances,
+    ItemIndex,
+    Owners,
+    codes_of_owners,
+    query_data,
+)
+from skclip._model import (
+    Draws,
+    Holders,
+    SessionModel,
+    observed_prefixes,
+    read_states,
+    take_rows,
+)
+from skclip._ranking import rows_per_chunk
+from skclip._training import resolve_device
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Catalog, owners, clusters, model, history and settings of a fit.
+
+    Parameters
+    ----------
+    holders : Holders
+        Items, their clusters, and the users and sessions that have a prompt.
+    popularity : ndarray of shape (n_items,)
+        Training events of each item.
+    clusterer : object or None
+        The fitted clusterer.
+    settings : dict
+        What was used for parameters that leave a choice.
+    config : dict
+        Arguments of the `SessionModel`.
+    model : SessionModel
+    keys : Tensor of shape (n_items, d), default=None
+        Candidate vectors; None while the model is trained.
+    history : list of dict, default=()
+    best_score : float, default=None
+    """
+
+    holders: Holders
+    popularity: np.ndarray
+    clusterer: object
+    settings: dict
+    config: dict
+    model: SessionModel
+    keys: torch.Tensor = None
+    history: list = ()
+    best_score: float = None
+
+    @property
+    def index(self):
+        """The catalog."""
+        return self.holders.items
+
+    @property
+    def item_clusters(self):
+        """Clusters 1..K of the items, (n_items, n_levels), 0 = none; or None."""
+        return self.holders.clusters
+
+    def attributes(self):
+        """The fitted attributes that users see."""
+        users, clusters = self.holders.owners.users, self.item_clusters
+        return {
+            "item_ids_": self.index.item_ids,
+            "n_items_": len(self.index),
+            "item_counts_": self.popularity,
+            "clusterer_": self.clusterer,
+            "membership_": None if clusters is None else clusters[:, 0] - 1,
+            "user_ids_": None if users is None else users.item_ids,
+            "resolved_params_": self.settings,
+            "history_": list(self.history),
+            "n_iter_": len(self.history),
+            "best_validation_score_": self.best_score,
+        }
+
+    # -- asking ----------------------------------------------------------------
+
+    def observed(self, queries):
+        """The prefixes of `Queries` as the model reads them, `Instances`."""
+        owners, n = self.holders.owners, len(queries.offsets) - 1
+        return observed_prefixes(
+            queries,
+            item_clusters=self.item_clusters,
+            n_items=len(self.index),
+            max_length=self.config["max_length"],
+            users=codes_of_owners(owners.users, queries.users, n),
+            sessions=codes_of_owners(owners.sessions, queries.ids, n),
+        )
+
+    @torch.no_grad()
+    def score_chunks(self, queries):
+        """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
+        n_items = len(self.index)
+        instances = self.observed(queries)
+        read = instances.stops > instances.starts
+        where = np.flatnonzero(read)
+        keys = candidate_vectors(self.model) if self.keys is None else self.keys
+        step = max(1, min(rows_per_chunk(n_items), len(where)))
+        buffer = keys.new_empty(step, n_items)  # one for all chunks
+        for positions, state in read_states(self.model, instances.take(where)):
+            for start in range(0, len(positions), step):
+                at = positions[start : start + step]
+                part = take_rows(state, slice(start, start + step))
+                scores = self.model.scores(part, keys, out=buffer[: len(at)])
+                yield where[at], scores
+        popular = torch.from_numpy(self.popularity.astype(np.float32))
+        popular = popular.to(keys.device)
+        where = np.flatnonzero(~read)
+        step = rows_per_chunk(n_items)
+        for start in range(0, len(where), step):
+            at = where[start : start + step]
+            yield at, popular.repeat(len(at), 1)
+
+    @torch.no_grad()
+    def read(self, X, rows):
+        """Tensors of `rows`, a function of a batch, as arrays in the order of X.
+
+        Rows of NaN stand for sessions of which nothing can be read.
+        """
+        queries = query_data(X, self.index)
+        instances = self.observed(queries)
+        where = np.flatnonzero(instances.stops > instances.starts)
+        result = None
+        for at, state in read_states(self.model, instances.take(where), rows):
+            if result is None:
+                result = _unknown(len(queries), state)
+            for array, part in zip(result, state, strict=True):
+                array[where[at]] = part.float().cpu().numpy()
+        if result is None:  # the shapes are those of any item
+            codes, zeros = np.ones(1, np.int32), np.zeros(1, np.int64)
+            any_item = Instances(codes, zeros, zeros + 1, zeros)
+            _, state = next(iter(read_states(self.model, any_item, rows)))
+            result = _unknown(len(queries), state)
+        return result
+
+    # -- plain data ------------------------------------------------------------
+
+    def to_state(self):
+        """Plain values and NumPy arrays, which open on any device."""
+        owners = self.holders.owners
+        return {
+            "item_ids": self.index.item_ids,
+            "user_ids": None if owners.users is None else owners.users.item_ids,
+            "session_ids": None
+            if owners.sessions is None
+            else owners.sessions.item_ids,
+            "n_sessions": owners.n_sessions,
+            "popularity": self.popularity,
+            "clusterer": self.clusterer,
+            "settings": self.settings,
+            "config": self.config,
+            "model": {
+                name: tensor.detach().cpu().numpy()
+                for name, tensor in self.model.state_dict().items()
+            },
+            "history": list(self.history),
+            "best_score": self.best_score,
+        }
+
+    @classmethod
+    def from_state(cls, state, device):
+        """The value that `to_state` took apart, its model on the device."""
+        weights = {
+            name: torch.from_numpy(np.array(array))
+            for name, array in state["model"].items()
+        }
+        with Draws():  # nothing is drawn: the weights are loaded
+            model = SessionModel(**state["config"])
+        model.load_state_dict(weights)
+        model.to(resolve_device(device)).eval()
+        users, sessions = (
+            None if state[name] is None else ItemIndex(state[name])
+            for name in ("user_ids", "session_ids")
+        )
+        return cls(
+            Holders(
+                ItemIndex(state["item_ids"]),
+                state["config"]["item_clusters"],
+                Owners(users, sessions, state["n_sessions"]),
+            ),
+            model=model,
+            keys=candidate_vectors(model),
+            **{
+                name: state[name]
+                for name in (
+                    "popularity",
+                    "clusterer",
+                    "settings",
+                    "config",
+                    "history",
+                    "best_score",
+                )
+            },
+        )
+
+
+@torch.no_grad()
+def candidate_vectors(model):
+    """Candidate vectors of all items, laid out so that a single query reads them fast.
+
+    Raises
+    ------
+    ValueError
+        They are not finite.
+    """
+    keys = model.keys()
+    check_finite(keys)
+    return keys.T.contiguous().T
+
+
+def _unknown(n, state):
+    """Arrays of NaN with `n` rows, for tensors with others."""
+    return [np.full((n, *part.shape[1:]), np.nan, np.float32) for part in state]

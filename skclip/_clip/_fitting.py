@@ -1,0 +1,308 @@
+"""The steps of fit and partial_fit: one call for each stage."""
+
+import copy
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from skclip._base import VERSION
+from skclip._clip._fitted import Fitted, candidate_vectors
+from skclip._clip._settings import MODEL_PARAMS, settings_of
+from skclip._clusters import Assignment, assign_clusters, extend_clusters
+from skclip._data import (
+    check_further,
+    checked_eval_set,
+    first_fit_data,
+    further_fit_data,
+    grown_catalog,
+    latest_part,
+    training_data,
+)
+from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
+from skclip._training import (
+    Checkpoint,
+    Plan,
+    generator_on,
+    make_loss,
+    private_draws,
+    torch_session,
+    train,
+)
+from skclip.metrics import parse_metric
+
+
+def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks=None):
+    """Fit a recommender, without changing it.
+
+    Parameters
+    ----------
+    params : CLIPSessionRecommender
+        Its parameters are read.
+    X, y, eval_set
+        As for `CLIPSessionRecommender.fit`.
+    before : Fitted, default=None
+        What the model goes on from.
+    grow : bool, default=False
+        Whether `X` are further sessions (``partial_fit``): what `before` knows stays.
+        Else everything is new, and only begins from `before` (``warm_start``).
+    callbacks : FitCallbacks, default=None
+
+    Returns
+    -------
+    fitted : Fitted
+    """
+    settings = settings_of(params, before.config if grow else None)
+    seeds = _drawn_seeds(params.random_state, grow)
+    if grow:
+        data, clusters = _further_sessions(params, X, y, settings, seeds, before)
+    else:
+        data, clusters = _first_sessions(params, X, y, eval_set, settings, seeds)
+    settings = settings.with_sizes(params, len(data.instances), data.coded.n_items)
+    holders = Holders(data.coded.index, clusters.of_items, data.owners)
+    config = _model_config(params, settings, data, holders, before if grow else None)
+    draws = generator_on("cpu", seeds["torch"])
+    with torch_session(params.n_threads):
+        build = grown_model if grow else new_model
+        with Draws(draws):
+            model = build(config, data, settings.device, holders, before)
+        if settings.device.type != "cpu":
+            draws = generator_on(settings.device, seeds["torch"])
+        fitted = Fitted(
+            holders,
+            popularity=_popularity(data, before if grow else None),
+            clusterer=clusters.clusterer,
+            settings=settings.with_model(model).values,
+            config=config,
+            model=model,
+        )
+        checkpoint = None
+        if params.checkpoint is not None and not grow:
+            checkpoint = _checkpoint(params, data, eval_set, before)
+        if callbacks is not None:
+            callbacks.fitted = lambda: snapshot(params, fitted)
+        values, popularity = fitted.settings, fitted.popularity
+        with private_draws(model, draws):
+            history, score = train(
+                model,
+                Batches(data.instances, settings.device, model.shares_prefixes),
+                make_loss(values, settings.loss, model, popularity, draws),
+                _plan(params, values, grow),
+                rng=np.random.default_rng(seeds["torch"]),
+                draws=draws,
+                validate=_validator(params, fitted, data.held_out),
+                checkpoint=checkpoint,
+                callbacks=callbacks,
+            )
+    model.release()
+    if grow:
+        history, score = _continued(before.history, history), None
+    keys = candidate_vectors(model)
+    return replace(fitted, keys=keys, history=history, best_score=score)
+
+
+def as_estimator(params, fitted):
+    """A recommender with these parameters that ranks by `fitted`, as it stands."""
+    estimator = type(params)(**params.get_params(deep=False))
+    return estimator._adopt_fit(fitted)
+
+
+def _drawn_seeds(random_state, grow):
+    names = ("cluster", "torch") if grow else ("cluster", "split", "torch")
+    drawn = check_random_state(random_state).randint(2**31 - 1, size=len(names))
+    return {name: int(seed) for name, seed in zip(names, drawn, strict=True)}
+
+
+# -- sessions and clusters -------------------------------------------------------------
+
+
+def _first_sessions(params, X, y, eval_set, settings, seeds):
+    """What a first fit learns from, and its clusters."""
+
+    def split(coded, rows):
+        if eval_set is not None:
+            return rows, checked_eval_set(eval_set)
+        if not params.early_stopping:
+            return rows, None
+        return latest_part(coded, rows, params.validation_fraction, seeds["split"])
+
+    data = first_fit_data(
+        training_data(X, y, min_item_count=params.min_item_count),
+        used_features(settings.fusion),
+        settings.table_kinds,
+        split,
+        params.max_session_length,
+    )
+    if "cluster" not in settings.kinds:
+        return data, Assignment()
+    return data, assign_clusters(data.coded, params.clusterer, seeds["cluster"])
+
+
+def _further_sessions(params, X, y, settings, seeds, before):
+    """What is learned on top of a fit, in codes of the catalog that has grown."""
+    owners, known = before.holders.owners, before.index
+    data = training_data(X, y, min_item_count=params.min_item_count, known=known)
+    check_further(data, owners.kinds)
+    features = None
+    if before.config["fusion"] is not None:
+        features = _same_features(params, settings, before.config["fusion"])
+    grown = grown_catalog(data, known, features)
+    clusters = Assignment(before.item_clusters, before.clusterer)
+    clusters = extend_clusters(clusters, data, grown, seeds["cluster"])
+    max_length = before.config["max_length"]
+    return further_fit_data(grown, features, owners, max_length), clusters
+
+
+def _same_features(params, settings, fusion):
+    """The features of old and new items, which must have as many columns as before."""
+    features = used_features(settings.fusion)
+    if features is None or features.shape[1] != fusion["n_features"]:
+        raise ValueError(
+            f"The model was fitted with item_features of {fusion['n_features']} "
+            f"columns, but item_features={params.item_features!r}. Pass features of "
+            "old and new items by the same encoder: set_params(item_features=...)."
+        )
+    return features
+
+
+# -- the model -------------------------------------------------------------------------
+
+
+def _model_config(params, settings, data, holders, before):
+    """Arguments of the `SessionModel`; of one that goes on, only sizes change."""
+    owners = data.owners
+    sizes = {
+        "item_clusters": holders.clusters,
+        "n_items": len(holders.items),
+        "n_users": owners.n_users,
+        "n_sessions": owners.n_sessions,
+    }
+    if before is not None:
+        if before.config["n_sessions"] == "pooled":
+            sizes["n_sessions"] = "pooled"
+        return before.config | sizes
+    prompt, fusion = settings.prompt, settings.fusion
+    if "session" in settings.kinds and prompt.session == "pooled":
+        sizes["n_sessions"] = "pooled"
+    return sizes | {
+        "spec": settings.spec,
+        **{key: settings.values[name] for name, key in MODEL_PARAMS.items()},
+        "unknown_user": "zero" if prompt is None else prompt.unknown_user,
+        "max_length": params.max_session_length,
+        "fusion": fusion
+        and {
+            "kind": fusion.kind,
+            "n_features": data.features.shape[1],
+            "cold_weight": fusion.cold_item_weight,
+        },
+    }
+
+
+def _popularity(data, before):
+    """Training events of each item, those before included."""
+    counts = data.coded.item_counts()
+    if before is not None:
+        counts[: len(before.popularity)] += before.popularity
+    return counts
+
+
+# -- training --------------------------------------------------------------------------
+
+
+def _plan(params, values, grow):
+    # Further sessions are learned more gently, or the old ones would be forgotten.
+    rate = values["learning_rate"] * (0.3 if grow else 1.0)
+    epochs = values["max_epochs"]
+    return Plan(
+        batch_size=values["batch_size"],
+        max_epochs=-(-epochs // 3) if grow else epochs,
+        learning_rate=rate,
+        optimizer=values["optimizer"],
+        weight_decay=values["weight_decay"],
+        lr_schedule=values["lr_schedule"],
+        n_iter_no_change=values["n_iter_no_change"] if params.early_stopping else None,
+        max_time=params.max_time,
+        verbose=params.verbose,
+    )
+
+
+def _continued(before, history):
+    done = len(before)
+    return [*before, *(row | {"epoch": row["epoch"] + done} for row in history)]
+
+
+def _validator(params, fitted, held_out):
+    """A function that scores the model as it stands; None without validation."""
+    if held_out is None:
+        return None
+    X, y = held_out
+    scoring = fitted.settings["scoring"]
+    estimator = as_estimator(params, fitted)
+    if not callable(scoring):
+        metric, k = parse_metric(scoring)
+        return lambda: metric(estimator.rank_targets(X, y), k)
+
+    def validate():
+        score = scoring(estimator, X, y)
+        if not isinstance(score, Real) or score != score:
+            raise ValueError(
+                f"scoring returned {score!r:.60}. Expected one number that is not NaN; "
+                "for several metrics pass one to stop by and score the others with "
+                "SessionScorer."
+            )
+        return float(score)
+
+    return validate
+
+
+def snapshot(params, fitted):
+    """Fitted attributes of a recommender whose model stands still."""
+    parameters = set(params._get_param_names())
+    still = replace(fitted, model=copy.deepcopy(fitted.model))
+    estimator = as_estimator(params, still)
+    return {k: v for k, v in vars(estimator).items() if k not in parameters}
+
+
+def _checkpoint(params, data, eval_set, before):
+    """Where this run leaves its state, known by its parameters and data."""
+    if not isinstance(params.random_state, Integral):
+        raise ValueError(
+            f"checkpoint needs an integer random_state, got {params.random_state!r}: "
+            "without it no later fit is the same run. Pass random_state=0."
+        )
+    ignored = ("checkpoint", "verbose", "max_time")
+    known_by = {
+        key: _known_by(value)
+        for key, value in params.get_params().items()
+        if key not in ignored
+    }
+    state = None
+    if before is not None:
+        state = [v.cpu().numpy() for v in before.model.state_dict().values()]
+    if eval_set is not None:
+        X, y = data.held_out
+        eval_set = [X.__getstate__(), y]
+    coded, instances = data.coded, data.instances
+    return Checkpoint(
+        params.checkpoint,
+        known_by,
+        (coded.codes, coded.offsets, coded.clusters, coded.index.item_ids.tolist()),
+        (instances.starts, instances.stops, instances.users, instances.sessions),
+        data.features,
+        eval_set,
+        state,
+        (VERSION, torch.__version__, torch.get_num_threads()),
+    )
+
+
+def _known_by(value):
+    """What a parameter is known by in another process: functions by their code."""
+    kind = type(value)
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return value.__module__, value.__qualname__, code.co_code, repr(code.co_consts)
+    if kind.__repr__ is object.__repr__:  # it would name an address
+        return kind.__module__, kind.__qualname__
+    return kind.__module__, kind.__qualname__, repr(value)

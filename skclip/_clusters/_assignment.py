@@ -1,0 +1,127 @@
+"""Which clusters the items of a recommender's catalog have, and who says so."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import clone
+
+from skclip._clusters._clusterer import SessionClusterer
+from skclip._clusters._membership import levels_of
+from skclip._sklearn import warn_user
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Clusters of the items of a catalog.
+
+    Parameters
+    ----------
+    of_items : ndarray of shape (n_items, n_levels), int32, or None
+        1..K, 0 = none. None where clusters are not used.
+    clusterer : object, default=None
+        The fitted clusterer; None where the sessions carried the clusters.
+    """
+
+    of_items: np.ndarray = None
+    clusterer: object = None
+
+
+def assign_clusters(data, clusterer, seed):
+    """Cluster the items of training sessions, unless those carry clusters.
+
+    Parameters
+    ----------
+    data : TrainingData
+    clusterer : object or None
+        None is a default `SessionClusterer`.
+    seed : int
+        For a clusterer without a `random_state` of its own.
+
+    Returns
+    -------
+    assignment : Assignment
+    """
+    if data.clusters is not None:
+        if clusterer is not None:
+            warn_user(
+                "The sessions carry clusters already, so `clusterer` is not used. "
+                "Leave clusterer=None behind a SessionClusterer step."
+            )
+        return Assignment(data.item_clusters())
+    if clusterer is None:
+        clusterer = SessionClusterer()
+    clusterer = _seeded(clone(clusterer, safe=False), seed)
+    clusterer = clusterer.fit(*data.as_fit_arguments())
+    levels = levels_of(clusterer, data.index.item_ids, data.item_counts() > 0)
+    return Assignment((levels + 1).astype(np.int32), clusterer)
+
+
+def extend_clusters(before, data, grown, seed):
+    """Let clusters go on with further sessions.
+
+    Parameters
+    ----------
+    before : Assignment
+    data, grown : TrainingData
+        The further sessions in codes of their own, and in those of the catalog that
+        has grown.
+    seed : int
+
+    Returns
+    -------
+    assignment : Assignment
+
+    Raises
+    ------
+    ValueError
+        The sessions carry clusters and should not, or do not and should.
+    TypeError
+        The clusterer has no ``partial_fit``.
+    """
+    if before.of_items is None:
+        return before
+    if before.clusterer is None:
+        return Assignment(_carried(before.of_items, grown))
+    if data.clusters is not None:
+        raise ValueError(
+            "The sessions carry clusters, but the model has a clusterer of its own, "
+            "whose numbers are others. Pass the sessions as they were before the "
+            "clusterer step."
+        )
+    if not hasattr(before.clusterer, "partial_fit"):
+        raise TypeError(
+            f"{type(before.clusterer).__name__} has no partial_fit, so its clusters "
+            "cannot take new sessions in. Use SessionClusterer, or fit on all sessions."
+        )
+    clusterer = _seeded(copy.deepcopy(before.clusterer), seed)
+    clusterer = clusterer.partial_fit(*data.as_fit_arguments())
+    levels = levels_of(clusterer, grown.index.item_ids)
+    return Assignment((levels + 1).astype(np.int32), clusterer)
+
+
+def with_new_items(of_items, n_items):
+    """Clusters of a catalog that has grown: the new items have none."""
+    return np.pad(of_items, ((0, n_items - len(of_items)), (0, 0)))
+
+
+def _carried(of_items, grown):
+    if grown.clusters is None:
+        raise ValueError(
+            "The model was fitted on sessions that carried clusters; these carry "
+            "none. Pass them through the same clusterer, after its partial_fit."
+        )
+    found = grown.item_clusters()
+    if found.shape[1] != of_items.shape[1]:
+        raise ValueError(
+            f"The sessions carry {found.shape[1]} level(s) of clusters, those of fit "
+            f"had {of_items.shape[1]}. Pass them through the same clusterer."
+        )
+    has_one = (found > 0).any(axis=1, keepdims=True)
+    return np.where(has_one, found, with_new_items(of_items, grown.n_items))
+
+
+def _seeded(clusterer, seed):
+    if getattr(clusterer, "random_state", 0) is None:
+        clusterer.random_state = int(seed)
+    return clusterer

@@ -1,0 +1,193 @@
+"""What a model is trained on: rows of training sessions, owners, prefixes, features."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._ids import append_ids
+from skclip._data._instances import Instances
+from skclip._data._owners import Owners
+from skclip._data._training_data import TrainingData
+from skclip._sklearn import warn_user
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a model is trained on.
+
+    Parameters
+    ----------
+    coded : TrainingData
+        All sessions, in codes of the catalog.
+    rows : ndarray of shape (n_rows,)
+        Sessions that are trained on; the others validate or are too short.
+    owners : Owners
+    instances : Instances
+        Prefixes to learn.
+    held_out : tuple (X, y), default=None
+        Sessions and targets that validate.
+    features : ndarray of shape (n_items, n_features), float32, default=None
+    """
+
+    coded: TrainingData
+    rows: np.ndarray
+    owners: Owners
+    instances: Instances
+    held_out: tuple = None
+    features: np.ndarray = None
+
+    @cached_property
+    def sequences(self):
+        """Codes, offsets and ends of the rows, as `Backbone.prepare` takes them."""
+        return self.coded.as_sequences(self.rows)
+
+    @property
+    def clicks(self):
+        """Events of each item in the rows, (n_items,)."""
+        return np.bincount(self.sequences[0], minlength=self.coded.n_items + 1)[1:]
+
+
+def first_fit_data(coded, features, kinds, split, max_length):
+    """What a first fit learns from.
+
+    Parameters
+    ----------
+    coded : TrainingData
+    features : ItemFeatures or None
+    kinds : collection of str
+        Kinds of prompts with a table: "user", "session".
+    split : callable
+        ``split(coded, rows)`` -> the rows that are trained on, and what validates.
+    max_length : int
+        Prefixes keep their latest items.
+
+    Raises
+    ------
+    ValueError
+        There are no users, no row of features for an item, or no next items.
+    """
+    _check_users(coded, kinds, "prompt='user' needs")
+    if features is not None:
+        coded = _with_features(coded, features)
+    rows, held_out = split(coded, rows_to_learn(coded))
+    if len(rows) == 0:
+        raise ValueError(
+            f"All {coded.n_sessions} sessions have fewer than 2 items (n_features = 1 "
+            "for an array), so there is no next item to learn. Pass sessions of 2 "
+            "items or more; check the session column given to Sessions.from_events."
+        )
+    n_short = int((np.diff(coded.offsets) < 2).sum())
+    if n_short:
+        warn_user(
+            f"{n_short} of {coded.n_sessions} sessions have fewer than 2 items and "
+            "give nothing to learn; their items stay in the catalog."
+        )
+    return _fit_data(coded, rows, Owners(), kinds, features, max_length, held_out)
+
+
+def further_fit_data(coded, features, owners, max_length):
+    """What is learned on top of a fit; the arguments are those of `first_fit_data`.
+
+    `owners` are those that were there; `coded` is in codes of the catalog that has
+    grown.
+    """
+    rows = rows_to_learn(coded)
+    return _fit_data(coded, rows, owners, owners.kinds, features, max_length)
+
+
+def check_further(data, kinds):
+    """Refuse further sessions that hold nothing to learn, or no users where needed."""
+    if len(rows_to_learn(data)) == 0:
+        raise ValueError(
+            f"All {data.n_sessions} sessions have fewer than 2 items, so there is no "
+            "next item to learn. Pass sessions of 2 items or more."
+        )
+    _check_users(data, kinds, "The model has user prompts, so it needs")
+
+
+def rows_to_learn(coded):
+    """Sessions that have a next item."""
+    return np.flatnonzero(np.diff(coded.offsets) > 1)
+
+
+def latest_part(coded, rows, fraction, seed):
+    """Split rows into those that are trained on and the share that validates.
+
+    The latest sessions validate where times are known, else a seeded draw.
+
+    Returns
+    -------
+    rows : ndarray
+        In order.
+    held_out : tuple (X, y), or None
+        None where nothing would be left to learn.
+    """
+    n_held_out = max(1, round(fraction * len(rows)))
+    if len(rows) <= n_held_out:
+        return rows, None
+    if coded.end_times is None:
+        rows = np.random.default_rng(int(seed)).permutation(rows)
+    held_out = coded.as_fit_arguments(np.sort(rows[-n_held_out:]))
+    return np.sort(rows[:-n_held_out]), held_out
+
+
+def checked_eval_set(eval_set):
+    """Sessions and targets of an ``eval_set``."""
+    if not isinstance(eval_set, tuple) or len(eval_set) != 2:
+        raise TypeError(
+            f"eval_set is a {type(eval_set).__name__}. Expected a tuple (X, y); y may "
+            "be None."
+        )
+    X, y = eval_set
+    X = as_sessions(X)
+    return X, None if y is None else check_targets(y, len(X))
+
+
+def grown_catalog(data, index, features):
+    """Further sessions in codes of a catalog that gets their new items appended.
+
+    Parameters
+    ----------
+    data : TrainingData
+    index : ItemIndex
+        The catalog before.
+    features : ItemFeatures or None
+        Must have a row for each old and new item; its further items come in as well.
+    """
+    if features is None:
+        return data.appended_to(index.item_ids)
+    features.rows_of(append_ids(index.item_ids, data.index.item_ids))
+    return data.appended_to(index.item_ids, features.known_ids())
+
+
+def _fit_data(coded, rows, owners, kinds, features, max_length, held_out=None):
+    owners, users, sessions = owners.with_rows(coded, rows, kinds)
+    return FitData(
+        coded,
+        rows,
+        owners,
+        coded.instances(rows, max_length, users, sessions),
+        held_out,
+        None if features is None else features.rows_of(coded.index.item_ids),
+    )
+
+
+def _check_users(data, kinds, what):
+    if "user" in kinds and data.users is None:
+        raise ValueError(
+            f"{what} sessions with users. Pass user= to Sessions.from_events, or "
+            "users= to Sessions.from_lists, or choose another prompt."
+        )
+
+
+def _with_features(coded, features):
+    features.rows_of(coded.index.item_ids)  # refuses items without a row
+    n_lost = int((coded.index.codes_of(features.missing) == 0).sum())
+    if n_lost:
+        warn_user(
+            f"{n_lost} of {len(features)} items of item_features have neither features "
+            "nor clicks. They stay outside the catalog."
+        )
+    return coded.with_items(features.known_ids())

@@ -1,0 +1,91 @@
+"""Users and sessions that have a prompt."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skclip._data._ids import ItemIndex, append_ids, factorize
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Users and sessions that have a prompt: those trained on.
+
+    Parameters
+    ----------
+    users, sessions : ItemIndex, default=None
+        None where there are no such prompts, or no ids to know them by.
+    n_sessions : int, default=None
+        Number of session prompts; None without them.
+    """
+
+    users: ItemIndex = None
+    sessions: ItemIndex = None
+    n_sessions: int = None
+
+    @property
+    def n_users(self):
+        return None if self.users is None else len(self.users)
+
+    @property
+    def kinds(self):
+        """What has learned prompts, a set of "user" and "session"."""
+        found = {"user": self.users, "session": self.n_sessions}
+        return {kind for kind, value in found.items() if value is not None}
+
+    def with_rows(self, data, rows, kinds):
+        """Take in the owners of training sessions.
+
+        Parameters
+        ----------
+        data : TrainingData
+        rows : ndarray of shape (n_rows,)
+            Sessions that are trained on.
+        kinds : collection of {"user", "session"}
+            What has learned prompts.
+
+        Returns
+        -------
+        owners : Owners
+            With new users and sessions behind those that were there.
+        users, sessions : ndarray of shape (n_rows,), int32, or None
+            Codes of the owners of the rows, 0 = unknown.
+        """
+        users = user_codes = sessions = session_codes = n_sessions = None
+        if "user" in kinds:
+            users, user_codes = _taken_in(self.users, data.users[rows])
+        if "session" in kinds:
+            begun = self.n_sessions is not None
+            before = self.n_sessions or 0
+            if begun and self.sessions is None:  # those before had no ids
+                session_codes = before + 1 + np.arange(len(rows))
+            elif data.ids is not None:
+                sessions, session_codes = _taken_in(self.sessions, data.ids[rows])
+            elif begun:
+                sessions, session_codes = self.sessions, np.zeros(len(rows), np.int32)
+            else:
+                session_codes = 1 + np.arange(len(rows))
+            n_sessions = int(max(before, session_codes.max()))
+            if not begun:
+                n_sessions = len(rows)
+        return Owners(users, sessions, n_sessions), user_codes, session_codes
+
+
+def codes_of_owners(index, ids, n_sessions):
+    """Codes of the users or ids of sessions, 0 = unknown; None without an index."""
+    if index is None:
+        return None
+    if ids is None:
+        return np.zeros(n_sessions, dtype=np.int32)
+    return index.codes_of(ids)
+
+
+def _taken_in(index, ids):
+    """An index that gets unknown ids appended, and the codes of all ids in it."""
+    vocabulary, of_id = factorize(ids)
+    if index is None:
+        return ItemIndex(vocabulary), of_id + 1
+    codes = index.codes_of(vocabulary)
+    new = codes == 0
+    codes[new] = len(index) + 1 + np.arange(new.sum(), dtype=np.int32)
+    return ItemIndex(append_ids(index.item_ids, vocabulary[new])), codes[of_id]

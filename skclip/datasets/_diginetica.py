@@ -1,0 +1,85 @@
+"""Diginetica, the CIKM Cup 2016."""
+
+from skclip.datasets._text_table import (
+    Field,
+    TextTable,
+    import_polars,
+    sessions_of,
+)
+
+
+def read_diginetica(path, *, known_users=False):
+    """Read the raw views of Diginetica, the CIKM Cup 2016.
+
+    The time of an event is the date of its session, the first one where a session has
+    several, plus ``timeframe``: so a session is in order of ``timeframe`` alone, as in
+    the program of SR-GNN.
+
+    Parameters
+    ----------
+    path : path-like
+        ``train-item-views.csv``: semicolon-separated with the header
+        ``sessionId;userId;itemId;timeframe;eventdate`` (or ``session_id;...``, as in
+        the sample of SR-GNN); ``timeframe`` counts milliseconds in the session.
+    known_users : bool, default=False
+        Whether to keep only the sessions whose events name one user, with their users.
+        Most events have none (``NA``).
+
+    Returns
+    -------
+    X : Sessions
+        With times in seconds.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or a value is wrong; the message names line and column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_diginetica
+    >>> lines = [
+    ...     "sessionId;userId;itemId;timeframe;eventdate",
+    ...     "1;NA;81766;526309;2016-05-09",
+    ...     "1;NA;31331;31018;2016-05-09",
+    ... ]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "views.csv")
+    ...     _ = path.write_text("\\n".join(lines))
+    ...     read_diginetica(path).to_lists()
+    [[31331, 81766]]
+    """
+    fields = [
+        Field("session", ("sessionId", "session_id"), "id"),
+        Field("item", ("itemId", "item_id"), "id"),
+        Field("timeframe", ("timeframe",), "milliseconds"),
+        Field("date", ("eventdate",), "date"),
+    ]
+    if known_users:
+        names = ("userId", "user_id")
+        fields.append(Field("user", names, "id", optional=True, missing="NA"))
+    frame = TextTable(path, fields, sep=";").read()
+    if known_users:
+        frame = _of_one_user(path, frame)
+    pl = import_polars()
+    times = pl.col("date").min().over("session") + pl.col("timeframe")
+    return sessions_of(path, frame.with_columns(time=times))
+
+
+def _of_one_user(path, frame):
+    """Events of the sessions that name one user, each with that user."""
+    pl = import_polars()
+    if "user" not in frame.columns:
+        raise ValueError(
+            f"{path}, line 1: no column 'userId'. Pass known_users=False to read the "
+            "sessions without users."
+        )
+    users = pl.col("user").drop_nulls()
+    frame = frame.filter(users.n_unique().over("session") == 1)
+    if len(frame) == 0:
+        raise ValueError(
+            f"{path} has no session whose events name one user. Pass known_users=False."
+        )
+    return frame.with_columns(users.first().over("session"))

@@ -1,0 +1,182 @@
+"""Atomic files of RecBole."""
+
+import numpy as np
+
+from skclip._data import Sessions, factorize_list, times_fall
+from skclip.datasets._text_table import Field, TextTable, as_ids, sessions_of
+
+_OF_LINES = [  # what a file of lists may have besides
+    Field("session", ("session_id",), "id", optional=True),
+    Field("user", ("user_id",), "id", optional=True),
+    Field("times", ("timestamp_list",), "numbers", optional=True),
+]
+
+
+def read_recbole(path, *, session="session_id"):
+    """Read an atomic file of RecBole, one event or one whole session a line.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.inter``: tab-separated with a typed header such as ``session_id:token
+        item_id:token timestamp:float``. The time may be absent: then the order of the
+        lines is the order of the events. A file with ``item_id_list:token_seq`` instead
+        of ``item_id:token`` has a session a line, its items separated by spaces.
+    session : str, default="session_id"
+        Column of sessions. Data sets of users have none: ``session="user_id"`` makes
+        one session of all events of a user (see `skclip.preprocessing.sessionize` for
+        visits by idle gap).
+
+    Returns
+    -------
+    X : Sessions
+        With times where the file has them, and with users where it has ``user_id``.
+        Single events are put in order of time, whole sessions stay as they are. Ids are
+        whole numbers where all of a column are, else text.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or a value is wrong; the message names line and column. Or
+        the file has prefixes and targets: use `read_recbole_prefixes`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_recbole
+    >>> lines = "session_id:token item_id:token timestamp:float\\n7 31 9.5\\n7 30 8\\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.inter")
+    ...     _ = path.write_text(lines.replace(" ", "\\t"))
+    ...     read_recbole(path).to_lists()
+    [[30, 31]]
+    """
+    table = TextTable(path, _fields(session), sep="\t", header=_untyped)
+    frame = table.read()
+    if "items" not in frame.columns:
+        _check_events(path, session, frame.columns)
+        return sessions_of(path, frame)
+    if "item" in frame.columns:
+        raise ValueError(
+            f"{path}, line 1: the columns 'item_id_list' and 'item_id' are prefixes "
+            "and their targets, not sessions. Use read_recbole_prefixes."
+        )
+    return _rows_of_lists(table, frame)[0]
+
+
+def read_recbole_prefixes(path):
+    """Read an atomic file of RecBole that holds prefixes and their targets.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.inter``: tab-separated with a typed header such as ``session_id:token
+        item_id_list:token_seq item_id:token``; the items of a prefix are separated by
+        spaces. RecBole's session benchmarks have this form.
+
+    Returns
+    -------
+    X : Sessions
+        The prefixes in order of the lines, with ids (``session_id``), users
+        (``user_id``) and times (``timestamp_list:float_seq``) where the file has them.
+    y : ndarray of shape (n_prefixes,)
+        The target of each, for ``fit(X, y)`` and ``score(X, y)``.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or a value is wrong; the message names line and column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_recbole_prefixes
+    >>> lines = "item_id_list:token_seq|item_id:token\\n30 31|32\\n30|31\\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.train.inter")
+    ...     _ = path.write_text(lines.replace("|", "\\t"))
+    ...     X, y = read_recbole_prefixes(path)
+    >>> X.to_lists(), y.tolist()
+    ([[30, 31], [30]], [32, 31])
+    """
+    items = Field("items", ("item_id_list",), "text")
+    fields = [items, Field("item", ("item_id",), "id"), *_OF_LINES]
+    table = TextTable(path, fields, sep="\t", header=_untyped)
+    return _rows_of_lists(table, table.read())
+
+
+def _fields(session):
+    return [
+        Field("session", (session,), "id", optional=True),
+        Field("item", ("item_id",), "id", optional=True),
+        Field("items", ("item_id_list",), "text", optional=True),
+        Field("time", ("timestamp",), "number", optional=True),
+        *_OF_LINES[1:],
+    ]
+
+
+def _untyped(name):
+    """The name in a typed header: "item_id" of "item_id:token"."""
+    return name.split(":")[0]
+
+
+def _check_events(path, session, roles):
+    """Refuse a file that has events but not of sessions."""
+    for role, name in (("session", session), ("item", "item_id")):
+        if role not in roles:
+            found = [f.names[0] for f in _fields(session) if f.role in roles]
+            hint = " Pass session='user_id' to make one session of each user."
+            raise ValueError(
+                f"{path}, line 1: no column {name!r}. Expected a typed header such as "
+                f"'session_id:token', 'item_id:token'; found {found}."
+                f"{hint if 'user' in roles and role == 'session' else ''}"
+            )
+
+
+def _rows_of_lists(table, frame):
+    """Sessions of a column of lists, and the ids of the column of single items."""
+    rows = [text.split() for text in frame["items"]]
+    targets = []
+    if "item" in frame.columns:
+        targets = [str(item) for item in frame["item"]]
+    flat = [item for row in rows for item in row]
+    words, codes = factorize_list(flat + targets)
+    vocabulary = as_ids(words)
+    if vocabulary is not words:  # numbers have another order than their texts
+        vocabulary, place = np.unique(vocabulary, return_inverse=True)
+        codes = place[codes]
+    columns = {
+        name: frame[role].to_numpy()
+        for name, role in (("ids", "session"), ("users", "user"))
+        if role in frame.columns
+    }
+    offsets = np.cumsum([0, *map(len, rows)])
+    if "times" in frame.columns:
+        columns["times"] = _lists_of_times(table, frame, offsets)
+    X = Sessions(codes[: len(flat)], offsets, vocabulary, **columns)
+    return X, vocabulary[codes[len(flat) :]]
+
+
+def _lists_of_times(table, frame, offsets):
+    """Times of all events, in order, as many on each line as there are items."""
+    lists = [text.split(" ") for text in frame["times"]]
+    n_times, n_items = np.array([len(row) for row in lists]), np.diff(offsets)
+    flat = np.array([float(time) for times in lists for time in times])
+    where = "{}, line {}, column 'timestamp_list': "
+    if (n_times != n_items).any():
+        row = int(np.argmax(n_times != n_items))
+        raise ValueError(
+            where.format(table.path, table.line_of(row))
+            + f"{n_times[row]} times for {n_items[row]} items. Expected as many."
+        )
+    falls = np.flatnonzero(times_fall(flat, offsets))
+    if len(falls):
+        row = int(np.searchsorted(offsets, falls[0], side="right")) - 1
+        raise ValueError(
+            where.format(table.path, table.line_of(row))
+            + f"{flat[falls[0]]:g} after {flat[falls[0] - 1]:g}. Expected times in "
+            "order."
+        )
+    return flat

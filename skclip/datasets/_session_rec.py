@@ -1,0 +1,118 @@
+"""Prepared files of session-rec, and its sample of YooChoose."""
+
+from skclip.datasets._fetch import PublicFile, fetch
+from skclip.datasets._text_table import Field, read_events
+
+_WHERE = (  # a commit: what stands there cannot change
+    "https://raw.githubusercontent.com/rn5l/session-rec/"
+    "02cf50705942f13a7f7ad77b0816403fb88df0f5/data/rsc15/prepared/"
+)
+_SHA256 = {
+    "train_full": "9842c90358298ee784fcf0c9dccb2eeb283ab04368e53bdeee896747f4c03e1e",
+    "train_tr": "fb4c6381c8e5bc4de51553cb1ed210fb4016c87d2425d58344cd6b19e81c133a",
+    "train_valid": "14fca72e690c19b0da391059b7cf2c1b611cddbd1248ce93578a039ddb26ea69",
+    "test": "380410c606403531019e1ec0b4d192ef90492d594b9b5a91633b860618dd7136",
+}
+RSC15_100K = {
+    subset: PublicFile(
+        f"{_WHERE}yoochoose-clicks-100k_{subset}.txt",
+        f"sha256:{_SHA256[subset]}",
+        "read_session_rec",
+    )
+    for subset in _SHA256
+}
+
+
+def read_session_rec(path):
+    """Read a prepared file of session-rec: SessionId, ItemId, Time.
+
+    Parameters
+    ----------
+    path : path-like
+        Tab-separated with a header that has the columns ``SessionId``, ``ItemId`` and
+        ``Time`` (seconds), in any order; others are left out, but for ``UserId``.
+
+    Returns
+    -------
+    X : Sessions
+        With times, and users where the file has them. Events are put in order of time,
+        equal times keep the order of their lines; sessions are in order of the time of
+        their last event. Ids are whole numbers where all of a column are, else text.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or a value is wrong; the message names line and column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_session_rec
+    >>> lines = ["SessionId ItemId Time", "7 31 20.5", "7 30 10.0", "8 31 60"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.txt")
+    ...     _ = path.write_text("\\n".join(lines).replace(" ", "\\t"))
+    ...     X = read_session_rec(path)
+    >>> X.to_lists(), X.ids.tolist()
+    ([[30, 31], [31]], [7, 8])
+    """
+    fields = [
+        Field("session", ("SessionId",), "id"),
+        Field("item", ("ItemId",), "id"),
+        Field("time", ("Time",), "number"),
+        Field("user", ("UserId",), "id", optional=True),
+    ]
+    return read_events(path, fields, sep="\t")
+
+
+def fetch_rsc15_100k(
+    subset="train_full",
+    *,
+    data_home=None,
+    download_if_missing=True,
+    n_retries=3,
+    delay=1.0,
+):
+    """Fetch session-rec's sample of YooChoose: 100,000 clicks, split in time.
+
+    From a commit of the repository rn5l/session-rec on GitHub, 5 MB in all.
+
+    Parameters
+    ----------
+    subset : {"train_full", "train_tr", "train_valid", "test"}, default="train_full"
+        Part to read; ``train_full`` is ``train_tr`` and ``train_valid`` together.
+    data_home : path-like, default=None
+        Folder of downloads; None is that of scikit-learn.
+    download_if_missing : bool, default=True
+        False raises an OSError instead of a download.
+    n_retries : int, default=3
+        Times to try again after a failed attempt.
+    delay : float, default=1.0
+        Seconds between two attempts.
+
+    Returns
+    -------
+    X : Sessions
+        As from `read_session_rec`.
+
+    Raises
+    ------
+    OSError
+        The download failed, is not allowed, or is not the file that was expected.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skclip.datasets import fetch_rsc15_100k
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         fetch_rsc15_100k(data_home=folder, download_if_missing=False)
+    ...     except OSError as error:
+    ...         print(str(error).split(". ")[0][-46:])
+    is not there, and download_if_missing is False
+    """
+    if subset not in RSC15_100K:
+        raise ValueError(f"subset={subset!r} must be one of {list(RSC15_100K)}.")
+    path = fetch(RSC15_100K[subset], data_home, download_if_missing, n_retries, delay)
+    return read_session_rec(path)

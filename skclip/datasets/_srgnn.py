@@ -1,0 +1,194 @@
+"""Prefixes and sessions of SR-GNN and GCE-GNN, as lists of numbers."""
+
+import io
+import json
+import re
+
+import numpy as np
+
+from skclip._data import Sessions, factorize_list
+from skclip.datasets._text_table import read_text
+
+_QUOTED_OR_ROUND = re.compile(r'"(?:\\.|[^"\\])*"|[()]')
+
+
+def read_srgnn(path):
+    """Read prefixes and labels of SR-GNN and GCE-GNN, written as text.
+
+    The programs of SR-GNN, GCE-GNN and their followers write the pair ``([[1, 2], [1]],
+    [3, 2])``: prefixes, then labels. Some publish it as text, which is read here. Most
+    publish a pickle (often named ``train.txt``), which is refused: loading one may run
+    code of whoever wrote it. To turn one into text, load it with an unpickler that
+    knows lists and numbers only::
+
+        import json, pickle
+
+        class Plain(pickle.Unpickler):
+            def find_class(self, module, name):
+                raise pickle.UnpicklingError(f"{module}.{name} is no list or number")
+
+        with open("train.txt", "rb") as file, open("train.json", "w") as text:
+            json.dump(Plain(file).load(), text)
+
+    Parameters
+    ----------
+    path : path-like
+        The pair, in round or square brackets.
+
+    Returns
+    -------
+    X : Sessions
+        The prefixes, in order. The files have no session ids, users or times.
+    y : ndarray of shape (n_prefixes,)
+        The label of each, for ``fit(X, y)`` and ``score(X, y)``.
+
+    Raises
+    ------
+    ValueError
+        The file is a pickle, no list, or no pair of equally long lists.
+
+    See Also
+    --------
+    read_srgnn_sessions : ``all_train_seq.txt``, the whole sessions.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_srgnn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "train.json")
+    ...     _ = path.write_text("([[1, 2], [1]], [3, 2])")
+    ...     X, y = read_srgnn(path)
+    >>> X.to_lists(), y.tolist()
+    ([[1, 2], [1]], [3, 2])
+    """
+    prefixes, labels = _pair(path, _read_lists(path))
+    flat = [item for row in prefixes for item in row]
+    vocabulary, codes = factorize_list(flat + labels)
+    offsets = np.cumsum([0, *map(len, prefixes)])
+    X = Sessions(codes[: len(flat)], offsets, vocabulary)
+    return X, vocabulary[codes[len(flat) :]]
+
+
+def read_srgnn_sessions(path):
+    """Read the whole sessions of SR-GNN and GCE-GNN, written as text.
+
+    Parameters
+    ----------
+    path : path-like
+        ``all_train_seq.txt`` as text, ``[[1, 2, 3], [1, 2]]``; see `read_srgnn` for
+        what to do with a pickle.
+
+    Returns
+    -------
+    X : Sessions
+        In order; the files have no session ids, users or times.
+
+    Raises
+    ------
+    ValueError
+        The file is a pickle, or no list of lists.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_srgnn_sessions
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "all_train_seq.json")
+    ...     _ = path.write_text("[[1, 2, 3], [1, 2]]")
+    ...     read_srgnn_sessions(path).to_lists()
+    [[1, 2, 3], [1, 2]]
+    """
+    rows = _read_lists(path)
+    nested = [row for row in rows if isinstance(row, list) and row]
+    if len(rows) == 2 and any(isinstance(row[0], list) for row in nested):
+        raise ValueError(
+            f"{path} is a pair of prefixes and labels. Use read_srgnn, which gives "
+            "(X, y)."
+        )
+    _check_rows(path, rows, "session")
+    return Sessions.from_lists(rows)
+
+
+def _pair(path, pair):
+    """Prefixes and as many labels."""
+    if len(pair) != 2 or not all(isinstance(part, list) for part in pair):
+        raise ValueError(
+            f"{path} is a list of {len(pair)} parts. Expected a pair of prefixes and "
+            "labels, ([[1, 2], [1]], [3, 2]); whole sessions are for "
+            "read_srgnn_sessions."
+        )
+    prefixes, labels = pair
+    if len(prefixes) != len(labels):
+        raise ValueError(
+            f"{path} has {len(prefixes)} prefixes and {len(labels)} labels. Expected "
+            "one label for each prefix."
+        )
+    _check_rows(path, prefixes, "prefix")
+    _check_ids(path, labels, "label")
+    return prefixes, labels
+
+
+def _read_lists(path):
+    """Lists of a text file; round brackets are as good as square ones."""
+    if _is_pickle(path):
+        raise ValueError(
+            f"{path} is a pickle. Loading one may run code of whoever wrote it, so "
+            "skclip does not; see the docstring of read_srgnn for how to turn it into "
+            "text."
+        )
+    text = _QUOTED_OR_ROUND.sub(_square, read_text(path))
+    if not text.strip():
+        raise ValueError(f"{path} is empty.")
+    try:
+        lists = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} nests brackets without end.") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, line {error.lineno}, column {error.colno}: {error.msg}. Expected "
+            "lists of ids, such as ([[1, 2], [1]], [3, 2]); ids that are text stand in "
+            "double quotes."
+        ) from None
+    if not isinstance(lists, list):
+        raise ValueError(
+            f"{path} holds a {type(lists).__name__}. Expected lists of ids, such as "
+            "([[1, 2], [1]], [3, 2])."
+        )
+    return lists
+
+
+def _is_pickle(path):
+    """Whether a file begins and ends as pickles do, and texts of lists do not."""
+    with open(path, "rb") as file:
+        first = file.read(1)
+        file.seek(-1, io.SEEK_END) if first else None
+        last = file.read(1)
+    return first == b"\x80" or (first in (b"(", b"]", b"}", b"c") and last == b".")
+
+
+def _square(match):
+    return {"(": "[", ")": "]"}.get(match[0], match[0])
+
+
+def _check_rows(path, rows, what):
+    if not rows:
+        raise ValueError(f"{path} holds no {what}.")
+    for i, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise ValueError(
+                f"{path}, {what} {i + 1}: {row!r:.40} is no list of ids, such as "
+                "[1, 2]."
+            )
+        _check_ids(path, row, f"{what} {i + 1}, id")
+
+
+def _check_ids(path, ids, what):
+    for i, value in enumerate(ids):
+        if type(value) not in (int, str):
+            raise ValueError(
+                f"{path}, {what} {i + 1}: {value!r:.40} is no id. Expected a whole "
+                "number or a text."
+            )

@@ -1,0 +1,46 @@
+"""YooChoose, the RecSys Challenge 2015."""
+
+from skclip.datasets._text_table import Field, read_events
+
+
+def read_yoochoose(path):
+    """Read the raw clicks of YooChoose, the RecSys Challenge 2015.
+
+    Parameters
+    ----------
+    path : path-like
+        ``yoochoose-clicks.dat`` or ``yoochoose-test.dat``: session, time such as
+        ``2014-04-07T10:51:09.277Z``, item, category; comma-separated, without a
+        header (a header ``session_id,timestamp,item_id,category``, which the program of
+        SR-GNN wants, is taken too).
+
+    Returns
+    -------
+    X : Sessions
+        With times in seconds, in order of time (the file is not).
+
+    Raises
+    ------
+    ValueError
+        A value is wrong; the message names line and column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skclip.datasets import read_yoochoose
+    >>> lines = "7,2014-04-07T10:51:09.277Z,31,0\\n7,2014-04-07T10:54:09.868Z,30,0\\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clicks.dat")
+    ...     _ = path.write_text(lines)
+    ...     X = read_yoochoose(path)
+    >>> X.to_lists(), X.ids.tolist()
+    ([[31, 30]], [7])
+    """
+    fields = [
+        Field("session", ("session_id",), "id"),
+        Field("item", ("item_id",), "id"),
+        Field("time", ("timestamp",), "time"),
+    ]
+    names = ["session_id", "timestamp", "item_id", "category"]
+    return read_events(path, fields, sep=",", names=names)

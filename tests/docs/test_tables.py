@@ -1,0 +1,107 @@
+"""The tables of the pages are those of the committed results."""
+
+import functools
+import json
+import re
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+METRICS = ("recall@20", "mrr@20")
+
+
+@functools.cache
+def results(name):
+    """Rows of a file of results, wherever in ``benchmarks`` it lies."""
+    (path,) = (ROOT / "benchmarks").rglob(name)
+    text = path.read_text()
+    if path.suffix == ".json":
+        return json.loads(text)["rows"]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def table(page, name):
+    """Rows of cells of the table between a page's markers, without its head."""
+    _, text = page.read_text().split(f"<!-- table: {name} -->\n")
+    text, _ = text.split(f"\n<!-- end of table: {name} -->")
+    return [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
+
+
+def test_every_marked_table_has_rows():
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
+            assert table(page, name), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "file"),
+    [
+        (ROOT / "README.md", "first_table", "first_table.json"),
+        (DOCS / "which_backbone.md", "backbones", "backbones_rsc15.json"),
+    ],
+)
+def test_means_over_seeds(page, name, file):
+    shown = {model: values for model, *values in table(page, name)}
+    assert set(shown) == {row["model"] for row in results(file)}
+    for model, values in shown.items():
+        runs = [row for row in results(file) if row["model"] == model]
+        for metric, value in zip(METRICS, values, strict=False):
+            assert value.split()[0] == f"{mean(run[metric] for run in runs):.3f}"
+
+
+def test_speed_of_the_backbones():
+    measured = {
+        row["backbone"]: f"{row['prefixes_per_second']:,.0f}"
+        for row in results("bench_train.json")
+        if (row["data"], row["form"]) == ("rsc15_100k", "bare")
+    }
+    for name, _, _, speed, *_ in table(DOCS / "which_backbone.md", "backbones"):
+        assert speed == measured[name]
+
+
+@pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
+def test_comparison(data):
+    rows = {
+        row["model"]: row for row in results("compare.jsonl") if row["data"] == data
+    }
+    shown = table(DOCS / "comparison.md", data)
+    assert {name for name, *_ in shown} == set(rows)
+    for name, *values in shown:
+        assert values[:2] == [f"{rows[name][metric]:.4f}" for metric in METRICS], name
+    if data == "rsc15":
+        for name, *values in table(DOCS / "which_backbone.md", "baselines"):
+            expected = [f"{rows[name][metric]:.3f}" for metric in METRICS]
+            assert values == [*expected, f"{rows[name]['fit_seconds']:.2f}"], name
+
+
+def reproduced(**asked):
+    """MRR@20 of the last run of each cell that has these values."""
+    rows = results("reproduce.jsonl")
+    last = {json.dumps(row["cell"], sort_keys=True): row for row in rows}
+    return [
+        row["mrr@20"]
+        for row in last.values()
+        if asked.items() <= row["cell"].items() and "prompt" not in row["cell"]
+    ]
+
+
+def test_reproduction():
+    page = DOCS / "reproduction.md"
+    variants = {"CLIP": "leiden", "no prompt": "none", "random": "random", "one": "one"}
+    for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text()):
+        _, data, form = name.split("_")
+        for backbone, variant, *values in table(page, name):
+            found = reproduced(data=data, form=form, every=1, backbone=backbone,
+                               variant=variants[variant])  # fmt: skip
+            assert values[2].split()[0] == f"{mean(found):.4f}", name
+            assert values[6] == str(len(found)), name
+    variants = ("levels", "leiden", "none", "random levels", "one")
+    for data, _, form, backbone, *values in table(page, "tuned"):
+        for variant, value in zip(variants, values, strict=False):
+            found = reproduced(data=data, form=form, every=8, backbone=backbone,
+                               variant=variant)  # fmt: skip
+            assert value.split()[0] == f"{mean(found):.4f}", (backbone, variant)
+            assert len(found) == 3

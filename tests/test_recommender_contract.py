@@ -1,0 +1,377 @@
+"""What every recommender promises, tested once for all of them."""
+
+import json
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+
+import skclip
+from skclip import (
+    SLIST,
+    AssociationRules,
+    CLIPSessionRecommender,
+    LLMReranker,
+    MarkovRecommender,
+    PopularityRecommender,
+    SequentialRules,
+    SessionClusterer,
+    SessionKNN,
+    Sessions,
+    VotingRecommender,
+)
+from skclip._ranking import _topk
+from skclip.datasets import make_sessions
+from skclip.metrics import SessionScorer, mrr_at_k, ndcg_at_k, recall_at_k
+
+# Items are known by text and by numbers in the same order; both have the same titles.
+TITLES = {f"item-{i:03}": f"{'abcdefgh'[i % 8] * 4} {i:03}" for i in range(50)}
+TITLES |= dict(enumerate(TITLES.values()))
+
+
+def newest_first(messages):
+    """Answer instead of a language model: the titles of the session, backwards."""
+    return json.dumps({"titles": json.loads(messages[1]["content"])["session"][::-1]})
+
+
+def clip(**params):
+    return CLIPSessionRecommender(
+        "gru4rec", embedding_dim=8, max_epochs=1, random_state=0, n_threads=1,
+        device="cpu", **params,
+    )  # fmt: skip
+
+
+MARKOV, KNN = ("markov", MarkovRecommender()), ("knn", SessionKNN("vstan"))
+RECOMMENDERS = {
+    "clip": clip(),
+    "clip without prompt": clip(prompt=None),
+    "popularity": PopularityRecommender(),
+    "popularity with half-life": PopularityRecommender(half_life=3),
+    "markov": MarkovRecommender(),
+    "markov without backoff": MarkovRecommender(tie_break="first", backoff=None),
+    "sequential rules": SequentialRules(),
+    "association rules": AssociationRules(),
+    "sknn": SessionKNN("sknn", n_neighbors=30),
+    "vsknn": SessionKNN("vsknn", n_neighbors=30, sample_size=60),
+    "stan": SessionKNN("stan"),
+    "vstan": SessionKNN("vstan"),
+    "slist": SLIST(),
+    "slist from the last item": SLIST(direction="sr"),
+    "votes": VotingRecommender([MARKOV, KNN]),
+    "scores": VotingRecommender([MARKOV, ("s", SLIST())], method="score"),
+    "llm": LLMReranker(PopularityRecommender(), TITLES, client=newest_first),
+}
+# Whose answer depends on which of two equal sessions is the more recent.
+ORDERED = ("markov without backoff", "sknn", "vsknn", "stan", "vstan", "votes")
+READ_NOTHING = ("popularity", "popularity with half-life", "llm")  # of the items
+
+
+@pytest.fixture(scope="module", params=RECOMMENDERS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def shop():
+    X, _ = make_sessions(n_sessions=300, n_items=50, random_state=0)
+    return X[:240], X[240:]
+
+
+@pytest.fixture(scope="module")
+def model(name, shop):
+    return clone(RECOMMENDERS[name]).fit(shop[0])
+
+
+@pytest.fixture
+def new(name):
+    return clone(RECOMMENDERS[name])
+
+
+def same(model, other, X):
+    np.testing.assert_array_equal(
+        model.decision_function(X), other.decision_function(X)
+    )
+
+
+# -- scores, lists, ranks --------------------------------------------------------------
+
+
+def test_lists_are_the_order_of_the_scores(model, shop):
+    X = [*shop[1].to_lists(), ["item-003"] * 90]
+    scores = model.decision_function(X)
+    n_items = len(model.item_ids_)
+    assert model.item_ids_.tolist() == sorted(model.item_ids_.tolist())
+    assert scores.shape == (61, n_items)
+    assert scores.dtype == np.float32
+    order = np.argsort(-scores, axis=1, kind="stable")  # ties: order of the catalog
+    items, values = model.predict_topk(X, k=n_items, return_scores=True)
+    np.testing.assert_array_equal(items, model.item_ids_[order])
+    np.testing.assert_array_equal(values, np.take_along_axis(scores, order, axis=1))
+    np.testing.assert_array_equal(model.predict_topk(X, k=5), items[:, :5])
+    np.testing.assert_array_equal(model.predict_topk(X), items[:, :20])
+    np.testing.assert_array_equal(model.predict(X), items[:, 0])
+
+
+def test_ranks_are_places_where_ties_count_against_the_target(model, shop):
+    X, y = shop[1].to_prefixes()
+    y[::9] = "never seen"
+    scores = model.decision_function(X)
+    columns = np.searchsorted(model.item_ids_, y)
+    known = np.isin(y, model.item_ids_)
+    own = scores[known, columns[known]]
+    expected = np.full(len(y), np.inf)
+    expected[known] = (scores[known] >= own[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(model.rank_targets(X, y), expected)
+
+
+def test_a_prefix_is_ranked_from_its_own_clicks(model, shop):
+    X = shop[1][:20]
+    np.testing.assert_array_equal(
+        model.rank_targets(X), model.rank_targets(*X.to_prefixes())
+    )
+    session = ["item-003", "new", "item-001", "newer", "item-007"]
+    alone = [model.rank_targets([session[:t]], [session[t]])[0] for t in range(1, 5)]
+    np.testing.assert_array_equal(model.rank_targets([session]), alone)
+
+
+def test_metrics_are_those_of_the_ranks(model, shop):
+    ranks = model.rank_targets(shop[1])
+    assert model.score(shop[1]) == mrr_at_k(ranks, 20)
+    assert model.score(*shop[1].to_prefixes()) == mrr_at_k(ranks, 20)
+    for scoring, value in {"recall@5": recall_at_k(ranks, 5),
+                           "ndcg@10": ndcg_at_k(ranks, 10)}.items():  # fmt: skip
+        scorer = pickle.loads(pickle.dumps(SessionScorer(scoring)))
+        assert scorer(model, shop[1]) == scorer(model, *shop[1].to_prefixes()) == value
+
+
+def test_the_session_tells_more_than_popularity(model, name, shop):
+    if name in READ_NOTHING or type(model) is CLIPSessionRecommender:
+        pytest.skip("counts clicks only, or is hardly trained")
+    popular = PopularityRecommender().fit(shop[0])
+    assert model.score(shop[1]) > 1.5 * popular.score(shop[1])
+
+
+def test_scoring_is_a_metric_or_a_function(new, shop):
+    key = "scoring" if "scoring" in new.get_params() else "estimator__scoring"
+    fitted = clone(new).set_params(**{key: "recall@5"}).fit(shop[0])
+    assert fitted.score(shop[1]) == recall_at_k(fitted.rank_targets(shop[1]), 5)
+    own = clone(new).set_params(**{key: lambda estimator, X, y=None: len(X) / 7})
+    assert own.fit(shop[0]).score(shop[1]) == 60 / 7
+    with pytest.raises(ValueError, match="Unknown metric 'hits'"):
+        new.set_params(**{key: "hits"}).fit(shop[0])
+
+
+# -- filters ---------------------------------------------------------------------------
+
+
+def test_filters(model, name, shop):
+    rows = shop[1][:5].to_lists()
+    everything = model.predict_topk(rows, k=len(model.item_ids_)).tolist()
+    allowed, denied = model.item_ids_[::3].tolist(), model.item_ids_[::2].tolist()
+    each = [[*allowed, "unknown"]] * 4 + [allowed[:8]]
+    for options, kept in (
+        ({"exclude_seen": True}, lambda i, item: item not in rows[i]),
+        ({"allow": allowed}, lambda i, item: item in allowed),
+        ({"deny": np.array(denied)}, lambda i, item: item not in denied),
+        ({"allow": each, "deny": [denied, [], denied, [], []]},
+         lambda i, item: item in each[i] and (item not in denied or i in (1, 3, 4))),
+    ):  # fmt: skip
+        found = model.predict_topk(rows, k=6, **options)
+        for i, row in enumerate(found.tolist()):
+            assert len(set(row)) == 6
+            assert all(kept(i, item) for item in row)
+            if name != "llm":  # the model is asked about other items then
+                assert row == [item for item in everything[i] if kept(i, item)][:6]
+
+
+def test_filters_that_leave_too_few_fill(model):
+    options = {"k": 4, "allow": ["item-003", "item-007"]}
+    items, scores = model.predict_topk(
+        [["item-003"], []], return_scores=True, **options
+    )
+    assert set(items[:, :2].ravel()) == set(options["allow"])
+    assert items[:, 2:].tolist() == [["", ""]] * 2
+    assert np.isneginf(scores).tolist() == [[False, False, True, True]] * 2
+    items = model.predict_topk([[]], fill_value=-1, **options)
+    assert items[:, 2:].tolist() == [[-1, -1]]
+    with pytest.raises(ValueError, match="fill_value='item-004' is an item"):
+        model.predict_topk([[]], fill_value="item-004", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"k": 999}, ValueError, "k=999 exceeds the catalog.* Pass k <= 4"),
+        ({"k": 0}, ValueError, "k=0 is less than 1"),
+        ({"k": 2.5}, TypeError, "k must be a whole number"),
+        ({"k": True}, TypeError, "k must be a whole number"),
+        ({"allow": "a"}, TypeError, r"allow is a str: 'a'.*\['a'\]"),
+        ({"deny": [["a"]]}, ValueError, "deny has 1 lists, expected one for each of 2"),
+    ],
+    ids=str,
+)
+def test_wrong_options(model, options, error, message):
+    with pytest.raises(error, match=message):
+        model.predict_topk([["item-003"], []], **options)
+
+
+# -- what is not known -----------------------------------------------------------------
+
+
+def test_unknown_items_and_empty_sessions_get_an_answer(model, name, shop):
+    X = [[], ["new", (1, 2), 500, b"x"], ["item-003"], ["newer", "item-003"]]
+    if name in READ_NOTHING:
+        top = model.predict_topk(X, k=5)
+    else:
+        with pytest.warns(UserWarning, match="5 of 7 .* 1 of 4 sessions") as caught:
+            top = model.predict_topk(X, k=5)
+        assert caught[0].filename == __file__
+    if name != "clip":  # an unseen item has the prompt of its neighbors there
+        assert top[0].tolist() == top[1].tolist()
+        assert top[2].tolist() == top[3].tolist()
+    if name not in ("popularity with half-life", "markov without backoff"):
+        popular = PopularityRecommender().fit(shop[0])
+        assert top[0].tolist() == popular.predict_topk([[]], k=5)[0].tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*sessions have fewer than 2 items")
+def test_ids_of_another_type_are_named(new, name, model):
+    if name in (*READ_NOTHING, "votes", "scores"):
+        pytest.skip("the items of a session are not read, or by members only")
+    with pytest.warns(UserWarning, match="such as 1 are numbers, those of fit are te"):
+        model.predict_topk([[1, 2]])
+    new.fit([[1, 2], [2, 3]] * 9)
+    with pytest.warns(UserWarning, match="Ids such as '1' are text, those of fit are"):
+        new.predict_topk([["1", "2"]], k=1)
+
+
+def test_wrong_sessions_and_targets(new, model):
+    for call in (new.fit, model.rank_targets, model.score):
+        with pytest.raises(TypeError, match="Session 0 of X is a str: 'abc'"):
+            call(["abc"])
+        for y, message in (
+            (["a"], r"y has shape \(1,\), expected \(2,\)"),
+            (["a", None], r"y\[1\] is None"),
+            (pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is <NA>"),
+            ([1.0, float("nan")], r"y\[1\] is nan"),
+            ([[1], [2]], "Expected a 1-D array with one target item id"),
+        ):
+            with pytest.raises((TypeError, ValueError), match=message):
+                call([["a"], ["b"]], y)
+    for call in (model.rank_targets, model.score):
+        with pytest.raises(ValueError, match="All 2 sessions have fewer than 2 items"):
+            call([["item-003"], []])
+
+
+def test_not_fitted(new, tmp_path):
+    for method in ("predict", "predict_topk", "decision_function", "score",
+                   "rank_targets"):  # fmt: skip
+        with pytest.raises(NotFittedError, match=type(new).__name__):
+            getattr(new, method)([["item-003", "item-004"]])
+    with pytest.warns(UserWarning, match="is not fitted"):
+        skclip.save(new, tmp_path / "model")
+
+
+# -- what changes nothing --------------------------------------------------------------
+
+
+def test_company_chunks_and_earlier_calls_change_nothing(model, shop, monkeypatch):
+    X = [*shop[1].to_lists()[:20], ["new", "item-003"], []]
+    before, attributes = model.decision_function(X), set(vars(model))
+    alone = np.concatenate([model.decision_function([row]) for row in X])
+    np.testing.assert_allclose(alone, before, rtol=1e-5, atol=1e-6)
+    backwards = model.decision_function(X[::-1])[::-1]
+    np.testing.assert_allclose(backwards, before, rtol=1e-5, atol=1e-6)
+    same(model, model, X)
+    ranks, top = model.rank_targets(shop[1]), model.predict_topk(X)
+    monkeypatch.setattr(_topk, "_CHUNK_FLOATS", 150)  # three rows at a time
+    chunked = model.decision_function(X)
+    np.testing.assert_allclose(chunked, before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.rank_targets(shop[1]), ranks)
+    np.testing.assert_array_equal(model.predict_topk(X), top)
+    assert set(vars(model)) == attributes
+
+
+def test_copies_are_the_same_bits(model, name, shop, tmp_path):
+    pickle_file, joblib_file, own = (tmp_path / c for c in "pjs")
+    pickle_file.write_bytes(pickle.dumps(model))
+    joblib.dump(model, joblib_file)
+    skclip.save(model, own)
+    for copy in (
+        pickle.loads(pickle_file.read_bytes()),
+        joblib.load(joblib_file),
+        joblib.load(joblib_file, mmap_mode="r"),
+        skclip.load(own),
+    ):
+        if name == "llm":  # files hold no client
+            copy.set_params(client=newest_first)
+        same(copy, model, shop[1])
+
+
+def test_a_second_fit_is_a_first_fit(new, model, shop):
+    params = new.get_params(deep=False)
+    assert new.fit(shop[0][:9]) is new
+    same(new.fit(shop[0]), model, shop[1])
+    assert new.get_params(deep=False) == params
+
+
+def test_order_of_rows_changes_nothing(new, name, model, shop):
+    train, test = shop
+    order = np.random.default_rng(5).permutation(len(train))
+    same(clone(new).fit(train[order]), model, test)
+    if name in ORDERED:
+        return
+    if name != "popularity with half-life":
+        plain = Sessions(train.codes, train.offsets, train.vocabulary)
+        same(clone(new).fit(plain), clone(new).fit(plain[order]), test)
+    X, y = train.to_prefixes()
+    order = np.random.default_rng(5).permutation(len(X))
+    same(clone(new).fit(X, y), clone(new).fit(X[order], y[order]), test)
+
+
+def test_text_and_numbers_rank_alike(new, model, shop):
+    numbers = [int(item[5:]) for item in shop[0].vocabulary]
+    assert (shop[0].vocabulary == shop[1].vocabulary).all()
+    train, test = (
+        Sessions(X.codes, X.offsets, np.array(numbers), times=X.times) for X in shop
+    )
+    fitted = new.fit(train)
+    assert fitted.item_ids_.dtype.kind == "i"
+    np.testing.assert_array_equal(
+        fitted.decision_function(test), model.decision_function(shop[1])
+    )
+
+
+def test_targets_are_learned(new, shop):
+    X, y = shop[0].to_prefixes()
+    fitted = new.fit(X, y)
+    assert set(y) <= set(fitted.item_ids_)
+    assert fitted.score(*shop[1].to_prefixes()) > 0
+
+
+def test_parameters_set_after_fit_wait_for_the_next_fit(model, name, shop):
+    """What is read at prediction may act at once; nothing is ever mixed."""
+    expected = model.decision_function(shop[1])
+    copy, params = pickle.loads(pickle.dumps(model)), model.get_params(deep=False)
+    copy.set_params(**params)
+    for other in RECOMMENDERS.values():
+        if type(other) is type(model):
+            copy.set_params(**clone(other).get_params(deep=False))
+            assert np.isfinite(copy.decision_function(shop[1])).all()
+            copy.set_params(**params)
+            np.testing.assert_array_equal(copy.decision_function(shop[1]), expected)
+
+
+def test_in_a_pipeline(new, name, model, shop):
+    pipe = make_pipeline(SessionClusterer(random_state=0), new).fit(shop[0])
+    top = skclip.predict_topk(pipe, shop[1], 3)
+    assert top.shape == (60, 3)
+    np.testing.assert_array_equal(pipe.predict(shop[1]), top[:, 0])
+    assert np.isfinite(pipe.score(shop[1]))
+    if name != "clip":
+        np.testing.assert_array_equal(top, model.predict_topk(shop[1], k=3))
