@@ -29,23 +29,9 @@ from skclip._training import resolve_device
 class Fitted:
     """Catalog, owners, clusters, model, history and settings of a fit.
 
-    Parameters
-    ----------
-    holders : Holders
-        Items, their clusters, and the users and sessions that have a prompt.
-    popularity : ndarray of shape (n_items,)
-        Training events of each item.
-    clusterer : object or None
-        The fitted clusterer.
-    settings : dict
-        What was used for parameters that leave a choice.
-    config : dict
-        Arguments of the `SessionModel`.
-    model : SessionModel
-    keys : Tensor of shape (n_items, d), default=None
-        Candidate vectors; None while the model is trained.
-    history : list of dict, default=()
-    best_score : float, default=None
+    `popularity` are the training events of each item, `settings` what was used for
+    parameters that leave a choice, `config` the arguments of the `SessionModel`.
+    `keys` are the candidate vectors (n_items, d), None while the model is trained.
     """
 
     holders: Holders

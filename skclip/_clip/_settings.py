@@ -86,17 +86,9 @@ PRESETS = {
 class Settings:
     """What a fit goes by.
 
-    Parameters
-    ----------
-    spec : BackboneSpec
-    prompt : Prompt or None
-    fusion : Fusion or None
-    given_loss : object
-        What the parameter ``loss`` stands for before the data are known.
-    device : torch.device
-    values : dict
-        Parameters that may be left open -> what they stand for; those that depend on
-        the data are "auto" until `with_sizes`.
+    `given_loss` is what the parameter ``loss`` stands for before the data are known;
+    `values` are parameters that may be left open, and what they stand for: those that
+    depend on the data are "auto" until `with_sizes`.
     """
 
     spec: BackboneSpec
@@ -154,22 +146,9 @@ class Settings:
 
 
 def settings_of(estimator, config=None):
-    """Read the parameters of a recommender.
+    """Read the parameters of a recommender; refuse what is out of range or contradicts.
 
-    Parameters
-    ----------
-    estimator : CLIPSessionRecommender
-    config : dict, default=None
-        Arguments of a model that is there already, which then decide.
-
-    Returns
-    -------
-    settings : Settings
-
-    Raises
-    ------
-    ValueError
-        A parameter of a part is out of range, or two contradict each other.
+    `config` are the arguments of a model that is there already, which then decide.
     """
     prompt, fusion = as_prompt(estimator.prompt), as_fusion(estimator.item_features)
     loss = as_loss(estimator.loss)

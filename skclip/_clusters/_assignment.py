@@ -13,14 +13,10 @@ from skclip._sklearn import warn_user
 
 @dataclass(frozen=True)
 class Assignment:
-    """Clusters of the items of a catalog.
+    """Clusters 1..K of the items, (n_items, n_levels), 0 = none; and who found them.
 
-    Parameters
-    ----------
-    of_items : ndarray of shape (n_items, n_levels), int32, or None
-        1..K, 0 = none. None where clusters are not used.
-    clusterer : object, default=None
-        The fitted clusterer; None where the sessions carried the clusters.
+    `of_items` is None where clusters are not used, `clusterer` where the sessions
+    carried them.
     """
 
     of_items: np.ndarray = None
@@ -28,19 +24,10 @@ class Assignment:
 
 
 def assign_clusters(data, clusterer, seed):
-    """Cluster the items of training sessions, unless those carry clusters.
+    """Cluster the items of `TrainingData`, unless its sessions carry clusters.
 
-    Parameters
-    ----------
-    data : TrainingData
-    clusterer : object or None
-        None is a default `SessionClusterer`.
-    seed : int
-        For a clusterer without a `random_state` of its own.
-
-    Returns
-    -------
-    assignment : Assignment
+    `clusterer` None is a default `SessionClusterer`; `seed` is for one without a
+    `random_state` of its own.
     """
     if data.clusters is not None:
         if clusterer is not None:
@@ -58,26 +45,12 @@ def assign_clusters(data, clusterer, seed):
 
 
 def extend_clusters(before, data, grown, seed):
-    """Let clusters go on with further sessions.
+    """Let the clusters of an `Assignment` go on with further sessions.
 
-    Parameters
-    ----------
-    before : Assignment
-    data, grown : TrainingData
-        The further sessions in codes of their own, and in those of the catalog that
-        has grown.
-    seed : int
-
-    Returns
-    -------
-    assignment : Assignment
-
-    Raises
-    ------
-    ValueError
-        The sessions carry clusters and should not, or do not and should.
-    TypeError
-        The clusterer has no ``partial_fit``.
+    `data` and `grown` are the sessions in codes of their own, and in those of the
+    catalog that has grown. Sessions that carry clusters and should not, or do not and
+    should, are refused with a ValueError, a clusterer without ``partial_fit`` with a
+    TypeError.
     """
     if before.of_items is None:
         return before

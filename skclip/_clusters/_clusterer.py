@@ -84,6 +84,11 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
         tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
 
+    def __setstate__(self, state):
+        if "membership_" in state and "levels_" not in state:
+            raise ValueError("clusters are kept in another form now")
+        super().__setstate__(state)
+
     def _adopt_membership(self, X, item_ids, levels, **fitted):
         """Become fitted: clusters 0, 1, ... of the items (n_items, n_levels)."""
         membership = np.ascontiguousarray(levels[:, 0])

@@ -96,22 +96,11 @@ def canonical_levels(levels):
 
 
 def match_clusters(labels, known):
-    """The known cluster that each new one overlaps most.
+    """The known cluster that each new one overlaps most, (n_new,), -1 = none is left.
 
     Pairs of a new and a known cluster are joined by the number of items that they
-    share, largest first, each cluster once.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_items,)
-        New clusters, 0, 1, ...
-    known : ndarray of shape (n_items,)
-        Cluster of each item before, 0, 1, ..., or -1 for items that had none.
-
-    Returns
-    -------
-    numbers : ndarray of shape (n_new,), int32
-        -1 where no known cluster is left.
+    share, largest first, each cluster once. `labels` are the new clusters 0, 1, ... of
+    the items, `known` those before, -1 for items that had none.
     """
     n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
     had = known >= 0

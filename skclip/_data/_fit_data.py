@@ -17,18 +17,9 @@ from skclip._sklearn import warn_user
 class FitData:
     """What a model is trained on.
 
-    Parameters
-    ----------
-    coded : TrainingData
-        All sessions, in codes of the catalog.
-    rows : ndarray of shape (n_rows,)
-        Sessions that are trained on; the others validate or are too short.
-    owners : Owners
-    instances : Instances
-        Prefixes to learn.
-    held_out : tuple (X, y), default=None
-        Sessions and targets that validate.
-    features : ndarray of shape (n_items, n_features), float32, default=None
+    `coded` are all sessions in codes of the catalog, `rows` those that are trained on,
+    `instances` the prefixes to learn, `held_out` the sessions and targets (X, y) that
+    validate, `features` (n_items, n_features) or None.
     """
 
     coded: TrainingData
@@ -50,23 +41,11 @@ class FitData:
 
 
 def first_fit_data(coded, features, kinds, split, max_length):
-    """What a first fit learns from.
+    """What a first fit learns from, `FitData`.
 
-    Parameters
-    ----------
-    coded : TrainingData
-    features : ItemFeatures or None
-    kinds : collection of str
-        Kinds of prompts with a table: "user", "session".
-    split : callable
-        ``split(coded, rows)`` -> the rows that are trained on, and what validates.
-    max_length : int
-        Prefixes keep their latest items.
-
-    Raises
-    ------
-    ValueError
-        There are no users, no row of features for an item, or no next items.
+    `kinds` are the kinds of prompts with a table: "user", "session".
+    ``split(coded, rows)`` gives the rows that are trained on, and what validates.
+    Prefixes keep their latest `max_length` items.
     """
     _check_users(coded, kinds, "prompt='user' needs")
     if features is not None:
@@ -113,16 +92,10 @@ def rows_to_learn(coded):
 
 
 def latest_part(coded, rows, fraction, seed):
-    """Split rows into those that are trained on and the share that validates.
+    """Split rows into those that are trained on and the share (X, y) that validates.
 
-    The latest sessions validate where times are known, else a seeded draw.
-
-    Returns
-    -------
-    rows : ndarray
-        In order.
-    held_out : tuple (X, y), or None
-        None where nothing would be left to learn.
+    The latest sessions validate where times are known, else a seeded draw. The second
+    is None where nothing would be left to learn.
     """
     n_held_out = max(1, round(fraction * len(rows)))
     if len(rows) <= n_held_out:
@@ -148,13 +121,7 @@ def checked_eval_set(eval_set):
 def grown_catalog(data, index, features):
     """Further sessions in codes of a catalog that gets their new items appended.
 
-    Parameters
-    ----------
-    data : TrainingData
-    index : ItemIndex
-        The catalog before.
-    features : ItemFeatures or None
-        Must have a row for each old and new item; its further items come in as well.
+    `features` must have a row for each old and new item; its other items come in too.
     """
     if features is None:
         return data.appended_to(index.item_ids)

@@ -11,12 +11,7 @@ from skclip._data._ids import ItemIndex, append_ids, factorize
 class Owners:
     """Users and sessions that have a prompt: those trained on.
 
-    Parameters
-    ----------
-    users, sessions : ItemIndex, default=None
-        None where there are no such prompts, or no ids to know them by.
-    n_sessions : int, default=None
-        Number of session prompts; None without them.
+    An index is None where there are no such prompts, or no ids to know them by.
     """
 
     users: ItemIndex = None
@@ -34,22 +29,11 @@ class Owners:
         return {kind for kind, value in found.items() if value is not None}
 
     def with_rows(self, data, rows, kinds):
-        """Take in the owners of training sessions.
+        """Take in the owners of the training sessions `rows`, with codes for each row.
 
-        Parameters
-        ----------
-        data : TrainingData
-        rows : ndarray of shape (n_rows,)
-            Sessions that are trained on.
-        kinds : collection of {"user", "session"}
-            What has learned prompts.
-
-        Returns
-        -------
-        owners : Owners
-            With new users and sessions behind those that were there.
-        users, sessions : ndarray of shape (n_rows,), int32, or None
-            Codes of the owners of the rows, 0 = unknown.
+        `kinds` are those of "user" and "session" that have learned prompts. Returns the
+        owners, new ones behind those that were there, and the codes of users and
+        sessions         (n_rows,), 0 = unknown; None without such prompts.
         """
         users = user_codes = sessions = session_codes = n_sessions = None
         if "user" in kinds:

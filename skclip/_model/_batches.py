@@ -9,19 +9,11 @@ _BUCKET = 64  # batches that are drawn together and sorted by length
 
 
 class Batches:
-    """Cut instances into batches on a device.
+    """Cut instances, none of them empty, into batches on a device.
 
     Instances that share a start are prefixes of one run of events. If the network
-    answers all of them in one pass they make a single row of a batch; otherwise each
-    instance is a row. Rows of a batch have similar lengths.
-
-    Parameters
-    ----------
-    instances : Instances
-        No prefix is empty.
-    device : torch.device
-    shared : bool
-        Whether the network shares prefixes.
+    answers all of them in one pass (`shared`) they make a single row of a batch;
+    otherwise each instance is a row. Rows of a batch have similar lengths.
     """
 
     def __init__(self, instances, device, shared):

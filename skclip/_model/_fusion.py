@@ -58,16 +58,10 @@ class ItemFusion(nn.Module):
     def fill_(self, vectors, counts, item_table, is_new=None):
         """Take features and counts in; start the vectors of items where asked.
 
-        Parameters
-        ----------
-        vectors : ndarray of shape (n_items, n_features)
-        counts : ndarray of shape (n_items,)
-            Training events of each item.
-        item_table : Tensor of shape (n_items, dim)
-            Changed in place by the "init" kinds.
-        is_new : ndarray of shape (n_items,), bool, default=None
-            Items whose vectors start; the directions that are there are kept. None
-            finds directions, and starts all.
+        `vectors` is (n_items, n_features), `counts` (n_items,) training events. The
+        "init"         kinds change `item_table` in place. `is_new` marks items whose
+        vectors start, with         the directions that are there; None finds
+        directions, and starts all.
         """
         device = item_table.device
         vectors = torch.from_numpy(np.array(vectors, dtype=np.float32)).to(device)
@@ -451,15 +445,7 @@ def as_fusion(item_features):
 
 
 def used_features(fusion):
-    """The `ItemFeatures` that take part, or None.
-
-    Raises
-    ------
-    ValueError
-        All rows are zero.
-    TypeError
-        They are no features by item id.
-    """
+    """The `ItemFeatures` that take part, or None; refuses those without any row."""
     features = None if fusion is None else as_item_features(fusion.features)
     if features is not None and len(features.missing) == len(features):
         raise ValueError(

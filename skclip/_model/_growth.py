@@ -27,14 +27,9 @@ def _rows_of_table(name):
 
 @dataclass(frozen=True)
 class Holders:
-    """Whose the rows of a model's tables are.
+    """Whose the rows of a model's tables are: items, their clusters, users, sessions.
 
-    Parameters
-    ----------
-    items : ItemIndex
-    clusters : ndarray of shape (n_items, n_levels), or None
-        Cluster 1..K of each item, 0 = none.
-    owners : Owners
+    `clusters` is of shape (n_items, n_levels), 1..K and 0 = none, or None.
     """
 
     items: ItemIndex
@@ -45,20 +40,8 @@ class Holders:
 def new_model(config, data, device, holders, before=None):
     """Build a model for a first fit, or for one that starts from another (warm start).
 
-    Parameters
-    ----------
-    config : dict
-        Arguments of `SessionModel`.
-    data : FitData
-        Its features, clicks and sequences.
-    device : torch.device
-    holders : Holders
-    before : object with ``model`` and ``holders``, default=None
-        What is taken over by items, clusters, users and sessions in common.
-
-    Returns
-    -------
-    model : SessionModel
+    `config` are the arguments of `SessionModel`, `data` is `FitData`. `before` has a
+    ``model`` and ``holders``; what both have in common is taken over.
     """
     model = SessionModel(**config)
     if data.features is not None:
@@ -77,16 +60,7 @@ def grown_model(config, data, device, holders, before):
 
     A new cluster begins with the mean of the prompts that its members had, a new item
     with the mean of the vectors in its cluster. The vectors of items that were there
-    are kept as they are until ``model.kept_rows`` is None again.
-
-    Parameters
-    ----------
-    config, data, device, holders, before
-        As for `new_model`; the items of `before` are the first of `holders`.
-
-    Returns
-    -------
-    model : SessionModel
+    stay as they are until ``model.release()``. Arguments are those of `new_model`.
     """
     n_known, n_items = len(before.holders.items), len(holders.items)
     state = before.model.state_dict()
@@ -150,21 +124,9 @@ def _leading_rows(now, before):
 def carry_over(model, state, rows):
     """Copy the parameters of another model, row by row where tables have changed.
 
-    Parameters
-    ----------
-    model : SessionModel
-        Changed in place.
-    state : dict of str to Tensor
-        ``state_dict()`` of the other model.
-    rows : dict of str to ndarray
-        For "items", "clusters 0" (the first level, and so on), "users" and "sessions"
-        the row (from 0) of the other model that each row of this one was, -1 = none; a
-        kind that is missing has not changed.
-
-    Raises
-    ------
-    ValueError
-        A parameter has another shape: the models are not of one kind.
+    `rows` has for "items", "clusters 0" (the first level, and so on), "users" and
+    "sessions" the row of the other model that each row of this one was, -1 = none; a
+    kind that is missing has not changed. A parameter of another shape is refused.
     """
     buffers = dict(model.named_buffers())
     for name, value in model.state_dict().items():
@@ -201,13 +163,7 @@ def keep_leading_buffers(model, state):
 def start_from_cluster_mates(model, clusters, is_new):
     """Add to the vectors of new items the mean of the old ones in their cluster.
 
-    Parameters
-    ----------
-    model : SessionModel
-        Changed in place.
-    clusters : ndarray of shape (n_items,)
-        Cluster 1..K of each item, 0 = none.
-    is_new : ndarray of shape (n_items,), bool
+    `clusters` (n_items,) are 1..K, 0 = none; `is_new` is a mask of the items.
     """
     table = model.item_table
     clusters = torch.from_numpy(clusters.astype(np.int64)).to(table.device)
@@ -226,14 +182,8 @@ def start_from_cluster_mates(model, clusters, is_new):
 def start_new_prompts(before, table, clusters, members_before):
     """Give a new cluster the mean of the prompts that its members had.
 
-    Parameters
-    ----------
-    before : Tensor of shape (n_before + 1, dim)
-        Prompts of the model before.
-    table : Tensor of shape (n_clusters + 1, dim)
-        Those of this model, changed in place.
-    clusters, members_before : ndarray of shape (n_items,)
-        Cluster 1..K of each item now and before, 0 = none.
+    `before` are the prompts of the model before, `table` those of this one, changed in
+    place; both with a row 0. `clusters` and `members_before` (n_items,) are 1..K.
     """
     before = before.to(table.device)
     had = members_before > 0

@@ -16,17 +16,11 @@ def unit_rows(table):
 
 
 def gate_rows(table, prompts, clusters, weight, bias):
-    r"""Item part of the elementwise gate, plus gated prompts by cluster.
+    r"""Item part of the elementwise gate, plus gated prompts by cell.
 
     .. math:: \sigma(W x_i + b) \odot x_i + p_{c(i)}
 
-    Parameters
-    ----------
-    table : Tensor of shape (n, d)
-    prompts : Tensor of shape (n_clusters + 1, d)
-        Row 0 gets no gradient.
-    clusters : LongTensor of shape (n,)
-    weight, bias : Tensor of shape (d, d) and (d,)
+    `table` is (n, d), `prompts` (n_cells + 1, d), whose row 0 gets no gradient.
     """
     return _GateRows.apply(table, prompts, clusters, weight, bias)
 

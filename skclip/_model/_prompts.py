@@ -80,18 +80,7 @@ class Prompt(BaseEstimator):
         self.unknown_user = unknown_user
 
     def kinds_as_tuple(self):
-        """Return the kinds as a tuple.
-
-        Returns
-        -------
-        kinds : tuple of str
-            Without repeats.
-
-        Raises
-        ------
-        ValueError
-            A kind is unknown or named twice.
-        """
+        """Return the kinds as a tuple; unknown and repeated ones are refused."""
         kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
         for kind in kinds:
             if kind not in KINDS:
@@ -163,11 +152,10 @@ class Prompts(nn.Module):
         )
 
     def forward(self, x, cells=None, **given):
-        """Prompt item vectors.
+        """Prompt item vectors `x` (..., dim).
 
         Parameters
         ----------
-        x : Tensor of shape (..., dim)
         cells : LongTensor of shape (...), default=None
             Cell of each item, 0 = none.
         clusters : LongTensor of shape (..., n_levels), default=None
@@ -177,10 +165,7 @@ class Prompts(nn.Module):
         mask : BoolTensor of shape (n_sessions, length), default=None
             Events to pool over.
 
-        Returns
-        -------
-        Tensor of the shape of `x`
-            A kind of prompt whose codes are not given does not take part.
+        A kind of prompt whose codes are not given does not take part.
         """
         items, prompts = self.parts(x, cells, **given)
         return items + prompts
@@ -265,17 +250,8 @@ class Prompts(nn.Module):
 def cluster_cells(levels):
     """Name each combination of clusters in which an item stands by one code.
 
-    Parameters
-    ----------
-    levels : ndarray of shape (n_items, n_levels)
-        Cluster 1..K of each item at each resolution, 0 = none.
-
-    Returns
-    -------
-    cells : ndarray of shape (n_cells + 1, n_levels)
-        Clusters of the codes. Code 0 has none.
-    codes : ndarray of shape (n_items,)
-        Code of each item.
+    Of `levels` (n_items, n_levels), 1..K and 0 = none. Returns the clusters of the
+    codes, (n_cells + 1, n_levels), where code 0 has none, and the code of each item.
     """
     sizes = levels.max(axis=0, initial=0).astype(np.int64) + 1
     if np.prod(sizes, dtype=float) < 2**62:  # one number each sorts ten times as fast

@@ -25,23 +25,12 @@ _READ_FLOATS = 2**26  # that reading them may hold, about
 def observed_prefixes(
     queries, *, item_clusters, n_items, max_length, users=None, sessions=None
 ):
-    """Prefixes cut to their latest items, unseen items resolved.
+    """Prefixes of `Queries` cut to their latest items, unseen items resolved.
 
-    Parameters
-    ----------
-    queries : Queries
-    item_clusters : ndarray of shape (n_items, n_levels), or None
-        Cluster 1..K of each item, 0 = none. An unseen item is then voted into a
-        cluster (at each level) by the prefix alone, and keeps its code; with None it is
-        dropped.
-    n_items, max_length : int
-    users, sessions : ndarray of shape (n_sessions,), default=None
-        Codes of those that have a prompt.
-
-    Returns
-    -------
-    instances : Instances
-        In the order of the queries, without targets; some may be empty.
+    With `item_clusters` (n_items, n_levels), 1..K and 0 = none, an unseen item is voted
+    into a cluster (at each level) by the prefix alone, and keeps its code; with None it
+    is dropped. `users` and `sessions` are codes (n_sessions,) of those with a prompt.
+    Returns `Instances` in the order of the queries; some may be empty.
     """
     instances = _observed(queries, item_clusters, n_items, max_length)
     return replace(
@@ -96,14 +85,8 @@ def read_states(model, instances, states=None):
     """Read prefixes that are not empty, each distinct one once.
 
     `states` reads a batch, ``model.states`` by default; it may also give other tensors
-    with a row for each query.
-
-    Yields
-    ------
-    positions : ndarray of shape (n,)
-        Instances, of similar lengths.
-    state : Tensor of shape (n, d), or tensor or tuple of tensors of shape (n, ...)
-        See `SessionModel.states`.
+    with a row for each query. Yields positions of instances of similar lengths, and
+    their state: a tensor, or a tuple of tensors, of shape (n, ...).
     """
     if len(instances) == 0:
         return

@@ -61,17 +61,11 @@ class _Threads:
 
 @contextmanager
 def private_draws(model, generator):
-    """Let a model draw from a generator of its own inside the block.
+    """Let a model draw from a generator on its own device inside the block.
 
     The library's networks draw by `Dropout` alone. Others may draw from torch's
     process-wide generator: for them it is seeded, put back afterwards, and other such
     networks wait, as two of them cannot be told apart there.
-
-    Parameters
-    ----------
-    model : SessionModel
-    generator : torch.Generator
-        On the device of the model.
     """
     layers = [part for part in model.modules() if isinstance(part, Dropout)]
     for layer in layers:

@@ -299,22 +299,9 @@ def as_loss(loss):
 def make_loss(settings, loss, model, popularity, generator=None):
     """Make what a model is trained by, and tell the model if few items are touched.
 
-    Parameters
-    ----------
-    settings : dict
-        Resolved parameters.
-    loss : object of `LOSSES`
-        As resolved.
-    model : SessionModel
-    popularity : ndarray of shape (n_items,)
-        Training events of each item.
-    generator : torch.Generator, default=None
-        What samples are drawn by.
-
-    Returns
-    -------
-    loss : callable
-        See `FullSoftmax`.
+    `settings` are resolved parameters, `loss` an object of `LOSSES`, `popularity` the
+    training events of each item; samples are drawn by `generator`. The result is
+    called as `FullSoftmax` is.
     """
     model.sparse = isinstance(loss, SampledLoss)
     if not model.sparse:

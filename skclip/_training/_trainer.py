@@ -14,18 +14,8 @@ from skclip._sklearn import inside_search, warn_user
 class Plan:
     """How long and how fast to train.
 
-    Parameters
-    ----------
-    batch_size, max_epochs : int
-    learning_rate, weight_decay : float
-    optimizer : {"adam", "adamw"}
-    lr_schedule : {"constant", "cosine", "step"}
-    n_iter_no_change : int, default=None
-        Stop after so many epochs without a better score; None never stops early and
-        keeps the last weights.
-    max_time : float, default=None
-        Seconds.
-    verbose : bool, default=False
+    `n_iter_no_change` stops after so many epochs without a better score; None never
+    stops early and keeps the last weights. `max_time` is in seconds.
     """
 
     batch_size: int
