@@ -1,12 +1,14 @@
 """The requests of one ranking, in threads, and kept answers."""
 
+import contextlib
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from skclip._cache import Cache
+from skclip._cache import FileCache
 from skclip.llm._budget import token_bound
 from skclip.llm._client import WRONG_KEY, LLMError, check_client, complete, error_of
 from skclip.llm._contract import answer_format, parse_answer
@@ -27,22 +29,29 @@ class Job:
     rows: list = field(default_factory=list)
 
 
-class Asking:
-    """Asks for answers, and keeps them.
+class Memory(dict):
+    """Kept answers, with the methods of a `FileCache`."""
 
-    A context manager: at its end a file of answers and a client of its own are closed.
-    `settings` has the parameters of `LLMReranker`, parts as objects; `memory` keeps
-    answers where no file does, those of each client apart.
+    put = dict.update
+
+
+class Asking:
+    """Asks for answers, and keeps them; at its end it closes what it has opened.
+
+    `settings` are parameters with parts as objects; `memory` is a dict that keeps the
+    answers of each client where no file does.
     """
 
     def __init__(self, settings, meter, memory):
-        self._settings, self._meter, client = settings, meter, settings.client
+        self._settings, self._meter = settings, meter
         if settings.cache is not None:
-            self._cache = Cache(settings.cache)
-        else:
-            _, self._cache = memory.setdefault(id(client), (client, Cache()))
+            self._cache = FileCache(settings.cache)
+        else:  # with the client, or another could get its id
+            new = (settings.client, Memory())
+            _, self._cache = memory.setdefault(id(settings.client), new)
         self._task = "rerank" if settings.mode == "rerank" else "expand"
         self._client, self._refused, self._stop = None, set(), threading.Event()
+        self._fatal = None  # an error that ends the ranking
 
     def __enter__(self):
         return self
@@ -55,7 +64,9 @@ class Asking:
 
     def cached(self, job):
         """Entries of a kept answer, or None."""
-        return self._parsed(self._cache.get(job.key), job)[0] or None
+        with contextlib.suppress(sqlite3.Error):
+            text = (self._cache.get(job.key) or b"").decode("utf-8", "replace")
+            return self._parsed(text, job)[0] or None
 
     def _parsed(self, text, job):
         return parse_answer(text, self._task, self._settings.n_generate, job.columns)
@@ -68,27 +79,24 @@ class Asking:
         if not missing:
             return answers
         if self._client is None:
-            check_client(self._settings.client)
-            self._client = self._settings.client or self._settings.model._open()
+            self._client = self._settings.client
+            check_client(self._client)
+            if self._client is None:
+                self._client = self._settings.model._open()
         n_threads = min(self._settings.model.max_concurrency, len(missing))
         pool, done = ThreadPoolExecutor(n_threads), False
         try:
             futures = {pool.submit(self._answer, jobs[i]): i for i in missing}
             for future in as_completed(futures):
-                answer = answers[futures[future]] = future.result()
-                if self._is_final(answer):
-                    raise answer
+                answers[futures[future]] = future.result()
+                if self._fatal is not None:
+                    raise self._fatal
             done = True
         finally:  # also on Ctrl-C: nothing more is sent, nobody waits for the rest
             if not done:
                 self._stop.set()
             pool.shutdown(wait=done, cancel_futures=True)
         return answers
-
-    def _is_final(self, answer):
-        # A wrong key must not look like a working system.
-        strict = self._settings.on_error == "raise"
-        return isinstance(answer, LLMError) and (strict or answer.status in WRONG_KEY)
 
     def _answer(self, job):
         """Entries of the answer to one request, or an LLMError; never raises."""
@@ -98,18 +106,21 @@ class Asking:
             if not entries:
                 raise LLMError(f"The answer could not be used ({reason}).", reason)
         except LLMError as error:
-            if self._is_final(error):
+            # A wrong key must not look like a working system.
+            if self._settings.on_error == "raise" or error.status in WRONG_KEY:
+                self._fatal = self._fatal or error
                 self._stop.set()
             return error
-        self._cache.put(job.key, text)
+        with contextlib.suppress(sqlite3.Error):  # an answer that is not kept is one
+            self._cache.put({job.key: text.encode("utf-8", "replace")})
         return entries
 
     def _send(self, job):
         """Text of an answer; the request is counted and limited before it is sent."""
-        model, budget, client = (
+        client, model, budget = (
+            self._client,
             self._settings.model,
             self._settings.budget,
-            self._client,
         )
         retries = model.max_retries if hasattr(client, "with_options") else 0
         bound = np.array([1, token_bound(job.messages), model.max_output_tokens])
@@ -124,18 +135,16 @@ class Asking:
                 client = client.with_options(max_retries=granted - 1)
             request, failed = self._request(job), None
             try:
-                text, tokens, n = complete(client, **request)
-                pairs = zip(tokens, (bound[1], token_bound(text)), strict=True)
-                last = [
-                    1,
-                    *(guess if count is None else count for count, guess in pairs),
-                ]
+                text, counts, n = complete(client, **request)
+                guesses = zip(counts, (bound[1], token_bound(text)), strict=True)
+                tokens = [guess if count is None else count for count, guess in guesses]
+                used = (n - 1) * bound + [1, *tokens]
             except Exception as error:
                 failed, body = error_of(error), f"{getattr(error, 'body', '')} {error}"
                 # A status costs nothing; what else was sent may have been billed.
                 free = failed.status is not None or failed.reason == "connection"
-                last, n = ([1, 0, 0] if free else bound), failed.n_requests
-            self._meter.settle(granted, bound, budget, (n - 1) * bound + last)
+                used = failed.n_requests * (np.array([1, 0, 0]) if free else bound)
+            self._meter.settle(granted, bound, budget, used)
             if failed is None:
                 return text
             named = {name for name in _OPTIONAL if name in request and name in body}
@@ -151,5 +160,5 @@ class Asking:
         request = {k: v for k, v in request.items() if k not in self._refused}
         if "max_tokens" in self._refused:
             request["max_completion_tokens"] = model.max_output_tokens
-        fixed = {"messages": job.messages, "model": model.name}
-        return request | fixed | {"timeout": model.timeout}
+        request |= {"messages": job.messages, "model": model.name}
+        return request | {"timeout": model.timeout}

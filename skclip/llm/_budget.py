@@ -16,8 +16,7 @@ _SENT = ("requests", "prompt_tokens", "completion_tokens")
 class Budget(BaseEstimator):
     """Limits on what `LLMReranker` sends from one `fit` to the next, and prices.
 
-    Limits are checked before a request is sent, with an upper estimate of its tokens.
-    Requests under way set aside what they and their retries may use.
+    They are checked before a request is sent, with an upper estimate of its tokens.
 
     Parameters
     ----------
@@ -73,10 +72,7 @@ class Budget(BaseEstimator):
 
 
 def token_bound(text):
-    """Upper estimate of the tokens of a text, or of messages: UTF-8 bytes / 3.
-
-    Not characters: where one takes a token or more, it has three bytes.
-    """
+    """Upper estimate of the tokens of a text, or of messages: UTF-8 bytes / 3."""
     if not isinstance(text, str):
         text = json.dumps(text, ensure_ascii=False) if text else ""
     return math.ceil(len(text.encode("utf-8", "replace")) / 3)
@@ -95,10 +91,9 @@ class Meter:
                 self._usage[name] += n
 
     def reserve(self, n, bound, budget):
-        """Set aside up to `n` attempts at a request that uses at most `bound` each.
+        """Set aside up to `n` attempts of at most `bound` each, as the budget allows.
 
-        Returns the number that the budget allows. Where requests under way hold what is
-        missing, waits for them, as they may give it back.
+        Where requests under way hold what is missing, wait: they may give it back.
         """
         with self._changed:
             while budget._allows(*self._used() + bound):

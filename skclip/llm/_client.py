@@ -72,10 +72,7 @@ class ChatModel(BaseEstimator):
         return self.base_url or default
 
     def _open(self):
-        """An ``openai.OpenAI`` without redirects and proxies.
-
-        Errors repeat no part of an address that may hold a secret.
-        """
+        """An ``openai.OpenAI`` without redirects and proxies; errors hold no secret."""
         if self.name is None:
             raise ValueError(
                 "model=None: the endpoint must be told which model to ask. Pass "
@@ -100,11 +97,17 @@ class ChatModel(BaseEstimator):
                 "LLMReranker needs the package openai to reach an endpoint: pip "
                 "install skclip[llm]. Or pass client=, a function that answers."
             ) from error
-        http = openai.DefaultHttpxClient(follow_redirects=False, trust_env=False)
-        options = {"base_url": self._url, "http_client": http}
-        if not self._key(local):  # a missing key is known before anything is sent
-            options["default_headers"] = {"Authorization": openai.Omit()}
-        return openai.OpenAI(api_key=lambda: self._key(local), **options)
+        self._key(local)  # a missing one is known before anything is sent
+
+        def authorize(request):
+            key = self._key(local)
+            del request.headers["Authorization"]
+            if key:
+                request.headers["Authorization"] = f"Bearer {key}"
+
+        safe = {"follow_redirects": False, "trust_env": False}
+        http = openai.DefaultHttpxClient(event_hooks={"request": [authorize]}, **safe)
+        return openai.OpenAI(api_key="hook", base_url=self._url, http_client=http)
 
     def _key(self, local):
         """The key in the environment; on this machine there may be none."""
@@ -147,7 +150,7 @@ class LLMError(RuntimeError):
 
 
 def check_client(client):
-    """Raise if this is none of the three kinds of client."""
+    """Raise if it is neither None nor a function nor an ``openai.OpenAI``."""
     if isinstance(client, str):
         raise ValueError(
             f"client={client!r}: clients are not kept in copies and files. After "
@@ -163,34 +166,26 @@ def check_client(client):
 
 
 def complete(client, messages, **request):
-    """Ask a function of messages, or an ``openai.OpenAI``.
-
-    Returns text, prompt and completion tokens (None where nobody counts), and the
-    number of requests that were sent.
-    """
+    """Text, prompt and completion tokens (None if unknown), and number of requests."""
     if not hasattr(client, "chat"):
-        text = client(messages)
-        if text is None or isinstance(text, str):
-            return text, (None, None), 1
-        kind = type(text).__name__
-        text = f"The client returned a {kind}. Expected text, or None."
-        raise LLMError(text, "schema")
-    create, reason = client.chat.completions.with_raw_response.create, "schema"
+        return client(messages), (None, None), 1
+    create = client.chat.completions.with_raw_response.create
     raw = create(messages=messages, **request)
+    n_requests, reason = raw.retries_taken + 1, None
     try:
         reply = raw.parse()
         text, usage = reply.choices[0].message.content, reply.usage
-        if text is None or isinstance(text, str):
-            names = ("prompt_tokens", "completion_tokens")
-            tokens = [getattr(usage, name, None) for name in names]
-            tokens = [n if type(n) is int and n >= 0 else None for n in tokens]
-            return text, tokens, raw.retries_taken + 1
     except ValueError:
         reason = "not_json"
     except (AttributeError, IndexError, TypeError):
-        pass
-    text = f"The server's answer is no chat completion ({reason})."
-    raise LLMError(text, reason, n_requests=raw.retries_taken + 1)
+        reason = "schema"
+    if reason is not None:  # outside: the error must not hold on to the answer
+        text = f"The server's answer is no chat completion ({reason})."
+        raise LLMError(text, reason, n_requests=n_requests)
+    names = ("prompt_tokens", "completion_tokens")
+    counts = [getattr(usage, name, None) for name in names]
+    counts = [n if type(n) is int and n >= 0 else None for n in counts]
+    return text, counts, n_requests
 
 
 def error_of(error):
@@ -204,14 +199,10 @@ def error_of(error):
     elif "Connection" in name:
         reason, text = "connection", "The server could not be reached."
     elif isinstance(status, int):
-        reason, text = (
-            f"http_{status // 100}xx",
-            f"The server answered with status {status}.",
-        )
+        reason = f"http_{status // 100}xx"
+        text = f"The server answered with status {status}."
         if status in WRONG_KEY:
-            text += (
-                " It refused the key: check api_key_env and base_url, or the client."
-            )
+            text += " Check base_url, and the key that api_key_env names."
     headers = getattr(getattr(error, "request", None), "headers", {})
     n_requests = int(headers.get("x-stainless-retry-count", 0)) + 1  # says openai
     return LLMError(text, reason, status, n_requests)

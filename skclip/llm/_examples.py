@@ -17,9 +17,7 @@ _MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
 
 
 class Examples(BaseEstimator):
-    """Training sessions that the language model is shown as examples.
-
-    They are sent to the endpoint, in titles. ``LLMReranker(examples=None)`` sends none.
+    """Training sessions that are sent to the language model as examples, in titles.
 
     Parameters
     ----------
@@ -53,11 +51,9 @@ def seed_of(seed, *parts):
 
 
 class Shots:
-    """Observed items and next item of training sessions.
+    """The latest training sessions of two items or more, in order of time.
 
-    `codes` (1..n_items) and `offsets` are sessions in order of time, each with its
-    target last; `ids` are their raw ids, or None. Those of two items or more are kept,
-    the latest 100,000.
+    `codes` are 1..n_items, the target of a session last; `ids` are raw ids, or None.
     """
 
     def __init__(self, codes, offsets, ids=None):
@@ -69,9 +65,8 @@ class Shots:
     def pick(self, selection, query, n, *, seed=0, vectors=None, own_id=None):
         """Up to `n` sessions with different targets, the nearest or the latest last.
 
-        `query` has the codes that a row observed, `vectors` (n_items, d) are those of
-        titles. The session that is asked about is left out: one of the id `own_id`, and
-        those that observed exactly the same.
+        Not the session that is asked about: one of the id `own_id`, or of the same
+        codes as `query`. `vectors` (n_items, d) are those of titles.
         """
         order, chosen = np.arange(len(self.offsets) - 1)[::-1], {}
         if selection == "random":
@@ -89,10 +84,10 @@ class Shots:
         return list(chosen.values())[::-1]
 
     def _similarities(self, query, vectors):
-        """Cosine of the mean vectors of a row and of each session.
+        """Cosine of the mean vectors of a row and of each session, up to a factor.
 
-        It is the sum of the row's similarities to the items of the session, over the
-        norm of the session's own sum. So no vector of a session is kept.
+        The sum of the row's similarities to the items of the session, over the norm of
+        the session's own sum: so no vector of a session is kept.
         """
         if self._members is None:
             at, offsets = flat_positions(self.offsets[:-1], np.diff(self.offsets) - 1)

@@ -40,12 +40,7 @@ class TitleMatching(BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "encoder": [
-            HasMethods(["encode"]),
-            HasMethods(["fit", "transform"]),
-            callable,
-            None,
-        ],
+        "encoder": [HasMethods("encode"), HasMethods("transform"), callable, None],
         "min_similarity": [Interval(Real, 0, 1, closed="both")],
     }
 
@@ -111,8 +106,8 @@ def unit_rows(vectors, titles):
 class TitleIndex:
     """Find the item that a written title means, see `TitleMatching`.
 
-    Of items with equal titles, and of titles that are as near, the most popular is
-    meant; then the first of the catalog. `encoder` and `vectors` are from `encoded`.
+    Of equals the most popular is meant, then the first of the catalog. `encoder` and
+    `vectors` are from `encoded`.
     """
 
     def __init__(self, titles, counts, encoder, vectors):

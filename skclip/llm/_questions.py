@@ -1,12 +1,12 @@
 """What a language model is asked about rows."""
 
+import json
 from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skclip._cache import cache_key
 from skclip._ranking import topk_codes
 from skclip._sklearn import Interval, StrOptions
 from skclip.llm._asking import Job
@@ -73,10 +73,7 @@ class When(BaseEstimator):
 
 
 class Catalog:
-    """Items of the base: ids, titles, training events, and sessions that show them.
-
-    What is made of these is made when it is needed, and again in another process.
-    """
+    """Items of the base, and what another process makes again of their titles."""
 
     def __init__(self, item_ids, titles, counts, sessions, encoder):
         self.item_ids, self.titles, self.counts = item_ids, titles, counts
@@ -94,10 +91,7 @@ class Catalog:
 
 
 class Questions:
-    """The requests that rows of one ranking make.
-
-    `settings` has the parameters of `LLMReranker`, parts as objects.
-    """
+    """The requests of one ranking; `settings` are parameters with parts as objects."""
 
     def __init__(self, settings, queries, catalog):
         self._settings, self._queries, self._catalog = settings, queries, catalog
@@ -105,24 +99,20 @@ class Questions:
         self.reads_scores = uncertain or settings.mode == "rerank"
 
     def jobs(self, at, scores=None):
-        """Requests to make for rows `at`, equal ones once, and number of rows.
-
-        `scores` are those of the base, needed if `reads_scores`.
-        """
+        """Requests for rows `at`, equal ones once, and number of rows asked about."""
         settings, catalog, jobs = self._settings, self._catalog, {}
-        queries, n_items, n_asked = self._queries.take(at), len(catalog.titles), 0
+        queries, n_asked = self._queries.take(at), 0
         raw = queries.as_sessions(catalog.item_ids).to_lists()
         told = [[t for t in titles_of(settings.item_titles, row) if t] for row in raw]
         starts = queries.offsets[:-1][queries.rows]
-        ends = starts + queries.ends
-        codes = [queries.codes[a:b] for a, b in zip(starts, ends, strict=True)]
-        counts = np.concatenate(
-            [[0], catalog.counts, np.zeros(len(queries.unseen_ids))]
-        )
+        places = zip(starts, starts + queries.ends, strict=True)
+        codes = [queries.codes[start:end] for start, end in places]
+        unseen = np.zeros(len(queries.unseen_ids))
+        counts = np.concatenate([[0], catalog.counts, unseen])
         asked = settings.when._mask(raw, [counts[row] for row in codes], scores)
         tops = [None] * len(at)
         if settings.mode == "rerank":
-            k = min(settings.n_candidates, n_items)
+            k = min(settings.n_candidates, len(catalog.titles))
             tops = [
                 [c for c in columns[values > -np.inf].tolist() if catalog.titles[c]]
                 for columns, values in zip(*topk_codes(scores, k), strict=True)
@@ -159,22 +149,19 @@ class Questions:
 
     def _examples(self, raw, codes, own_id):
         """Titles of the examples of a row: what was observed, and what came next."""
-        selection, n = (
-            self._settings.examples.selection,
-            self._settings.examples.n_shots,
-        )
-        catalog = self._catalog
+        selection, catalog = self._settings.examples.selection, self._catalog
         query = [c for c in codes if c <= len(catalog.titles) and catalog.titles[c - 1]]
         options = {"seed": seed_of(self._settings.seed, "shots", raw), "own_id": own_id}
         if selection == "knn":
             options["vectors"] = catalog.text[1]
         query = np.array(query, dtype=np.int64)
-        picked = catalog.shots.pick(selection, query, n, **options)
+        n_shots = self._settings.examples.n_shots
+        picked = catalog.shots.pick(selection, query, n_shots, **options)
         titles = [[catalog.titles[code - 1] for code in session] for session in picked]
         return [(observed, target) for *observed, target in titles]
 
     def _key(self, messages, ids=None):
-        """Name of a request in the cache, by all that its answer depends on."""
+        """Name of a request in the cache: all that its answer depends on, as JSON."""
         settings, client = self._settings, self._settings.client
         model, kind = settings.model, type(client)
         asked = model._url if client is None else getattr(client, "base_url", "client")
@@ -182,4 +169,4 @@ class Questions:
         who = (str(asked), kind.__module__, name, model.name)
         numbers = (settings.seed, settings.n_generate, model.max_output_tokens)
         numbers = (*map(int, numbers), float(model.temperature))
-        return cache_key(PROMPT_VERSION, who, numbers, messages, ids)
+        return json.dumps([PROMPT_VERSION, who, numbers, messages, ids])

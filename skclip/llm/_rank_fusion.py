@@ -1,7 +1,5 @@
 """Join the rankings of a base and of a language model: Borda count, fused ranks."""
 
-from collections import Counter
-
 import numpy as np
 
 RRF_CONSTANT = 60
@@ -9,21 +7,18 @@ RRF_CONSTANT = 60
 
 def borda(orders):
     """Items of several rankings of the same ones by Borda count; ties by the first."""
-    points = Counter()
-    for order in orders:
-        for place, item in enumerate(order):
-            points[item] += len(order) - place
-    return sorted(points, key=lambda item: -points[item])
+    return sorted(
+        orders[0], key=lambda item: sum(order.index(item) for order in orders)
+    )
 
 
 def fused_scores(scores, items, weight, protect=0):
     """Scores of one row after reciprocal rank fusion: 1 / (1 + number of items before).
 
-    `scores` (n_items,) are those of the base, -inf for items that are left out, which
-    stay so. `items` are columns that the language model names, best first, and `weight`
-    is that of its ranks. The first `protect` places of the base stay. Items that are
-    equal in the base share their last place there as rank, and stay equal if neither
-    is named.
+    `scores` (n_items,) are those of the base; -inf stays -inf. `items` are columns that
+    the language model names, best first. The first `protect` places of the base stay.
+    Items that are equal in the base share their last place there as rank, and stay
+    equal if neither is named.
     """
     out = np.isneginf(scores)
     descending = np.sort(-scores)

@@ -28,20 +28,15 @@ _USAGE = ("rows", "asked", "requests", "cache_hits", "prompt_tokens",
 
 
 class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
-    r"""Let a language model add to, or reorder, what a recommender ranks first.
+    """Let a language model add to, or reorder, what a recommender ranks first.
 
     Language models are good at naming what may come next and poor at ordering it, and
     session models the other way round [1]_. So by default the model writes titles,
     which are mapped to items and merged into the recommender's list below its first
-    place, by reciprocal rank fusion [2]_:
-
-    .. math::
-        \mathrm{score}(i) = \frac{1 - w}{60 + \mathrm{rank}_{\mathrm{base}}(i)}
-            + \frac{w}{60 + \mathrm{rank}_{\mathrm{llm}}(i)}
-
-    where the second term is 0 for items that the model does not name. A row keeps the
-    recommender's list wherever the model does not answer. Every ranked prefix is a
-    request, so look at ``estimate_cost`` first.
+    place, by reciprocal rank fusion [2]_: an item scores ``(1 - weight) / (60 + rank in
+    the base) + weight / (60 + rank by the model)``. A row keeps the recommender's list
+    wherever the model does not answer. Every ranked prefix is a request, so look at
+    ``estimate_cost`` first.
 
     Parameters
     ----------
@@ -76,14 +71,14 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
     when : {"always", "uncertain", "cold"}, callable or When, default="always"
         Which rows to ask about: a `When` or its `rows`.
     weight : float, default=0.3
-        Weight w of the model's ranks. 0 is the base list bit for bit, without requests.
+        Weight of the model's ranks. 0 is the base list bit for bit, without requests.
     protect_top : int, default=1
         Number of first places that the base keeps, except in "agent".
     budget : Budget, default=None
         Limits on requests, tokens and cost. None sets no limit.
     cache : path-like, default=None
-        SQLite file for answers that could be read (mode 0600). None keeps the last
-        10,000 in memory.
+        SQLite file for answers that could be read (mode 0600). None keeps them in
+        memory.
     on_error : {"fallback", "raise"}, default="fallback"
         "fallback" leaves the base list of a row as it is, counts why, and warns once.
         "raise" raises `LLMError`. Status 401 and 403 raise in any case.
@@ -114,9 +109,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
     Notes
     -----
     Scores of changed rows are 1 / place. Items that are equal in the base and not named
-    by the model stay equal, and count against the target in `rank_targets`. Filters
-    act on the base list first: the model is shown none of the items left out, and
-    cannot bring one back. Copies in other processes count and cache on their own.
+    by the model stay equal. Filters act on the base list first: the model is shown none
+    of the items left out. Copies in other processes count and cache on their own.
 
     References
     ----------
@@ -159,10 +153,11 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         "prefit": ["boolean"],
     }
 
-    def __init__(self, estimator, item_titles, *, model=None, client=None, mode="expand",
-                 n_generate=10, n_candidates=20, n_permutations=1, examples="knn",
-                 matching=None, when="always", weight=0.3, protect_top=1, budget=None,
-                 cache=None, on_error="fallback", seed=0, prefit=False):  # fmt: skip
+    def __init__(self, estimator, item_titles, *, model=None, client=None,
+                 mode="expand", n_generate=10, n_candidates=20, n_permutations=1,
+                 examples="knn", matching=None, when="always", weight=0.3,
+                 protect_top=1, budget=None, cache=None, on_error="fallback", seed=0,
+                 prefit=False):  # fmt: skip
         self.estimator = estimator
         self.item_titles = item_titles
         self.model = model
@@ -217,10 +212,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
 
         Raises
         ------
-        ValueError
-            No item has a title, an id has two, a parameter is out of range.
-        TypeError
-            The base is no recommender of skclip, or a title is no text.
+        ValueError, TypeError
+            No item has a title, or a title is no text, or an id has two, or the base
+            is no recommender of skclip.
         """
         check_client(self.client)
         parts = self._parts()
