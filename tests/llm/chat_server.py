@@ -12,9 +12,9 @@ def completion(text, usage=(11, 7)):
     """Body of a chat completion."""
     message = {"role": "assistant", "content": text}
     body = {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
-    if usage is not None:
-        names = ("prompt_tokens", "completion_tokens")
-        body["usage"] = dict(zip(names, usage, strict=True))
+    body["usage"] = dict(
+        zip(("prompt_tokens", "completion_tokens"), usage, strict=True)
+    )
     return body | {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
 
 
@@ -24,10 +24,8 @@ class Answer:
     def __init__(self, body, status=200, *, delay=0.0, headers=()):
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.status, self.delay = status, delay
-        self.headers = {
-            "content-type": "application/json",
-            "content-length": str(len(self.body)),
-        } | dict(headers)
+        self.headers = {"content-type": "application/json"} | dict(headers)
+        self.headers.setdefault("content-length", str(len(self.body)))
 
 
 @contextmanager
@@ -44,27 +42,18 @@ def serving(script):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self):
-            size = int(self.headers["content-length"])
-            body = self.rfile.read(size)
-            if len(body) < size:  # the client has given up
-                return
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with lock:
                 number = len(state.requests)
-                state.requests.append(json.loads(body))
+                state.requests.append(body)
                 state.headers.append({k.lower(): v for k, v in self.headers.items()})
                 state.now += 1
                 state.most_at_once = max(state.most_at_once, state.now)
-            try:
-                answer = script(number, json.loads(body))
-                self.respond(answer if isinstance(answer, Answer) else Answer(answer))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client has given up
-            finally:
-                with lock:
-                    state.now -= 1
-
-        def respond(self, answer):
+            answer = script(number, body)
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
             time.sleep(answer.delay)
+            with lock:
+                state.now -= 1
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
@@ -78,6 +67,7 @@ def serving(script):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *args: None  # of clients that have given up
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
