@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import small
+from common import small
 from golden import OPTIONS, instances_of, session_vectors, states
 
 from skclip import CLIPSessionRecommender
