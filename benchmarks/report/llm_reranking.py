@@ -182,14 +182,8 @@ def cost(data, oracle, seed):
     margins = (best[:, 0] - best[:, 1]).numpy()
     for share in (0.25, 0.5, 0.75):
         margin = float(np.quantile(margins, share))
-<<<<<<< HEAD
         when = When("uncertain", margin=margin, entropy=1.0)
         found = run(data, oracle(0.5), when=when)
-=======
-        found = run(
-            data, oracle(0.5), when=When("uncertain", margin=margin, entropy=1.0)
-        )
->>>>>>> llm
         row = {"experiment": "S8", "way": "uncertain", "share": share}
         rows.append({**row, "margin": margin, **found})
 
