@@ -1,7 +1,7 @@
 """What a backbone is: a spec with hyper-parameters, and a network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 
 import torch
 from sklearn.base import BaseEstimator
@@ -378,11 +378,11 @@ class Dropout(nn.Dropout):
 
 
 class BackboneSpec(BaseEstimator):
-    """Hyper-parameters of a backbone, as scikit-learn parameters.
+    """Hyperparameters of a backbone, as scikit-learn parameters.
 
-    A subclass stores them in ``__init__``, names their ranges in
-    ``_parameter_constraints`` and builds the network. A parameter `training` holds
-    settings for those parameters of the recommender that are left at "auto".
+    A subclass stores them in ``__init__`` (that of a dataclass will do), names their
+    ranges in ``_parameter_constraints`` and builds the network. A parameter `training`
+    holds settings for those parameters of the recommender that are left at "auto".
 
     Attributes
     ----------
@@ -402,6 +402,15 @@ class BackboneSpec(BaseEstimator):
     training = None
     default_training: dict = {}
     strong_training: dict = {}
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        declared = {
+            name: field.metadata.get("constraints", "no_validation")
+            for name, field in vars(cls).items()
+            if isinstance(field, Field)
+        }
+        cls._parameter_constraints = cls._parameter_constraints | declared
 
     def build(self, embedding_dim, n_items, max_length):
         """Return a new, randomly initialised network.
@@ -430,3 +439,14 @@ def init_uniform_(parameters, dim):
     """Draw parameters from the uniform distribution on +-1/sqrt(dim)."""
     for parameter in parameters:
         nn.init.uniform_(parameter, -(dim**-0.5), dim**-0.5)
+
+
+def spare_biases(network):
+    """Groups of parameters: biases, batch norms and rectifiers have no weight decay."""
+    decayed, spared = [], []
+    for module in network.modules():
+        special = isinstance(module, (nn.BatchNorm1d, nn.PReLU))
+        for name, parameter in module.named_parameters(recurse=False):
+            group = spared if special or name.startswith("bias") else decayed
+            group.append(parameter)
+    return [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]

@@ -1,13 +1,13 @@
 """NISER: SR-GNN on vectors of length 1, so that popularity has no length to hide in."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._parameters import AT_LEAST_1, POSITIVE, RATE, parameter
 from skclip.backbones._published import RECBOLE
 from skclip.backbones._session_graph import session_graph
 
@@ -56,6 +56,7 @@ class NISERNetwork(Backbone):
         init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NISER(BackboneSpec):
     """Normalised item and session representations [1]_, in the form of NISER+.
 
@@ -90,28 +91,11 @@ class NISER(BackboneSpec):
     NISER(item_dropout=0.0, positions=False)
     """
 
-    _parameter_constraints: dict = {
-        "positions": ["boolean"],
-        "item_dropout": [Interval(Real, 0, 1, closed="left")],
-        "step": [Interval(Integral, 1, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        positions=True,
-        item_dropout=0.1,
-        step=1,
-        temperature=0.0625,
-        training=None,
-    ):
-        self.positions = positions
-        self.item_dropout = item_dropout
-        self.step = step
-        self.temperature = temperature
-        self.training = training
+    positions: bool = parameter(True, "boolean")
+    item_dropout: float = parameter(0.1, RATE)
+    step: int = parameter(1, AT_LEAST_1)
+    temperature: float = parameter(0.0625, POSITIVE)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -119,5 +103,4 @@ class NISER(BackboneSpec):
         return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return NISERNetwork(embedding_dim, max_length, self)
