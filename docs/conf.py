@@ -226,11 +226,11 @@ default_role = "name"
 
 def draw_figures():
     """The figure of the page on reproduction, from its committed rows."""
-    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
-    from reproduce import rows_done
-    from reproduce_tables import figures
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.report.reproduce import rows_done
+    from benchmarks.report.reproduce_tables import draw_figure
 
-    figures(rows_done())
+    draw_figure(rows_done())
 
 
 def setup(app):

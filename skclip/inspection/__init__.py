@@ -1,4 +1,4 @@
-"""Look at what was learned: displays to plot, and explanations as a frame.
+"""Displays of what was learned, and explanations as a frame.
 
 Displays follow scikit-learn: ``from_estimator`` computes and plots, the object keeps
 the numbers, ``plot`` draws them again. matplotlib is imported when something is drawn
@@ -16,13 +16,11 @@ from skclip.inspection._interests import (
     interest_weights,
 )
 from skclip.inspection._rank_curve import RankCurveDisplay
-from skclip.inspection._resolution_curve import ResolutionCurveDisplay
 
 __all__ = [
     "ClusterMapDisplay",
     "GateDisplay",
     "RankCurveDisplay",
-    "ResolutionCurveDisplay",
     "SessionExplanationDisplay",
     "TrainingHistoryDisplay",
     "explain",

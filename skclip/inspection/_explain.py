@@ -1,6 +1,7 @@
 """explain: which clicks and clusters drove a recommendation, by leaving them out."""
 
 import warnings
+from dataclasses import dataclass
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -10,7 +11,7 @@ from skclip._clusters import vote_clusters
 from skclip._data import ItemIndex, Sessions, as_sessions, flat_positions, query_data
 from skclip._inside import recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
-from skclip.inspection._figure import COLORS, make_panels, namer
+from skclip.inspection._figure import DARK, SMALL, Display, namer
 
 _MEASURES = ("score", "log_probability")
 
@@ -26,12 +27,12 @@ def explain(
     deny=None,
     backend="pandas",
 ):
-    r"""Tell which clicks and which clusters drove each recommendation.
+    r"""Measure how each click and each cluster changed each recommendation.
 
-    By occlusion: the drop of a recommendation's score when a click is left out of the
-    session, and when all clicks of its cluster are. A positive drop speaks for the
-    recommendation, a negative one against it. Drops of several clicks do not add up to
-    the score.
+    The method is occlusion: how far the score of a recommendation drops when a click is
+    left out of the session, and when all clicks of its cluster are. A click with a
+    positive drop raised the recommendation, one with a negative drop lowered it. Drops
+    of several clicks do not add up to the score.
 
     Parameters
     ----------
@@ -42,16 +43,15 @@ def explain(
     X : Sessions or list of lists
         Observed sessions, shape (n_sessions,).
     k : int, default=None
-        Recommendations per session; None is the smaller of 5 and the catalogue.
+        Recommendations per session; None is the smaller of 5 and the catalog.
     measure : {"score", "log_probability"}, default="score"
-        What drops. Scores of two sessions are comparable only as far as the model
-        makes them so: a click that lifts all items alike drops all scores.
-        "log_probability" takes the logarithm of the softmax over the catalogue, which
-        such a lift leaves alone.
+        Number whose drop is measured. A click that lifts the scores of all items alike
+        counts in "score". It does not count in "log_probability", the logarithm of the
+        softmax over the catalog.
     exclude_seen, allow, deny : bool, list or None
-        What may be recommended, see ``CLIPSessionRecommender.predict_topk``.
+        Filters of the lists, see ``CLIPSessionRecommender.predict_topk``.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-        The library of the frame, as in ``Sessions.to_frame``; it must be installed.
+        Library of the frame, as in ``Sessions.to_frame``; it must be installed.
 
     Returns
     -------
@@ -64,18 +64,18 @@ def explain(
         - ``item``, ``item_cluster``, ``score``: the recommendation;
         - ``position``: of the click in the session, 0 = first;
         - ``click``, ``click_cluster``: its item;
-        - ``drop``: of the measure when this click is left out. NaN where nothing is
-          left that the model could read;
-        - ``cluster_drop``: when all clicks of its cluster are left out.
+        - ``drop``: drop of the measure without this click, NaN where nothing is left
+          that the model could read;
+        - ``cluster_drop``: drop without all clicks of its cluster.
 
-        The cluster columns are there if the recommender has ``membership_``, whose
-        numbers they hold; -1 = none. Items not seen in `fit` are in the cluster that
-        their neighbours in the session vote for. An empty session has no rows.
+        The columns of clusters are there if the recommender has ``membership_``, whose
+        numbers they hold; -1 = none. An item that was not seen in `fit` gets the
+        cluster that its neighbors in the session vote for. Empty sessions have no rows.
 
     Raises
     ------
     ValueError
-        `measure` is unknown, or `k` exceeds the catalogue.
+        `measure` is unknown, or `k` exceeds the catalog.
     TypeError
         There is no recommender in `estimator`.
     NotFittedError
@@ -87,9 +87,9 @@ def explain(
 
     Notes
     -----
-    All shortened sessions are read as one batch: a run of the model for every event and
-    every cluster of every session, and scores over the whole catalogue, 64 MiB at a
-    time. Meant for tens to thousands of sessions.
+    The model reads every session once without each event and once without each cluster,
+    and scores the whole catalog, 64 MiB at a time. Use it for tens to thousands of
+    sessions.
 
     Examples
     --------
@@ -102,50 +102,47 @@ def explain(
     >>> frame[["rank", "position", "click"]].values.tolist()[:3]
     [[1, 0, 'item-003'], [1, 1, 'item-011'], [1, 2, 'item-040']]
     """
-    found = _occlusion(
-        estimator,
-        X,
-        k,
-        measure,
-        {"exclude_seen": exclude_seen, "allow": allow, "deny": deny},
-    )
+    filters = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny}
+    columns = _columns(_occlusion(estimator, X, k, measure, filters))
+    return nw.from_dict(columns, backend=backend).to_native()
+
+
+def _columns(found):
+    """Columns of the frame, a row for each click of each recommendation."""
     sessions = found["sessions"]
     kept = np.isfinite(found["scores"])  # what filters left empty is no item
     row, rank = np.nonzero(kept & (sessions.lengths > 0)[:, None])
-    event, offsets = flat_positions(sessions.offsets[:-1][row], sessions.lengths[row])
+    event, offsets = flat_positions(sessions.offsets[row], sessions.lengths[row])
     of_event = np.repeat(np.arange(len(row)), np.diff(offsets))
     row, rank = row[of_event], rank[of_event]
-    data = {
+    named = found["item_clusters"] is not None
+    columns = {
         "session": row if sessions.ids is None else sessions.ids[row],
         "rank": rank + 1,
         "item": found["items"][row, rank],
-        "item_cluster": None,
+        "item_cluster": found["item_clusters"][row, rank] if named else None,
         "score": found["scores"][row, rank],
-        "position": event - sessions.offsets[:-1][row],
+        "position": event - sessions.offsets[row],
         "click": sessions.vocabulary[sessions.codes[event]],
-        "click_cluster": None,
+        "click_cluster": found["click_clusters"][event] if named else None,
         "drop": found["drop"][event, rank],
-        "cluster_drop": None,
+        "cluster_drop": found["cluster_drop"][event, rank] if named else None,
     }
-    if found["item_clusters"] is not None:
-        data["item_cluster"] = found["item_clusters"][row, rank]
-        data["click_cluster"] = found["click_clusters"][event]
-        data["cluster_drop"] = found["cluster_drop"][event, rank]
-    data = {
-        name: v.tolist() if v.dtype.kind in "OU" else v
-        for name, v in data.items()
-        if v is not None
+    return {
+        name: values.tolist() if values.dtype.kind in "OU" else values
+        for name, values in columns.items()
+        if values is not None
     }
-    return nw.from_dict(data, backend=backend).to_native()
 
 
-class SessionExplanationDisplay:
-    """Why one session was recommended what: clicks, clusters and recommendations.
+@dataclass(kw_only=True, eq=False, repr=False)
+class SessionExplanationDisplay(Display):
+    """Weights of the clicks and clusters of one session for its recommendations.
 
-    The bars are the weight of each click, below them stands the path through the
-    clusters with the mean drop when all clicks of a cluster are left out, and the table
-    holds how far each recommendation falls when a click is left out (see `explain`). A
-    dash stands where nothing would be left of the session.
+    The bars are the weight of each click. Below them are the clusters in order of the
+    session, each with the mean drop when all its clicks are left out. The table says
+    how far each recommendation drops without each click (see `explain`). A dash means
+    that nothing would be left of the session.
 
     Parameters
     ----------
@@ -162,19 +159,15 @@ class SessionExplanationDisplay:
     cluster_drop : ndarray of shape (n_clicks, k) or None
         The same without all clicks of the click's cluster.
     measure : {"score", "log_probability"}, default="score"
-        What drops.
+        Number whose drop was measured.
     item_names : dict, default=None
-        Item id -> what to show for it.
+        Labels of items by id, where they differ from the id.
 
     Attributes
     ----------
-    weight : ndarray of shape (n_clicks,)
-        Mean drop over the recommendations.
-    ax_ : matplotlib Axes
-        The Axes that was given, or the upper panel.
-    axes_ : list of matplotlib Axes
-        The panels: weights, path (where there are clusters), table.
-    figure_ : matplotlib Figure
+    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
+        The Axes that was given or the first panel, all panels (weights, clusters
+        where they are known, table), and the figure.
 
     See Also
     --------
@@ -182,7 +175,7 @@ class SessionExplanationDisplay:
 
     Notes
     -----
-    Costs a run of the model for every click and every cluster of the session.
+    The model reads the session once without each click and once without each cluster.
 
     Examples
     --------
@@ -197,28 +190,15 @@ class SessionExplanationDisplay:
     ((3, 4), (3,))
     """
 
-    def __init__(
-        self,
-        *,
-        clicks,
-        click_clusters,
-        items,
-        scores,
-        item_clusters,
-        drop,
-        cluster_drop,
-        measure="score",
-        item_names=None,
-    ):
-        self.clicks = clicks
-        self.click_clusters = click_clusters
-        self.items = items
-        self.scores = scores
-        self.item_clusters = item_clusters
-        self.drop = drop
-        self.cluster_drop = cluster_drop
-        self.measure = measure
-        self.item_names = item_names
+    clicks: np.ndarray
+    click_clusters: np.ndarray | None
+    items: np.ndarray
+    scores: np.ndarray
+    item_clusters: np.ndarray | None
+    drop: np.ndarray
+    cluster_drop: np.ndarray | None
+    measure: str = "score"
+    item_names: dict | None = None
 
     @classmethod
     def from_estimator(
@@ -228,12 +208,10 @@ class SessionExplanationDisplay:
         k=None,
         *,
         measure="score",
-        exclude_seen=False,
-        allow=None,
-        deny=None,
         item_names=None,
         max_clicks=12,
         ax=None,
+        **filters,
     ):
         """Explain the recommendations of one session and plot it.
 
@@ -243,14 +221,14 @@ class SessionExplanationDisplay:
             What holds a recommender as its last step or best estimator.
         X : Sessions or list of lists
             One session: ``X[[0]]``, ``[["a", "b"]]``.
-        k, measure, exclude_seen, allow, deny : object
+        k, measure : object
             See `explain`.
         item_names : dict, default=None
-            Item id -> what to show for it.
-        max_clicks : int, default=12
+            Labels of items by id, where they differ from the id.
+        max_clicks, ax : object
             See `plot`.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            See `plot`.
+        **filters : dict
+            `exclude_seen`, `allow` and `deny`, see `explain`.
 
         Returns
         -------
@@ -268,7 +246,6 @@ class SessionExplanationDisplay:
                 f"X has {len(sessions)} sessions with {sessions.n_events} clicks. "
                 "Expected one session that is not empty, such as X[[0]]."
             )
-        filters = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny}
         found = _occlusion(estimator, sessions, k, measure, filters)
         kept = np.isfinite(found["scores"][0])
         if not kept.any():
@@ -276,18 +253,12 @@ class SessionExplanationDisplay:
                 "The filters leave no item to recommend. Pass a longer `allow`, or a "
                 "shorter `deny`."
             )
-        with_clusters = found["item_clusters"] is not None
-        return cls(
-            clicks=sessions[0],
-            click_clusters=found["click_clusters"],
-            items=found["items"][0][kept],
-            scores=found["scores"][0][kept],
-            item_clusters=found["item_clusters"][0][kept] if with_clusters else None,
-            drop=found["drop"][:, kept],
-            cluster_drop=found["cluster_drop"][:, kept] if with_clusters else None,
-            measure=measure,
-            item_names=item_names,
-        ).plot(ax, max_clicks=max_clicks)
+        for name in ("items", "scores", "item_clusters"):  # of the one session
+            found[name] = None if found[name] is None else found[name][0][kept]
+        for name in ("drop", "cluster_drop"):
+            found[name] = None if found[name] is None else found[name][:, kept]
+        found |= {"clicks": found.pop("sessions")[0], "measure": measure}
+        return cls(**found, item_names=item_names).plot(ax, max_clicks=max_clicks)
 
     @property
     def weight(self):
@@ -300,8 +271,7 @@ class SessionExplanationDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes is divided into the panels, several take one each.
-            None makes a figure.
+            Axes to divide into the panels, or one for each. None makes a figure.
         max_clicks : int, default=12
             Of a longer session only the latest ones are drawn.
 
@@ -316,25 +286,16 @@ class SessionExplanationDisplay:
         n, k, label = len(shown), len(self.items), namer(self.item_names)
         with_clusters = self.click_clusters is not None
         heights = [1.3, 0.5, 0.32 * k] if with_clusters else [1.3, 0.32 * k]
-        self.ax_, self.axes_ = make_panels(
-            ax,
-            heights,
-            type(self).__name__,
-            figsize=(max(6.0, 3.4 + 0.75 * n), 1.4 + sum(heights)),
-        )
-        self.figure_ = self.ax_.figure
-        bars, table = self.axes_[0], self.axes_[-1]
+        size = max(6.0, 3.4 + 0.75 * n), 1.4 + sum(heights)
+        bars, *path, table = self._make_panels(ax, heights, figsize=size)
         self._draw_weights(bars, self.weight[shown])
-        if with_clusters:
-            self._draw_path(self.axes_[1], shown)
-        self._draw_table(table, shown, label)
-        table.set_xticks(
-            range(n),
-            [label(item, 16) for item in self.clicks[shown].tolist()],
-            rotation=35,
-            ha="right",
-            rotation_mode="anchor",
-        )
+        for panel in path:
+            self._draw_path(panel, shown)
+        self._draw_table(table, self.drop[shown].T)
+        self._write_items(table, label)
+        names = [label(item, 16) for item in self.clicks[shown].tolist()]
+        slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        table.set_xticks(range(n), names, **slanted)
         left_out = len(self.clicks) - n
         note = f"; {left_out} earlier ones are not drawn" if left_out else ""
         table.set_xlabel(f"clicks of the session, in order{note}")
@@ -342,39 +303,24 @@ class SessionExplanationDisplay:
         return self
 
     def _draw_weights(self, panel, weights):
-        x = np.arange(len(weights))
-        against = weights < 0
+        x, against = np.arange(len(weights)), weights < 0
         for which, color, hatch, name in (
-            (~against, COLORS[0], None, "for"),
+            (~against, DARK, None, "for"),
             (against, "white", "////", "against"),
         ):
-            if which.any() and np.isfinite(weights[which]).any():
-                panel.bar(
-                    x[which],
-                    weights[which],
-                    width=0.7,
-                    color=color,
-                    hatch=hatch,
-                    edgecolor=COLORS[0],
-                    label=name,
-                )
-        if not np.isnan(weights).all():
-            panel.axhline(0, color="0.3", linewidth=0.8)
+            if np.isfinite(weights[which]).any():
+                style = {"color": color, "hatch": hatch, "edgecolor": DARK}
+                panel.bar(x[which], weights[which], width=0.7, label=name, **style)
         panel.set_ylabel("weight\n(mean drop)")
         panel.margins(y=0.15)
         panel.tick_params(axis="x", length=0)
         if against.any():
             panel.legend(loc="best", fontsize="small")
-        if np.isnan(weights).all():
-            panel.text(
-                0.5,
-                0.5,
-                "nothing is left without it",
-                transform=panel.transAxes,
-                ha="center",
-                va="center",
-                fontsize="small",
-            )
+        if np.isfinite(weights).any():
+            panel.axhline(0, color="0.3", linewidth=0.8)
+        else:
+            where = panel.transAxes
+            panel.text(0.5, 0.5, "nothing is left without it", transform=where, **SMALL)
             panel.set_yticks([])
 
     def _draw_path(self, panel, shown):
@@ -384,74 +330,47 @@ class SessionExplanationDisplay:
         means = self.cluster_drop[shown].mean(axis=1)
         text = _formatter(means)
         for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-            panel.axvspan(
-                begin - 0.46, end - 0.54, color="0.88" if i % 2 else "0.96", zorder=0
-            )
+            shade = "0.88" if i % 2 else "0.96"
+            panel.axvspan(begin - 0.46, end - 0.54, color=shade, zorder=0)
             number = "none" if clusters[begin] < 0 else f"{clusters[begin]}"
-            panel.text(
-                (begin + end - 1) / 2,
-                0.5,
-                f"{number}\n({text(means[begin])})",
-                ha="center",
-                va="center",
-                fontsize="small",
-            )
+            words = f"{number}\n({text(means[begin])})"
+            panel.text((begin + end - 1) / 2, 0.5, words, **SMALL)
         panel.set_ylim(0, 1)
         panel.set_yticks([0.5], ["cluster\n(mean drop)"])
         panel.tick_params(length=0)
-        for side in panel.spines.values():
-            side.set_visible(False)
+        panel.spines[:].set_visible(False)
 
-    def _draw_table(self, panel, shown, label):
-        values = self.drop[shown].T
+    def _draw_table(self, panel, values):
         finite = values[np.isfinite(values)]
         low = min(0.0, finite.min(initial=0.0))
         high = max(finite.max(initial=0.0), low + 1e-12)
-        panel.imshow(
-            values,
-            aspect="auto",
-            cmap="Blues",
-            vmin=low,
-            vmax=high + 0.25 * (high - low),
-        )
+        lightest = {"vmin": low, "vmax": high + 0.25 * (high - low)}
+        panel.imshow(values, aspect="auto", cmap="Blues", **lightest)
         text = _formatter(finite)
         for (rank, at), value in np.ndenumerate(values):
             dark = (value - low) > 0.72 * (high - low)
-            panel.text(
-                at,
-                rank,
-                text(value),
-                ha="center",
-                va="center",
-                fontsize="small",
-                color="white" if dark else "black",
-            )
+            color = "white" if dark else "black"
+            panel.text(at, rank, text(value), color=color, **SMALL)
+        panel.set_ylabel(f"drop of\n{self.measure.replace('_', ' ')}")
+
+    def _write_items(self, panel, label):
         names = [
-            f"{label(item)}  {rank}"
-            for rank, item in enumerate(self.items.tolist(), start=1)
+            f"{label(item)}  {rank}" for rank, item in enumerate(self.items.tolist(), 1)
         ]
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
-        panel.set_ylabel(f"drop of\n{self.measure.replace('_', ' ')}")
+        beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        style = beside | {"xytext": (6, 0), "va": "center", "fontsize": "small"}
         for rank, score in enumerate(self.scores.tolist()):
-            number = "" if self.item_clusters is None else self.item_clusters[rank]
-            where = f"cluster {number}, " if number != "" and number >= 0 else ""
-            panel.annotate(
-                f"{where}score {score:.2f}",
-                (1, rank),
-                xycoords=("axes fraction", "data"),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize="small",
-            )
+            number = -1 if self.item_clusters is None else self.item_clusters[rank]
+            where = f"cluster {number}, " if number >= 0 else ""
+            panel.annotate(f"{where}score {score:.2f}", (1, rank), **style)
 
 
 def _formatter(values):
     """Write numbers with as many decimals as tell the largest of them apart."""
-    values = np.abs(values[np.isfinite(values)])
-    largest = values.max(initial=0.0)
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     decimals = (
         2 if largest == 0 else int(np.clip(1 - np.floor(np.log10(largest)), 0, 4))
     )
@@ -465,63 +384,54 @@ def _formatter(values):
     return text
 
 
+# -- occlusion -------------------------------------------------------------------------
+
+
 def _occlusion(estimator, X, k, measure, filters):
     """Recommendations (n, k), and drops of each event (n_events, k), as arrays."""
     if measure not in _MEASURES:
         raise ValueError(f"measure={measure!r}. Expected one of {_MEASURES}.")
     item_ids = recommender_inside(estimator).item_ids_
     sessions, index = as_sessions(X), ItemIndex(item_ids)
-    recommender, transformed = unwrap(estimator, sessions)
-    items, scores = recommender.predict_topk(
-        transformed,
-        min(5, len(item_ids)) if k is None else k,
-        return_scores=True,
-        **filters,
-    )
+    recommender, read = unwrap(estimator, sessions)
+    k = min(5, len(item_ids)) if k is None else k
+    items, scores = recommender.predict_topk(read, k, return_scores=True, **filters)
     columns = index.codes_of(items.reshape(-1)).reshape(items.shape) - 1
     columns = np.where(np.isfinite(scores), columns, 0)  # what filters left empty
 
-    queries = query_data(sessions, index)
-    rows = np.repeat(np.arange(len(sessions)), sessions.lengths)
+    full = _measured(estimator, sessions, columns, measure)
+    queries, n_events = query_data(sessions, index), sessions.n_events
+    known, clusters, cluster_drop = queries.codes <= len(item_ids), None, None
     membership = getattr(recommender, "membership_", None)
-    known = queries.codes <= len(item_ids)
-    item_clusters = click_clusters = group = None
-    of_group = rows[:0]
     if membership is not None:
-        item_clusters = membership[columns]
-        click_clusters = _clusters_of_events(queries, membership)
-        known[:] = True  # unseen items speak through a cluster's prompt
-        pairs = np.stack([rows, click_clusters])
-        pairs, group = np.unique(pairs, axis=1, return_inverse=True)
-        of_group, group = pairs[0], group.reshape(-1)
+        known[:] = True  # unseen items count by the prompt of a cluster
+        clusters = _clusters_of_events(queries, membership)
 
-    # All sessions as they are, then without each event, then without each cluster.
-    n, n_events = len(sessions), len(rows)
-    source = np.concatenate([np.arange(n), rows, of_group])
-    lengths = sessions.lengths[source]
-    event, _ = flat_positions(sessions.offsets[:-1][source], lengths)
-    variant = np.repeat(np.arange(len(source)), lengths)
-    keep = event != variant - n
-    if group is not None:
-        keep &= group[event] != variant - n - n_events
-    event, variant = event[keep], variant[keep]
-    read = np.bincount(variant[known[event]], minlength=len(source)) > 0
-    values = np.full((len(source), items.shape[1]), np.nan)
-    if read.any():
-        event = event[read[variant]]
-        lengths = np.bincount(variant, minlength=len(source))[read]
-        variants = _gathered(sessions, source[read], event, lengths)
-        values[read] = _measured(estimator, variants, columns[source[read]], measure)
-    drop = values[:n][source] - values
+    def drop(group):
+        variants, read, source = _without_each(sessions, group, known)
+        values = np.full((len(source), items.shape[1]), np.nan)
+        if read.any():
+            there = columns[source[read]]
+            values[read] = _measured(estimator, variants, there, measure)
+        return (full[source] - values)[group]
+
+    if clusters is not None:
+        pairs = np.stack([_rows_of_events(sessions), clusters])
+        _, group = np.unique(pairs, axis=1, return_inverse=True)
+        cluster_drop = drop(group.reshape(-1))
     return {
         "sessions": sessions,
         "items": items,
         "scores": scores,
-        "item_clusters": item_clusters,
-        "click_clusters": click_clusters,
-        "drop": drop[n : n + n_events],
-        "cluster_drop": None if group is None else drop[n + n_events :][group],
+        "item_clusters": None if clusters is None else membership[columns],
+        "click_clusters": clusters,
+        "drop": drop(np.arange(n_events)),
+        "cluster_drop": cluster_drop,
     }
+
+
+def _rows_of_events(sessions):
+    return np.repeat(np.arange(len(sessions)), sessions.lengths)
 
 
 def _clusters_of_events(queries, membership):
@@ -534,21 +444,37 @@ def _clusters_of_events(queries, membership):
     return np.where(unseen, voted, clusters) - 1
 
 
-def _gathered(sessions, rows, events, lengths):
-    """Sessions made of some events of each of the `rows`, with all their columns."""
+def _without_each(sessions, group, known):
+    """Shortened sessions: one for each group of events, without them.
 
-    def picked(values, at):
-        return None if values is None else values[at]
-
-    return Sessions(
-        sessions.codes[events],
-        np.concatenate([[0], np.cumsum(lengths)]),
-        sessions.vocabulary,
-        times=picked(sessions.times, events),
-        clusters=picked(sessions.clusters, events),
-        ids=picked(sessions.ids, rows),
-        users=picked(sessions.users, rows),
-    )
+    Returns
+    -------
+    shortened : Sessions
+        Those that have a known event left, with all columns of `sessions`.
+    left : ndarray of shape (n_groups,), bool
+        Which these are.
+    source : ndarray of shape (n_groups,)
+        Row of the session that each group is of.
+    """
+    _, first = np.unique(group, return_index=True)
+    source = _rows_of_events(sessions)[first]
+    event, offsets = flat_positions(sessions.offsets[source], sessions.lengths[source])
+    shortened = np.repeat(np.arange(len(source)), np.diff(offsets))
+    kept = group[event] != shortened
+    left = np.bincount(shortened[kept & known[event]], minlength=len(source)) > 0
+    kept &= left[shortened]
+    lengths = np.bincount(shortened[kept], minlength=len(source))[left]
+    columns = {
+        name: None if getattr(sessions, name) is None else getattr(sessions, name)[at]
+        for name, at in (
+            ("times", event[kept]),
+            ("clusters", event[kept]),
+            ("ids", source[left]),
+            ("users", source[left]),
+        )
+    }
+    codes, offsets = sessions.codes[event[kept]], np.append(0, np.cumsum(lengths))
+    return Sessions(codes, offsets, sessions.vocabulary, **columns), left, source
 
 
 def _measured(estimator, sessions, columns, measure):

@@ -1,7 +1,7 @@
 """What the displays share in drawing: axes, line styles, labels.
 
-Line styles and markers tell curves apart without colour, and the colours differ in
-lightness, so that a figure survives a grey printer.
+Line styles and markers tell curves apart without color, and the colors differ in
+lightness, so that a figure survives a gray printer.
 """
 
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
@@ -9,64 +9,57 @@ COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
 DARK, LIGHT = COLORS[:2]
+SMALL = {"ha": "center", "va": "center", "fontsize": "small"}
 
 
-def import_pyplot(what):
-    """matplotlib.pyplot, or an error that says how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"{what} draws with matplotlib, which is not installed. Install it with "
-            "pip install skclip[plot]; the numbers are attributes of the display."
-        ) from error
-    return plt
+class Display:
+    """What the displays share: they draw panels below each other."""
 
+    def _pyplot(self):
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__} draws with matplotlib, which is not installed. "
+                "Install it with pip install skclip[plot]; the numbers are attributes "
+                "of the display."
+            ) from error
+        return plt
 
-def make_panels(ax, heights, what, *, figsize):
-    """Axes below each other on one x axis, inside `ax` or on a new figure.
+    def _make_panels(self, ax, heights, figsize):
+        """Set `ax_`, `axes_` and `figure_`, and return the panels on one x axis.
 
-    Parameters
-    ----------
-    ax : Axes, sequence of Axes or None
-        One Axes is divided into the panels, several are used as they are.
-    heights : sequence of float
-        Relative heights of the panels, the upper one first.
-    what : str
-        Who asks.
-    figsize : tuple of float
-
-    Returns
-    -------
-    ax : Axes
-        The one that was given, else the first panel.
-    panels : list of Axes
-    """
-    plt = import_pyplot(what)
-    n = len(heights)
-    if ax is None:
-        figure, panels = plt.subplots(
-            n,
-            sharex=True,
-            squeeze=False,
-            figsize=figsize,
-            layout="constrained",
-            height_ratios=heights,
-        )
-        return panels[0, 0], list(panels[:, 0])
-    if not hasattr(ax, "plot"):  # a list or an array of Axes
-        panels = list(getattr(ax, "flat", ax))
-        if len(panels) != n:
-            raise ValueError(
-                f"ax holds {len(panels)} Axes, {what} draws {n} panels. Pass {n} Axes, "
-                "or one, which is then divided."
+        One Axes is divided, several are used as they are, and None makes a figure.
+        """
+        plt, n = self._pyplot(), len(heights)
+        if ax is None:
+            _, panels = plt.subplots(
+                n,
+                sharex=True,
+                squeeze=False,
+                figsize=figsize,
+                layout="constrained",
+                height_ratios=heights,
             )
-        return panels[0], panels
-    if n == 1:
-        return ax, [ax]
+            ax, panels = panels[0, 0], list(panels[:, 0])
+        elif not hasattr(ax, "plot"):  # a list or an array of Axes
+            panels = list(getattr(ax, "flat", ax))
+            if len(panels) != n:
+                raise ValueError(
+                    f"ax holds {len(panels)} Axes, {type(self).__name__} draws {n} "
+                    f"panels. Pass {n} Axes, or one, which is then divided."
+                )
+            ax = panels[0]
+        else:
+            panels = [ax] if n == 1 else _divided(ax, heights)
+        self.ax_, self.axes_, self.figure_ = ax, panels, ax.figure
+        return panels
+
+
+def _divided(ax, heights, gap=0.07):
+    """Insets of `ax`, the upper one first, that share their x axis."""
     ax.set_axis_off()
-    gap = 0.07
-    room, top = (1 - gap * (n - 1)) / sum(heights), 1.0
+    room, top = (1 - gap * (len(heights) - 1)) / sum(heights), 1.0
     panels = []
     for height in heights:
         bounds = [0, top - room * height, 1, room * height]
@@ -74,7 +67,7 @@ def make_panels(ax, heights, what, *, figsize):
         top -= room * height + gap
     for panel in panels[:-1]:
         panel.tick_params(labelbottom=False)
-    return ax, panels
+    return panels
 
 
 def style_of(i):
@@ -93,23 +86,19 @@ def light_grid(panel):
     panel.set_axisbelow(True)
 
 
-def whole_numbers(axis, *, on_log=None):
+def whole_numbers(axis, *, on_log=False):
     """Ticks at whole numbers only; on a logarithmic axis at 1, 2, 5, 10, ..."""
-    from matplotlib.ticker import (
-        FuncFormatter,
-        LogLocator,
-        MaxNLocator,
-        NullLocator,
-    )
+    from matplotlib import ticker
 
-    if not on_log:
+    if on_log:
+        axis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
+        axis.set_minor_locator(ticker.NullLocator())
+        axis.set_major_formatter(ticker.FuncFormatter(_plain))
+    else:
+        steps = [1, 2, 5, 10]
         axis.set_major_locator(
-            MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+            ticker.MaxNLocator(integer=True, min_n_ticks=1, steps=steps)
         )
-        return
-    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(_plain))
 
 
 def _plain(value, position):  # a function of the module, so that figures pickle

@@ -1,56 +1,56 @@
 """GateDisplay: how much prompt and item bring, by how often the item is clicked."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from skclip._inside import recommender_inside
-from skclip.inspection._figure import DARK, light_grid, make_panels, whole_numbers
+from skclip._inside import fitted_of, recommender_inside
+from skclip.inspection._figure import DARK, Display, light_grid, whole_numbers
 
 _CHUNK = 2**16  # items gated at a time
 
 
-class GateDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class GateDisplay(Display):
     r"""How much an item's own vector and its cluster's prompt bring, by frequency.
 
     The backbone sees the sum of an item's part and a prompt's part, as the gate lets
     them through: :math:`\sigma(W_x \hat{x} + b_x) \odot \hat{x}` and
     :math:`\sigma(W_p \hat{p} + b_p) \odot \hat{p}` for the elementwise gate of CLIP-SBR
     (section 3.3 of [1]_), :math:`g \hat{x}` and :math:`(1 - g) \hat{p}` for the scalar
-    one. The share of each is its Euclidean length over the sum of both lengths. Do rare
-    items lean on their cluster? Then the prompt's share falls as an item is clicked
-    more. With ``gate="add"`` and unit vectors both shares are one half.
+    one. The share of each is its Euclidean length over the sum of both lengths. If rare
+    items depend on their cluster, the share of the prompt falls with the clicks of an
+    item. With ``gate="add"`` and unit vectors both shares are one half.
 
     Parameters
     ----------
     item_ids : ndarray of shape (n_items,)
-        The catalogue.
+        The catalog.
     frequency : ndarray of shape (n_items,)
         Training events of each item.
     item_share, prompt_share : ndarray of shape (n_items,)
-        In [0, 1]; they add up to 1.
+        Shares of the item's own vector and of the prompt; they add up to 1.
     gate : str
         Kind of the gate.
 
     Attributes
     ----------
     bin_edges_ : ndarray of shape (n_bins + 1,)
-        Bin i holds the items with ``bin_edges_[i] <= frequency < bin_edges_[i + 1]``.
-        Bins grow by powers of two; empty ones are left out.
+        Powers of two: bin i holds the items of frequency ``bin_edges_[i]`` up to, but
+        without, ``bin_edges_[i + 1]``. Empty bins are joined to the one below.
     bin_sizes_ : ndarray of shape (n_bins,)
-        Items in each bin.
+        Number of items in each bin.
     bin_quartiles_ : ndarray of shape (3, n_bins)
         Lower quartile, median and upper quartile of `prompt_share`.
-    ax_ : matplotlib Axes
-        The Axes that was given, or the upper panel.
-    axes_ : list of matplotlib Axes
-        The panels: shares, number of items.
-    figure_ : matplotlib Figure
+    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
+        The Axes that was given or the first panel, all panels (shares, numbers of
+        items), and the figure.
 
     Notes
     -----
-    Costs one pass of the gate over the item table, n_items x embedding_dim squared
-    products. Prompts of users and sessions belong to no item; as for a session that
-    has none, they take no part. Length is not influence: `explain` measures that.
+    The gate reads the item table once. Prompts of users and sessions take no part, as
+    in a session that has none. Length is not influence: `explain` measures that.
 
     References
     ----------
@@ -69,13 +69,25 @@ class GateDisplay:
     True
     """
 
-    def __init__(self, *, item_ids, frequency, item_share, prompt_share, gate):
-        self.item_ids = item_ids
-        self.frequency = frequency
-        self.item_share = item_share
-        self.prompt_share = prompt_share
-        self.gate = gate
-        self._bin()
+    item_ids: np.ndarray
+    frequency: np.ndarray
+    item_share: np.ndarray
+    prompt_share: np.ndarray
+    gate: str
+
+    def __post_init__(self):
+        top = max(1, int(self.frequency.max()))
+        edges = 2 ** np.arange(int(np.log2(top)) + 2)
+        which = np.searchsorted(edges, np.maximum(self.frequency, 1), side="right") - 1
+        sizes = np.bincount(which)
+        filled = np.flatnonzero(sizes)
+        # A bin reaches to the next one that holds items, so that no gap is drawn.
+        self.bin_edges_ = np.append(edges[filled], edges[-1]).astype(float)
+        self.bin_sizes_ = sizes[filled]
+        shares = (self.prompt_share[which == i] for i in filled)
+        self.bin_quartiles_ = np.array(
+            [np.quantile(share, [0.25, 0.5, 0.75]) for share in shares]
+        ).T
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -85,7 +97,7 @@ class GateDisplay:
         ----------
         estimator : fitted recommender, Pipeline or search
             What holds a recommender as its last step or best estimator.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
+        ax : object
             See `plot`.
 
         Returns
@@ -101,8 +113,7 @@ class GateDisplay:
             It is not fitted.
         """
         recommender = recommender_inside(estimator)
-        fitted = getattr(recommender, "_fitted", None)
-        model = getattr(fitted, "model", None)
+        model = getattr(fitted_of(recommender), "model", None)
         prompts = getattr(model, "prompt", None)
         if prompts is None or "cluster" not in prompts.kinds:
             given = getattr(recommender, "prompt", None)
@@ -111,20 +122,10 @@ class GateDisplay:
                 "prompts, so there is no gate to look at. Fit a CLIPSessionRecommender "
                 "with prompt='cluster'."
             )
-        lengths = []
-        with torch.no_grad():
-            for x, cells in zip(
-                model.item_table.split(_CHUNK),
-                model.item_cells[1:].split(_CHUNK),
-                strict=True,
-            ):
-                parts = prompts.parts(x, cells)
-                lengths.append(torch.stack([p.norm(dim=-1) for p in parts]).cpu())
-        item, prompt = torch.cat(lengths, dim=1).double().numpy()
+        item, prompt = _lengths(model, prompts)
         total = item + prompt
-        item_share = np.divide(
-            item, total, out=np.full(len(total), 0.5), where=total > 0
-        )
+        item_share = np.full(len(total), 0.5)
+        np.divide(item, total, out=item_share, where=total > 0)
         return cls(
             item_ids=recommender.item_ids_,
             frequency=recommender.item_counts_,
@@ -139,61 +140,42 @@ class GateDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes is divided into two panels, two take one each.
-            None makes a figure.
+            Axes to divide into the panels, or one for each. None makes a figure.
 
         Returns
         -------
         display : GateDisplay
             The line is the median of a bin of items, the band the middle half of it.
         """
-        self.ax_, self.axes_ = make_panels(
-            ax, [3, 1], type(self).__name__, figsize=(6.4, 5.2)
-        )
-        self.figure_ = self.ax_.figure
-        upper, lower = self.axes_
+        upper, lower = self._make_panels(ax, [3, 1], figsize=(6.4, 5.2))
         edges, (low, median, high) = self.bin_edges_, self.bin_quartiles_
-        centres = np.sqrt(edges[:-1] * edges[1:])
-        upper.fill_between(
-            centres, low, high, color=DARK, alpha=0.25, linewidth=0, label="middle half"
-        )
-        upper.plot(centres, median, color=DARK, marker="o", label="median item")
-        upper.axhline(
-            0.5, color="0.3", linestyle="--", linewidth=1, label="equal parts"
-        )
+        centers = np.sqrt(edges[:-1] * edges[1:])
+        band = {"color": DARK, "alpha": 0.25, "linewidth": 0}
+        upper.fill_between(centers, low, high, label="middle half", **band)
+        upper.plot(centers, median, color=DARK, marker="o", label="median item")
+        line = {"color": "0.3", "linestyle": "--", "linewidth": 1}
+        upper.axhline(0.5, label="equal parts", **line)
         least, most = min(0.48, low.min()), max(0.52, high.max())
         margin = 0.15 * (most - least)
         upper.set_ylim(max(0, least - margin), min(1, most + margin))
         upper.set_ylabel("share of the prompt")
         upper.legend(loc="best", title=f"{self.gate} gate")
         light_grid(upper)
-        lower.bar(
-            edges[:-1],
-            self.bin_sizes_,
-            width=np.diff(edges),
-            align="edge",
-            color="0.75",
-            edgecolor="0.35",
-        )
+        style = {"align": "edge", "color": "0.75", "edgecolor": "0.35"}
+        lower.bar(edges[:-1], self.bin_sizes_, width=np.diff(edges), **style)
         lower.set_ylabel("items")
         lower.set_xscale("log")
         whole_numbers(lower.xaxis, on_log=True)
         lower.set_xlabel("training events of the item")
         return self
 
-    def _bin(self):
-        top = max(1, int(self.frequency.max()))
-        edges = 2 ** np.arange(int(np.log2(top)) + 2)
-        which = np.searchsorted(edges, np.maximum(self.frequency, 1), side="right") - 1
-        sizes = np.bincount(which, minlength=len(edges) - 1)
-        quartiles = [
-            np.quantile(self.prompt_share[which == i], [0.25, 0.5, 0.75])
-            for i in np.flatnonzero(sizes)
-        ]
-        # An empty bin is joined to the one below, so that no gap is drawn.
-        filled = sizes > 0
-        first = int(filled.argmax())
-        self.bin_edges_ = np.append(edges[:-1][filled], edges[-1]).astype(float)
-        self.bin_edges_[0] = edges[first]
-        self.bin_sizes_ = sizes[filled]
-        self.bin_quartiles_ = np.array(quartiles).T
+
+def _lengths(model, prompts):
+    """Lengths of the item's and the prompt's part of each item, (2, n_items)."""
+    lengths = []
+    tables = model.item_table, model.item_cells[1:]
+    with torch.no_grad():
+        for x, cells in zip(*(t.split(_CHUNK) for t in tables), strict=True):
+            parts = prompts.parts(x, cells)
+            lengths.append(torch.stack([part.norm(dim=-1) for part in parts]).cpu())
+    return torch.cat(lengths, dim=1).double().numpy()

@@ -1,22 +1,19 @@
 """TrainingHistoryDisplay: loss and validation score over epochs."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from skclip._inside import recommender_inside
-from skclip.inspection._figure import (
-    DARK,
-    LIGHT,
-    light_grid,
-    make_panels,
-    whole_numbers,
-)
+from skclip._inside import recommender_inside, scoring_name_of
+from skclip.inspection._figure import DARK, LIGHT, Display, light_grid, whole_numbers
 
 
-class TrainingHistoryDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingHistoryDisplay(Display):
     """Training loss and validation score over epochs.
 
-    Is it still learning, has it begun to overfit, did early stopping cut it off? Epochs
-    of a later ``partial_fit`` go on in the same curve; they have no validation score.
+    It shows whether the model still learns, overfits, or was stopped early. Epochs of a
+    later ``partial_fit`` continue the curve; they have no validation score.
 
     Parameters
     ----------
@@ -28,18 +25,16 @@ class TrainingHistoryDisplay:
         NaN where there was no validation part.
     seconds : ndarray of shape (n_epochs,)
         Duration of each epoch.
-    score_name : str
-        What the validation score is.
+    score_name : str, default="score"
+        Name of the validation score.
 
     Attributes
     ----------
     best_epoch : int or None
         Epoch of the best validation score, the first of equal ones.
-    ax_ : matplotlib Axes
-        The Axes that was given, or the upper panel.
-    axes_ : list of matplotlib Axes
-        The panels: loss and, if there is one, validation score.
-    figure_ : matplotlib Figure
+    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
+        The Axes that was given or the first panel, all panels (loss and, where
+        known, validation score), and the figure.
 
     See Also
     --------
@@ -57,14 +52,11 @@ class TrainingHistoryDisplay:
     ([1, 2, 3], ['training loss', 'validation mrr@20'])
     """
 
-    def __init__(
-        self, *, epochs, train_loss, validation_score, seconds, score_name="score"
-    ):
-        self.epochs = epochs
-        self.train_loss = train_loss
-        self.validation_score = validation_score
-        self.seconds = seconds
-        self.score_name = score_name
+    epochs: np.ndarray
+    train_loss: np.ndarray
+    validation_score: np.ndarray
+    seconds: np.ndarray
+    score_name: str = "score"
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, against="epoch"):
@@ -74,9 +66,7 @@ class TrainingHistoryDisplay:
         ----------
         estimator : fitted recommender, Pipeline or search
             With ``history_``.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            See `plot`.
-        against : {"epoch", "seconds"}, default="epoch"
+        ax, against : object
             See `plot`.
 
         Returns
@@ -98,19 +88,15 @@ class TrainingHistoryDisplay:
                 f"{type(recommender).__name__} has no history_: it is not trained in "
                 "epochs. Pass a fitted CLIPSessionRecommender, or what holds one."
             )
-        scoring = recommender._scoring
-
-        def column(name):
-            return np.array([row.get(name, np.nan) for row in history])
-
-        display = cls(
-            epochs=column("epoch"),
-            train_loss=column("train_loss"),
-            validation_score=column("validation_score"),
-            seconds=column("seconds"),
-            score_name=scoring if isinstance(scoring, str) else "score",
-        )
-        return display.plot(ax, against=against)
+        columns = {
+            name: np.array([row.get(name, np.nan) for row in history])
+            for name in ("epoch", "train_loss", "validation_score", "seconds")
+        }
+        return cls(
+            epochs=columns.pop("epoch"),
+            **columns,
+            score_name=scoring_name_of(recommender),
+        ).plot(ax, against=against)
 
     @property
     def best_epoch(self):
@@ -125,8 +111,7 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes is divided into the panels, several take one each.
-            None makes a figure.
+            Axes to divide into the panels, or one for each. None makes a figure.
         against : {"epoch", "seconds"}, default="epoch"
             The horizontal axis: number of the epoch, or seconds since the first began.
 
@@ -138,42 +123,36 @@ class TrainingHistoryDisplay:
         if against not in {"epoch", "seconds"}:
             raise ValueError(f"against={against!r}. Pass 'epoch' or 'seconds'.")
         x = self.epochs if against == "epoch" else np.cumsum(self.seconds)
-        best, n = self.best_epoch, 1 if self.best_epoch is None else 2
-        self.ax_, self.axes_ = make_panels(
-            ax, [1] * n, type(self).__name__, figsize=(6.4, 1.2 + 1.9 * n)
-        )
-        self.figure_ = self.ax_.figure
-        upper, lower = self.axes_[0], self.axes_[-1]
+        n = 1 if self.best_epoch is None else 2
+        panels = self._make_panels(ax, [1] * n, figsize=(6.4, 1.2 + 1.9 * n))
+        upper, lower = panels[0], panels[-1]
         upper.plot(x, self.train_loss, color=DARK, marker="o", markersize=4)
         upper.set_ylabel("training loss")
-        if best is not None:
-            lower.plot(
-                x,
-                self.validation_score,
-                color=LIGHT,
-                marker="s",
-                markersize=4,
-                linestyle="--",
-            )
+        if n == 2:
+            style = {"color": LIGHT, "marker": "s", "linestyle": "--"}
+            lower.plot(x, self.validation_score, markersize=4, **style)
             lower.set_ylabel(f"validation {self.score_name}")
-            at = int(np.flatnonzero(self.epochs == best)[0])
-            score = self.validation_score[at]
-            for panel in self.axes_:
-                panel.axvline(x[at], color="0.4", linewidth=1, linestyle=":")
-            lower.plot(
-                x[at],
-                score,
-                marker="o",
-                markersize=11,
-                markerfacecolor="none",
-                markeredgecolor="black",
-                linestyle="none",
-                label=f"best: {score:.4f} in epoch {best}",
-            )
-            lower.legend(loc="lower right")
+            self._mark_best(x, panels)
         lower.set_xlabel("epoch" if against == "epoch" else "seconds of training")
         if against == "epoch":
             whole_numbers(lower.xaxis)
-        for panel in self.axes_:
+        for panel in panels:
             light_grid(panel)
         return self
+
+    def _mark_best(self, x, panels):
+        at = int(np.flatnonzero(self.epochs == self.best_epoch)[0])
+        score = self.validation_score[at]
+        for panel in panels:
+            panel.axvline(x[at], color="0.4", linewidth=1, linestyle=":")
+        panels[-1].plot(
+            x[at],
+            score,
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            linestyle="none",
+            label=f"best: {score:.4f} in epoch {self.best_epoch}",
+        )
+        panels[-1].legend(loc="lower right")

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from skclip._data import query_data
-from skclip._inside import unwrap
+from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._model import read_states
 from skclip.backbones import PoMRec
 
@@ -211,11 +211,10 @@ def _signs(model, batch):
 
 def _fitted(recommender, X):
     """What was fitted with PoMRec, and X as it reads it."""
+    recommender_inside(recommender)  # an error where nothing is fitted
     recommender, X = unwrap(recommender, X)
-    recommender._check_fitted()
-    fitted = getattr(recommender, "_fitted", None)
-    spec = None if fitted is None else fitted.config["spec"]
-    if not isinstance(spec, PoMRec):
+    fitted = fitted_of(recommender)
+    if fitted is None or not isinstance(fitted.config["spec"], PoMRec):
         raise TypeError(
             f"{recommender!r:.60} has no interests. Fit a CLIPSessionRecommender with "
             "backbone='pomrec'."

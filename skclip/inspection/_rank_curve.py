@@ -1,32 +1,33 @@
 """RankCurveDisplay: Recall@k and MRR@k over k."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from skclip._inside import recommender_inside, unwrap
-from skclip.inspection._figure import light_grid, make_panels, style_of, whole_numbers
+from skclip.inspection._figure import Display, light_grid, style_of, whole_numbers
 from skclip.metrics import mrr_at_k, recall_at_k
 
 
-class RankCurveDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class RankCurveDisplay(Display):
     """Recall@k and MRR@k over the cut-off k, for one model or several.
 
-    A single cut-off may favour one model by chance; curves that cross say that the
-    order of the models depends on it.
+    A single cut-off may favor one model by chance. Where curves cross, the order of the
+    models depends on it.
 
     Parameters
     ----------
     ks : ndarray of shape (n_ks,)
         Cut-offs, ascending.
     recall, mrr : dict
-        Name of the model -> ndarray of shape (n_ks,).
+        Values of each model by its name: ndarray of shape (n_ks,).
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The Axes that was given, or the upper panel.
-    axes_ : list of matplotlib Axes
-        The panels: Recall@k, MRR@k.
-    figure_ : matplotlib Figure
+    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
+        The Axes that was given or the first panel, all panels (Recall@k, MRR@k),
+        and the figure.
 
     See Also
     --------
@@ -35,7 +36,7 @@ class RankCurveDisplay:
     Notes
     -----
     All cut-offs share one ranking of the targets per model. Ties count against the
-    target, one outside the catalogue is a miss.
+    target, one outside the catalog is a miss.
 
     Examples
     --------
@@ -53,10 +54,9 @@ class RankCurveDisplay:
     True
     """
 
-    def __init__(self, *, ks, recall, mrr):
-        self.ks = ks
-        self.recall = recall
-        self.mrr = mrr
+    ks: np.ndarray
+    recall: dict
+    mrr: dict
 
     @classmethod
     def from_estimators(cls, estimators, X, y=None, *, ks=None, ax=None):
@@ -65,14 +65,14 @@ class RankCurveDisplay:
         Parameters
         ----------
         estimators : dict
-            Name -> fitted recommender, Pipeline or search.
+            Fitted recommenders, Pipelines or searches by name.
         X : Sessions or list of lists
             Sessions, shape (n_sessions,), that were not trained on.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row; None takes every prefix of every session.
         ks : array-like of int, default=None
-            Cut-offs. None is 1 to 20, or to the size of the smallest catalogue.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
+            Cut-offs. None is 1 to 20, or to the size of the smallest catalog.
+        ax : object
             See `plot`.
 
         Returns
@@ -91,8 +91,8 @@ class RankCurveDisplay:
             ks = np.arange(1, 1 + min(20, *(len(r.item_ids_) for r in found)))
         ranks = {}
         for name, model in estimators.items():
-            recommender, transformed = unwrap(model, X)
-            ranks[name] = recommender.rank_targets(transformed, y)
+            recommender, read = unwrap(model, X)
+            ranks[name] = recommender.rank_targets(read, y)
         return cls.from_ranks(ranks, ks=ks, ax=ax)
 
     @classmethod
@@ -106,8 +106,8 @@ class RankCurveDisplay:
         X, y, ks : object
             As in `from_estimators`.
         name : str, default=None
-            In the legend; None is the class of the recommender.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
+            Name in the legend; None is the class of the recommender.
+        ax : object
             See `plot`.
 
         Returns
@@ -121,16 +121,16 @@ class RankCurveDisplay:
 
     @classmethod
     def from_ranks(cls, ranks, *, ks=None, ax=None):
-        """Plot the curves of ranks that are there already.
+        """Plot the curves of ranks that were computed before.
 
         Parameters
         ----------
         ranks : dict
-            Name -> array-like of shape (n,), the rank of each target, 1 = best, ``inf``
-            = not in the catalogue, as ``rank_targets`` gives them.
+            Ranks of the targets by name of the model: array-like of shape (n,), 1 =
+            best, ``inf`` = not in the catalog, as ``rank_targets`` returns them.
         ks : array-like of int, default=None
             Cut-offs. None is 1 to 20.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
+        ax : object
             See `plot`.
 
         Returns
@@ -141,14 +141,11 @@ class RankCurveDisplay:
         ks = np.arange(1, 21) if ks is None else np.unique(ks)
         if len(ks) == 0 or ks.dtype.kind not in "iu" or ks[0] < 1:
             raise ValueError(f"ks={ks!r:.60}. Expected whole numbers of at least 1.")
-        display = cls(
-            ks=ks,
-            recall={
-                n: np.array([recall_at_k(r, k) for k in ks]) for n, r in ranks.items()
-            },
-            mrr={n: np.array([mrr_at_k(r, k) for k in ks]) for n, r in ranks.items()},
+        recall, mrr = (
+            {name: np.array([at(r, k) for k in ks]) for name, r in ranks.items()}
+            for at in (recall_at_k, mrr_at_k)
         )
-        return display.plot(ax)
+        return cls(ks=ks, recall=recall, mrr=mrr).plot(ax)
 
     def plot(self, ax=None):
         """Draw Recall@k and, below it, MRR@k.
@@ -156,25 +153,18 @@ class RankCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes is divided into two panels, two take one each.
-            None makes a figure.
+            Axes to divide into the panels, or one for each. None makes a figure.
 
         Returns
         -------
         display : RankCurveDisplay
             With the numbers, drawn.
         """
-        self.ax_, self.axes_ = make_panels(
-            ax, [1, 1], type(self).__name__, figsize=(6.4, 6.0)
-        )
-        self.figure_ = self.ax_.figure
-        upper, lower = self.axes_
+        upper, lower = self._make_panels(ax, [1, 1], figsize=(6.4, 6.0))
         on_log = self.ks[-1] > 50
         every = max(1, len(self.ks) // 10)
-        for panel, curves, label in (
-            (upper, self.recall, "Recall@k"),
-            (lower, self.mrr, "MRR@k"),
-        ):
+        curves_of = (upper, self.recall, "Recall@k"), (lower, self.mrr, "MRR@k")
+        for panel, curves, label in curves_of:
             for i, (name, values) in enumerate(curves.items()):
                 panel.plot(self.ks, values, label=name, markevery=every, **style_of(i))
             panel.set_ylabel(label)

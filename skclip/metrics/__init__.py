@@ -1,26 +1,38 @@
-"""Yardsticks: of ranks, of whole lists, by group; and scorers for scikit-learn."""
+"""Ranking metrics of targets, of whole lists and by group; scorers."""
 
-from skclip._inside import predict_topk, unwrap  # noqa: F401
-from skclip.metrics._accuracy import (
-    METRICS,  # noqa: F401
+# F401: the names that are not in __all__ are for the other packages of skclip.
+from skclip.metrics._accuracy import (  # noqa: F401
+    GAINS,
+    check_ranks,
     mrr_at_k,
     ndcg_at_k,
-    parse_metric,  # noqa: F401
+    parse_metric,
     precision_at_k,
     recall_at_k,
+    split_metric,
     target_ranks,
 )
-from skclip.metrics._groups import (
+from skclip.metrics._groups import (  # noqa: F401
     by_group,
+    group_codes,
     length_groups,
     popularity_groups,
     position_groups,
 )
-from skclip.metrics._lists import (
-    catalogue_coverage,
+from skclip.metrics._lists import (  # noqa: F401
+    LIST_METRICS,
+    catalog_coverage,
     cluster_diversity,
+    coverage_of,
+    diversity_of,
+    exposure_of,
     gini_index,
+    gini_of,
+    item_counts,
+    lift_parts,
+    list_codes,
     novelty,
+    novelty_of,
     popularity_lift,
 )
 from skclip.metrics._scorers import SessionScorer
@@ -28,7 +40,7 @@ from skclip.metrics._scorers import SessionScorer
 __all__ = [
     "SessionScorer",
     "by_group",
-    "catalogue_coverage",
+    "catalog_coverage",
     "cluster_diversity",
     "gini_index",
     "length_groups",
@@ -39,7 +51,6 @@ __all__ = [
     "popularity_lift",
     "position_groups",
     "precision_at_k",
-    "predict_topk",
     "recall_at_k",
     "target_ranks",
 ]

@@ -1,6 +1,7 @@
 """Ranking metrics with one target per row."""
 
 import re
+from functools import partial
 
 import numpy as np
 
@@ -54,42 +55,44 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     if ties not in shares:
         raise ValueError(f"ties must be one of {sorted(shares)}, got {ties!r}.")
     scores, targets = np.asarray(scores), np.asarray(targets)
-    if scores.ndim != 2 or targets.shape != scores.shape[:1]:
-        raise ValueError(
-            f"scores has shape {scores.shape}, targets {targets.shape}. Expected (n, "
-            "n_items) and (n,): one target for each row."
-        )
-    if len(targets) and targets.dtype.kind not in "iu":
-        raise ValueError(
-            f"targets holds {targets.dtype}. Expected columns, whole numbers "
-            f"0..{scores.shape[1] - 1}."
-        )
-    outside = np.flatnonzero((targets < 0) | (targets >= scores.shape[1]))
-    if len(outside):
-        raise ValueError(
-            f"targets[{outside[0]}] is {targets[outside[0]]}. Expected a column, "
-            f"0..{scores.shape[1] - 1}."
-        )
-    if not np.isfinite(scores).all():
-        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
+    _check_columns(scores, targets)
     own = np.take_along_axis(scores, targets[:, None], axis=1)
     better = (scores > own).sum(axis=1)
     equal = (scores == own).sum(axis=1) - 1
     return 1.0 + better + shares[ties] * equal
 
 
+def _check_columns(scores, targets):
+    if scores.ndim != 2 or targets.shape != scores.shape[:1]:
+        raise ValueError(
+            f"scores has shape {scores.shape}, targets {targets.shape}. Expected (n, "
+            "n_items) and (n,): one target for each row."
+        )
+    expected = f"Expected columns, whole numbers 0..{scores.shape[1] - 1}."
+    if len(targets) and targets.dtype.kind not in "iu":
+        raise ValueError(f"targets holds {targets.dtype}. {expected}")
+    outside = np.flatnonzero((targets < 0) | (targets >= scores.shape[1]))
+    if len(outside):
+        at = outside[0]
+        raise ValueError(f"targets[{at}] is {targets[at]}. {expected}")
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+        raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
+
+
 def recall_at_k(ranks, k):
-    r"""Share of targets in the top k (also hit rate, or P@k of the SR-GNN family).
+    r"""Return the share of targets in the top k, also known as hit rate.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k]
+
+    Papers of the SR-GNN family print it as P@k.
 
     Parameters
     ----------
     ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
     k : int
-        Cut-off, at least 1. It may exceed the catalogue.
+        Cut-off, at least 1. It may exceed the catalog.
 
     Returns
     -------
@@ -121,19 +124,19 @@ def recall_at_k(ranks, k):
 
 
 def precision_at_k(ranks, k):
-    r"""Share of the top k that is the target: Recall@k / k, one target per row.
+    r"""Return the share of the top k that is the target: Recall@k / k.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / k
 
-    Not what the SR-GNN family prints as P@k: that is `recall_at_k`. The list counts as
-    k items long also where the catalogue is smaller.
+    Papers of the SR-GNN family print another number as P@k: `recall_at_k`. The list
+    counts as k items long, also where the catalog is smaller.
 
     Parameters
     ----------
     ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
     k : int
-        Cut-off, at least 1. It may exceed the catalogue.
+        Cut-off, at least 1. It may exceed the catalog.
 
     Returns
     -------
@@ -165,16 +168,16 @@ def precision_at_k(ranks, k):
 
 
 def mrr_at_k(ranks, k):
-    r"""Mean reciprocal rank, 0 for targets outside the top k.
+    r"""Return the mean reciprocal rank, 0 for targets outside the top k.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \mathrm{rank}_i
 
     Parameters
     ----------
     ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
     k : int
-        Cut-off, at least 1. It may exceed the catalogue.
+        Cut-off, at least 1. It may exceed the catalog.
 
     Returns
     -------
@@ -206,16 +209,16 @@ def mrr_at_k(ranks, k):
 
 
 def ndcg_at_k(ranks, k):
-    r"""Normalised discounted cumulative gain with one relevant item per row.
+    r"""Return the normalized discounted cumulative gain of one target per row.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \log_2(1 + \mathrm{rank}_i)
 
     Parameters
     ----------
     ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalogue, a miss.
+        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
     k : int
-        Cut-off, at least 1. It may exceed the catalogue.
+        Cut-off, at least 1. It may exceed the catalog.
 
     Returns
     -------
@@ -229,7 +232,7 @@ def ndcg_at_k(ranks, k):
 
     Notes
     -----
-    With k = 3; the best list has gain 1, so that nothing is left to normalise:
+    With k = 3; the best list has gain 1, so that nothing is left to normalize:
 
     =====  ===  ===  ===  ===  ====
     rank   1    3    5    inf  mean
@@ -252,12 +255,6 @@ GAINS = {
     "precision": lambda ranks, k: (ranks <= k) / k,
     "mrr": lambda ranks, k: np.where(ranks <= k, 1.0 / ranks, 0.0),
     "ndcg": lambda ranks, k: np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0),
-}
-METRICS = {
-    "recall": recall_at_k,
-    "precision": precision_at_k,
-    "mrr": mrr_at_k,
-    "ndcg": ndcg_at_k,
 }
 
 
@@ -292,5 +289,5 @@ def split_metric(name, known):
 
 def parse_metric(name):
     """Turn ``"mrr@20"`` into a function of ranks and its cut-off."""
-    metric, k = split_metric(name, METRICS)
-    return METRICS[metric], k
+    metric, k = split_metric(name, GAINS)
+    return partial(_mean_gain, metric), k

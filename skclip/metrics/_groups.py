@@ -8,7 +8,7 @@ from skclip.metrics._lists import item_counts
 
 
 def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
-    r"""Ranking metrics of each group of rows.
+    r"""Compute ranking metrics for each group of rows.
 
     .. math:: m_g = \frac{1}{n_g} \sum_{i: g_i = g} \mathrm{gain}_m(\mathrm{rank}_i)
 
@@ -17,7 +17,7 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
     ranks : array-like of shape (n,)
         Rank of each target, 1 = best; ``rank_targets`` returns them.
     groups : array-like of shape (n,)
-        Group of each row. Any labels, or with `names` positions in it.
+        Group of each row: any labels, or positions in `names` where these are given.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
         ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``.
     names : sequence of str, default=None
@@ -41,17 +41,6 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
     popularity_groups, length_groups, position_groups : Groups of test rows.
     skclip.model_selection.evaluate : The same with intervals, for several models.
 
-    Notes
-    -----
-    With recall@2:
-
-    =====  ======  ============
-    group  ranks   value
-    =====  ======  ============
-    new    1, inf  1/2
-    old    2, 1    1
-    =====  ======  ============
-
     Examples
     --------
     >>> from skclip.metrics import by_group
@@ -66,12 +55,12 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
     codes, names = group_codes(groups, len(ranks), names)
     columns = {"group": [], "metric": [], "value": [], "n_queries": []}
     for g, group in enumerate(names):
-        rows = codes == g
+        own = ranks[codes == g]
         for name, (metric, k) in parsed.items():
-            columns["group"].append(group)
-            columns["metric"].append(name)
-            columns["value"].append(metric(ranks[rows], k) if rows.any() else np.nan)
-            columns["n_queries"].append(int(rows.sum()))
+            value = metric(own, k) if len(own) else np.nan
+            row = group, name, value, len(own)
+            for column, entry in zip(columns.values(), row, strict=True):
+                column.append(entry)
     return columns
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from skclip._data import ItemIndex, as_sessions, check_targets
 
 
-def catalogue_coverage(items, catalogue, *, k=None):
-    r"""Share of the catalogue that is recommended to anybody.
+def catalog_coverage(items, catalog, *, k=None):
+    r"""Return the share of the catalog that stands in any list.
 
     .. math:: \Big| \bigcup_q L_q \cap C \Big| \, / \, |C|
 
@@ -23,7 +23,7 @@ def catalogue_coverage(items, catalogue, *, k=None):
     ----------
     items : array-like of shape (n, k)
         Recommended raw ids, as ``predict_topk`` returns them.
-    catalogue : array-like of shape (n_items,)
+    catalog : array-like of shape (n_items,)
         Distinct raw ids that could be recommended, such as ``item_ids_``.
     k : int, default=None
         Only the first k places; None, or more than there are, takes all.
@@ -36,11 +36,11 @@ def catalogue_coverage(items, catalogue, *, k=None):
     Raises
     ------
     ValueError
-        There is no list or no item in the catalogue, or `k` is less than 1.
+        There is no list or no item in the catalog, or `k` is less than 1.
 
     Notes
     -----
-    A catalogue of a, b, c, d:
+    A catalog of a, b, c, d:
 
     =========  =======  ============  ========
     list 1     list 2   recommended   coverage
@@ -50,29 +50,29 @@ def catalogue_coverage(items, catalogue, *, k=None):
 
     Examples
     --------
-    >>> from skclip.metrics import catalogue_coverage
-    >>> catalogue_coverage([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
+    >>> from skclip.metrics import catalog_coverage
+    >>> catalog_coverage([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
     0.75
     """
-    index = _catalogue_index(catalogue)
+    index = _catalog_index(catalog)
     return coverage_of(exposure_of(list_codes(items, index, k), len(index)))
 
 
-def gini_index(items, catalogue, *, k=None):
-    r"""Inequality of exposure: how unevenly recommendations fall on the catalogue.
+def gini_index(items, catalog, *, k=None):
+    r"""Return how unevenly recommendations fall on the catalog.
 
     .. math::
         G = \frac{\sum_{i=1}^{N} (2i - N - 1)\, x_{(i)}}{N \sum_i x_{(i)}}
 
     with :math:`x_{(1)} \le \dots \le x_{(N)}` the numbers of lists that hold each item
-    of the catalogue, items in no list included. 0: all are shown equally often;
+    of the catalog, items in no list included. 0: all are shown equally often;
     :math:`(N - 1) / N`: one item takes every place.
 
     Parameters
     ----------
     items : array-like of shape (n, k)
         Recommended raw ids, as ``predict_topk`` returns them.
-    catalogue : array-like of shape (n_items,)
+    catalog : array-like of shape (n_items,)
         Distinct raw ids that could be recommended, such as ``item_ids_``.
     k : int, default=None
         Only the first k places; None, or more than there are, takes all.
@@ -80,16 +80,16 @@ def gini_index(items, catalogue, *, k=None):
     Returns
     -------
     gini : float
-        In [0, 1); NaN if no item of the catalogue is recommended.
+        In [0, 1); NaN if no item of the catalog is recommended.
 
     Raises
     ------
     ValueError
-        There is no list or no item in the catalogue, or `k` is less than 1.
+        There is no list or no item in the catalog, or `k` is less than 1.
 
     Notes
     -----
-    Lists (a b) and (a c), a catalogue of N = 4:
+    Lists (a b) and (a c), a catalog of N = 4:
 
     ==========  ===  ===  ===  ===  ====
     item        d    b    c    a    sum
@@ -107,18 +107,19 @@ def gini_index(items, catalogue, *, k=None):
     >>> gini_index([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
     0.375
     """
-    index = _catalogue_index(catalogue)
+    index = _catalog_index(catalog)
     return gini_of(exposure_of(list_codes(items, index, k), len(index)))
 
 
 def novelty(items, X_train, *, k=None):
-    r"""Mean self-information of the recommended items: how little known they are.
+    r"""Return the mean self-information of the recommended items, in bits.
 
     .. math::
         \frac{1}{n} \sum_q \frac{1}{|L_q|} \sum_{i \in L_q} -\log_2 p(i), \qquad
         p(i) = \mathrm{events}(i) \Big/ \sum_j \mathrm{events}(j)
 
-    over the training sessions, in bits [1]_. The popularity ranking has the lowest.
+    over the training sessions [1]_. The less an item is known, the more bits; the
+    popularity ranking has the lowest value.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def novelty(items, X_train, *, k=None):
 
 
 def popularity_lift(items, X, X_train, *, k=None):
-    r"""How much more popular the lists are than what the sessions hold themselves.
+    r"""Return how much more popular lists are than the sessions that they answer.
 
     .. math::
         \frac{\frac{1}{n} \sum_q \mathrm{pop}(L_q)}{\frac{1}{n} \sum_q
@@ -205,16 +206,7 @@ def popularity_lift(items, X, X_train, *, k=None):
 
     Notes
     -----
-    Training events a a a b c:
-
-    =======  ========  =====  ========  =====
-    session  its mean         list      mean
-    =======  ========  =====  ========  =====
-    b        1                a b       2
-    b c      1                a c       2
-    =======  ========  =====  ========  =====
-
-    The lift is 2 / 1 - 1 = 1.
+    In the example lists have a mean of 2 events, sessions of 1: 2 / 1 - 1 = 1.
 
     References
     ----------
@@ -241,7 +233,7 @@ def popularity_lift(items, X, X_train, *, k=None):
 
 
 def cluster_diversity(items, item_ids, membership, *, k=None):
-    r"""Share of the pairs of a list that lie in different clusters, mean over lists.
+    r"""Return the share of the pairs of a list that are of different clusters.
 
     .. math::
         \frac{1}{n} \sum_q \binom{|L_q|}{2}^{-1} \sum_{\{i, j\} \subset L_q}
@@ -290,7 +282,7 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     >>> round(cluster_diversity(lists, ["a", "b", "c"], [0, 0, 1]), 4)
     0.3333
     """
-    index, membership = _catalogue_index(item_ids), np.asarray(membership)
+    index, membership = _catalog_index(item_ids), np.asarray(membership)
     if membership.shape != (len(index),):
         raise ValueError(
             f"membership has shape {membership.shape}, expected ({len(index)},): the "
@@ -299,7 +291,7 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     return _mean(diversity_of(list_codes(items, index, k), membership))
 
 
-# -- the same on codes, one value a list -----------------------------------------------
+# -- the same on codes -----------------------------------------------------------------
 
 LIST_METRICS = (
     "coverage",
@@ -407,14 +399,14 @@ def _mean(values):
     return float(values.mean()) if len(values) else np.nan
 
 
-def _catalogue_index(item_ids):
+def _catalog_index(item_ids):
     n = len(item_ids)
     if n == 0:
-        raise ValueError("The catalogue is empty. Pass the ids of at least one item.")
+        raise ValueError("The catalog is empty. Pass the ids of at least one item.")
     ids = check_targets(item_ids, n)
     if len(set(ids.tolist())) < n:
         raise ValueError(
-            f"The catalogue names {n - len(set(ids.tolist()))} items twice. Pass "
+            f"The catalog names {n - len(set(ids.tolist()))} items twice. Pass "
             "distinct ids, such as item_ids_."
         )
     return ItemIndex(ids)

@@ -1,4 +1,4 @@
-"""Scorers for scikit-learn, and the way through pipelines and searches."""
+"""SessionScorer: ranking metrics as a scorer of scikit-learn."""
 
 from skclip._inside import unwrap
 from skclip.metrics._accuracy import parse_metric

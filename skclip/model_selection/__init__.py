@@ -1,12 +1,12 @@
 """Splits of sessions in time and within sessions, comparison, and a check for leaks.
 
-`TemporalSplit`, `SlidingWindowSplit` and `temporal_split` cut between sessions, which
-is how a recommender is used: all of a test session is new. `WithinSessionSplit`,
-`LeaveLastOut` and their functions cut inside them, as the released settings of CLIP-SBR
-do: the beginning of nearly every test session is training data then, which makes the
-task easier. Compare numbers of one protocol only. Every prefix with its next item
-("sequence splitting") is `Sessions.to_prefixes`; models learn and score all prefixes of
-whole sessions anyway.
+`TemporalSplit`, `SlidingWindowSplit` and `temporal_split` cut between sessions, as a
+recommender is used: all of a test session is new. `within_session_split`,
+`leave_last_out` and `LeaveLastOut` cut inside them, as the released settings of
+CLIP-SBR do. The beginning of nearly every test session is training data then, which
+makes the task easier. Compare numbers of one protocol only. `Sessions.to_prefixes`
+makes every prefix with its next item; models learn and score all prefixes of whole
+sessions anyway.
 """
 
 from skclip.model_selection._evaluate import evaluate
@@ -18,7 +18,6 @@ from skclip.model_selection._splits import (
 )
 from skclip.model_selection._within import (
     LeaveLastOut,
-    WithinSessionSplit,
     last_targets,
     leave_last_out,
     within_session_sizes,
@@ -30,7 +29,6 @@ __all__ = [
     "LeaveLastOut",
     "SlidingWindowSplit",
     "TemporalSplit",
-    "WithinSessionSplit",
     "evaluate",
     "last_targets",
     "leakage_check",

@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral, Real
 
 import narwhals.stable.v2 as nw
@@ -21,23 +21,26 @@ from skclip._data import (
     with_targets,
 )
 from skclip._inside import unwrap
-from skclip.metrics import METRICS, length_groups, popularity_groups, position_groups
-from skclip.metrics._accuracy import GAINS, check_ranks, split_metric
-from skclip.metrics._groups import group_codes
-from skclip.metrics._lists import (
+from skclip.metrics import (
+    GAINS,
     LIST_METRICS,
+    check_ranks,
     coverage_of,
     diversity_of,
     exposure_of,
     gini_of,
+    group_codes,
     item_counts,
+    length_groups,
     lift_parts,
     list_codes,
     novelty_of,
+    popularity_groups,
+    position_groups,
+    split_metric,
 )
 
 _CHUNK = 2**20  # weights of sessions held at a time: 8 MiB, and as much to draw them
-_BY = ("target_popularity", "session_length", "position")
 
 
 def evaluate(
@@ -62,8 +65,8 @@ def evaluate(
     r"""Fit recommenders, rank the same targets with each, and compare them.
 
     Intervals come from a percentile bootstrap over test *sessions*: a draw takes whole
-    sessions with all their prefixes, which are not independent of each other, and the
-    same sessions for every estimator, so that differences have intervals of their own
+    sessions with all their prefixes, which are not independent of each other. Every
+    estimator gets the same draws, so that differences have intervals of their own
     (paired). They say how much the numbers would move with other test sessions of the
     same time; not with other training data, seeds or weeks.
 
@@ -74,7 +77,7 @@ def evaluate(
         not changed.
     X_train : Sessions or list of lists
         Training sessions. May be None if `fit` is False and nothing needs them (the
-        metrics beyond accuracy do, and ``by="target_popularity"``).
+        metrics of lists do, and ``by="target_popularity"``).
     X_test : Sessions or list of lists
         Test sessions. Rows with the same session id are drawn together.
     y_test : array-like of shape (n_test,), default=None
@@ -83,12 +86,12 @@ def evaluate(
         Targets for `fit`; None learns every prefix.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
         ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"`` of the targets'
-        ranks in the full catalogue, ties against the target; and of the lists
+        ranks in the full catalog, ties against the target; and of the lists
         ``"coverage@k"``, ``"gini@k"`` (both of the items of `X_train`),
         ``"novelty@k"``, ``"popularity_lift@k"`` and ``"cluster_diversity@k"``, see
-        `skclip.metrics`. Targets in `y_train` are training events, too.
+        `skclip.metrics`. Targets in `y_train` count as training events.
     by : {"target_popularity", "session_length", "position"} or array-like, default=None
-        Give results for groups of test rows: see `skclip.metrics.popularity_groups`,
+        Groups of test rows to give results for: see `skclip.metrics.popularity_groups`,
         `length_groups` and `position_groups`. Or one label for each target.
     baseline : str, default=None
         Name of the estimator that the others are compared with; None is the first.
@@ -96,30 +99,29 @@ def evaluate(
         False takes the estimators as they are, fitted. To mix both, wrap fitted ones
         in ``sklearn.frozen.FrozenEstimator``.
     clusterer : SessionClusterer, default=None
-        What ``"cluster_diversity@k"`` takes clusters from: a fitted one, with
-        ``item_ids_`` and ``membership_``; None fits the default on `X_train`.
+        Fitted clusterer whose clusters ``"cluster_diversity@k"`` uses; None fits the
+        default one on `X_train`.
     n_boot : int, default=10_000
-        Draws; 0 leaves the intervals out (NaN).
+        Number of draws; 0 leaves the intervals out (NaN).
     confidence_level : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     random_state : int, RandomState instance or None, default=None
-        Seeds the draws and the default clusterer. Estimators have their own.
+        Seed of the draws and of the default clusterer. Estimators have their own.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-        The library of the frame; it must be installed.
+        Library of the frame; it must be installed.
     return_estimators : bool, default=False
-        Return the fitted estimators as well, by name.
+        Whether to return the fitted estimators as well, by name.
     verbose : bool, default=False
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     frame : data frame
-        A row for each estimator, metric and group: ``estimator``, ``metric``,
+        A row for each estimator, metric and group. Columns: ``estimator``, ``metric``,
         ``group`` (only with `by`), ``value``, ``lower``, ``upper``, ``difference`` to
-        the baseline (value minus its value), ``difference_lower``,
-        ``difference_upper`` (NaN for the baseline itself), ``n_queries`` and
-        ``n_sessions`` (of the group), and of the estimator ``fit_seconds`` (NaN where
-        it was fitted before), ``predict_seconds`` (ranking all targets once) and
+        the baseline, ``difference_lower``, ``difference_upper`` (NaN for the baseline
+        itself), ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN
+        where fitted before), ``predict_seconds`` (ranking all targets once) and
         ``ms_per_query``. Coverage and Gini have no intervals: a resample holds fewer
         distinct sessions than the test part, which biases both.
     estimators : dict
@@ -128,9 +130,9 @@ def evaluate(
     Raises
     ------
     ValueError
-        A metric, `by` or `baseline` is unknown, two estimators have one name, there is
-        no target, or an estimator ranked other targets than these. All that can be
-        known before is checked before the first fit.
+        A metric, `by` or `baseline` is unknown, two estimators have one name, or there
+        is no target: all checked before the first fit. Or an estimator ranked other
+        targets than these.
     TypeError
         `estimators` is no dict or list of pairs, or one holds no recommender.
     ImportError
@@ -143,11 +145,10 @@ def evaluate(
 
     Notes
     -----
-    Ranks for all cut-offs come from one pass over the test part; metrics of the lists
-    need a second one, at the largest of their k (a catalogue smaller than k fills as
-    many places as it has). ``ms_per_query`` is wall time in batches, not the latency of
-    one request. The bootstrap costs ``n_boot * n_sessions`` random numbers and a matrix
-    product; it holds some 30 MiB of them at a time, or the weights of one draw.
+    Ranks for all cut-offs come from one pass over the test part, lists from a second
+    one. ``ms_per_query`` is wall time in batches, not the latency of one request. The
+    bootstrap costs ``n_boot * n_sessions`` random numbers and a matrix product; it
+    holds some 30 MiB at a time, or the weights of one draw.
 
     Examples
     --------
@@ -166,88 +167,44 @@ def evaluate(
     [['popularity', 'recall@1', 0.5, 0.0, 1.0],
      ['popularity', 'coverage@1', 0.3333333333333333, nan, nan]]
     """
-    estimators = _named(estimators)
-    metrics = _parsed_metrics(metrics)
+    estimators, metrics = _named(estimators), _parsed_metrics(metrics)
     _check_options(estimators, baseline, n_boot, confidence_level, backend)
-    X_test = as_sessions(X_test)
-    queries = _Queries(X_test, y_test)
-    training = X_train
+    queries, training = _Queries(as_sessions(X_test), y_test), X_train
     if X_train is not None and y_train is not None:
         training = with_targets(as_sessions(X_train), y_train)
     codes, groups = _groups(by, queries, training)
-    rng = check_random_state(random_state)
-    draw_seed, cluster_seed = rng.randint(2**31 - 1, size=2)
     if fit and X_train is None:
         raise ValueError("X_train is None. Pass training sessions, or fit=False.")
-    reference = None
-    if any(name in LIST_METRICS for name, _ in metrics.values()):
-        names = {name for name, _ in metrics.values()}
-        if "cluster_diversity" in names and clusterer is None and X_train is not None:
-            clusterer = SessionClusterer(random_state=int(cluster_seed))
-            clusterer.fit(X_train, y_train)
-        reference = _Reference(training, clusterer, names)
+    seeds = check_random_state(random_state).randint(2**31 - 1, size=2).tolist()
+    clusterer = _clusterer(metrics, clusterer, X_train, y_train, seeds[1])
+    lists = _lists(metrics, training, clusterer)
 
-    table = _Table(codes, len(groups), queries)
-    times, fitted = {}, {}
+    table = _Table(codes, len(groups), queries.sessions)
+    fitted, times = {}, []
     with tqdm(total=len(estimators), unit="model", disable=not verbose) as progress:
         for name, estimator in estimators.items():
             progress.set_description(f"{name}: fit" if fit else name)
-            fitted[name], seconds = _fitted(estimator, X_train, y_train, fit)
+            fitted[name], fit_seconds = _fitted(estimator, X_train, y_train, fit)
             progress.set_description(f"{name}: rank")
             begun = time.perf_counter()
             ranks = _ranks(fitted[name], queries, name)
-            times[name] = seconds, time.perf_counter() - begun
-            lists = None
-            if reference is not None:
+            times.append([fit_seconds, time.perf_counter() - begun])
+            if lists is not None:
                 progress.set_description(f"{name}: lists")
-                ks = [k for m, k in metrics.values() if m in LIST_METRICS]
-                lists = reference.lists(fitted[name], queries, max(ks))
+                lists.read(fitted[name], queries)
             for metric, k in metrics.values():
                 if metric in GAINS:
                     table.add_mean(GAINS[metric](ranks, k))
                 else:
-                    reference.add(table, metric, lists[:, :k], queries)
+                    lists.add(table, metric, k)
             progress.update()
 
-    values = table.values().reshape(len(estimators), len(metrics), len(groups))
-    draws = table.bootstrap(n_boot, int(draw_seed))
-    draws = draws.reshape(n_boot, *values.shape)
+    shape = len(estimators), len(metrics), len(groups)
     base = list(estimators).index(baseline) if baseline is not None else 0
-    lower, upper = _interval(draws, confidence_level)
-    draws = draws - draws[:, [base]]
-    d_lower, d_upper = _interval(draws, confidence_level)
-    for array in (d_lower, d_upper):
-        array[base] = np.nan
-    difference = values - values[base]
-    difference[base] = np.nan
-
-    rows = []
-    for e, name in enumerate(estimators):
-        fit_seconds, predict_seconds = times[name]
-        for m, metric in enumerate(metrics):
-            for g, group in enumerate(groups):
-                at = e, m, g
-                rows.append(
-                    {"estimator": name, "metric": metric}
-                    | ({} if by is None else {"group": group})
-                    | {
-                        "value": values[at],
-                        "lower": lower[at],
-                        "upper": upper[at],
-                        "difference": difference[at],
-                        "difference_lower": d_lower[at],
-                        "difference_upper": d_upper[at],
-                        "n_queries": table.n_queries[g],
-                        "n_sessions": table.n_sessions[g],
-                        "fit_seconds": fit_seconds,
-                        "predict_seconds": predict_seconds,
-                        "ms_per_query": 1000 * predict_seconds / len(queries),
-                    }
-                )
-    columns = {
-        key: [v.item() if isinstance(v, np.generic) else v for v in column]
-        for key, column in ((key, [row[key] for row in rows]) for key in rows[0])
-    }
+    numbers = _compared(table, shape, base, n_boot, confidence_level, seeds[0])
+    columns = _columns(list(estimators), list(metrics), groups, numbers, table, times)
+    if by is None:
+        del columns["group"]
     frame = nw.from_dict(columns, backend=backend).to_native()
     return (frame, fitted) if return_estimators else frame
 
@@ -280,7 +237,7 @@ def _named(estimators):
             raise TypeError(
                 f"Estimator {name!r}: {type(recommender).__name__} has no "
                 "rank_targets(X, y), which returns the rank of each target in the full "
-                "catalogue."
+                "catalog."
             )
     return dict(pairs)
 
@@ -288,7 +245,7 @@ def _named(estimators):
 def _parsed_metrics(metrics):
     """Name and cut-off of each metric; all unknown ones in one message."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    known, parsed, unknown = [*METRICS, *LIST_METRICS], {}, []
+    known, parsed, unknown = [*GAINS, *LIST_METRICS], {}, []
     for name in metrics:
         try:
             parsed[name] = split_metric(name, known)
@@ -296,11 +253,10 @@ def _parsed_metrics(metrics):
             unknown.append(name)
     if unknown or not parsed:
         wrong = f"Unknown metrics {unknown}" if unknown else "metrics is empty"
+        expected = ", ".join(f"'{name}@k'" for name in known)
         raise ValueError(
-            f"{wrong}. Expected "
-            + ", ".join(f"'{name}@k'" for name in known)
-            + " with "
-            "a whole number k, for instance 'mrr@20'."
+            f"{wrong}. Expected {expected} with a whole number k, for instance "
+            "'mrr@20'."
         )
     return parsed
 
@@ -334,60 +290,49 @@ class _Queries:
     def __init__(self, X, y):
         self.X = X
         if y is None:
-            self.y = None
-            rows, ends = prefix_ends(X.lengths)
+            self.y, (rows, ends) = None, prefix_ends(X.lengths)
             if len(rows) == 0:
                 raise ValueError(
                     f"All {len(X)} sessions of X_test have fewer than 2 items, so "
                     "there is no next item to rank. Pass longer sessions, or y_test."
                 )
-            self.targets = X.vocabulary[X.codes[X.offsets[:-1][rows] + ends]]
+            self.targets = X.vocabulary[X.codes[X.offsets[rows] + ends]]
         else:
             self.y = self.targets = check_targets(y, len(X))
             rows = np.arange(len(X))
         of_row = rows if X.ids is None else factorize(X.ids)[1][rows]
         _, self.sessions = np.unique(of_row, return_inverse=True)
-        self._prefixes = X if y is not None else None
 
-    def __len__(self):
-        return len(self.targets)
-
-    @property
-    def prefixes(self):
-        """What each query observes, as a row of its own."""
-        if self._prefixes is None:
-            self._prefixes, _ = self.X.to_prefixes()
-        return self._prefixes
+    @cached_property
+    def prefixes(self):  # large where sessions are long, and only lists need them
+        return self.X.to_prefixes()[0] if self.y is None else self.X
 
 
 def _groups(by, queries, X_train):
     """Group of each query, and the names of the groups."""
     if by is None:
-        return np.zeros(len(queries), dtype=np.int64), [None]
-    if isinstance(by, str):
-        if by == "target_popularity" and X_train is None:
+        return np.zeros(len(queries.targets), dtype=np.int64), [None]
+    if not isinstance(by, str):
+        return group_codes(by, len(queries.targets))
+    if by == "target_popularity":
+        if X_train is None:
             raise ValueError("by='target_popularity' counts events: pass X_train.")
-        if by == "target_popularity":
-            return popularity_groups(queries.targets, X_train)
-        if by == "session_length":
-            return length_groups(queries.X, queries.y)
-        if by == "position":
-            return position_groups(queries.X, queries.y)
+        return popularity_groups(queries.targets, X_train)
+    if by not in ("session_length", "position"):
         raise ValueError(
-            f"by={by!r} is unknown. Expected one of {list(_BY)}, or a label for each "
-            "target."
+            f"by={by!r} is unknown. Expected 'target_popularity', 'session_length', "
+            "'position', or a label for each target."
         )
-    codes, names = group_codes(by, len(queries))
-    return codes, names
+    groups = length_groups if by == "session_length" else position_groups
+    return groups(queries.X, queries.y)
 
 
 # -- one estimator ---------------------------------------------------------------------
 
 
 def _fitted(estimator, X_train, y_train, fit):
-    if not fit:
-        return estimator, np.nan
-    if isinstance(estimator, FrozenEstimator):
+    """The fitted estimator, and the seconds that took."""
+    if not fit or isinstance(estimator, FrozenEstimator):
         return estimator, np.nan
     estimator = clone(estimator)
     begun = time.perf_counter()
@@ -398,55 +343,71 @@ def _fitted(estimator, X_train, y_train, fit):
 def _ranks(estimator, queries, name):
     recommender, X = unwrap(estimator, queries.X)
     ranks = check_ranks(recommender.rank_targets(X, queries.y))
-    if len(ranks) != len(queries):
+    if len(ranks) != len(queries.targets):
         raise ValueError(
             f"Estimator {name!r} ranked {len(ranks)} targets, expected "
-            f"{len(queries)}. A step of a Pipeline must not add or drop test rows or "
-            "events: all estimators answer the same targets."
+            f"{len(queries.targets)}. A step of a Pipeline must not add or drop test "
+            "rows or events: all estimators answer the same targets."
         )
     return ranks
 
 
-class _Reference:
-    """What lists are compared with: items and events of the training sessions."""
+def _clusterer(metrics, clusterer, X_train, y_train, seed):
+    """The fitted clusterer that a metric needs, or None."""
+    if "cluster_diversity" not in dict(metrics.values()):
+        return None
+    if clusterer is None and X_train is not None:
+        return SessionClusterer(random_state=seed).fit(X_train, y_train)
+    if clusterer is not None and not hasattr(clusterer, "membership_"):
+        raise ValueError(
+            f"clusterer={clusterer!r:.60} is not fitted. Pass a fitted one, or None "
+            "to fit the default on X_train."
+        )
+    return clusterer
 
-    def __init__(self, X_train, clusterer, names):
-        if X_train is None:
-            raise ValueError(
-                f"{sorted(names & set(LIST_METRICS))} need the training sessions: "
-                "pass X_train, also with fit=False."
-            )
-        X_train = as_sessions(X_train)
-        self.index, self.counts = item_counts(X_train)
-        self.membership = None
-        if "cluster_diversity" in names:
-            if not hasattr(clusterer, "membership_"):
-                raise ValueError(
-                    f"clusterer={clusterer!r:.60} is not fitted. Pass a fitted one, or "
-                    "None to fit the default on X_train."
-                )
+
+def _lists(metrics, training, clusterer):
+    """What computes the metrics of lists, or None where none is asked for."""
+    asked = [pair for pair in metrics.values() if pair[0] in LIST_METRICS]
+    if not asked:
+        return None
+    if training is None:
+        raise ValueError(
+            f"{sorted(dict(asked))} need the training sessions: pass X_train, also "
+            "with fit=False."
+        )
+    return _Lists(training, clusterer, max(k for _, k in asked))
+
+
+class _Lists:
+    """The lists of one estimator after the other, over the training items."""
+
+    def __init__(self, training, clusterer, k):
+        self.index, self.counts = item_counts(training)
+        self.k, self.membership = k, None
+        if clusterer is not None:
             codes = self.index.codes_of(clusterer.item_ids_)
             membership = np.full(len(self.index) + 1, -1, dtype=np.int64)
             membership[codes] = clusterer.membership_
             self.membership = membership[1:]
 
-    def lists(self, estimator, queries, k):
+    def read(self, estimator, queries):
         recommender, X = unwrap(estimator, queries.prefixes)
-        n_items = len(getattr(recommender, "item_ids_", range(k)))
-        items = recommender.predict_topk(X, min(k, n_items))
-        return list_codes(items, self.index)
+        n_items = len(getattr(recommender, "item_ids_", range(self.k)))
+        items = recommender.predict_topk(X, min(self.k, n_items))
+        self.codes, self.sessions = list_codes(items, self.index), queries.prefixes
 
-    def add(self, table, metric, codes, queries):
+    def add(self, table, metric, k):
+        codes = self.codes[:, :k]
         if metric == "novelty":
             table.add_mean(novelty_of(codes, self.counts))
         elif metric == "cluster_diversity":
             table.add_mean(diversity_of(codes, self.membership))
         elif metric == "popularity_lift":
-            parts = lift_parts(codes, queries.prefixes, self.index, self.counts)
+            parts = lift_parts(codes, self.sessions, self.index, self.counts)
             table.add_ratio(*parts, offset=-1.0)
         else:
-            of = coverage_of if metric == "coverage" else gini_of
-            n = len(self.index)
+            of, n = {"coverage": coverage_of, "gini": gini_of}[metric], len(self.index)
             table.add_plain(
                 [
                     of(exposure_of(codes[rows], n)) if rows.any() else np.nan
@@ -458,51 +419,42 @@ class _Reference:
 # -- values and their bootstrap --------------------------------------------------------
 
 
-@dataclass
-class _Ratio:
-    """A statistic: sum of one column over sum of another, plus an offset."""
-
-    over: int
-    under: int
-    offset: float
-
-
 class _Table:
     """Statistics of groups of queries, as ratios of sums over sessions.
 
     Every metric but coverage and Gini is a ratio of two sums over queries: of gains and
-    of ones, or of what the lists have and how many have it. Sums over sessions are all
-    that a bootstrap over sessions needs.
+    of ones, or of what the lists have and how many have it. A bootstrap over sessions
+    therefore needs the sums of each session only: a draw is a vector that says how
+    often each session was taken, and all statistics of all draws are one matrix product
+    of these vectors with the sums, and a division.
     """
 
-    def __init__(self, codes, n_groups, queries):
-        self.codes, self.n_groups = codes, n_groups
-        self.of_session = queries.sessions
-        self.n_units = int(queries.sessions.max()) + 1
+    def __init__(self, codes, n_groups, of_session):
+        self.codes, self.n_groups, self.of_session = codes, n_groups, of_session
+        n = self.n_drawn = int(of_session.max()) + 1
         self.n_queries = np.bincount(codes, minlength=n_groups)
-        pairs = np.unique(codes.astype(np.int64) * self.n_units + self.of_session)
-        self.n_sessions = np.bincount(pairs // self.n_units, minlength=n_groups)
+        pairs = np.unique(codes.astype(np.int64) * n + of_session)
+        self.n_sessions = np.bincount(pairs // n, minlength=n_groups)
         self._columns = [np.ones(len(codes))]
-        self._statistics = []
+        self._statistics = []  # (column over, column under, offset), or plain values
 
     def groups(self):
         return [self.codes == g for g in range(self.n_groups)]
 
     def add_mean(self, values):
         """Mean of the queries that have a value; the others are NaN."""
-        missing = np.isnan(values)
-        if not missing.any():
-            return self._add(values, 0)
-        self._columns.append((~missing).astype(np.float64))
-        return self._add(np.where(missing, 0.0, values), len(self._columns) - 1)
+        known = ~np.isnan(values)
+        if known.all():  # under it stands the column of ones
+            self._columns.append(values)
+            self._statistics.append((len(self._columns) - 1, 0, 0.0))
+        else:
+            self.add_ratio(np.where(known, values, 0.0), known.astype(float), 0.0)
 
-    def add_ratio(self, over, under, *, offset):
-        self._columns.append(under)
-        self._add(over, len(self._columns) - 1, offset)
-
-    def _add(self, over, under, offset=0.0):
-        self._columns.append(over)
-        self._statistics.append(_Ratio(len(self._columns) - 1, under, offset))
+    def add_ratio(self, over, under, offset):
+        """Sum of one column over the sum of another, plus an offset."""
+        self._columns += [under, over]
+        n = len(self._columns)
+        self._statistics.append((n - 1, n - 2, offset))
 
     def add_plain(self, values):
         """A value for each group that is no ratio of sums and gets no interval."""
@@ -523,17 +475,17 @@ class _Table:
             Draw i takes the sessions ``Generator.integers(n, size=n)`` in order of
             i; NaN for statistics that are no ratio of sums.
         """
-        rng, n = np.random.default_rng(seed), self.n_units
-        shape = len(self._columns), n_boot, self.n_groups
-        sums = np.empty(shape)
+        rng, n = np.random.default_rng(seed), self.n_drawn
         cell = self.of_session * self.n_groups + self.codes
         per_session = np.stack(
             [np.bincount(cell, c, minlength=n * self.n_groups) for c in self._columns]
         ).reshape(-1, n, self.n_groups)
         per_session = per_session.transpose(1, 0, 2).reshape(n, -1)
+        sums = np.empty((len(self._columns), n_boot, self.n_groups))
         step = max(1, _CHUNK // n)
         for start in range(0, n_boot, step):
             size = min(step, n_boot - start)
+            # One bincount for all draws of the chunk: draw i counts in its own n cells.
             drawn = rng.integers(n, size=(size, n))
             drawn += n * np.arange(size)[:, None]
             weights = np.bincount(drawn.ravel(), minlength=size * n)
@@ -546,25 +498,58 @@ class _Table:
         """From sums (n_columns, n, n_groups) to (n, n_statistics, n_groups)."""
         result = np.full((sums.shape[1], len(self._statistics), self.n_groups), np.nan)
         for i, statistic in enumerate(self._statistics):
-            if isinstance(statistic, _Ratio):
-                under = sums[statistic.under]
-                np.divide(
-                    sums[statistic.over], under, out=result[:, i], where=under > 0
-                )
-                result[:, i] += statistic.offset
+            if isinstance(statistic, tuple):
+                over, under, offset = statistic
+                where = sums[under] > 0
+                np.divide(sums[over], sums[under], out=result[:, i], where=where)
+                result[:, i] += offset
             elif plain:
                 result[:, i] = statistic
         return result
 
 
+def _compared(table, shape, base, n_boot, confidence_level, seed):
+    """Columns of numbers: values and differences to the baseline, with intervals."""
+    values = table.values().reshape(shape)
+    draws = table.bootstrap(n_boot, seed).reshape(n_boot, *shape)
+    lower, upper = _interval(draws, confidence_level)
+    difference = values - values[base]
+    difference_lower, difference_upper = _interval(
+        draws - draws[:, [base]], confidence_level
+    )
+    for array in (difference, difference_lower, difference_upper):
+        array[base] = np.nan
+    names = "value", "lower", "upper"
+    names += "difference", "difference_lower", "difference_upper"
+    arrays = values, lower, upper, difference, difference_lower, difference_upper
+    return dict(zip(names, map(np.ravel, arrays), strict=True))
+
+
+def _columns(estimators, metrics, groups, numbers, table, times):
+    """Columns of the frame, a row for each estimator, metric and group."""
+    shape = len(estimators), len(metrics), len(groups)
+    e, m, g = np.indices(shape).reshape(3, -1)
+    fit_seconds, predict_seconds = np.array(times)[e].T
+    return {
+        "estimator": [estimators[i] for i in e],
+        "metric": [metrics[i] for i in m],
+        "group": [groups[i] for i in g],
+        **numbers,
+        "n_queries": table.n_queries[g],
+        "n_sessions": table.n_sessions[g],
+        "fit_seconds": fit_seconds,
+        "predict_seconds": predict_seconds,
+        "ms_per_query": 1000 * predict_seconds / len(table.codes),
+    }
+
+
 def _interval(draws, confidence_level):
-    """Percentiles over the draws that have a value, of each cell."""
+    """Lower and upper percentiles of each cell, over the draws that have a value."""
     tail = (1 - confidence_level) / 2
-    lower = np.full(draws.shape[1:], np.nan)
-    upper = lower.copy()
-    for at in np.ndindex(lower.shape):
+    bounds = np.full((2, *draws.shape[1:]), np.nan)
+    for at in np.ndindex(draws.shape[1:]):
         values = draws[(slice(None), *at)]
         values = values[~np.isnan(values)]
         if len(values):
-            lower[at], upper[at] = np.quantile(values, [tail, 1 - tail])
-    return lower, upper
+            bounds[(slice(None), *at)] = np.quantile(values, [tail, 1 - tail])
+    return bounds

@@ -6,6 +6,7 @@ import numpy as np
 
 from skclip._data import (
     ItemIndex,
+    as_item_features,
     as_sessions,
     check_targets,
     check_times_rise,
@@ -13,30 +14,19 @@ from skclip._data import (
     factorize_list,
     prefix_ends,
 )
+from skclip._inside import clicked_graph_of, estimators_inside
 from skclip._sklearn import warn_user
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    check : str
-        Name of the check.
-    level : {"leak", "ok", "info", "unchecked"}
-    count : int or None
-        Sessions, items or edges concerned; None where it could not be checked.
-    message : str
-    examples : list
-        Up to five raw ids concerned.
-    """
+    """One thing that was looked at."""
 
     check: str
-    level: str
-    count: int
+    level: str  # "leak", "ok", "info" or "unchecked"
+    count: int | None  # sessions, items or edges concerned; None: not checked
     message: str
-    examples: list = field(default_factory=list)
+    examples: list = field(default_factory=list)  # up to five raw ids concerned
 
 
 class LeakageReport:
@@ -45,16 +35,9 @@ class LeakageReport:
     Parameters
     ----------
     findings : list of Finding
-        ``check``, ``level``, ``count``, ``message`` and ``examples`` of each check.
-
-    Attributes
-    ----------
-    leaks : list of Finding
-        Those of level "leak".
-    unchecked : list of Finding
-        Those that the sessions lacked ids, times or users for.
-    ok : bool
-        Whether there is no leak among what could be checked.
+        Results of the checks: each has ``check`` (its name), ``level`` ("leak", "ok",
+        "info" or "unchecked"), ``count`` (of sessions, items or edges concerned, None
+        where it was not checked), ``message`` and ``examples`` (up to five raw ids).
 
     See Also
     --------
@@ -114,15 +97,14 @@ def leakage_check(
     Parameters
     ----------
     X_train, X_test : Sessions or list of lists
-        The two parts. Ids, times and users are looked at where both have them.
+        Training and test part. Ids, times and users are compared where both have them.
     y_train, y_test : array-like of shape (n_sessions,), default=None
         Next item of each row, where the parts are prefixes and targets.
     estimator : fitted estimator, default=None
-        A recommender, a Pipeline or search that holds one, or a `SessionClusterer`.
-        Its catalogue, its counts of items and its item graph are compared with the
-        parts.
+        Recommender, Pipeline or search that holds one, or `SessionClusterer`, whose
+        catalog, counts of items and item graph are compared with the parts.
     on_leak : {"warn", "raise", "ignore"}, default="warn"
-        What to do if there is a leak, apart from returning the report.
+        What happens if there is a leak, apart from returning the report.
 
     Returns
     -------
@@ -140,18 +122,18 @@ def leakage_check(
             same overlap, seen from the other side). Leave out whichever of the two
             are fewer: one long training session overlaps with many test sessions.
         ``duplicates``
-            Test sessions with the items and the times of a training session (a leak);
-            where times are unknown, with the same items (for information: short
-            sessions repeat themselves honestly).
+            Test sessions with the items and the times of a training session (a leak).
+            Where times are unknown, with the same items (for information: equal short
+            sessions are common).
         ``users``
             Users in both parts (for information).
         ``unseen_items``
             Test items without a training event (for information).
-        ``catalogue``, ``counts``, ``graph``
-            Of `estimator`: items that only the test part has, items counted more often
-            than they occur in training, edges between items that follow each other in
-            the test part alone (leaks). Items that it knows by `item_features`, and
-            edges by features, are none.
+        ``catalog``, ``counts``, ``graph``
+            What `estimator` knows: items that only the test part has, items counted
+            more often than they occur in training, edges between items that follow
+            each other in the test part alone (leaks). Items that it knows by
+            `item_features`, and edges by features, are no leaks.
 
     Raises
     ------
@@ -206,10 +188,8 @@ def leakage_check(
         findings += _estimator_findings(estimator, items)
     report = LeakageReport(findings)
     if report.leaks and on_leak != "ignore":
-        message = "The test part leaks: " + " ".join(
-            f"{leak.check}: {leak.message}" for leak in report.leaks
-        )
-        message += " See the report, and docs/evaluation.md."
+        leaks = " ".join(f"{leak.check}: {leak.message}" for leak in report.leaks)
+        message = f"The test part leaks: {leaks} Print the report for all checks."
         if on_leak == "raise":
             raise ValueError(message)
         warn_user(message)
@@ -240,51 +220,31 @@ def _overlap(X_train, X_test):
         message = "not checked: one part has no event."
         return [Finding(check, "unchecked", None, message) for check in checks]
     last, first = X_train.times.max(), X_test.times.min()
-    filled = X_test.lengths > 0
-    begins = X_test.times[X_test.offsets[:-1][filled]]
-    early = np.flatnonzero(filled)[begins < last]
-    late = np.flatnonzero(np.nan_to_num(X_train.end_times, nan=-np.inf) > first)
-    hours = f"the parts overlap for {(last - first) / 3600:.1f} hours"
-    events = int((X_train.times > first).sum())
+    filled = np.flatnonzero(X_test.lengths)
+    early = filled[X_test.times[X_test.offsets[filled]] < last]
+    late = np.flatnonzero(X_train.end_times > first)  # NaN of empty sessions is not
+    n_later = int((X_train.times > first).sum())
+    texts = (
+        f"{len(early)} of {len(X_test)} test sessions begin before the last training "
+        f"event (the parts overlap for {(last - first) / 3600:.1f} hours).",
+        f"{len(late)} of {len(X_train)} training sessions end after the first test "
+        f"event ({n_later} of {X_train.n_events} training events are later than it).",
+    )
     found = []
-    for check, rows, X, message, more in (
-        (
-            checks[0],
-            early,
-            X_test,
-            f"{len(early)} of {len(X_test)} test sessions begin before the last "
-            "training event",
-            hours,
-        ),
-        (
-            checks[1],
-            late,
-            X_train,
-            f"{len(late)} of {len(X_train)} training sessions end after the first "
-            "test event",
-            f"{events} of {X_train.n_events} training events are later than it",
-        ),
+    for check, X, rows, text in zip(
+        checks, (X_test, X_train), (early, late), texts, strict=True
     ):
-        message += f" ({more})." if len(rows) else "."
+        text = text if len(rows) else text.partition(" (")[0] + "."
         examples = (rows if X.ids is None else X.ids[rows])[:5].tolist()
-        found.append(Finding(check, _level(rows), len(rows), message, examples))
+        found.append(Finding(check, _level(rows), len(rows), text, examples))
     return found
 
 
 def _duplicates(X_train, X_test, items):
     timed = X_train.times is not None and X_test.times is not None
-    hashes = []
-    for X, codes in ((X_train, items.train_codes), (X_test, items.test_codes)):
-        starts, stops = X.offsets[:-1], X.offsets[1:]
-        keys = content_hashes(codes, starts, stops)
-        if timed:
-            seconds = X.times + 0.0  # -0.0 is 0.0
-            keys = keys * np.uint64(31) + content_hashes(
-                seconds.view(np.uint64), starts, stops
-            )
-        keys = keys * np.uint64(31) + X.lengths.astype(np.uint64)
-        hashes.append(keys)
-    rows = np.flatnonzero(np.isin(hashes[1], hashes[0]) & (X_test.lengths > 0))
+    known = _content(X_train, items.train_codes, timed)
+    asked = _content(X_test, items.test_codes, timed)
+    rows = np.flatnonzero(np.isin(asked, known) & (X_test.lengths > 0))
     examples = [] if X_test.ids is None else X_test.ids[rows][:5].tolist()
     message = f"{len(rows)} of {len(X_test)} test sessions have the items"
     if timed:
@@ -292,6 +252,16 @@ def _duplicates(X_train, X_test, items):
         return Finding("duplicates", _level(rows), len(rows), message, examples)
     message += " of a training session (times unknown)."
     return Finding("duplicates", "info", len(rows), message)
+
+
+def _content(X, codes, timed):
+    """A 64-bit hash of each session's items and, if asked for, times."""
+    starts, stops = X.offsets[:-1], X.offsets[1:]
+    keys = content_hashes(codes, starts, stops)
+    if timed:
+        seconds = (X.times + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+        keys = keys * np.uint64(31) + content_hashes(seconds, starts, stops)
+    return keys * np.uint64(31) + X.lengths.astype(np.uint64)
 
 
 def _users(X_train, X_test):
@@ -321,8 +291,8 @@ def _missing(check, X_train, X_test, column):
     names = [name for name, X in parts.items() if getattr(X, column) is None]
     if not names:
         return None
-    have = "has" if len(names) == 1 else "have"
-    message = f"not checked: {' and '.join(names)} {have} no {column}."
+    names = names[0] + " has" if len(names) == 1 else "X_train and X_test have"
+    message = f"not checked: {names} no {column}."
     return Finding(check, "unchecked", None, message)
 
 
@@ -379,95 +349,77 @@ def _pair_numbers(a, b, n):
 
 
 def _estimator_findings(estimator, items):
-    parts = _fitted_parts(estimator)
+    """What the estimators inside know, in as many findings as there is to check."""
+    index = ItemIndex(items.vocabulary)
+    parts = [
+        (part, index.codes_of(part.item_ids_).astype(np.int64) - 1)
+        for part in estimators_inside(estimator)
+        if isinstance(getattr(part, "item_ids_", None), np.ndarray)
+    ]
     if not parts:
         raise TypeError(
             f"estimator={estimator!r:.60} holds nothing fitted that has item_ids_. "
             "Pass a fitted recommender, Pipeline, search or SessionClusterer."
         )
-    index, n = ItemIndex(items.vocabulary), len(items.vocabulary)
-    only_test = (items.in_test > 0) & (items.in_train == 0)
-    foreign, counted, edges = set(), set(), set()
-    has_counts = has_graph = False
-    for part in parts:
-        codes = index.codes_of(part.item_ids_).astype(np.int64) - 1
-        known = codes >= 0
-        only = codes[known][only_test[codes[known]]]
-        features = getattr(part, "item_features", None)
-        if features is not None:  # ids with features are in the catalogue anyway
-            only = np.setdiff1d(only, index.codes_of(features.item_ids) - 1)
-        foreign.update(only.tolist())
-        counts = getattr(part, "item_counts_", getattr(part, "_popularity", None))
-        if counts is not None and counts.dtype.kind in "iu":  # weights may be decayed
-            has_counts = True
-            of_item = codes[known]
-            more = (counts[known] > items.in_train[of_item]) & (
-                items.in_test[of_item] > 0
-            )
-            counted.update(of_item[more].tolist())
-        graph = getattr(part, "_followed", None)  # without the edges by features
-        if graph is None:
-            graph = getattr(part, "graph_", None)
-        if graph is not None:
-            has_graph = True
-            kept = np.zeros(n, dtype=bool)
-            kept[codes[known]] = True
-            graph = graph.tocoo()
-            a, b = codes[graph.row], codes[graph.col]
-            inside = (a >= 0) & (b >= 0)
-            numbers = _pair_numbers(a[inside], b[inside], n)
-            numbers = numbers[~np.isin(numbers, _pairs(*items.train, kept))]
-            edges.update(numbers[np.isin(numbers, _pairs(*items.test, kept))].tolist())
-    names = items.vocabulary.tolist()
-    findings = [
-        Finding(
-            "catalogue",
-            _level(foreign),
-            len(foreign),
-            f"{len(foreign)} items of the estimator are in the test part only.",
-            [names[i] for i in sorted(foreign)[:5]],
-        )
-    ]
-    if has_counts:
-        findings.append(
-            Finding(
-                "counts",
-                _level(counted),
-                len(counted),
-                f"{len(counted)} test items are counted more often than X_train holds "
-                "them.",
-                [names[i] for i in sorted(counted)[:5]],
-            )
-        )
-    if has_graph:
-        findings.append(
-            Finding(
-                "graph",
-                _level(edges),
-                len(edges),
-                f"{len(edges)} edges of the item graph are in the test part only.",
-                [(names[i // n], names[i % n]) for i in sorted(edges)[:5]],
-            )
-        )
+    names, n = items.vocabulary.tolist(), len(items.vocabulary)
+    findings = []
+    for check, look, message in (
+        ("catalog", _foreign_items, "items of the estimator are in the test part only"),
+        (
+            "counts",
+            _overcounted,
+            "test items are counted more often than X_train holds them",
+        ),
+        ("graph", _foreign_edges, "edges of the item graph are in the test part only"),
+    ):
+        found = [look(part, codes, items) for part, codes in parts]
+        found = [numbers for numbers in found if numbers is not None]
+        if found:
+            which = np.unique(np.concatenate(found)).tolist()
+            examples = [
+                (names[i // n], names[i % n]) if check == "graph" else names[i]
+                for i in which[:5]
+            ]
+            text = f"{len(which)} {message}."
+            findings.append(Finding(check, _level(which), len(which), text, examples))
     return findings
 
 
-def _fitted_parts(estimator):
-    """All estimators inside that know items, the outermost first."""
-    found, queue, seen = [], [estimator], set()
-    while queue:
-        part = queue.pop(0)
-        if part is None or id(part) in seen or isinstance(part, (str, type)):
-            continue
-        seen.add(id(part))
-        if isinstance(getattr(part, "item_ids_", None), np.ndarray):
-            found.append(part)
-        queue += [
-            getattr(part, name, None)
-            for name in ("best_estimator_", "estimator", "clusterer_", "clusterer")
-        ]
-        for name in ("steps", "estimators_", "estimators"):
-            inner = getattr(part, name, None) or []
-            inner = inner.values() if isinstance(inner, dict) else inner
-            queue += [step[-1] if isinstance(step, tuple) else step for step in inner]
-    return found
+# Each looks at one estimator, whose items have the codes `codes` (-1 = in neither
+# part). None means that the estimator keeps nothing to look at.
+
+
+def _foreign_items(part, codes, items):
+    only_test = (items.in_test > 0) & (items.in_train == 0)
+    foreign = codes[codes >= 0]
+    foreign = foreign[only_test[foreign]]
+    features = getattr(part, "item_features", None)
+    if hasattr(features, "get_params"):  # an object that says how they are used
+        features = features.features
+    if features is not None:  # items with features are in the catalog anyway
+        index = ItemIndex(items.vocabulary)
+        featured = index.codes_of(as_item_features(features).item_ids) - 1
+        foreign = np.setdiff1d(foreign, featured)
+    return foreign
+
+
+def _overcounted(part, codes, items):
+    counts = getattr(part, "item_counts_", None)
+    if counts is None or counts.dtype.kind not in "iu":  # weights may be decayed
+        return None
+    codes, counts = codes[codes >= 0], counts[codes >= 0]
+    return codes[(counts > items.in_train[codes]) & (items.in_test[codes] > 0)]
+
+
+def _foreign_edges(part, codes, items):
+    graph = clicked_graph_of(part)
+    if graph is None:
+        return None
+    n, graph = len(items.vocabulary), graph.tocoo()
+    kept = np.zeros(n, dtype=bool)
+    kept[codes[codes >= 0]] = True
+    a, b = codes[graph.row], codes[graph.col]
+    known = (a >= 0) & (b >= 0)
+    edges = _pair_numbers(a[known], b[known], n)
+    edges = edges[~np.isin(edges, _pairs(*items.train, kept))]
+    return edges[np.isin(edges, _pairs(*items.test, kept))]

@@ -13,7 +13,32 @@ _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _STRADDLING = ("warn", "keep", "drop", "raise")
 
 
-class TemporalSplit:
+class Splitter:
+    """What the splitters share: the number of splits, and how they print."""
+
+    n_splits = 1
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
+        return self.n_splits
+
+    def __repr__(self):
+        params = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({params})"
+
+
+class TemporalSplit(Splitter):
     """Split sessions in time: train on the earlier ones, test on the next ones.
 
     The sessions are ordered by the time of their last event, equal times by session
@@ -25,21 +50,20 @@ class TemporalSplit:
     n_splits : int, default=5
         Number of test parts.
     test_size : int, float, timedelta or str, default=None
-        Of each test part: a number of sessions, a share of all sessions (float), or a
-        span of time (a timedelta, or text such as ``"7D"``, ``"12h"``, ``"30min"``,
-        ``"90s"``, ``"2W"``). Spans are counted back from the last event; a session
-        belongs to the span in which it ends. None gives all parts and the first
-        training part the same number of sessions.
+        Size of each test part: a number of sessions, a share of all sessions (float),
+        or a span of time (a timedelta, or text such as ``"7D"``, ``"12h"``,
+        ``"30min"``, ``"90s"``, ``"2W"``). Spans are counted back from the last event;
+        a session belongs to the span in which it ends. None gives all parts and the
+        first training part the same number of sessions.
     gap : int, float, timedelta or str, default=0
-        What is left out between training and test part, in the same ways. As in
-        scikit-learn, an int is a number of rows: the last sessions before the test
-        part. A span leaves out training sessions that end less than it before the
-        test part: before its span begins, or before its first session ends where
-        `test_size` is no span.
+        Size of what is left out between training and test part, in the same ways. An
+        int is a number of sessions, the last ones before the test part. A span leaves
+        out training sessions that end less than it before the test part: before its
+        span begins, or before its first session ends where `test_size` is no span.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
-        What to do about test sessions that begin before the last event of their
-        training part, so that what is learned may be later than what is asked: leave
-        them in with or without a warning, take them out of the test part, or raise.
+        What happens to test sessions that begin before the last event of their
+        training part, so that what is learned may be later than what is asked: they
+        stay, with or without a warning, leave the test part, or raise an error.
 
     See Also
     --------
@@ -98,66 +122,46 @@ class TemporalSplit:
         UserWarning
             Test sessions straddle a split, once for all splits.
         """
-        order = _time_order(X, "TemporalSplit")
-        _check_n_splits(self.n_splits)
-        n, ends = len(X), _end_times(X)[order]
-        size, gap = self.test_size, self.gap
-        if size is None:
-            size = n // (self.n_splits + 1)
-        size, in_time = _size(size, n, "test_size")
-        gap, gap_in_time = _size(gap, n, "gap")
+        order, ends = _time_order(X, "TemporalSplit", self.n_splits)
         splits = []
-        for i in range(self.n_splits, 0, -1):
-            start, stop = n - i * size, n - (i - 1) * size
-            if in_time and n:
-                cut = ends[-1] - i * size
-                start, stop = np.searchsorted(ends, [cut, cut + size], side="right")
-                stop = n if i == 1 else stop  # whatever rounding does
-            if start >= stop or start < 1:
-                raise ValueError(
-                    f"{n} sessions are too few for n_splits={self.n_splits} test parts "
-                    f"of {self._in_words(size)}. Pass fewer splits or another "
-                    "test_size."
-                )
-            last = start - gap
-            if gap_in_time:
-                last = _stop_before(
-                    ends[:start], (cut if in_time else ends[start]), gap
-                )
-            if last < 1:
-                raise ValueError(
-                    f"gap={self.gap!r} leaves no session to train on before test part "
-                    f"{self.n_splits - i}. Pass a smaller gap or fewer splits."
-                )
+        for i in range(self.n_splits):
+            last, start, stop = self._bounds(i, ends)
             splits.append((order[:last], order[start:stop]))
         yield from _without_straddlers(X, splits, self.straddling)
 
-    def _in_words(self, size):
-        return repr(self.test_size) if isinstance(size, float) else size
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            Number of splits.
-        """
-        return self.n_splits
-
-    def __repr__(self):
-        return (
-            f"TemporalSplit(n_splits={self.n_splits}, test_size={self.test_size!r}, "
-            f"gap={self.gap!r}, straddling={self.straddling!r})"
+    def _bounds(self, i, ends):
+        """End of the training part, start and end of test part i, in sorted rows."""
+        n, size = len(ends), self.test_size
+        size, in_time = _size(
+            n // (self.n_splits + 1) if size is None else size, n, "test_size"
         )
+        later = self.n_splits - i  # this test part and those behind it
+        start, stop = n - later * size, n - (later - 1) * size
+        if in_time and n:
+            cut = ends[-1] - later * size
+            start, stop = np.searchsorted(ends, [cut, cut + size], side="right")
+            stop = n if later == 1 else stop  # whatever rounding does
+        if start >= stop or start < 1:
+            words = repr(self.test_size) if isinstance(size, float) else size
+            raise ValueError(
+                f"{n} sessions are too few for n_splits={self.n_splits} test parts of "
+                f"{words}. Pass fewer splits or another test_size."
+            )
+        gap, gap_in_time = _size(self.gap, n, "gap", zero=True)
+        if gap_in_time:
+            begin = cut if in_time else ends[start]
+            last = np.searchsorted(ends[:start], begin - gap, side="right")
+        else:
+            last = start - gap
+        if last < 1:
+            raise ValueError(
+                f"gap={self.gap!r} leaves no session to train on before test part {i}. "
+                "Pass a smaller gap or fewer splits."
+            )
+        return last, start, stop
 
 
-class SlidingWindowSplit:
+class SlidingWindowSplit(Splitter):
     """Split sessions into windows of fixed time that slide to the last event.
 
     Each split trains on the sessions that end in a window of `train_size` and tests on
@@ -172,12 +176,12 @@ class SlidingWindowSplit:
     n_splits : int, default=5
         Number of test parts.
     train_size, test_size : timedelta or str
-        Spans of time: a timedelta, or text such as ``"30D"``, ``"12h"``, ``"2W"``.
+        Spans of the two windows: a timedelta, or text such as ``"30D"``, ``"12h"``.
     gap : timedelta or str, default=None
         Span left out between training and test window; None is none.
     step : timedelta or str, default=None
-        How far one split lies behind the last; None is the whole of training window,
-        gap and test window.
+        Span from one split to the next; None is the sum of training window, gap and
+        test window.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
         As in `TemporalSplit`.
 
@@ -242,61 +246,36 @@ class SlidingWindowSplit:
         UserWarning
             Test sessions straddle a split, once for all splits.
         """
-        order = _time_order(X, "SlidingWindowSplit")
-        _check_n_splits(self.n_splits)
-        ends = _end_times(X)[order]
-        train = _span(self.train_size, "train_size")
-        test = _span(self.test_size, "test_size")
-        gap = 0.0 if self.gap is None else _span(self.gap, "gap", zero=True)
-        step = train + gap + test if self.step is None else _span(self.step, "step")
-        needed = train + gap + test + (self.n_splits - 1) * step
-        spanned = X.times.max() - X.times.min() if X.n_events else 0.0
-        if needed > spanned:
-            raise ValueError(
-                f"{self.n_splits} windows need {needed / 86400:g} days, the events "
-                f"span {spanned / 86400:g}. Pass fewer splits, a smaller train_size or "
-                "a smaller step."
-            )
+        order, ends = _time_order(X, "SlidingWindowSplit", self.n_splits)
+        spans, step = self._spans(X.times.max() - X.times.min() if X.n_events else 0.0)
         splits = []
-        for i in range(self.n_splits - 1, -1, -1):
-            stop = ends[-1] - i * step
-            cut = stop - test
-            bounds = [cut - gap - train, cut - gap, cut, stop]
-            a, b, c, d = np.searchsorted(ends, bounds, side="right")
-            for name, size, first, last in (
-                ("training", "train", a, b),
-                ("test", "test", c, d),
-            ):
-                if first == last:
-                    raise ValueError(
-                        f"The {name} window of split {self.n_splits - 1 - i} has no "
-                        f"session. Pass a larger {size}_size or fewer "
-                        "splits."
-                    )
+        for i in range(self.n_splits):
+            last = ends[-1] - (self.n_splits - 1 - i) * step
+            bounds = np.subtract.accumulate([last, *reversed(spans)])  # back in time
+            d, c, b, a = np.searchsorted(ends, bounds, side="right")
+            if a == b or c == d:
+                window, size = ("training", "train") if a == b else ("test", "test")
+                raise ValueError(
+                    f"The {window} window of split {i} has no session. Pass a larger "
+                    f"{size}_size or fewer splits."
+                )
             splits.append((order[a:b], order[c:d]))
         yield from _without_straddlers(X, splits, self.straddling)
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            Number of splits.
-        """
-        return self.n_splits
-
-    def __repr__(self):
-        return (
-            f"SlidingWindowSplit(n_splits={self.n_splits}, "
-            f"train_size={self.train_size!r}, test_size={self.test_size!r}, "
-            f"gap={self.gap!r}, step={self.step!r}, straddling={self.straddling!r})"
-        )
+    def _spans(self, available):
+        """Seconds of training window, gap and test window; and of a step."""
+        gap = 0.0 if self.gap is None else _span(self.gap, "gap", zero=True)
+        train = _span(self.train_size, "train_size")
+        spans = train, gap, _span(self.test_size, "test_size")
+        step = sum(spans) if self.step is None else _span(self.step, "step")
+        needed = sum(spans) + (self.n_splits - 1) * step
+        if needed > available:
+            raise ValueError(
+                f"{self.n_splits} windows need {needed / 86400:g} days, the events "
+                f"span {available / 86400:g}. Pass fewer splits, a smaller train_size "
+                "or a smaller step."
+            )
+        return spans, step
 
 
 def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
@@ -310,10 +289,10 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
     X : Sessions
         With times.
     test_size, validation_size : int, float, timedelta or str, default=0.1
-        Of each part: a number of sessions, a share of all, or a span of time such as
-        ``"7D"`` (see `TemporalSplit`).
+        Size of each part: a number of sessions, a share of all, or a span of time such
+        as ``"7D"`` (see `TemporalSplit`).
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
-        What to do about sessions that begin before the last event of the part before
+        What happens to sessions that begin before the last event of the part before
         them, as in `TemporalSplit`.
 
     Returns
@@ -329,12 +308,11 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
     >>> [len(part) for part in temporal_split(X)]
     [80, 10, 10]
     """
-    order = _time_order(X, "temporal_split")
-    n, ends = len(X), _end_times(X)[order]
+    order, ends = _time_order(X, "temporal_split")
+    n = len(X)
     test_start = _last_part(test_size, n, ends, "test_size")
-    valid_start = _last_part(
-        validation_size, n, ends[:test_start], "validation_size"
-    ) if test_start > 0 else 0  # fmt: skip
+    before = ends[: max(0, test_start)]
+    valid_start = _last_part(validation_size, n, before, "validation_size")
     if valid_start < 1:
         raise ValueError(
             f"{n} sessions are too few for validation_size={validation_size} and "
@@ -349,22 +327,23 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
 def _last_part(size, n, ends, name):
     """Where the last part of sorted sessions begins."""
     size, in_time = _size(size, n, name, zero=True)
-    if in_time:
-        if len(ends) == 0:
-            return 0
+    if in_time and len(ends):
         return int(np.searchsorted(ends, ends[-1] - size, side="right"))
-    return len(ends) - size
+    return 0 if in_time else len(ends) - size
 
 
 def _without_straddlers(X, splits, straddling):
-    """The splits, their straddling test sessions dealt with."""
+    """The splits, after what `straddling` says has happened to them."""
     if straddling not in _STRADDLING:
         raise ValueError(
             f"straddling must be one of {sorted(_STRADDLING)}, got {straddling!r}."
         )
     if straddling == "keep":
         return splits
-    starts, ends = _start_times(X), _end_times(X)
+    ends = _end_times(X)
+    starts = np.full(len(X), np.inf)  # empty sessions never straddle
+    filled = np.flatnonzero(X.lengths)
+    starts[filled] = X.times[X.offsets[filled]]
     early = [starts[test] < ends[train].max(initial=-np.inf) for train, test in splits]
     count, total = sum(e.sum() for e in early), sum(map(len, early))
     if straddling == "drop":
@@ -391,8 +370,10 @@ def _without_straddlers(X, splits, straddling):
     return splits
 
 
-def _time_order(X, name):
-    """Rows by the time of their last event, then by id; empty sessions come first."""
+def _time_order(X, name, n_splits=1):
+    """Rows by time of the last event, empty ones first, then id; and these times."""
+    if not isinstance(n_splits, Integral) or n_splits < 1:
+        raise ValueError(f"n_splits must be at least 1, got {n_splits!r}.")
     if not isinstance(X, Sessions):
         raise TypeError(
             f"X is a {type(X).__name__}. {name} needs Sessions with times: "
@@ -405,49 +386,30 @@ def _time_order(X, name):
         )
     check_times_rise(X)
     ends = _end_times(X)
-    if X.ids is None:
-        return np.argsort(ends, kind="stable")
-    return np.lexsort((factorize(X.ids)[1], ends))
+    ids = np.arange(len(X)) if X.ids is None else factorize(X.ids)[1]
+    order = np.lexsort((ids, ends))
+    return order, ends[order]
 
 
 def _end_times(X):
     return np.nan_to_num(X.end_times, nan=-np.inf)
 
 
-def _start_times(X):
-    """Time of the first event; empty sessions never straddle."""
-    starts = np.full(len(X), np.inf)
-    filled = X.lengths > 0
-    starts[filled] = X.times[X.offsets[:-1][filled]]
-    return starts
-
-
-def _stop_before(ends, cut, gap):
-    """How many of the sorted sessions end at least `gap` seconds before `cut`."""
-    return int(np.searchsorted(ends, cut - gap, side="right"))
-
-
-def _check_n_splits(n_splits):
-    if not isinstance(n_splits, Integral) or n_splits < 1:
-        raise ValueError(f"n_splits must be at least 1, got {n_splits!r}.")
-
-
 def _size(size, n, name, zero=False):
     """A number of sessions and False, or a number of seconds and True."""
-    if isinstance(size, (np.timedelta64, bool)):  # numbers to Python's eyes
-        return _span(size, name, zero=zero or name == "gap"), True
+    not_numbers = bool, np.timedelta64  # although Python takes them for such
+    if not isinstance(size, Real) or isinstance(size, not_numbers):
+        return _span(size, name, zero=zero), True
     if isinstance(size, Integral):
         if size < 0:
             raise ValueError(f"{name} must not be negative, got {size!r}.")
         return int(size), False
-    if isinstance(size, Real):
-        if not 0 <= size < 1:
-            raise ValueError(
-                f"{name}={size!r} is a float, a share of the sessions: expected 0 <= "
-                f"{name} < 1. Pass a whole number of sessions or a span such as '7D'."
-            )
-        return round(size * n), False
-    return _span(size, name, zero=zero or name == "gap"), True
+    if not 0 <= size < 1:
+        raise ValueError(
+            f"{name}={size!r} is a float, a share of the sessions: expected 0 <= "
+            f"{name} < 1. Pass a whole number of sessions or a span such as '7D'."
+        )
+    return round(size * n), False
 
 
 def _span(size, name, zero=False):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skclip._data import Sessions, as_sessions, factorize
+from skclip._data import Sessions, as_sessions, factorize, flat_positions
+from skclip.model_selection._splits import Splitter
 
 
 def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
@@ -38,13 +39,11 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
             "shares of each session, at least 0 and together less than 1."
         )
     m = np.asarray(n_prefixes)
-    sizes = []
-    train = m
-    for share in (test_size, validation_size):
-        sizes.append((share * m).astype(int))
-        train = train - sizes[-1]
-    for i, share in enumerate((test_size, validation_size)):
-        moves = (share * m > 0) & (share * m < 1) & (train > 1)
+    due = test_size * m, validation_size * m
+    sizes = [part.astype(int) for part in due]
+    train = m - sum(sizes)
+    for i, part in enumerate(due):
+        moves = (part > 0) & (part < 1) & (train > 1)
         sizes[i], train = sizes[i] + moves, train - moves
     test, valid = sizes
     return train, valid, test
@@ -80,95 +79,23 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     >>> test[0].to_lists(), test[1].tolist()
     ([['a', 'b', 'c']], ['d'])
     """
-    X = as_sessions(X)
-    if X.ids is None:
-        X = X.with_ids(np.arange(len(X)))
-    X = X[X.lengths > 1]
+    X = _long_sessions(X)
     prefixes, targets = X.to_prefixes()
     sizes = within_session_sizes(
         X.lengths - 1, validation_size=validation_size, test_size=test_size
     )
     part = np.repeat(np.tile([0, 1, 2], len(X)), np.stack(sizes, axis=1).ravel())
-    last = np.cumsum(X.lengths - 1) - (sizes[1] + sizes[2]) - 1  # of training
-    last = last[sizes[0] > 0]
-    held_out = [
-        (prefixes[np.flatnonzero(part == i)], targets[part == i]) for i in (1, 2)
-    ]
-    return _with_targets(prefixes[last], targets[last]), *held_out
+    held_out = [(prefixes[part == i], targets[part == i]) for i in (1, 2)]
+    at, offsets = flat_positions(X.offsets[:-1], sizes[0] + 1)
+    train = Sessions(X.codes[at], offsets, X.vocabulary, ids=X.ids, users=X.users)
+    return train, *held_out
 
 
-def _with_targets(prefixes, targets):
-    """Sessions whose last item is the target of a prefix."""
-    rows = [
-        [*row, y] for row, y in zip(prefixes.to_lists(), targets.tolist(), strict=True)
-    ]
-    return Sessions.from_lists(rows, ids=prefixes.ids, users=prefixes.users)
-
-
-class WithinSessionSplit:
-    """Split prefixes inside their sessions: ``cv=`` for instances (X, y).
-
-    One split: the first prefixes of each session train, the last ones test (the
-    validation part of `within_session_split` is left out of both). Rows are the
-    prefixes that `Sessions.to_prefixes` makes.
-
-    Parameters
-    ----------
-    validation_size, test_size : float, default=0.1
-        See `within_session_sizes`.
-
-    Examples
-    --------
-    >>> from skclip import Sessions
-    >>> from skclip.model_selection import WithinSessionSplit
-    >>> X = Sessions.from_lists([list("abcd"), list("ab")], ids=[1, 2])
-    >>> X, y = X.to_prefixes()
-    >>> train, test = next(WithinSessionSplit().split(X))
-    >>> train.tolist(), test.tolist()
-    ([0, 3], [2])
-    """
-
-    def __init__(self, *, validation_size=0.1, test_size=0.1):
-        self.validation_size = validation_size
-        self.test_size = test_size
-
-    def split(self, X, y=None, groups=None):
-        """Yield the rows of the training and the test part.
-
-        Parameters
-        ----------
-        X : Sessions
-            Prefixes with session ids.
-        y, groups : object
-            Ignored.
-
-        Yields
-        ------
-        train, test : ndarray of int
-        """
-        of_session = _sessions_of_prefixes(X, "WithinSessionSplit")
-        order = np.lexsort((X.lengths, of_session))
-        counts = np.bincount(of_session)
-        sizes = within_session_sizes(
-            counts, validation_size=self.validation_size, test_size=self.test_size
-        )
-        part = np.repeat(np.tile([0, 1, 2], len(counts)), np.stack(sizes, 1).ravel())
-        yield np.sort(order[part == 0]), np.sort(order[part == 2])
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            How many pairs `split` yields.
-        """
-        return 1
+def _long_sessions(X):
+    """Sessions of two items or more, with ids."""
+    X = as_sessions(X)
+    X = X.with_ids(np.arange(len(X))) if X.ids is None else X
+    return X[X.lengths > 1]
 
 
 def last_targets(X):
@@ -201,10 +128,7 @@ def last_targets(X):
     >>> X.to_lists(), y.tolist()
     ([['a', 'b']], ['c'])
     """
-    X = as_sessions(X)
-    if X.ids is None:
-        X = X.with_ids(np.arange(len(X)))
-    X = X[X.lengths > 1]
+    X = _long_sessions(X)
     if len(X) == 0:
         raise ValueError(
             "No session has two items, so none has a last item to predict. Pass "
@@ -246,33 +170,25 @@ def leave_last_out(X):
     ([['a', 'b'], ['d']], [['a', 'b']], ['c'])
     """
     X = as_sessions(X)
-    if X.ids is None:
-        X = X.with_ids(np.arange(len(X)))
-    test = last_targets(X)
-    return _without_last(X), test
+    X = X.with_ids(np.arange(len(X))) if X.ids is None else X
+    return _without_last(X), last_targets(X)
 
 
 def _without_last(X):
     """Sessions without their last item; those of one item stay as they are."""
-    last = X.offsets[1:][X.lengths > 1] - 1
-    columns = {
-        name: None
-        if getattr(X, name) is None
-        else np.delete(getattr(X, name), last, axis=0)
-        for name in ("times", "clusters")
-    }
-    lengths = X.lengths - (X.lengths > 1)
+    at, offsets = flat_positions(X.offsets[:-1], X.lengths - (X.lengths > 1))
     return Sessions(
-        np.delete(X.codes, last),
-        np.concatenate([[0], np.cumsum(lengths)]),
+        X.codes[at],
+        offsets,
         X.vocabulary,
+        times=None if X.times is None else X.times[at],
+        clusters=None if X.clusters is None else X.clusters[at],
         ids=X.ids,
         users=X.users,
-        **columns,
     )
 
 
-class LeaveLastOut:
+class LeaveLastOut(Splitter):
     """Split prefixes inside their sessions: the longest of each session tests.
 
     ``cv=`` for instances (X, y), one split. Rows are the prefixes that
@@ -281,7 +197,7 @@ class LeaveLastOut:
     See Also
     --------
     leave_last_out : The same of whole sessions.
-    WithinSessionSplit : A share of each session tests.
+    within_session_split : A share of each session tests.
 
     Examples
     --------
@@ -316,7 +232,13 @@ class LeaveLastOut:
         ValueError
             No session has two prefixes, so that nothing is left to train on.
         """
-        of_session = _sessions_of_prefixes(X, "LeaveLastOut")
+        if not isinstance(X, Sessions) or X.ids is None:
+            what = "Sessions without ids" if isinstance(X, Sessions) else type(X)
+            raise TypeError(
+                f"X is {what}. LeaveLastOut needs prefixes that know their session: "
+                "X, y = sessions.to_prefixes(), of sessions with ids."
+            )
+        _, of_session = factorize(X.ids)
         order = np.lexsort((X.lengths, of_session))
         last = np.append(np.diff(of_session[order]) > 0, True)
         if last.all():
@@ -325,32 +247,3 @@ class LeaveLastOut:
                 "two. Pass sessions of 3 items or more as prefixes."
             )
         yield np.sort(order[~last]), np.sort(order[last])
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            Number of splits.
-        """
-        return 1
-
-    def __repr__(self):
-        return "LeaveLastOut()"
-
-
-def _sessions_of_prefixes(X, name):
-    """Session of each prefix, as a code."""
-    if not isinstance(X, Sessions) or X.ids is None:
-        raise TypeError(
-            f"X is {'Sessions without ids' if isinstance(X, Sessions) else type(X)}"
-            f". {name} needs prefixes that know their session: "
-            "X, y = sessions.to_prefixes(), of sessions with ids."
-        )
-    return factorize(X.ids)[1]

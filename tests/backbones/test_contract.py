@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from golden import instances_of, scores, session_vectors, states
+from golden import OPTIONS, instances_of, scores, session_vectors, states
 from sklearn.base import clone
+from torch.nn import functional as F
 
 from skclip import CLIPSessionRecommender
 from skclip._model import SessionModel, read_states
@@ -15,7 +16,7 @@ from skclip.backbones import BACKBONES
 SESSIONS = [[3, 5, 3, 7, 5], [2], [4, 4, 9, 1, 9, 4, 11], [12, 6, 8, 10]]
 # Biases that shift all logits of a softmax alike; PoMRec's published counts have them.
 NO_EFFECT = {f"network.{part}.outer.bias" for part in ("extractor", "aggregator")}
-CLUSTERS = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 0])
+CLUSTERS = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 0])[:, None]
 
 
 @pytest.fixture(params=sorted(BACKBONES))
@@ -23,22 +24,18 @@ def spec(request):
     return BACKBONES[request.param]()
 
 
+def prepare(model, sessions):
+    offsets = np.cumsum([0] + [len(session) for session in sessions])
+    model.network.prepare(np.concatenate(sessions), offsets, None)
+
+
 def new_model(spec, clusters, **options):
     torch.manual_seed(0)
-    defaults = {"candidates": "raw", "similarity": None, "gate": "elementwise"}
+    options = OPTIONS | options
     model = SessionModel(
-        spec,
-        clusters,
-        n_items=12,
-        embedding_dim=6,
-        max_length=20,
-        normalization="unit",
-        temperature=1.0,
-        **(defaults | options),
+        spec, clusters, n_items=12, embedding_dim=6, max_length=20, **options
     )
-    codes = np.concatenate(SESSIONS)
-    offsets = np.cumsum([0] + [len(session) for session in SESSIONS])
-    model.network.prepare(codes, offsets, None)
+    prepare(model, SESSIONS)
     with torch.no_grad():  # a tiny table would hide errors
         model.item_table.normal_()
     model.constrain_()
@@ -106,10 +103,9 @@ def test_other_names_of_items_change_nothing(model):
     order = torch.from_numpy(renamed[1:] - 1)
     model.item_table[order] = model.item_table.clone()
     if model.prompt is not None:
-        model.clusters[renamed[1:]] = model.clusters[1:].clone()
-    sessions = [renamed[session].tolist() for session in SESSIONS]
-    codes, offsets = np.concatenate(sessions), np.cumsum([0] + list(map(len, sessions)))
-    model.network.prepare(codes, offsets, None)
+        model.item_cells[renamed[1:]] = model.item_cells[1:].clone()
+    sessions = [renamed[session] for session in SESSIONS]
+    prepare(model, sessions)
     if model.bias is not None:
         model.bias[order] = model.bias.clone()
     close(before, scores(model, sessions)[:, order])
@@ -126,15 +122,11 @@ def test_similarity_of_any_backbone(spec, similarity, candidates):
         most = 1.0 if model.network.dot_product else 2.0
         assert 0.01 < found.abs().max() <= most + 1e-12
     elif candidates == "raw":
-        table = model.item_table
-        unit = torch.nn.functional.normalize(table, dim=1)
-        close(keys, unit if model.normalize_items else table)
+        table, unit = model.item_table, model.network.normalize_items
+        close(keys, F.normalize(table, dim=1) if unit else table)
     if model.network.dot_product:
-        close(
-            found,
-            states(model, SESSIONS) @ keys.T
-            + (0 if model.bias is None else model.bias),
-        )
+        bias = 0 if model.bias is None else model.bias
+        close(found, states(model, SESSIONS) @ keys.T + bias)
 
 
 @torch.no_grad()
@@ -156,7 +148,7 @@ def test_one_pass_equals_one_per_prefix(model):
 def test_every_parameter_gets_a_gradient_and_padding_none(model):
     model.train()
     found = scores(model, SESSIONS)
-    torch.nn.functional.cross_entropy(found, torch.tensor([0, 3, 5, 7])).backward()
+    F.cross_entropy(found, torch.tensor([0, 3, 5, 7])).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         if name in NO_EFFECT:
@@ -164,7 +156,8 @@ def test_every_parameter_gets_a_gradient_and_padding_none(model):
         else:
             assert parameter.grad.abs().sum() > 0, name
     if model.prompt is not None:
-        assert model.prompt.kinds["cluster"].table.grad[0].abs().sum() == 0
+        (table,) = model.prompt.kinds["cluster"].tables
+        assert table.grad[0].abs().sum() == 0
 
 
 def test_padding_stays_zero_after_steps(model):
@@ -248,25 +241,19 @@ def test_spec_is_an_estimator(spec):
 
 
 @pytest.mark.parametrize("similarity", [None, "dot", "cosine"])
+@pytest.mark.parametrize("candidates", ["raw", "prompted"])
 @torch.no_grad()
-def test_normalized_items_have_length_one_for_any_backbone(spec, similarity):
-    for candidates in ("raw", "prompted"):
-        model = new_model(
-            spec,
-            CLUSTERS,
-            normalize_items=True,
-            similarity=similarity,
-            candidates=candidates,
-        )
-        ones = torch.ones(12, dtype=torch.float64)
-        close(model.keys().norm(dim=1), ones)
-        items = torch.arange(1, 13)
-        close(model.vectors(items).norm(dim=1), ones)
-        before = scores(model, SESSIONS)
-        assert torch.isfinite(before).all()
-        model.item_table.mul_(torch.arange(1.0, 13.0)[:, None])
-        if spec.__class__.__name__ != "LESSR":  # it bounds the table's own norms
-            close(before, scores(model, SESSIONS))  # the lengths say nothing
+def test_a_backbone_may_ask_for_items_of_length_one(spec, similarity, candidates):
+    model = new_model(spec, CLUSTERS, similarity=similarity, candidates=candidates)
+    model.network.normalize_items = True
+    ones = torch.ones(12, dtype=torch.float64)
+    close(model.keys().norm(dim=1), ones)
+    close(model.vectors(torch.arange(1, 13)).norm(dim=1), ones)
+    before = scores(model, SESSIONS)
+    assert torch.isfinite(before).all()
+    model.item_table.mul_(torch.arange(1.0, 13.0)[:, None])
+    if spec.__class__.__name__ != "LESSR":  # it bounds the table's own norms
+        close(before, scores(model, SESSIONS))  # the lengths say nothing
 
 
 def test_published_configuration(spec):

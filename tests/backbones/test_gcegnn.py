@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from conftest import small
 from golden import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skclip import CLIPSessionRecommender
 from skclip.backbones import GCEGNN
 from skclip.backbones._global_graph import neighbor_table
 
@@ -55,12 +55,11 @@ def test_neighbor_table_equals_a_loop(sessions, window, targets_only):
 
 
 def test_neighbors_come_from_the_training_part_alone():
-    """A pair that only the validation sessions hold is in no neighbour list."""
+    """A pair that only the validation sessions hold is in no neighbor list."""
     rows = [["a", "b", "c"], ["b", "c", "a"]] * 20
     held_out = ([["x", "a"], ["a", "x"], ["x", "x"]] * 3, None)
-    model = CLIPSessionRecommender(GCEGNN(), max_epochs=1, random_state=0)
-    model.fit([*rows, ["x", "b"]], eval_set=held_out)
-    network, ids = model._model.network, ["", *model.item_ids_]
+    model = small("gcegnn").fit([*rows, ["x", "b"]], eval_set=held_out)
+    network, ids = model._fitted.model.network, ["", *model.item_ids_]
     near = {
         ids[i]: {ids[j] for j in network.neighbors[i].tolist() if j}
         for i in range(1, len(ids))
@@ -70,13 +69,7 @@ def test_neighbors_come_from_the_training_part_alone():
 
 
 @pytest.mark.parametrize("n_hops", [1, 2])
-def test_hops_learn(n_hops, shop_split):
-    train, test = shop_split
-    model = CLIPSessionRecommender(
-        GCEGNN(n_hops=n_hops, n_neighbors=4),
-        embedding_dim=16,
-        max_epochs=8,
-        random_state=0,
-        n_threads=1,
-    ).fit(train)
+def test_hops_learn(n_hops, train, test):
+    model = small(GCEGNN(n_hops=n_hops, n_neighbors=4), max_epochs=8, batch_size=64)
+    model.fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14

@@ -13,14 +13,9 @@ def sigmoid(x):
 def test_equals_a_naive_loop():
     torch.manual_seed(1)
     model = SessionModel(
-        GRU4Rec(hidden_dim=7),
-        None,
-        n_items=9,
-        embedding_dim=4,
-        max_length=20,
-        **OPTIONS,
-    ).double()
-    model.eval()
+        GRU4Rec(hidden_dim=7), n_items=9, embedding_dim=4, max_length=20, **OPTIONS
+    )
+    model.double().eval()
     p = {name: value.detach().numpy() for name, value in model.named_parameters()}
     for session in ([1, 2, 3, 1], [9], [5, 5, 4]):
         h = np.zeros(7)
@@ -32,9 +27,8 @@ def test_equals_a_naive_loop():
             h = (1 - z) * c + z * h
         s = p["network.dense.weight"] @ h + p["network.dense.bias"]
         with torch.no_grad():
-            np.testing.assert_allclose(
-                session_vectors(model, [session])[0], s, atol=1e-12
-            )
+            found = session_vectors(model, [session])[0]
+        np.testing.assert_allclose(found, s, atol=1e-12)
 
 
 def test_dropout_reaches_the_network():

@@ -70,9 +70,8 @@ def test_equals_a_naive_loop(positions):
 @torch.no_grad()
 def test_it_is_srgnn_on_shared_options():
     niser = new_model(NISER(positions=False, item_dropout=0.0))
-    srgnn = new_model(
-        SRGNN(), normalize_items=True, similarity="cosine", temperature=1 / 16
-    )
+    srgnn = new_model(SRGNN(), similarity="cosine", temperature=1 / 16)
+    srgnn.network.normalize_items = True
     srgnn.load_state_dict(niser.state_dict())
     sessions = [[1, 2, 3, 1], [9], [5, 5, 4]]
     torch.testing.assert_close(scores(niser, sessions), scores(srgnn, sessions))
@@ -94,8 +93,7 @@ def test_dropout_keeps_the_length_of_a_vector():
 
 @torch.no_grad()
 def test_the_recommenders_similarity_replaces_its_own():
-    model = new_model(NISER(), similarity="dot", normalize_items=False)
+    model = new_model(NISER(), similarity="dot")
     assert model.scale == 1.0
     assert not model.cosine
-    torch.testing.assert_close(model.keys(), model.item_table.detach())
     assert new_model(NISER(temperature=0.1)).scale == pytest.approx(10)

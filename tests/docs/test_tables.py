@@ -55,7 +55,7 @@ def test_means_over_seeds(page, name, file):
 def test_speed_of_the_backbones():
     measured = {
         row["backbone"]: f"{row['prefixes_per_second']:,.0f}"
-        for row in results("bench_train.json")
+        for row in results("speed/results/train.json")
         if (row["data"], row["form"]) == ("rsc15_100k", "bare")
     }
     for name, _, _, speed, *_ in table(DOCS / "which_backbone.md", "backbones"):

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -10,11 +11,13 @@ from sklearn.pipeline import make_pipeline
 
 from skclip import (
     CLIPSessionRecommender,
+    Fusion,
     PopularityRecommender,
     SessionClusterer,
     Sessions,
+    VotingRecommender,
 )
-from skclip._data import ItemFeatures
+from skclip.features import ItemFeatures
 from skclip.model_selection import (
     TemporalSplit,
     leakage_check,
@@ -24,14 +27,14 @@ from skclip.model_selection import (
 
 
 def timed(rows, times, **columns):
-    X = Sessions.from_lists(rows)
-    return Sessions(
-        X.codes,
-        X.offsets,
-        X.vocabulary,
-        times=np.concatenate(times),
-        **{k: np.asarray(v) for k, v in columns.items()},
-    )
+    X, times = Sessions.from_lists(rows), np.concatenate(times)
+    return Sessions(X.codes, X.offsets, X.vocabulary, times=times, **columns)
+
+
+def look(*parts, **options):
+    """The report, and the checks that found a leak; nothing is warned of."""
+    report = leakage_check(*parts, on_leak="ignore", **options)
+    return report, {leak.check: leak.count for leak in report.leaks}
 
 
 @pytest.fixture
@@ -51,17 +54,11 @@ def test_a_clean_split(train, later):
         warnings.simplefilter("error")
         report = leakage_check(train, later, on_leak="raise")
     assert report.ok
-    assert not report.leaks
-    assert not report.unchecked
+    assert not report.leaks + report.unchecked
+    checks = "session_ids test_before_train_ends train_after_test_begins duplicates"
     levels = {f.check: (f.level, f.count) for f in report.findings}
-    assert levels == {
-        "session_ids": ("ok", 0),
-        "test_before_train_ends": ("ok", 0),
-        "train_after_test_begins": ("ok", 0),
-        "duplicates": ("ok", 0),
-        "users": ("info", 1),
-        "unseen_items": ("info", 1),
-    }
+    clean = dict.fromkeys(checks.split(), ("ok", 0))
+    assert levels == clean | {"users": ("info", 1), "unseen_items": ("info", 1)}
     assert "0.250 of the test events" in report["unseen_items"].message
     assert repr(report).startswith("LeakageReport: no leak found\n")
     assert "info  users: 1 of 2 test users are in both parts." in repr(report)
@@ -70,25 +67,17 @@ def test_a_clean_split(train, later):
 
 
 def test_each_planted_leak_is_found(train, later):
-    same_id = later.with_ids([2, 4])
-    assert [f.check for f in leakage_check(train, same_id, on_leak="ignore").leaks] == [
-        "session_ids"
-    ]
+    assert look(train, later.with_ids([2, 4]))[1] == {"session_ids": 1}
     early = timed([["a", "b"], ["c", "d"]], [[9, 12], [13, 14]])
-    report = leakage_check(train, early, on_leak="ignore")
-    assert {f.check: f.count for f in report.leaks} == {
-        "test_before_train_ends": 1,
-        "train_after_test_begins": 1,
-    }
+    report, leaks = look(train, early)
+    assert leaks == {"test_before_train_ends": 1, "train_after_test_begins": 1}
     assert "overlap for 0.0 hours" in report["test_before_train_ends"].message
     message = report["train_after_test_begins"].message
     assert "1 of 2 training sessions end after the first test event" in message
     assert "1 of 5 training events are later than it" in message
     assert {f.check for f in report.unchecked} == {"session_ids", "users"}
     copy = timed([["d"], ["b", "c", "a"]], [[12], [2, 3, 10]])
-    report = leakage_check(train, copy, on_leak="ignore")
-    assert report["duplicates"].level == "leak"
-    assert report["duplicates"].count == 1
+    assert look(train, copy)[1]["duplicates"] == 1
 
 
 def test_duplicates_need_equal_order_and_times(train):
@@ -98,11 +87,9 @@ def test_duplicates_need_equal_order_and_times(train):
         ([["b", "c"]], [[2, 3]]),
         ([["a", "b", "c", "a"]], [[1, 2, 3, 10]]),
     ):
-        X = timed(rows, times)
-        assert leakage_check(train, X, on_leak="ignore")["duplicates"].count == 0
+        assert look(train, timed(rows, times))[0]["duplicates"].count == 0
     report = leakage_check([["a", "b"], ["c"]], [["a", "b"], ["b", "a"], []])
-    assert report["duplicates"].level == "info"
-    assert report["duplicates"].count == 1
+    assert (report["duplicates"].level, report["duplicates"].count) == ("info", 1)
     assert report.ok
 
 
@@ -142,43 +129,35 @@ def test_splits_with_drop_pass_and_prefixes_within_sessions_do_not(shop):
     parts = temporal_split(X, straddling="drop")
     assert leakage_check(parts[0], parts[1], on_leak="raise").ok
     for a, b in TemporalSplit(3, straddling="drop").split(X):
-        report = leakage_check(X[a], X[b], on_leak="ignore")
-        found = {f.check for f in report.leaks}
-        assert found <= {"train_after_test_begins"}
-        assert found == set()
+        assert not look(X[a], X[b])[1]
     inside, _, (X_test, y_test) = within_session_split(X)
-    report = leakage_check(inside, X_test, y_test=y_test, on_leak="ignore")
-    assert "session_ids" in {f.check for f in report.leaks}
+    assert "session_ids" in look(inside, X_test, y_test=y_test)[1]
 
 
 def test_estimators_that_saw_the_test_part(train, later):
     both = Sessions.concat([train, later])
-    check = {"on_leak": "ignore"}
-    honest = PopularityRecommender().fit(train)
-    assert leakage_check(train, later, estimator=honest, on_leak="raise").ok
-    leaky = PopularityRecommender().fit(both)
-    report = leakage_check(train, later, estimator=leaky, **check)
-    assert report["catalogue"].examples == ["d"]
+    popular = PopularityRecommender()
+    clusterer = SessionClusterer(random_state=0)
+    network = CLIPSessionRecommender("gru4rec", max_epochs=1, prompt=None)
+    for estimator in (popular, clusterer, network):
+        honest = clone(estimator).fit(train)
+        assert leakage_check(train, later, estimator=honest, on_leak="raise").ok
+    report, _ = look(train, later, estimator=clone(popular).fit(both))
+    assert report["catalog"].examples == ["d"]
     assert report["counts"].count == 4  # a, b, c, d
     assert "graph" not in {f.check for f in report.findings}
-
-    clusterer = SessionClusterer(random_state=0)
-    report = leakage_check(
-        train, later, estimator=clone(clusterer).fit(train), on_leak="raise"
-    )
-    assert report["graph"].level == "ok"
-    report = leakage_check(train, later, estimator=clone(clusterer).fit(both), **check)
+    report, _ = look(train, later, estimator=clone(clusterer).fit(both))
     assert report["graph"].examples == [("c", "d")]
-    pipe = make_pipeline(clusterer, PopularityRecommender()).fit(both)
-    report = leakage_check(train, later, estimator=pipe, **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts", "graph"}
-    search = GridSearchCV(PopularityRecommender(), {"scoring": ["mrr@2"]}, cv=2)
-    report = leakage_check(train, later, estimator=search.fit(both), **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
-    network = CLIPSessionRecommender("gru4rec", max_epochs=1, prompt=None)
-    assert leakage_check(train, later, estimator=clone(network).fit(train)).ok
-    report = leakage_check(train, later, estimator=network.fit(both), **check)
-    assert {f.check for f in report.leaks} == {"catalogue", "counts"}
+    seen_before = PopularityRecommender().fit(both)
+    for estimator, expected in (
+        (make_pipeline(clusterer, popular), {"catalog", "counts", "graph"}),
+        (GridSearchCV(popular, {"scoring": ["mrr@2"]}, cv=2), {"catalog", "counts"}),
+        (network, {"catalog", "counts"}),
+        (VotingRecommender([("a", popular)]), {"catalog", "counts"}),
+    ):
+        assert set(look(train, later, estimator=estimator.fit(both))[1]) == expected
+    voting = VotingRecommender([("a", seen_before)]).fit(train)  # fits a clone of it
+    assert not look(train, later, estimator=voting)[1]
     with pytest.raises(TypeError, match="holds nothing fitted.*item_ids_"):
         leakage_check(train, later, estimator=PopularityRecommender())
 
@@ -189,13 +168,13 @@ def test_targets_belong_to_their_part():
     assert leakage_check(X, [["c"]], y_train=y, estimator=honest, on_leak="raise").ok
     graph = SessionClusterer(random_state=0).fit(X, y)
     assert leakage_check(X, [["b", "c"]], y_train=y, estimator=graph).ok
-    report = leakage_check(X, [["b"]], y_test=["c"], estimator=graph, on_leak="ignore")
-    assert report["catalogue"].examples == ["c"]
+    report, _ = look(X, [["b"]], y_test=["c"], estimator=graph)
+    assert report["catalog"].examples == ["c"]
     assert report["graph"].examples == [("b", "c")]
 
 
 def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender):
-    """Without a rare item its neighbours follow each other."""
+    """Without a rare item its neighbors follow each other."""
     X_train = [["a", "rare", "b"], ["a", "c"], ["b", "c"]] * 1 + [["c", "a"]] * 3
     rec = clone(small_recommender).set_params(
         min_item_count=2, max_epochs=1, early_stopping=False
@@ -203,21 +182,28 @@ def test_items_left_out_by_min_item_count_make_no_false_alarm(small_recommender)
     rec.fit(X_train)
     assert rec.clusterer_.graph_.nnz > 0
     report = leakage_check(X_train, [["a", "b"]], estimator=rec, on_leak="raise")
-    assert report["graph"].level == "ok"
-    assert report["catalogue"].level == "ok"
+    assert report["graph"].level == report["catalog"].level == "ok"
 
 
 @pytest.mark.parametrize("graph_edges", ["text", "both"])
 def test_features_are_no_leak(graph_edges):
-    """Items are in the catalogue by their features, and linked by them."""
+    """Items are in the catalog by their features, and linked by them."""
     features = ItemFeatures(list("abcdef"), np.ones((6, 2)))
     train, test = [["a", "b", "c"], ["d", "e"]], [["a", "d", "f"]]
     clusterer = SessionClusterer(
         graph_edges=graph_edges, item_features=features, random_state=0
     )
     report = leakage_check(train, test, estimator=clone(clusterer).fit(train))
-    assert report["catalogue"].level == report["graph"].level == "ok"
-    report = leakage_check(
-        train, test, estimator=clusterer.fit(train + test), on_leak="ignore"
-    )
+    assert report["catalog"].level == report["graph"].level == "ok"
+    report, _ = look(train, test, estimator=clusterer.fit(train + test))
     assert report["graph"].examples == [("a", "d"), ("d", "f")]
+
+
+def test_features_by_id_are_no_leak():
+    vectors = {item: [1.0, i] for i, item in enumerate("abcf")}
+    train, test = [["a", "b", "c"]] * 4, [["a", "f", "g"]]
+    for features in (vectors, pd.DataFrame(vectors).T, Fusion(vectors, kind="add")):
+        rec = CLIPSessionRecommender("gru4rec", item_features=features, max_epochs=1)
+        found = leakage_check(train, test, estimator=rec.fit(train))["catalog"]
+        assert found.level == "ok"
+        assert "f" in rec.item_ids_

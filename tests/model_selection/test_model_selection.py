@@ -13,7 +13,6 @@ from skclip.model_selection import (
     LeaveLastOut,
     SlidingWindowSplit,
     TemporalSplit,
-    WithinSessionSplit,
     last_targets,
     leave_last_out,
     temporal_split,
@@ -22,14 +21,22 @@ from skclip.model_selection import (
 )
 
 
+def sessions_at(spans, ids=None):
+    """One session for each (begin, end), in this order."""
+    times = [t for span in spans for t in span]
+    return Sessions(
+        np.zeros(len(times), dtype=int),
+        np.arange(0, len(times) + 1, 2),
+        ["a"],
+        times=times,
+        ids=np.arange(len(spans)) if ids is None else ids,
+    )
+
+
 @pytest.fixture
 def X():
-    n = 10
-    events = pd.DataFrame(
-        {"s": np.repeat(np.arange(n), 2), "i": 1, "t": np.repeat(np.arange(n), 2)}
-    )
-    X = Sessions.from_events(events, session="s", item="i", time="t")
-    return X[np.random.default_rng(0).permutation(n)]
+    X = sessions_at([(i, i) for i in range(10)])
+    return X[np.random.default_rng(0).permutation(10)]
 
 
 @pytest.mark.parametrize(
@@ -52,26 +59,25 @@ def test_sizes_and_order(X, n_splits, test_size, expected):
 
 
 def test_bad_input(X):
-    with pytest.raises(TypeError, match="X is a list.*from_events"):
-        next(TemporalSplit(2).split([[1, 2]]))
-    with pytest.raises(ValueError, match="no times.*TimeSeriesSplit"):
-        next(TemporalSplit(2).split(Sessions.from_lists([[1, 2]])))
-    with pytest.raises(ValueError, match="10 sessions are too few"):
-        next(TemporalSplit(5, test_size=2).split(X))
-    with pytest.raises(ValueError, match="n_splits must be at least 1"):
-        next(TemporalSplit(0).split(X))
+    for cv, sessions, error, message in (
+        (TemporalSplit(2), [[1, 2]], TypeError, "X is a list.*from_events"),
+        (TemporalSplit(2), Sessions.from_lists([[1, 2]]), ValueError,
+         "no times.*TimeSeriesSplit"),
+        (TemporalSplit(5, test_size=2), X, ValueError, "10 sessions are too few"),
+        (TemporalSplit(1, test_size="1D"), X[:0], ValueError, "0 sessions are too few"),
+        (TemporalSplit(0), X, ValueError, "n_splits must be at least 1"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message):
+            next(cv.split(sessions))
+    with pytest.raises(ValueError, match="0 sessions are too few"):
+        temporal_split(X[:0], test_size="1D")
 
 
-def test_empty_sessions_are_never_tested():
+def test_empty_sessions_are_never_tested_and_equal_times_go_by_session_id():
     X = Sessions([0, 0], [0, 1, 1, 2], ["a"], times=[1.0, 2.0])
     (_, test), *_ = TemporalSplit(1, test_size=1).split(X)
     assert test.tolist() == [2]
-
-
-def test_equal_times_go_by_session_id():
-    events = pd.DataFrame({"s": [3, 1, 2, 0], "i": 1, "t": [5, 5, 5, 9]})
-    X = Sessions.from_events(events, session="s", item="i", time="t")
-    X = X[[3, 2, 0, 1]]
+    X = sessions_at([(9, 9), (5, 5), (5, 5), (5, 5)], ids=[0, 2, 3, 1])
     (train, test), *_ = TemporalSplit(1, test_size=2).split(X)
     assert X[train].ids.tolist() == [1, 2]
     assert X[test].ids.tolist() == [3, 0]
@@ -79,11 +85,8 @@ def test_equal_times_go_by_session_id():
 
 def test_temporal_split(X):
     train, valid, test = temporal_split(X, test_size=2, validation_size=0.3)
-    assert [part.ids.tolist() for part in (train, valid, test)] == [
-        [0, 1, 2, 3, 4],
-        [5, 6, 7],
-        [8, 9],
-    ]
+    ids = [part.ids.tolist() for part in (train, valid, test)]
+    assert ids == [[0, 1, 2, 3, 4], [5, 6, 7], [8, 9]]
     with pytest.raises(ValueError, match="10 sessions are too few"):
         temporal_split(X, test_size=6, validation_size=4)
 
@@ -114,34 +117,12 @@ def test_within_session_split_equals_a_loop():
         expected["train"].append((row[: a + 1], i))
         expected["valid"] += [(*sample, i) for sample in samples[a : a + b]]
         expected["test"] += [(*sample, i) for sample in samples[a + b :]]
-    assert [*zip(train.to_lists(), train.ids.tolist(), strict=True)] == expected[
-        "train"
-    ]
+    found = zip(train.to_lists(), train.ids.tolist(), strict=True)
+    assert [*found] == expected["train"]
     for name, (prefixes, targets) in (("valid", valid), ("test", test)):
-        found = zip(
-            prefixes.to_lists(), targets.tolist(), prefixes.ids.tolist(), strict=True
-        )
-        assert [*found] == expected[name]
+        columns = prefixes.to_lists(), targets.tolist(), prefixes.ids.tolist()
+        assert [*zip(*columns, strict=True)] == expected[name]
         assert prefixes.users.tolist() == [users[i] for i in prefixes.ids]
-
-
-def test_within_session_split_of_prefix_rows():
-    rows = [list("abcdef"), list("xy"), list("pqrs")]
-    X, y = Sessions.from_lists(rows, ids=[7, 8, 9]).to_prefixes()
-    order = np.random.default_rng(1).permutation(len(X))
-    X, y = X[order], y[order]
-    [(train, test)] = WithinSessionSplit().split(X, y)
-    _, _, (X_test, y_test) = within_session_split(Sessions.from_lists(rows))
-    assert sorted(y[test].tolist()) == sorted(y_test.tolist())
-    assert len(train) == sum(within_session_sizes(m)[0] for m in (5, 1, 3))
-    assert not set(train) & set(test)
-    lengths = dict(zip(X[train].ids.tolist(), X[train].lengths.tolist(), strict=True))
-    assert all(
-        length > lengths[i]
-        for i, length in zip(X[test].ids, X[test].lengths, strict=True)
-    )
-    with pytest.raises(TypeError, match="Sessions without ids.*to_prefixes"):
-        next(WithinSessionSplit().split(Sessions.from_lists(rows)))
 
 
 def test_within_session_sizes_are_checked_and_nothing_trains_twice():
@@ -157,18 +138,6 @@ def test_within_session_sizes_are_checked_and_nothing_trains_twice():
 # -- spans of time, gaps, straddling sessions ------------------------------------------
 
 
-def sessions_at(spans, ids=None):
-    """One session for each (begin, end), in this order."""
-    times = [t for span in spans for t in span]
-    return Sessions(
-        np.zeros(len(times), dtype=int),
-        np.arange(0, len(times) + 1, 2),
-        ["a"],
-        times=times,
-        ids=np.arange(len(spans)) if ids is None else ids,
-    )
-
-
 def test_spans_of_time_equal_a_loop():
     rng = np.random.default_rng(3)
     ends = rng.integers(0, 50, size=200)
@@ -180,11 +149,10 @@ def test_spans_of_time_equal_a_loop():
         assert set(test) == {j for j, t in enumerate(ends) if cut < t <= cut + 7}
 
 
-@pytest.mark.parametrize(
-    "span",
-    ["2D", "48h", "2880min", "172800 s", timedelta(days=2), np.timedelta64(2, "D"),
-     pd.Timedelta("2D")],
-)  # fmt: skip
+SPANS = "2D", "48h", "2880min", "172800 s", timedelta(days=2), np.timedelta64(2, "D")
+
+
+@pytest.mark.parametrize("span", [*SPANS, pd.Timedelta("2D")])
 def test_ways_to_say_two_days(span):
     day = 86_400
     X = sessions_at([(i * day, i * day) for i in range(10)])
@@ -197,10 +165,8 @@ def test_ways_to_say_two_days(span):
 
 def test_gap_in_sessions_and_time(X):
     def sizes(**params):
-        return [
-            (X.end_times[a].tolist(), X.end_times[b].tolist())
-            for a, b in TemporalSplit(2, test_size=2, **params).split(X)
-        ]
+        splits = TemporalSplit(2, test_size=2, **params).split(X)
+        return [tuple(X.end_times[part].tolist() for part in split) for split in splits]
 
     assert sizes(gap=3) == [([0, 1, 2], [6, 7]), ([0, 1, 2, 3, 4], [8, 9])]
     assert sizes(gap=0.3) == sizes(gap=3)
@@ -234,13 +200,11 @@ def test_straddling_sessions():
         next(TemporalSplit(1, test_size=2, straddling="maybe").split(X))
 
 
-def test_beginning_at_the_last_training_event_is_not_before_it():
+def test_what_straddles():
+    """Not what begins at the last training event; but prefixes on both sides."""
     X = sessions_at([(0, 3), (3, 4), (2.9, 5)])
     with pytest.warns(UserWarning, match="1 of 2 test sessions"):
         next(TemporalSplit(1, test_size=2).split(X))
-
-
-def test_prefixes_on_both_sides_are_straddling_sessions():
     long = Sessions([0] * 4, [0, 4], ["a"], times=[1, 2, 3, 4], ids=[5])
     X, _ = long.to_prefixes()
     with pytest.warns(UserWarning, match="1 of 1 test sessions straddle"):
@@ -249,14 +213,14 @@ def test_prefixes_on_both_sides_are_straddling_sessions():
         next(TemporalSplit(1, test_size=1, straddling="drop").split(X))
 
 
-@pytest.mark.parametrize("split", [TemporalSplit(1), temporal_split])
+@pytest.mark.parametrize("split", [TemporalSplit(1).split, temporal_split])
 def test_unsorted_times_are_named(split):
     X = Sessions([0] * 5, [0, 2, 5], ["a"], times=[8, 9, 1, 7, 5])
     with pytest.raises(ValueError, match="session 1.*event 2 is at 5 after 7"):
-        next(split.split(X)) if split is not temporal_split else split(X)
+        list(split(X))
     X = Sessions([0] * 2, [0, 1, 2], ["a"], times=[1, np.nan])
     with pytest.raises(ValueError, match="session 1.*event 0 is at nan"):
-        next(split.split(X)) if split is not temporal_split else split(X)
+        list(split(X))
 
 
 @pytest.mark.parametrize(
@@ -278,45 +242,39 @@ def test_bad_sizes(X, params, error, message):
         next(TemporalSplit(1, **params).split(X))
 
 
-def test_no_sessions_are_too_few(X):
-    with pytest.raises(ValueError, match="0 sessions are too few"):
-        next(TemporalSplit(1, test_size="1D").split(X[:0]))
-    with pytest.raises(ValueError, match="0 sessions are too few"):
-        temporal_split(X[:0], test_size="1D")
-
-
 def test_sliding_windows_equal_a_loop():
     rng = np.random.default_rng(5)
     ends = rng.integers(0, 100, size=500)
     X = sessions_at([(t, t) for t in ends])
     for step, shift in ((None, 19), ("4s", 4)):
-        cv = SlidingWindowSplit(
-            5, train_size="13s", test_size="4s", gap="2s", step=step
-        )
+        spans = {"train_size": "13s", "test_size": "4s", "gap": "2s", "step": step}
+        cv = SlidingWindowSplit(5, **spans)
         assert cv.get_n_splits() == 5
         for i, (train, test) in zip(range(4, -1, -1), cv.split(X), strict=True):
             cut = ends.max() - i * shift - 4
             assert set(test) == {j for j, t in enumerate(ends) if cut < t <= cut + 4}
-            assert set(train) == {
-                j for j, t in enumerate(ends) if cut - 15 < t <= cut - 2
-            }
+            before = {j for j, t in enumerate(ends) if cut - 15 < t <= cut - 2}
+            assert set(train) == before
             assert (np.diff(ends[train]) >= 0).all()
 
 
 def test_sliding_windows_straddle_and_fail(X):
-    make = SlidingWindowSplit
-    with pytest.raises(ValueError, match="span 0.0001.*Pass fewer splits"):
-        next(make(5, train_size="3s", test_size="1s").split(X))
-    with pytest.raises(TypeError, match="train_size=3 is no span"):
-        next(make(1, train_size=3, test_size="1s").split(X))
+    def split(sessions, n, train, test, step=None):
+        cv = SlidingWindowSplit(n, train_size=train, test_size=test, step=step)
+        next(cv.split(sessions))
+
     sparse = sessions_at([(0, 0), (50, 50), (99, 99)])
-    with pytest.raises(ValueError, match="training window.*larger train_size"):
-        next(make(1, train_size="10s", test_size="5s").split(sparse))
-    with pytest.raises(ValueError, match="test window of split 0.*larger test_size"):
-        next(make(2, train_size="50s", test_size="10s", step="20s").split(sparse))
+    for arguments, error, message in (
+        ((X, 5, "3s", "1s"), ValueError, "span 0.0001.*Pass fewer splits"),
+        ((X, 1, 3, "1s"), TypeError, "train_size=3 is no span"),
+        ((sparse, 1, "10s", "5s"), ValueError, "training window.*larger train_size"),
+        ((sparse, 2, "50s", "10s", "20s"), ValueError, "test window.*0.*larger test_"),
+    ):
+        with pytest.raises(error, match=message):
+            split(*arguments)
     overlap = sessions_at([(0, 0), (2, 6), (5, 9)])
     with pytest.warns(UserWarning, match="1 of 1 test sessions straddle"):
-        next(make(1, train_size="5s", test_size="2s").split(overlap))
+        split(overlap, 1, "5s", "2s")
 
 
 def test_splitters_are_cv_arguments(shop):
@@ -340,10 +298,9 @@ def test_leave_last_out_equals_a_loop():
     rng = np.random.default_rng(1)
     rows = [rng.integers(9, size=n).tolist() for n in rng.integers(0, 6, size=50)]
     times = [float(t) for t in range(sum(map(len, rows)))]
-    base = Sessions.from_lists(rows, users=[f"u{i % 3}" for i in range(50)])
-    X = Sessions(
-        base.codes, base.offsets, base.vocabulary, times=times, users=base.users
-    )
+    base, users = Sessions.from_lists(rows), [f"u{i % 3}" for i in range(50)]
+    columns = {"times": times, "users": users}
+    X = Sessions(base.codes, base.offsets, base.vocabulary, **columns)
     train, (observed, y) = leave_last_out(X)
     assert train.to_lists() == [row[:-1] if len(row) > 1 else row for row in rows]
     long = [i for i, row in enumerate(rows) if len(row) > 1]
@@ -354,12 +311,11 @@ def test_leave_last_out_equals_a_loop():
     starts = np.cumsum([0, *map(len, rows)])
     expected = [times[starts[i] + len(rows[i]) - 2] for i in long]
     assert observed.end_times.tolist() == expected
-    again = last_targets(X)
-    assert again[0].to_lists() == observed.to_lists()
-    assert again[1].tolist() == y.tolist()
+    again, again_y = last_targets(X)
+    assert (again.to_lists(), again_y.tolist()) == (observed.to_lists(), y.tolist())
 
 
-def test_leave_last_out_of_prefix_rows():
+def test_leave_last_out_of_prefix_rows_and_what_is_missing():
     rows = [list("abcdef"), list("xy"), list("pqrs")]
     X, y = Sessions.from_lists(rows, ids=[7, 8, 9]).to_prefixes()
     order = np.random.default_rng(1).permutation(len(X))
@@ -368,9 +324,7 @@ def test_leave_last_out_of_prefix_rows():
     assert sorted(y[test].tolist()) == ["f", "s", "y"]
     assert sorted(y[train].tolist()) == ["b", "c", "d", "e", "q", "r"]
     assert LeaveLastOut().get_n_splits() == 1
-
-
-def test_leave_last_out_says_what_is_missing():
+    assert repr(LeaveLastOut()) == "LeaveLastOut()"
     with pytest.raises(ValueError, match="No session has two items"):
         leave_last_out([["a"], ["b"]])
     with pytest.raises(TypeError, match="LeaveLastOut needs prefixes"):

@@ -1,13 +1,16 @@
 """Interrupted runs: taken up again, refused, raised inside a search."""
 
-import time
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from conftest import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skclip import CLIPSessionRecommender
+from skclip import CLIPSessionRecommender, Fusion
+from skclip._data import ItemFeatures
+from skclip._training import _trainer
+from skclip.losses import SampledSoftmax
 
 
 class Stop:
@@ -24,27 +27,27 @@ class Stop:
         return float(1.0 / estimator.rank_targets(X, y).mean())
 
 
+def features(shift=0.0):
+    rows = [[i % 7 + shift, i % 5, 1.0] for i in range(80)]
+    return ItemFeatures([f"item-{i:03}" for i in range(80)], rows)
+
+
 @pytest.mark.parametrize(
     "params",
     [
         {},
         {"backbone": "narm", "optimizer": "adamw", "lr_schedule": "step"},
         {"backbone": "lessr"},
-        {"loss": "sampled_softmax", "n_negatives": 20},
+        {"loss": SampledSoftmax(20)},
+        {"item_features": Fusion(features(), kind="init")},
         {"n_iter_no_change": 1, "learning_rate": 0.5},
         {"early_stopping": False},
     ],
     ids=str,
 )
-def test_resumed_is_as_never_interrupted(
-    params, small_recommender, shop_split, tmp_path
-):
-    train, test = shop_split
-    train = train[:200]
-    path = tmp_path / "run"
-    model = clone(small_recommender).set_params(max_epochs=5, n_iter_no_change=5)
-    model.set_params(**params)
-    eval_set = (test[:50], None)
+def test_resumed_is_as_never_interrupted(params, train, test, tmp_path):
+    train, eval_set, path = train[:200], (test[:50], None), tmp_path / "run"
+    model = small(**{"max_epochs": 5, "n_iter_no_change": 5} | params)
     whole = clone(model).set_params(scoring=Stop(-1)).fit(train, eval_set=eval_set)
     cut = clone(model).set_params(scoring=Stop(3), checkpoint=path)
     if whole.n_iter_ >= 3:
@@ -52,69 +55,47 @@ def test_resumed_is_as_never_interrupted(
             cut.fit(train, eval_set=eval_set)
         assert path.exists()
     later = CLIPSessionRecommender(**cut.get_params(deep=False))
-    later.set_params(scoring=Stop(-1), verbose=False)
-    later.fit(train, eval_set=eval_set)
+    later.set_params(scoring=Stop(-1), verbose=False).fit(train, eval_set=eval_set)
     assert not path.exists()
-    np.testing.assert_array_equal(
-        later.decision_function(test), whole.decision_function(test)
+    same(later, whole, test)
+    plain, again = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in model.history_]
+        for model in (whole, later)
     )
-    plain = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history_]
-    again = [{k: v for k, v in row.items() if k != "seconds"} for row in later.history_]
     assert again == plain
 
 
-def test_another_run_is_refused(small_recommender, shop_split, tmp_path):
-    train, _ = shop_split
-    path = tmp_path / "run"
-    model = clone(small_recommender).set_params(checkpoint=path, scoring=Stop(2))
+def test_another_run_is_refused(train, tmp_path):
+    train, path = train[:200], tmp_path / "run"
+    model = small(checkpoint=path, scoring=Stop(2), item_features=features())
     with pytest.raises(RuntimeError, match="power cut"):
-        model.fit(train[:200])
-    for change in ({"learning_rate": 0.5}, {"random_state": 1}):
-        other = clone(model).set_params(**change)
+        model.fit(train)
+    for change in (
+        {"learning_rate": 0.5},
+        {"random_state": 1},
+        {"prompt__gate": "add"},
+        {"item_features": features(0.1)},
+    ):
         with pytest.raises(ValueError, match="checkpoint of another run.*delete"):
-            other.fit(train[:200])
+            clone(model).set_params(**change).fit(train)
     with pytest.raises(ValueError, match="checkpoint of another run"):
         clone(model).fit(train[:199])
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="truncated"):
-        clone(model).fit(train[:200])
+        clone(model).fit(train)
     path.write_bytes(b"something else" * 9)
     with pytest.raises(ValueError, match="is no skclip checkpoint"):
-        clone(model).fit(train[:200])
-    with pytest.raises(ValueError, match="integer random_state"):
-        clone(model).set_params(random_state=None).fit(train[:200])
-    with pytest.raises(ValueError, match="there is no folder"):
-        clone(model).set_params(checkpoint=tmp_path / "no" / "run").fit(train[:200])
+        clone(model).fit(train)
+    for change, message in (
+        ({"random_state": None}, "integer random_state"),
+        ({"checkpoint": tmp_path / "no" / "run"}, "there is no folder"),
+        ({"checkpoint": str(tmp_path)}, "is a folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clone(model).set_params(**change).fit(train)
 
 
-def test_the_keyboard_keeps_the_checkpoint(small_recommender, shop_split, tmp_path):
-    train, _ = shop_split
-    path = tmp_path / "run"
-    model = clone(small_recommender).set_params(
-        checkpoint=path, max_epochs=4, scoring=Stop(3, KeyboardInterrupt())
-    )
-    with pytest.warns(UserWarning, match="interrupted in epoch 3"):
-        model.fit(train[:200])
-    assert model.n_iter_ == 2
-    assert path.exists()
-    model.set_params(scoring=Stop(-1)).fit(train[:200])
-    assert model.n_iter_ == 4
-
-
-def test_inside_a_search_the_keyboard_stops_the_search(small_recommender, shop_split):
-    model = clone(small_recommender).set_params(
-        max_epochs=4, scoring=Stop(3, KeyboardInterrupt())
-    )
-    search = GridSearchCV(model, {"learning_rate": [0.01, 0.02]}, cv=2)
-    with pytest.raises(KeyboardInterrupt):
-        search.fit(shop_split[0])
-
-
-def test_a_changed_function_or_a_folder_is_refused(
-    small_recommender, shop_split, tmp_path
-):
-    train, _ = shop_split
-    path = tmp_path / "run"
+def test_a_function_is_known_by_its_code(train, tmp_path):
     calls = []
 
     def cut(value):
@@ -126,37 +107,49 @@ def test_a_changed_function_or_a_folder_is_refused(
 
         return scoring
 
-    model = clone(small_recommender).set_params(checkpoint=path, scoring=cut(1.0))
+    model = small(checkpoint=tmp_path / "run", scoring=cut(1.0))
     with pytest.raises(RuntimeError, match="power cut"):
         model.fit(train[:200])
     model.set_params(scoring=lambda estimator, X, y=None: -1.0)
     with pytest.raises(ValueError, match="checkpoint of another run"):
         model.fit(train[:200])
-    model.set_params(checkpoint=str(tmp_path))
-    with pytest.raises(ValueError, match="is a folder"):
-        model.fit(train[:200])
+    model.set_params(scoring=cut(1.0)).fit(train[:200])  # another object
+    assert model.n_iter_ == 2
 
 
-def test_a_run_that_is_out_of_time_goes_on_later(
-    small_recommender, shop_split, tmp_path
-):
-    train, test = shop_split
+def test_the_keyboard_keeps_the_checkpoint(train, tmp_path):
     path = tmp_path / "run"
+    scoring = Stop(3, KeyboardInterrupt())
+    model = small(checkpoint=path, max_epochs=4, scoring=scoring)
+    with pytest.warns(UserWarning, match="interrupted in epoch 3"):
+        model.fit(train[:200])
+    assert model.n_iter_ == 2
+    assert path.exists()
+    model.set_params(scoring=Stop(-1)).fit(train[:200])
+    assert model.n_iter_ == 4
+
+
+def test_inside_a_search_the_keyboard_stops_the_search(train):
+    model = small(max_epochs=4, scoring=Stop(3, KeyboardInterrupt()))
+    search = GridSearchCV(model, {"learning_rate": [0.01, 0.02]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(train)
+
+
+def test_a_run_that_is_out_of_time_goes_on_later(train, test, tmp_path, monkeypatch):
+    train, path, clock = train[:200], tmp_path / "run", [0.0]
+    time = SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr(_trainer, "time", time)
 
     class Slow(Stop):
         def __call__(self, estimator, X, y=None):
-            time.sleep(0.4)
+            clock[0] += 0.4
             return super().__call__(estimator, X, y)
 
-    model = clone(small_recommender).set_params(
-        checkpoint=path, scoring=Slow(-1), max_epochs=4, n_iter_no_change=4
-    )
-    model.set_params(max_time=0.7).fit(train[:200])
-    assert 1 <= model.n_iter_ < 4
+    model = small(checkpoint=path, scoring=Slow(-1), max_epochs=4, n_iter_no_change=4)
+    model.set_params(max_time=0.7).fit(train)
+    assert model.n_iter_ == 2
     assert path.exists()
-    model.set_params(max_time=None).fit(train[:200])
+    model.set_params(max_time=None).fit(train)
     assert not path.exists()
-    whole = clone(model).set_params(checkpoint=None).fit(train[:200])
-    np.testing.assert_array_equal(
-        model.decision_function(test), whole.decision_function(test)
-    )
+    same(model, clone(model).set_params(checkpoint=None).fit(train), test)

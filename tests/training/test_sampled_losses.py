@@ -3,20 +3,27 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_losses import case, gradients, plain, relative
+from conftest import same, small
+from sklearn.base import clone
+from test_losses import assert_close, case, gradients, plain
 
-from skclip import CLIPSessionRecommender
-from skclip._training import SAMPLED_LOSSES, SampledLoss, check_sample_fits
+from skclip._training._sampled_losses import SAMPLED_LOSSES, Sampler, check_sample_fits
 from skclip.backbones import BACKBONES
+from skclip.losses import BPR, SampledSoftmax
+
+every_loss = pytest.mark.parametrize("kind", SAMPLED_LOSSES)
+
+
+def sampler(kind, n_negatives, weights, **options):
+    return Sampler(SAMPLED_LOSSES[kind](), n_negatives, weights, **options)
 
 
 def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def naive_sampled(kind, positive, negatives, log_expected, m, n_items, v=None):
+def naive(kind, positive, negatives, log_expected, m, n_items, v):
     """One row, from the formulas; lists without the hits; `v` weighs negatives."""
-    v = [1.0] * len(negatives) if v is None else v
     if kind == "sampled_softmax":
         rest = sum(
             math.exp(s - q) for s, q in zip(negatives, log_expected, strict=True)
@@ -41,89 +48,67 @@ def naive_sampled(kind, positive, negatives, log_expected, m, n_items, v=None):
     return -(beta * math.log(sigmoid(positive)) + rest) / (m + 1)
 
 
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
-def test_sampled_losses_equal_naive_loops(kind, with_bias):
-    queries, table, targets, bias = case(6, 12, 4, 0.5, with_bias)
-    weights = torch.arange(1.0, 13.0)
-    m, asked = 8, []
+class Scorer:
+    """A scorer that happens to be a product, in blocks."""
 
-    def keys(items):
-        asked.append(items)
-        return table[items]
-
-    torch.manual_seed(0)
-    loss = SampledLoss(kind, m, weights)
-    value = loss(queries, targets, keys, scale=0.7, bias=bias)
-    sample = asked[0][len(targets) :].tolist()
-    assert asked[0][: len(targets)].equal(targets)
-    assert any(t in sample for t in targets.tolist())  # hits are covered
-    scores = 0.7 * queries @ table.T + (0 if bias is None else bias)
-    expected = []
-    for row, target in zip(scores.tolist(), targets.tolist(), strict=True):
-        kept = [j for j in sample if j != target]
-        log_expected = [math.log(m * float(weights[j] / weights.sum())) for j in kept]
-        negatives = [row[j] for j in kept]
-        expected.append(
-            naive_sampled(kind, row[target], negatives, log_expected, m, 12)
-        )
-    assert float(value) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    score_chunk = staticmethod(lambda state, keys: 0.7 * state @ keys.T)
+    chunk_width = staticmethod(lambda state: 4)
 
 
+# Losses take a weight for each negative, but for the softmax, where it is a bias.
 WEIGHED = sorted(set(SAMPLED_LOSSES) - {"sampled_softmax"})
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("kind", WEIGHED)
-def test_weights_of_negatives_equal_naive_loops(kind, shared):
-    queries, table, targets, _ = case(6, 12, 4, 0.5, False)
-    m, asked = 8, []
-    v = torch.where(torch.arange(12) < 6, 0.1, 1.0)
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "weighed"),
+    [(kind, False) for kind in SAMPLED_LOSSES] + [(kind, True) for kind in WEIGHED],
+)
+def test_losses_equal_naive_loops(kind, weighed, with_bias, shared):
+    queries, table, targets, bias = case(6, 12, 4, 0.5, with_bias)
+    weights, m, asked = torch.arange(1.0, 13.0), 8 if shared else 5, []
+    v = torch.where(torch.arange(12) < 6, 0.1, 1.0) if weighed else None
 
     def keys(items):
         asked.append(items)
         return table[items]
 
+    loss = sampler(kind, m, weights, shared=shared, item_weights=v)
     torch.manual_seed(0)
-    loss = SampledLoss(kind, m, torch.ones(12), shared=shared, item_weights=v)
-    value = loss(queries, targets, keys)
+    value = loss(queries, targets, keys, scale=0.7, bias=bias)
+    torch.manual_seed(0)
+    by_scorer = loss(queries, targets, keys, bias=bias, scorer=Scorer())
+    assert asked[0][: len(targets)].equal(targets)
     samples = asked[0][len(targets) :]
-    samples = samples.expand(6, m) if shared else samples.view(6, m)
+    samples = (samples.expand(6, m) if shared else samples.view(6, m)).tolist()
+    assert len({tuple(sample) for sample in samples}) == (1 if shared else 6)
+    pairs = list(zip(samples, targets.tolist(), strict=True))
+    assert any(target in sample for sample, target in pairs)  # hits are covered
+    scores = 0.7 * queries @ table.T + (0 if bias is None else bias)
     expected = []
-    for row, sample, target in zip(
-        (queries @ table.T).tolist(), samples.tolist(), targets.tolist(), strict=True
-    ):
+    for row, (sample, target) in zip(scores.tolist(), pairs, strict=True):
         kept = [j for j in sample if j != target]
-        weights = [float(v[j]) for j in kept]
+        log_expected = [math.log(m * float(weights[j] / weights.sum())) for j in kept]
+        of_items = [1.0 if v is None else float(v[j]) for j in kept]
         negatives = [row[j] for j in kept]
-        expected.append(
-            naive_sampled(kind, row[target], negatives, None, m, 12, weights)
-        )
-    assert float(value) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+        arguments = (kind, row[target], negatives, log_expected, m, 12, of_items)
+        expected.append(naive(*arguments))
+    assert float(value) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(by_scorer) == pytest.approx(float(value), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", WEIGHED)
 def test_a_negative_of_weight_w_is_pushed_down_w_times_as_hard(kind):
     """Of scores that are all equal; never up."""
     v = torch.tensor([1.0, 1.0, 0.1])  # the target, and two negatives
-    loss = SampledLoss(kind, 2, torch.ones(3), item_weights=v)
+    loss = sampler(kind, 2, torch.ones(3), item_weights=v)
     negative = torch.zeros(1, 2, requires_grad=True)
     sample, hit = torch.tensor([1, 2]), torch.zeros(1, 2, dtype=torch.bool)
-    loss._of(torch.zeros(1), negative, sample, hit).backward()
+    loss.loss.of(torch.zeros(1), negative, hit, loss, sample).backward()
     plain_one, weighed = negative.grad[0].tolist()
     assert plain_one > 0
     assert weighed == pytest.approx(0.1 * plain_one, rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", WEIGHED)
-def test_weights_of_one_are_the_plain_loss(kind):
-    queries, table, targets, _ = case(20, 30, 5, 1.0, False)
-    values = []
-    for v in (None, torch.ones(30)):
-        torch.manual_seed(0)
-        loss = SampledLoss(kind, 10, torch.ones(30), item_weights=v)
-        values.append(loss(queries, targets, lambda items: table[items]))
-    assert values[0].equal(values[1])
 
 
 @pytest.mark.parametrize("popularity", [False, True])
@@ -131,93 +116,62 @@ def test_sampled_softmax_estimates_the_full_one(popularity):
     queries, table, targets, _ = case(50, 300, 8, 0.3, False)
     weights = torch.arange(1.0, 301.0) if popularity else torch.ones(300)
     torch.manual_seed(0)
-    loss = SampledLoss("sampled_softmax", 20_000, weights)
+    loss = sampler("sampled_softmax", 20_000, weights)
     value = float(loss(queries, targets, lambda items: table[items]))
     full = float(plain(queries, table, targets, 1.0, None))
     assert value == pytest.approx(full, rel=0.01)
 
 
-@pytest.mark.parametrize("loss", SAMPLED_LOSSES)
+@every_loss
 @pytest.mark.parametrize("candidates", ["raw", "prompted"])
-def test_sampled_losses_train(loss, candidates, shop_split):
-    train, test = shop_split
-    model = CLIPSessionRecommender(
-        "gru4rec",
-        loss=loss,
-        n_negatives=40,
-        candidates=candidates,
-        embedding_dim=16,
-        learning_rate=0.03 if loss == "gbce" else 0.01,  # it learns slowly
+def test_sampled_losses_train(kind, candidates, train, test):
+    model = small(
+        loss=kind,
+        loss__n_negatives=40,
+        prompt__candidates=candidates,
+        learning_rate=0.03 if kind == "gbce" else 0.01,  # it learns slowly
         max_epochs=40,
         n_iter_no_change=40,
         batch_size=128,
-        random_state=0,
-        n_threads=1,
     ).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
-    again = CLIPSessionRecommender(**model.get_params()).fit(train)
-    assert (again.decision_function(test) == model.decision_function(test)).all()
+    model.set_params(max_epochs=1)
+    same(clone(model).fit(train), clone(model).fit(train), test)
 
 
-@pytest.mark.parametrize("loss", SAMPLED_LOSSES)
+@every_loss
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
-def test_every_backbone_takes_every_loss(backbone, loss, shop_split):
-    train, test = shop_split
-    model = CLIPSessionRecommender(
-        backbone,
-        loss=loss,
-        n_negatives=20,
-        embedding_dim=8,
-        max_epochs=1,
-        random_state=0,
-        n_threads=1,
-    ).fit(train[:100])
+def test_every_backbone_takes_every_loss(backbone, kind, train, test):
+    model = small(backbone, loss=kind, loss__n_negatives=20, max_epochs=1)
+    model.fit(train[:100])
     assert np.isfinite(model.decision_function(test[:5])).all()
     assert np.isfinite(model.history_[0]["train_loss"])
 
 
-@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
-def test_scorers_that_are_no_product_give_the_same_loss(kind, monkeypatch):
-    """A scorer that happens to be a product, in blocks, against the product."""
+@every_loss
+def test_scorers_that_are_no_product_have_the_same_gradients(kind):
     queries, table, targets, _ = case(40, 30, 5, 1.0, False)
-
-    class Scorer:
-        score_chunk = staticmethod(lambda state, keys: 0.7 * state @ keys.T)
-        chunk_width = staticmethod(lambda state: 4)
-
-    losses = {
-        "product": lambda q, k, b: loss(q, targets, lambda i: k[i], scale=0.7),
-        "scorer": lambda q, k, b: loss(q, targets, lambda i: k[i], scorer=Scorer()),
-    }
     found = []
-    for function in losses.values():
+    for options in ({"scale": 0.7}, {"scorer": Scorer()}):
+        loss = sampler(kind, 25, torch.arange(1.0, 31.0))
+
+        def function(q, k, b, loss=loss, options=options):
+            return loss(q, targets, lambda items: k[items], **options)
+
         torch.manual_seed(0)
-        loss = SampledLoss(kind, 25, torch.arange(1.0, 31.0))
         found.append(gradients(function, queries, table, None))
-    for one, other in zip(*found, strict=True):
-        assert relative(one, other) < 1e-5
+    assert_close(*found)
 
 
 def test_untouched_items_keep_their_vectors():
     rows = [["a", "b"]] * 30 + [["c"]]
-    options = {
-        "loss": "sampled_softmax",
-        "n_negatives": 1,
-        "negative_sampling": "popularity",
-    }
+    model = small(loss=SampledSoftmax(1, sampling="popularity"), early_stopping=False)
+    model.set_params(random_state=1, learning_rate=0.1)
     one, three = (
-        CLIPSessionRecommender(
-            "gru4rec",
-            **options,
-            max_epochs=epochs,
-            learning_rate=0.1,
-            early_stopping=False,
-            random_state=1,
-            batch_size=64,
-        ).fit(rows)
-        for epochs in (1, 3)
+        clone(model).set_params(max_epochs=n).fit(rows)._fitted.model.item_table
+        for n in (1, 3)
     )
-    changed = (one._model.item_table != three._model.item_table).any(dim=1).tolist()
+    changed = (one != three).any(dim=1).tolist()
     assert changed[0] or changed[1]
     assert not changed[2]
 
@@ -227,7 +181,7 @@ def test_gradients_of_sampled_softmax_equal_autograd(with_bias):
     """Scores far apart, hits, a sample with repetitions; two steps, one workspace."""
     queries, table, targets, bias = case(40, 30, 5, 4.0, with_bias)
     m, weights = 25, torch.arange(1.0, 31.0)
-    loss = SampledLoss("sampled_softmax", m, weights)
+    loss = sampler("sampled_softmax", m, weights)
 
     def ours(q, k, b):
         torch.manual_seed(3)
@@ -248,59 +202,17 @@ def test_gradients_of_sampled_softmax_equal_autograd(with_bias):
     first = gradients(ours, 0.1 * queries, table, bias)
     kept = [x.clone() for x in first]
     found = gradients(ours, queries, table, bias)
-    for one, other in zip(
-        found, gradients(expected, queries, table, bias), strict=True
-    ):
-        assert relative(one, other) < 1e-5
-    for one, other in zip(first, kept, strict=True):
-        assert torch.equal(one, other)
+    assert_close(found, gradients(expected, queries, table, bias))
+    torch.testing.assert_close(first, kept, rtol=0, atol=0)
 
 
 def test_bad_sample_sizes():
-    with pytest.raises(ValueError, match="n_negatives=9 exceeds the catalogue of 3"):
-        CLIPSessionRecommender(loss="bpr", n_negatives=9).fit([["a", "b", "c"]] * 4)
-    with pytest.raises(ValueError, match=r"takes 3.7 GiB a step.*n_negatives <= 536"):
-        check_sample_fits("sampled_softmax", 1_000_000, 1000)
-    with pytest.raises(ValueError, match=r"takes 33.5 GiB a step.*n_negatives <= 59"):
-        check_sample_fits("bpr-max", 1_000_000, 1000)
-
-
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("kind", SAMPLED_LOSSES)
-def test_samples_of_ones_own_equal_naive_loops(kind, with_bias):
-    queries, table, targets, bias = case(6, 12, 4, 0.5, with_bias)
-    weights, m, asked = torch.arange(1.0, 13.0), 5, []
-
-    def keys(items):
-        asked.append(items)
-        return table[items]
-
-    class Scorer:
-        score_chunk = staticmethod(lambda state, keys: 0.7 * state @ keys.T)
-
-    loss = SampledLoss(kind, m, weights, shared=False)
-    torch.manual_seed(0)
-    value = loss(queries, targets, keys, scale=0.7, bias=bias)
-    torch.manual_seed(0)
-    by_scorer = loss(queries, targets, keys, bias=bias, scorer=Scorer())
-    samples = asked[0][len(targets) :].view(6, m).tolist()
-    assert len({tuple(sample) for sample in samples}) == 6  # each has its own
-    pairs = zip(samples, targets.tolist(), strict=True)
-    assert any(t in sample for sample, t in pairs)  # hits are covered
-    scores = 0.7 * queries @ table.T + (0 if bias is None else bias)
-    expected = []
-    for row, target, sample in zip(
-        scores.tolist(), targets.tolist(), samples, strict=True
+    with pytest.raises(ValueError, match="n_negatives=9 exceeds the catalog of 3"):
+        small(loss=BPR(9)).fit([["a", "b", "c"]] * 4)
+    for kind, sizes, message in (
+        ("sampled_softmax", (1_000_000, 1000), r"3.7 GiB a step.*n_negatives <= 536"),
+        ("bpr-max", (1_000_000, 1000), r"takes 33.5 GiB a step.*n_negatives <= 59"),
+        ("bpr", (4096, 1900, 64), r"takes 3\.9 GiB a step"),  # samples of their own
     ):
-        kept = [j for j in sample if j != target]
-        log_expected = [math.log(m * float(weights[j] / weights.sum())) for j in kept]
-        negatives = [row[j] for j in kept]
-        arguments = (kind, row[target], negatives, log_expected, m, 12)
-        expected.append(naive_sampled(*arguments))
-    assert float(value) == pytest.approx(np.mean(expected), rel=1e-5)
-    assert float(by_scorer) == pytest.approx(float(value), rel=1e-5)
-
-
-def test_samples_of_ones_own_are_bounded_too():
-    with pytest.raises(ValueError, match=r"takes 3\.9 GiB a step"):
-        check_sample_fits("bpr", 4096, 1900, vectors_of=64)
+        with pytest.raises(ValueError, match=message):
+            check_sample_fits(SAMPLED_LOSSES[kind](), *sizes)

@@ -1,0 +1,1 @@
+"""Benchmarks of skclip; run them as ``python -m benchmarks.<folder>.<name>``."""

@@ -1,0 +1,1 @@
+"""Settings and recipes, chosen on validation parts and simulated data alone."""

@@ -1,0 +1,1 @@
+"""What is reported: the only folder that may open test parts."""

@@ -1,0 +1,1 @@
+"""How fast: ratios in one run, and memory. No quality is reported."""
