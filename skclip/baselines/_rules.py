@@ -5,35 +5,20 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 
-from skclip._sklearn import Interval, StrOptions, _fit_context
-from skclip.baselines._base import BaselineRecommender, add_rows, fitted_catalog
+from skclip._sklearn import Interval, StrOptions
+from skclip.baselines._base import BaselineRecommender, add_rows, observed, rows_of
 
 
 class _LastItemRules(BaselineRecommender):
     """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Count the rules.
+    def _learn(self, data):
+        return {"rules_": self._count_rules(data)}
 
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items; row i then says what `y[i]` follows, and nothing else.
-
-        Returns
-        -------
-        self : object
-            The estimator itself, fitted.
-        """
-        data = self._training_data(X, y)
-        return self._adopt(X, **fitted_catalog(data), rules_=self._count_rules(data))
-
-    def _add_scores(self, scores, observed):
-        newest = np.flatnonzero(observed.steps == 0)
-        add_rows(scores, self.rules_, observed.rows[newest], observed.codes[newest])
+    def _add_scores(self, scores, queries):
+        clicks = observed(queries, scores.shape[1])
+        newest = np.flatnonzero(clicks.steps == 0)
+        add_rows(scores, self.rules_, clicks.rows[newest], clicks.codes[newest])
 
 
 def _pairs(data, gap):
@@ -90,8 +75,7 @@ class MarkovRecommender(_LastItemRules):
 
     _parameter_constraints: dict = {
         "tie_break": [StrOptions({"first"}), None],
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
+        **BaselineRecommender._parameter_constraints,
     }
 
     def __init__(self, *, tie_break=None, backoff="popularity", scoring="mrr@20"):
@@ -169,8 +153,7 @@ class SequentialRules(_LastItemRules):
     _parameter_constraints: dict = {
         "max_gap": [Interval(Integral, 1, None, closed="left")],
         "weighting": [StrOptions(set(_GAP_WEIGHTS))],
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
+        **BaselineRecommender._parameter_constraints,
     }
 
     def __init__(
@@ -237,34 +220,21 @@ class AssociationRules(_LastItemRules):
     [['b', 'c']]
     """
 
-    _parameter_constraints: dict = {
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
-    }
-
     def __init__(self, *, backoff="popularity", scoring="mrr@20"):
         self.backoff = backoff
         self.scoring = scoring
 
     def _count_rules(self, data):
-        counts = _counts(np.ones(len(data.codes), dtype=np.float32), data)
+        where = data.codes, data.offsets, data.n_items
+        counts = rows_of(np.ones(len(data.codes), dtype=np.float32), *where)
         if data.graph_ends is None:
             rules = sparse.csr_array(counts.T @ counts)
         else:  # pairs of a target with what stands before it
             at = np.zeros(len(data.codes), dtype=np.float32)
             at[data.graph_ends] = 1
-            targets = _counts(at, data)
+            targets = rows_of(at, *where)
             rules = sparse.csr_array((counts - targets).T @ targets)
             rules = rules + rules.T
         rules.setdiag(0)
         rules.eliminate_zeros()
         return rules
-
-
-def _counts(values, data):
-    """Values of the events, summed by session and item."""
-    parts = values, data.codes - 1, data.offsets.copy()  # all summed in place
-    shape = len(data.offsets) - 1, data.n_items
-    counts = sparse.csr_array(parts, shape=shape)
-    counts.sum_duplicates()
-    return counts
