@@ -123,14 +123,12 @@ def load(path, *, backbones=()):
 
     Examples
     --------
-    >>> import os, tempfile
-    >>> import skclip
-    >>> model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+    >>> import os, tempfile, skclip
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "model.skclip")
-    ...     skclip.save(model, path)
-    ...     skclip.load(path).predict([["a"]]).tolist()
-    ['b']
+    ...     skclip.save(skclip.SessionClusterer(resolution=2.0), path)
+    ...     skclip.load(path)
+    SessionClusterer(resolution=2.0)
     """
     classes = _known_classes(backbones)
     document, arrays = read_container(
@@ -176,7 +174,9 @@ def _encode(value, arrays, where):
         return os.fspath(value)
     if isinstance(value, list):
         return [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, dict) and all(type(k) is str and k != _KIND for k in value):
+    if isinstance(value, dict) and all(
+        isinstance(k, str) and k != _KIND for k in value
+    ):
         return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, np.ndarray) and _is_plain(value.dtype):
         name = f"{len(arrays)}"

@@ -20,7 +20,7 @@ _SLOPE = 0.2  # of the leaky rectifiers
 class GCEGNNNetwork(Backbone):
     r"""Global context enhanced graph neural network.
 
-    Nodes u of a session, their relations R in its graph, their neighbours q with
+    Nodes u of a session, their relations R in its graph, their neighbors q with
     co-occurrence counts w in the global graph, and m, the mean of the session's items:
 
     .. math::
@@ -35,7 +35,7 @@ class GCEGNNNetwork(Backbone):
         s = \sum_t w_p^\top \sigma(G_1 z_t + b + G_2 \bar{h})\, h_{u(t)}
 
     Position t counts from the latest item. With two hops a second layer takes the
-    first one's results for u and its neighbours.
+    first one's results for u and its neighbors.
     """
 
     def __init__(self, embedding_dim, n_items, max_length, spec):
@@ -67,14 +67,9 @@ class GCEGNNNetwork(Backbone):
         self.prepare(codes, offsets, ends, known)
 
     def prepare(self, codes, offsets, ends, known=None):
+        sizes = {"n_items": len(self.neighbors) - 1, "top": self.neighbors.shape[1]}
         table, counts = neighbor_table(
-            codes,
-            offsets,
-            ends,
-            n_items=len(self.neighbors) - 1,
-            window=self.window,
-            top=self.neighbors.shape[1],
-            known=known,
+            codes, offsets, ends, window=self.window, known=known, **sizes
         )
         self.neighbors.copy_(torch.from_numpy(table))
         self.weights.copy_(torch.from_numpy(counts))
@@ -83,9 +78,8 @@ class GCEGNNNetwork(Backbone):
         graph = session_graph(batch)
         h = graph.of_nodes(x)  # (n, size, d)
         m = (x * batch.mask[..., None]).sum(dim=1) / batch.ends[:, None]
-        h = self.dropout_local(self.local(h, graph)) + self.dropout_global(
-            self.from_neighbors(h, m, graph, batch)
-        )
+        local, near = self.local(h, graph), self.from_neighbors(h, m, graph, batch)
+        h = self.dropout_local(local) + self.dropout_global(near)
         return self.read(graph.of_events(h), batch)
 
     def local(self, h, graph):
@@ -115,7 +109,7 @@ class GCEGNNNetwork(Backbone):
         return torch.zeros_like(h).index_put((row, place), g)
 
     def aggregate(self, layer, own, m, items, q):
-        """One layer for `items` (n,) with neighbours' vectors `q` (n, k, d): (n, d)."""
+        """One layer for `items` (n,) with neighbors' vectors `q` (n, k, d): (n, d)."""
         w = self.weights[items].to(q.dtype)
         mixed = torch.cat([m[:, None] * q, w[..., None]], dim=-1)
         logits = self.w2[layer](F.leaky_relu(self.W1[layer](mixed), _SLOPE)).squeeze(-1)
@@ -156,9 +150,9 @@ class GCEGNN(BackboneSpec):
     n_hops : {1, 2}, default=1
         Layers of the global graph. A second one costs `n_neighbors` times as much.
     n_neighbors : int, default=12
-        Neighbours of an item in the global graph.
+        Neighbors of an item in the global graph.
     window : int, default=3
-        Distance, in events, at which items of a session are neighbours.
+        Distance, in events, at which items of a session are neighbors.
     dropout_gcn : float, default=0.0
         On the input of the global layer's last map.
     dropout_local : float, default=0.0

@@ -61,9 +61,8 @@ class LESSRNetwork(Backbone):
         e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
-        summed = b.new_zeros(len(last), b.shape[1]).index_add(
-            0, row, alpha[:, None] * b
-        )
+        summed = b.new_zeros(len(last), b.shape[1])
+        summed = summed.index_add(0, row, alpha[:, None] * b)
         g = self.prelu(self.O(summed))
         return self.F(self.dropout(self.bn(torch.cat([f[last], g], dim=1))))
 

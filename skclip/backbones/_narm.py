@@ -61,7 +61,7 @@ class NARM(BackboneSpec):
     context_dropout : float, default=0.5
         On the concatenated local and global encoding.
     attention : {"plain", "softmax"}, default="plain"
-        Attention weights as in the paper's equations, not normalised, or with a
+        Attention weights as in the paper's equations, not normalized, or with a
         softmax over the session as in the authors' program.
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".

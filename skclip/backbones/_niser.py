@@ -42,7 +42,7 @@ class NISERNetwork(Backbone):
         graph = session_graph(batch)
         x = graph.of_nodes(x)
         if self.training and self.dropout.p:
-            # Dropout comes before the normalisation: what is left keeps the length.
+            # Dropout comes before the normalization: what is left keeps the length.
             length = x.norm(dim=-1, keepdim=True)
             x = self.dropout(x)
             x = x * (length / x.norm(dim=-1, keepdim=True).clamp_min(1e-12))
@@ -50,7 +50,7 @@ class NISERNetwork(Backbone):
         H = graph.of_events(h)  # (n, length, d)
         if self.positions is not None:
             H = H + self.positions[: H.shape[1]]
-        return self.attention.read(H, batch.last(H), batch.mask.to(H.dtype))
+        return self.attention(H, batch.last(H), batch.mask)
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
@@ -58,7 +58,7 @@ class NISERNetwork(Backbone):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NISER(BackboneSpec):
-    """Normalised item and session representations [1]_, in the form of NISER+.
+    """Normalized item and session representations [1]_, in the form of NISER+.
 
     Popular items have long vectors in SR-GNN and are recommended for their length.
     Here item and session vectors have length 1 and scores are scaled cosines.
@@ -70,7 +70,7 @@ class NISER(BackboneSpec):
     positions : bool, default=True
         Whether events have a learned position, counted from the first.
     item_dropout : float, default=0.1
-        On the item vectors of the session, before they are normalised.
+        On the item vectors of the session, before they are normalized.
     step : int, default=1
         Rounds of messages.
     temperature : float, default=0.0625

@@ -16,19 +16,14 @@ _STD = 0.01  # of all first weights, as in the authors' program
 
 
 class Interests(NamedTuple):
-    """What PoMRec makes of each prefix: (n, K, d), (n, K) or None, and so on.
+    """What PoMRec makes of each of n prefixes."""
 
-    `assignments` (n, length, K) are the attention weights of the events, and
-    `prompt_share` (n, K) is what the prompt tokens took of them; `centres` and
-    `dispersions` (n, K, d), the latter times their weight, add up to `vectors`.
-    """
-
-    vectors: torch.Tensor
-    weights: torch.Tensor | None
-    assignments: torch.Tensor
-    prompt_share: torch.Tensor
-    centres: torch.Tensor
-    dispersions: torch.Tensor
+    vectors: torch.Tensor  # (n, K, d): sum of centres and dispersions
+    weights: torch.Tensor | None  # (n, K)
+    assignments: torch.Tensor  # (n, length, K): attention weights of the events
+    prompt_share: torch.Tensor  # (n, K): what the prompt tokens took of them
+    centres: torch.Tensor  # (n, K, d)
+    dispersions: torch.Tensor  # (n, K, d), times their weight
 
 
 class PoMRecNetwork(Backbone):

@@ -28,7 +28,7 @@ class SRGNNNetwork(Backbone):
     def encode(self, x, batch):
         graph = session_graph(batch)
         h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
-        return self.attention(h, graph)
+        return self.attention(h, graph.of_last(h), graph.counts)
 
     def init_for_cosine_(self):
         """Without W_3 let the weights of events be positive, as in GCE-GNN."""

@@ -37,7 +37,7 @@ class TAGNNNetwork(Backbone):
     def encode(self, x, batch):
         graph = session_graph(batch)
         h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
-        s = self.attention(h, graph)
+        s = self.attention(h, graph.of_last(h), graph.counts)
         return s, h, self.target(h), graph.counts.to(h.dtype).log()
 
     def normalize(self, state):

@@ -117,10 +117,8 @@ class SessionKNN(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
         Distinct items of the training sessions, oldest session first; the value is the
         place of the last click on the item, from 1.
@@ -236,10 +234,9 @@ class SessionKNN(BaselineRecommender):
     def _add_scores(self, scores, queries):
         params = self.resolved_params_
         clicks = observed(queries, scores.shape[1]).distinct()
-        rank = _rank_in_row(clicks.rows)
-        newest = rank < _LONGEST
-        clicks, rank = clicks.take(newest), rank[newest]
-        rows, neighbors, similarity, shared = self._neighbors(clicks, rank, len(scores))
+        place = np.arange(len(clicks.rows)) - np.searchsorted(clicks.rows, clicks.rows)
+        clicks = clicks.take(place < _LONGEST)
+        rows, neighbors, similarity, shared = self._neighbors(clicks, len(scores))
         if "decay" in params:
             similarity = similarity * _DECAYS[params["decay"]](clicks.steps[shared])
         if "lambda4" in params:
@@ -262,7 +259,7 @@ class SessionKNN(BaselineRecommender):
         values = np.where(values > 0, np.maximum(values, _LOWEST), 0)
         add_at(scores, np.repeat(rows, lengths), items, values)
 
-    def _neighbors(self, clicks, rank, n_queries):
+    def _neighbors(self, clicks, n_queries):
         """Row, session, similarity and newest shared click of each neighbor.
 
         A neighbor needs two things of the clicks that it shares with the query: the
@@ -281,6 +278,7 @@ class SessionKNN(BaselineRecommender):
         else:
             weights = np.ones(len(clicks.rows))
         starts = np.searchsorted(clicks.rows, np.arange(n_queries + 1))
+        rank = np.arange(len(clicks.rows)) - starts[clicks.rows]
         weights = weights + 1j * 0.5**rank
         rows, sessions, sums = self._shared(weights, clicks, starts)
         similarity, bits = sums.real, sums.imag
@@ -378,12 +376,6 @@ def _largest_of_row(values, rows):
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     lengths = np.diff(starts, append=len(rows))
     return np.repeat(np.maximum.reduceat(values, starts), lengths)
-
-
-def _rank_in_row(rows):
-    """0, 1, ... within each run of equal rows."""
-    starts = np.searchsorted(rows, rows)
-    return np.arange(len(rows)) - starts
 
 
 def _largest(values, tie_break, indptr, k):

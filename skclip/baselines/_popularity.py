@@ -22,10 +22,8 @@ class PopularityRecommender(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     item_scores_ : ndarray of shape (n_items,), float32
         Score of each item, the same for all sessions.
 

@@ -12,9 +12,6 @@ from skclip.baselines._base import BaselineRecommender, add_rows, observed, rows
 class _LastItemRules(BaselineRecommender):
     """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
 
-    def _learn(self, data):
-        return {"rules_": self._count_rules(data)}
-
     def _add_scores(self, scores, queries):
         clicks = observed(queries, scores.shape[1])
         newest = np.flatnonzero(clicks.steps == 0)
@@ -49,10 +46,8 @@ class MarkovRecommender(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Transitions from the item of the row to that of the column. With
         ``tie_break="first"`` the place in the ranking of the row, counted from its end.
@@ -83,7 +78,7 @@ class MarkovRecommender(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
+    def _learn(self, data):
         before, after = _pairs(data, 1)
         n = data.n_items
         keys = (data.codes[before].astype(np.int64) - 1) * n + data.codes[after] - 1
@@ -96,7 +91,7 @@ class MarkovRecommender(_LastItemRules):
             values = np.empty(len(keys), dtype=np.int64)
             values[order] = np.arange(len(keys)) - starts[order] + 1
         values = values.astype(np.float32)
-        return sparse.csr_array((values, (rows, columns)), shape=(n, n))
+        return {"rules_": sparse.csr_array((values, (rows, columns)), shape=(n, n))}
 
 
 _GAP_WEIGHTS = {
@@ -130,10 +125,8 @@ class SequentialRules(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Weight of each follower (column) of an item (row).
 
@@ -164,7 +157,7 @@ class SequentialRules(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
+    def _learn(self, data):
         n = data.n_items
         rules = sparse.csr_array((n, n), dtype=np.float32)
         for gap in range(1, self.max_gap + 1):
@@ -175,7 +168,7 @@ class SequentialRules(_LastItemRules):
             at = data.codes[before] - 1, data.codes[after] - 1
             rules = rules + sparse.csr_array((weight, at), shape=(n, n))
         rules.eliminate_zeros()
-        return rules
+        return {"rules_": rules}
 
 
 class AssociationRules(_LastItemRules):
@@ -196,10 +189,8 @@ class AssociationRules(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Symmetric counts of pairs.
 
@@ -224,7 +215,7 @@ class AssociationRules(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
+    def _learn(self, data):
         where = data.codes, data.offsets, data.n_items
         counts = rows_of(np.ones(len(data.codes), dtype=np.float32), *where)
         if data.graph_ends is None:
@@ -237,4 +228,4 @@ class AssociationRules(_LastItemRules):
             rules = rules + rules.T
         rules.setdiag(0)
         rules.eliminate_zeros()
-        return rules
+        return {"rules_": rules}

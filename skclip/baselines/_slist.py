@@ -67,10 +67,8 @@ class SLIST(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     weights_ : ndarray of shape (n_items, n_items), float32
         The matrix :math:`B`.
 
