@@ -58,7 +58,7 @@ def make_multi_interest_sessions(
     truth : Bunch
         ``item_ids`` in order, ``clusters`` (0-based) and ``popularity`` (shares within
         the item's cluster), all (n_items,); ``session_interests`` (n_sessions,
-        n_interests), sorted clusters; and ``interests`` (n_events,), that of each click.
+        n_interests), sorted clusters; ``interests`` (n_events,), that of each click.
 
     Examples
     --------

@@ -31,8 +31,7 @@ def make_titled_sessions(
     n_sessions, n_items : int, default=2000, 200
         Numbers of sessions and of items.
     n_community_words, n_shared_words : int, default=12, 2
-        Words in the vocabulary of a community, and different ones of them in a title,
-        drawn by rank ** -1.
+        Words of a community, and different ones of them in a title, by rank ** -1.
     n_own_words : int, default=1
         Words of the item alone; 0 lets titles repeat.
     cold_share, cold_from : float, default=0.1, 0.8
