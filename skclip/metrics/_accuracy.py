@@ -87,11 +87,6 @@ def recall_at_k(ranks, k):
     recall : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
-
     Examples
     --------
     >>> from skclip.metrics import recall_at_k
@@ -111,20 +106,13 @@ def precision_at_k(ranks, k):
 
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     precision : float
         In [0, 1 / k].
-
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
 
     Examples
     --------
@@ -142,20 +130,13 @@ def mrr_at_k(ranks, k):
 
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     mrr : float
         In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
 
     Examples
     --------
@@ -175,20 +156,13 @@ def ndcg_at_k(ranks, k):
 
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     ndcg : float
         In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
 
     Examples
     --------

@@ -33,11 +33,6 @@ def catalog_coverage(items, catalog, *, k=None):
     coverage : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        There is no list or no item in the catalog, or `k` is less than 1.
-
     Examples
     --------
     >>> from skclip.metrics import catalog_coverage
@@ -71,11 +66,6 @@ def gini_index(items, catalog, *, k=None):
     -------
     gini : float
         In [0, 1); NaN if no item of the catalog is recommended.
-
-    Raises
-    ------
-    ValueError
-        There is no list or no item in the catalog, or `k` is less than 1.
 
     Examples
     --------
@@ -112,11 +102,6 @@ def novelty(items, X_train, *, k=None):
     novelty : float
         In bits, at least 0. Lists without a known item do not count; NaN if none has
         one.
-
-    Raises
-    ------
-    ValueError
-        There is no list or no training event, or `k` is less than 1.
 
     References
     ----------
@@ -165,8 +150,7 @@ def popularity_lift(items, X, X_train, *, k=None):
     Raises
     ------
     ValueError
-        There is no list or no training event, `X` has another number of rows, or `k`
-        is less than 1.
+        `X` has another number of rows.
 
     References
     ----------
@@ -220,8 +204,7 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     Raises
     ------
     ValueError
-        There is no list or no item, `membership` has another length, or `k` is less
-        than 1.
+        `membership` has another length than `item_ids`.
 
     Examples
     --------
