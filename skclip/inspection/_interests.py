@@ -44,10 +44,8 @@ def interest_weights(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
@@ -84,10 +82,8 @@ def interest_assignments(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
@@ -134,10 +130,8 @@ def interest_report(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
