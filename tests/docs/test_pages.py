@@ -9,11 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = {"_build", "api", "gallery"}
 PAGES = {
     str(path.relative_to(ROOT)): path
     for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-    if not GENERATED & set(path.relative_to(ROOT).parts)
+    if not {"_build", "api", "gallery"} & set(path.relative_to(ROOT).parts)
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
