@@ -150,7 +150,7 @@ class SessionModel(nn.Module):
         return super().train(mode)
 
     def param_groups(self):
-        """All parameters in groups for the optimiser; first the item table alone."""
+        """All parameters in groups for the optimizer; first the item table alone."""
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})

@@ -190,7 +190,7 @@ def _signs(model, batch):
     x, batch = model.inputs(batch)
     found = network.interests(x, batch)
     spread = found.dispersions.norm(dim=2)
-    dominance = spread / (spread + found.centres.norm(dim=2)).clamp_min(1e-12)
+    dominance = spread / (spread + found.centers.norm(dim=2)).clamp_min(1e-12)
     lengths = network.tokens(x, batch).norm(dim=2) * batch.mask
     unit = F.normalize(found.vectors, dim=2)
     n = network.n_interests
