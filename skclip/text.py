@@ -50,9 +50,8 @@ class ItemTextEncoder(
         extra ``skclip[text]``. An object's ``encode(list of str)`` or a callable
         returns an array with a row for each.
     n_components : int, default=128
-        Columns that are kept, where there are as many: not more than distinct titles,
-        nor than the encoder gives. Of no effect with ``whiten=None`` or "center" and
-        another encoder than "tfidf".
+        Columns that are kept, at most as many as distinct titles, and as the encoder
+        gives. It needs "tfidf", or a `whiten` that rotates.
     whiten : {"pca", "zca", "relaxed", "center"} or None, default="pca"
         What is done to the vectors. "center" takes the mean off, "pca" also rotates to
         the `n_components` directions of largest variance. "zca" divides these by their
@@ -76,9 +75,8 @@ class ItemTextEncoder(
         Rows (or keys, if titles were given as a dict) of `fit` without a title.
     n_features_out_ : int
         Columns of what `transform` returns.
-    mean_ : ndarray of shape (n_raw,) or None
-    projection_ : ndarray of shape (n_raw, n_features_out) or None
-        What "pca", "zca" and "relaxed" multiply by.
+    mean_, projection_ : ndarray of shape (n_raw,) and (n_raw, n_features_out) or None
+        What is taken off, and what "pca", "zca" and "relaxed" multiply by.
 
     Notes
     -----
@@ -150,11 +148,9 @@ class ItemTextEncoder(
 
         Raises
         ------
-        ImportError, TypeError
-            The encoder needs an extra that is not installed; a title is no text.
-        ValueError
-            All titles are missing, or an encoder returns something else than a row
-            of finite numbers for each title.
+        ImportError, TypeError, ValueError
+            The encoder needs an extra that is not installed; a title is no text; all
+            are missing; or the encoder returns no row of finite numbers for one.
         """
         fitted, _, _ = self._learned(X)
         return self._adopt(**fitted)
@@ -305,9 +301,8 @@ def _texts(X, text_columns):
             f"titles is a {type(X).__name__}: {X!r:.40}. Expected a sequence of texts. "
             f"Wrap a single one: [{X!r:.40}]."
         )
-    values = list(X.values()) if isinstance(X, dict) else _values(X, text_columns)
-    keys = list(X) if isinstance(X, dict) else list(range(len(values)))
-    return keys, [_clean(v, k) for k, v in zip(keys, values, strict=True)]
+    values = X if isinstance(X, dict) else dict(enumerate(_values(X, text_columns)))
+    return list(values), [_clean(value, key) for key, value in values.items()]
 
 
 def _values(X, text_columns):
@@ -316,8 +311,8 @@ def _values(X, text_columns):
     if isinstance(frame, (nw.DataFrame, nw.LazyFrame)):
         frame = as_frame(X)
         columns = frame.columns if text_columns is None else list(text_columns)
-        unknown = [name for name in columns if name not in frame.columns]
-        if unknown or (text_columns is None and len(columns) != 1):
+        alone = text_columns is not None or len(columns) == 1
+        if not alone or not set(columns) <= set(frame.columns):
             raise ValueError(
                 f"text_columns={text_columns!r} of a frame with columns "
                 f"{frame.columns}. Name those that hold text, such as "

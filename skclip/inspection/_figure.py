@@ -13,7 +13,27 @@ SMALL = {"ha": "center", "va": "center", "fontsize": "small"}
 
 
 class Display:
-    """What the displays share: they draw panels below each other."""
+    """What the displays share: they draw panels below each other.
+
+    A display without options of drawing says how high its panels are (`_HEIGHTS`, in
+    any unit), and draws on them in `_draw`.
+    """
+
+    def plot(self, ax=None):
+        """Draw the panels, one below the other.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            Axes to divide into the panels, or one for each. None makes a figure.
+
+        Returns
+        -------
+        display : Display
+            With the numbers, drawn.
+        """
+        self._draw(*self._make_panels(ax, self._HEIGHTS, self._FIGSIZE))
+        return self
 
     def _pyplot(self):
         try:
@@ -33,15 +53,9 @@ class Display:
         """
         plt, n = self._pyplot(), len(heights)
         if ax is None:
-            _, panels = plt.subplots(
-                n,
-                sharex=True,
-                squeeze=False,
-                figsize=figsize,
-                layout="constrained",
-                height_ratios=heights,
-            )
-            ax, panels = panels[0, 0], list(panels[:, 0])
+            options = {"figsize": figsize, "layout": "constrained", "squeeze": False}
+            _, grid = plt.subplots(n, sharex=True, height_ratios=heights, **options)
+            ax, panels = grid[0, 0], list(grid[:, 0])
         elif not hasattr(ax, "plot"):  # a list or an array of Axes
             panels = list(getattr(ax, "flat", ax))
             if len(panels) != n:
@@ -95,10 +109,8 @@ def whole_numbers(axis, *, on_log=False):
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(_plain))
     else:
-        steps = [1, 2, 5, 10]
-        axis.set_major_locator(
-            ticker.MaxNLocator(integer=True, min_n_ticks=1, steps=steps)
-        )
+        options = {"integer": True, "min_n_ticks": 1, "steps": [1, 2, 5, 10]}
+        axis.set_major_locator(ticker.MaxNLocator(**options))
 
 
 def _plain(value, position):  # a function of the module, so that figures pickle

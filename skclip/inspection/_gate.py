@@ -46,7 +46,8 @@ class GateDisplay(Display):
     bin_quartiles_ : ndarray of shape (3, n_bins)
         Lower quartile, median and upper quartile of `prompt_share`.
     axes_ : list of matplotlib Axes
-        The panels: shares, numbers of items.
+        The panels: share of the prompt (median of each bin, and the middle half of it)
+        and number of items, over the frequency.
 
     References
     ----------
@@ -65,6 +66,7 @@ class GateDisplay(Display):
     True
     """
 
+    _HEIGHTS, _FIGSIZE = (3, 1), (6.4, 5.2)
     item_ids: np.ndarray
     frequency: np.ndarray
     item_share: np.ndarray
@@ -128,20 +130,7 @@ class GateDisplay(Display):
             gate=prompts.gate,
         ).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw the prompt's share over frequency and, below, the number of items.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            Axes to divide into the panels, or one for each. None makes a figure.
-
-        Returns
-        -------
-        display : GateDisplay
-            The line is the median of a bin of items, the band the middle half of it.
-        """
-        upper, lower = self._make_panels(ax, [3, 1], figsize=(6.4, 5.2))
+    def _draw(self, upper, lower):
         edges, (low, median, high) = self.bin_edges_, self.bin_quartiles_
         centers = np.sqrt(edges[:-1] * edges[1:])
         band = {"color": DARK, "alpha": 0.25, "linewidth": 0}
@@ -161,7 +150,6 @@ class GateDisplay(Display):
         lower.set_xscale("log")
         whole_numbers(lower.xaxis, on_log=True)
         lower.set_xlabel("training events of the item")
-        return self
 
 
 def _lengths(model, prompts):

@@ -142,14 +142,8 @@ class TrainingHistoryDisplay(Display):
         score = self.validation_score[at]
         for panel in panels:
             panel.axvline(x[at], color="0.4", linewidth=1, linestyle=":")
-        panels[-1].plot(
-            x[at],
-            score,
-            marker="o",
-            markersize=11,
-            markerfacecolor="none",
-            markeredgecolor="black",
-            linestyle="none",
-            label=f"best: {score:.4f} in epoch {self.best_epoch}",
-        )
+        ring = {"marker": "o", "markersize": 11, "linestyle": "none"}
+        ring |= {"markerfacecolor": "none", "markeredgecolor": "black"}
+        label = f"best: {score:.4f} in epoch {self.best_epoch}"
+        panels[-1].plot(x[at], score, label=label, **ring)
         panels[-1].legend(loc="lower right")

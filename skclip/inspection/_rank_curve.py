@@ -35,20 +35,18 @@ class RankCurveDisplay(Display):
 
     Examples
     --------
-    >>> from skclip import CLIPSessionRecommender, PopularityRecommender
+    >>> from skclip import PopularityRecommender, SessionKNN
     >>> from skclip.datasets import make_sessions
     >>> from skclip.inspection import RankCurveDisplay
     >>> X, _ = make_sessions(n_sessions=400, n_items=60, random_state=0)
-    >>> models = {
-    ...     "GRU4Rec": CLIPSessionRecommender("gru4rec", max_epochs=3, random_state=0),
-    ...     "popularity": PopularityRecommender(),
-    ... }
+    >>> models = {"neighbors": SessionKNN(), "popularity": PopularityRecommender()}
     >>> models = {name: model.fit(X[:300]) for name, model in models.items()}
     >>> display = RankCurveDisplay.from_estimators(models, X[300:])
-    >>> bool((display.recall["GRU4Rec"] > display.recall["popularity"]).all())
+    >>> bool((display.recall["neighbors"] > display.recall["popularity"]).all())
     True
     """
 
+    _HEIGHTS, _FIGSIZE = (1, 1), (6.4, 6.0)
     ks: np.ndarray
     recall: dict
     mrr: dict
@@ -98,10 +96,12 @@ class RankCurveDisplay(Display):
         ----------
         estimator : fitted recommender, Pipeline or search
             What holds a recommender as its last step or best estimator.
-        X, y, ks, ax : object
+        X, y, ks : object
             As in `from_estimators`.
         name : str, default=None
             Name in the legend; None is the class of the recommender.
+        ax : object
+            See `plot`.
 
         Returns
         -------
@@ -140,20 +140,7 @@ class RankCurveDisplay(Display):
         )
         return cls(ks=ks, recall=recall, mrr=mrr).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw Recall@k and, below it, MRR@k.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            Axes to divide into the panels, or one for each. None makes a figure.
-
-        Returns
-        -------
-        display : RankCurveDisplay
-            With the numbers, drawn.
-        """
-        upper, lower = self._make_panels(ax, [1, 1], figsize=(6.4, 6.0))
+    def _draw(self, upper, lower):
         on_log = self.ks[-1] > 50
         every = max(1, len(self.ks) // 10)
         curves_of = (upper, self.recall, "Recall@k"), (lower, self.mrr, "MRR@k")
@@ -168,4 +155,3 @@ class RankCurveDisplay(Display):
         whole_numbers(lower.xaxis, on_log=on_log)
         lower.set_xlabel("cut-off k")
         upper.legend(loc="best")
-        return self
