@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skclip import baselines, controls, ensemble, features, text
+from skclip import backbones, baselines, controls, ensemble, features, llm, losses, text
 from skclip._base import VERSION
 from skclip._clip import CLIPSessionRecommender
 from skclip._clusters import SessionClusterer
@@ -25,9 +25,7 @@ from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
 from skclip._model import Fusion, Prompt
 from skclip._sklearn import warn_user
-from skclip._training import LOSSES
-from skclip.backbones import BACKBONES, BackboneSpec
-from skclip.llm import LLMReranker
+from skclip.backbones import BackboneSpec
 from skclip.metrics import SessionScorer
 
 __all__ = ["load", "save"]
@@ -151,19 +149,18 @@ def load(path, *, backbones=()):
         raise ValueError(f"{path} is no sound skclip model: {what}") from error
 
 
-def _known_classes(backbones=()):
-    for cls in backbones:
+def _known_classes(own=()):
+    for cls in own:
         if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
             raise TypeError(
                 f"backbones holds {cls!r:.60}. Expected classes that derive from "
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
-    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
-    classes += [Prompt, Fusion, *LOSSES.values(), *BACKBONES.values(), *backbones]
-    for module in (baselines, controls, ensemble, features, text):
-        classes += [getattr(module, name) for name in module.__all__]
-    # No estimator: it has a kind of its own.
-    return {cls.__name__: cls for cls in classes if cls is not ItemFeatures}
+    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, Prompt, Fusion]
+    modules = (backbones, baselines, controls, ensemble, features, llm, losses, text)
+    named = [getattr(module, name) for module in modules for name in module.__all__]
+    classes += [c for c in named if inspect.isclass(c) and issubclass(c, BaseEstimator)]
+    return {cls.__name__: cls for cls in [*classes, *own]}
 
 
 def _encode(value, arrays, where):

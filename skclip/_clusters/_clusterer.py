@@ -53,7 +53,7 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
     def predict(self, X):
         """Return the cluster of each event, items not seen in `fit` resolved.
 
-        An unseen item is voted into a cluster by its neighbours in the session,
+        An unseen item is voted into a cluster by its neighbors in the session,
         over the whole session that is given; a session of unseen items only gets
         the largest cluster.
 
@@ -125,7 +125,7 @@ class SessionClusterer(ItemClusterer):
         changes. 2 is the default of leidenalg.
     engine : {"leidenalg", "igraph"}, default="leidenalg"
         leidenalg's ``RBConfigurationVertexPartition``, or the C implementation in
-        igraph, which is several times faster on large graphs. Both maximise
+        igraph, which is several times faster on large graphs. Both maximize
         modularity with the configuration null model; partitions may differ.
     self_loops : bool, default=False
         Keep transitions from an item to itself as weighted loops.
@@ -199,7 +199,7 @@ class SessionClusterer(ItemClusterer):
     >>> clusterer = SessionClusterer(random_state=0).fit(X)
     >>> dict(zip(clusterer.item_ids_.tolist(), clusterer.membership_.tolist()))
     {'cup': 0, 'milk': 0, 'nail': 1, 'saw': 1, 'tea': 0}
-    >>> clusterer.transform(X).clusters.tolist()
+    >>> clusterer.transform(X).clusters.ravel().tolist()
     [1, 1, 1, 1, 1, 2, 2, 2, 2]
     """
 

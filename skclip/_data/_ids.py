@@ -9,19 +9,10 @@ _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
 
 
 def factorize(values):
-    """Dictionary-encode a flat array of ids.
+    """Dictionary-encode a flat array of ids without missing values.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Ids of one native type (no missing values), or an object array.
-
-    Returns
-    -------
-    vocabulary : ndarray of shape (n_unique,)
-        The ids in native order; not comparable ones by type name, then repr.
-    codes : ndarray of shape (n,), int32
-        ``vocabulary[codes]`` equals ``values``.
+    Returns the distinct ids in native order (what cannot be compared by type name, then
+    repr) and int32 codes: ``vocabulary[codes]`` equals ``values``.
     """
     if values.dtype.kind in "OUST":
         return _factorize_hashable(values.tolist())
@@ -104,7 +95,7 @@ def append_ids(ids, new):
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 
-    The order is the catalogue's: sorted after ``fit``, append-only afterwards.
+    The order is the catalog's: sorted after ``fit``, append-only afterwards.
     """
 
     def __init__(self, item_ids):
@@ -143,7 +134,7 @@ class ItemIndex:
         return codes
 
     def _as_own_type(self, ids):
-        """Numbers in the type of the catalogue, and which of them are still exact."""
+        """Numbers in the type of the catalog, and which of them are still exact."""
         kind = "f" if self._sorted.dtype.kind == "f" else "i"
         own = np.float64 if kind == "f" else np.int64
         if ids.dtype.kind in ("b", "i") and kind == "i":

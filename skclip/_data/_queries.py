@@ -13,7 +13,7 @@ from skclip._sklearn import warn_user
 
 @dataclass(frozen=True)
 class Queries:
-    """Prefixes to rank for, encoded against a catalogue.
+    """Prefixes to rank for, encoded against a catalog.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Queries:
     rows, ends : ndarray of shape (n_queries,)
         Query i observes the first ``ends[i]`` events of session ``rows[i]``.
     targets : ndarray of shape (n_queries,), int32
-        0 = outside the catalogue, or not asked for.
+        0 = outside the catalog, or not asked for.
     users, ids : ndarray of shape (n_sessions,), default=None
         Raw ids of users and sessions, where known.
     times : ndarray of shape (n_events,), default=None
@@ -66,7 +66,7 @@ class Queries:
 
 
 def other_type(ids, item_ids):
-    """What to say where ids are text and those of a catalogue numbers, or so; or ""."""
+    """What to say where ids are text and those of a catalog numbers, or so; or ""."""
     kinds = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
     mine, theirs = (kinds.get(a.dtype.kind) for a in (ids, item_ids))
     if len(ids) == 0 or mine is None or theirs is None or mine == theirs:
@@ -78,7 +78,7 @@ def other_type(ids, item_ids):
 
 
 def query_data(X, index, y=None, *, every_prefix=False):
-    """Encode sessions against a catalogue, as `Queries`."""
+    """Encode sessions against a catalog, as `Queries`."""
     sessions = as_sessions(X)
     codes = index.codes_of(sessions.vocabulary)
     unseen = codes == 0

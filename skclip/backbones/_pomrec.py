@@ -18,11 +18,11 @@ _STD = 0.01  # of all first weights, as in the authors' program
 class Interests(NamedTuple):
     """What PoMRec makes of each of n prefixes."""
 
-    vectors: torch.Tensor  # (n, K, d): sum of centres and dispersions
+    vectors: torch.Tensor  # (n, K, d): sum of centers and dispersions
     weights: torch.Tensor | None  # (n, K)
     assignments: torch.Tensor  # (n, length, K): attention weights of the events
     prompt_share: torch.Tensor  # (n, K): what the prompt tokens took of them
-    centres: torch.Tensor  # (n, K, d)
+    centers: torch.Tensor  # (n, K, d)
     dispersions: torch.Tensor  # (n, K, d), times their weight
 
 
@@ -107,7 +107,7 @@ class PoMRecNetwork(Backbone):
         return h, F.pad(mask, (len(rows), 0), value=True)
 
     def extract(self, tokens, mask):
-        """Attention (n, n_tokens, K), centres and weighted dispersions (n, K, d)."""
+        """Attention (n, n_tokens, K), centers and weighted dispersions (n, K, d)."""
         A = self.extractor(tokens, mask)
         mu = A.transpose(1, 2) @ tokens
         off = (tokens[:, None] - mu[:, :, None]).square()  # (n, K, n_tokens, d)
@@ -191,7 +191,7 @@ class _Attention(nn.Module):
 class PoMRec(BackboneSpec):
     """Prompt-based multi-interest recommendation [1]_.
 
-    Additive attention reads several interests from a session, each as the centre and
+    Additive attention reads several interests from a session, each as the center and
     the dispersion of the events it attends to; a second attention weighs them. Both
     have prompts: learned tokens beside the events, the same for all sessions.
 
@@ -205,7 +205,7 @@ class PoMRec(BackboneSpec):
         Whether an interest joins the standard deviation of its events, as in the
         authors' program, or their variance, as the paper says.
     dispersion_weight : float, default=3.0
-        What it is multiplied by, lambda; 0 leaves the centres alone.
+        What it is multiplied by, lambda; 0 leaves the centers alone.
     attention_dim : int, default=8
         Width inside both attentions.
     weight_layers : int, default=1
