@@ -34,7 +34,6 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
-    "accept_ragged",
     "inside_search",
     "told_already",
     "warn_once",
@@ -43,14 +42,6 @@ __all__ = [
     "warn_user",
     "with_callbacks",
 ]
-
-
-def accept_ragged(estimator, X):
-    """Note the width of a 2-D array as scikit-learn asks; sessions have none."""
-    if getattr(X, "ndim", None) == 2:
-        estimator.n_features_in_ = X.shape[1]
-    elif hasattr(estimator, "n_features_in_"):
-        del estimator.n_features_in_
 
 
 def inside_search():

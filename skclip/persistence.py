@@ -171,9 +171,7 @@ def _encode(value, arrays, where):
         return os.fspath(value)
     if isinstance(value, list):
         return [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, dict) and all(
-        isinstance(k, str) and k != _KIND for k in value
-    ):
+    if isinstance(value, dict) and all(type(k) is str and k != _KIND for k in value):
         return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, np.ndarray) and _is_plain(value.dtype):
         name = f"{len(arrays)}"
