@@ -46,8 +46,8 @@ def read_lastfm_1k(
         ``userid-timestamp-artid-artname-traid-traname.tsv``, tab-separated without a
         header: user, ISO 8601 time, artist id, artist, track id, track (which may hold
         tabs). It may be gzipped.
-    gap : float, default=28800
-        Idle seconds after which a visit has ended.
+    gap : float, timedelta or str, default=28800
+        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
     max_length, n_items : int, default=20, 40000
         Events kept of each visit, and artists kept.
     min_session_length, min_user_sessions : int, default=3, 5
