@@ -131,6 +131,7 @@ class ItemFeatures:
         Returns
         -------
         features : ItemFeatures
+            Rows of all parts, in the order given.
 
         Examples
         --------

@@ -74,6 +74,15 @@ def test_wrong_keys_raise(X):
         X[[0.5]]
     with pytest.raises(IndexError):
         X[[0, 9]]
+    for key in (np.array([[0, 1]]), np.ones((2, 2), bool), [[]], np.array(0), (0, 1)):
+        with pytest.raises(IndexError, match="Sessions have one dimension: pass"):
+            X[key]
+
+
+@pytest.mark.parametrize("item", [["b", "a"], "b", 7])
+def test_in_says_what_to_ask_instead(X, item):
+    with pytest.raises(TypeError, match=r"`in` does not say.*X.to_lists\(\)"):
+        item in X  # noqa: B015
 
 
 @pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
@@ -201,7 +210,7 @@ def test_from_events_equals_a_naive_loop(rows):
 @pytest.mark.parametrize("library", FRAMES)
 def test_missing_column_lists_the_others(library):
     with pytest.raises(
-        KeyError, match=r"no column 'sess' .*session=.*'sid', 'sku', 'ts'"
+        ValueError, match=r"no column 'sess' .*session=.*'sid', 'sku', 'ts'"
     ):
         Sessions.from_events(FRAMES[library](EVENTS), session="sess", item="sku")
 
@@ -317,6 +326,11 @@ def test_accepted_forms(X):
     assert as_sessions(X).to_lists() == [[1, 2], [3]]
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_read_like_an_array():
+    assert as_sessions(np.matrix([[1, 2], [3, np.nan]])).to_lists() == [[1, 2], [3]]
+
+
 @pytest.mark.parametrize(
     "ids",
     [
@@ -350,7 +364,9 @@ def test_numbers_are_never_objects_and_text_stays_apart():
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (["abc", "d"], TypeError, r"Session 0 of X is a str: 'abc'.*Wrap.*\['abc'\]"),
+        (["abc", [1]], TypeError, r"Session 0 of X is a str: 'abc'.*Wrap.*\['abc'\]"),
+        ([np.int64(3), [1]], TypeError, r"Session 0 of X is a int: 3\..*Wrap.*\[3\]"),
+        ([[1.0, np.float64("nan")]], ValueError, "the item id is nan"),
         ([[1], 5], TypeError, "Session 1 of X is a int: 5"),
         ([{1, 2}], TypeError, "Session 0 of X is a set"),
         ("abc", TypeError, "X is a str"),
@@ -420,6 +436,32 @@ def test_concat_joins_vocabularies():
     assert joined.vocabulary.tolist() == ["a", "b", "c"]
 
 
+def test_ways_to_call_concat(X):
+    day = Sessions.from_lists([["e"]], ids=[11])
+    for joined in (
+        Sessions.concat([X, day]),
+        Sessions.concat((X, day)),
+        Sessions.concat(part for part in (X, day)),
+        Sessions.concat(X, day),
+        X.concat(day),
+        X.concat([day]),
+    ):
+        assert joined.to_lists() == [*LISTS, ["e"]]
+        assert joined.ids.tolist() == [7, 8, 9, 10, 11]
+    assert X.concat([["e"]], [["f"]]).to_lists() == [*LISTS, ["e"], ["f"]]
+    assert X.concat(day, day).ids.tolist() == [7, 8, 9, 10, 11, 11]
+    assert Sessions.concat([X]).to_lists() == LISTS
+    for call, error, message in (
+        (X.concat, TypeError, "nothing to join.*first.concat"),
+        (lambda: Sessions.concat(X), TypeError, "nothing to join.*first, second"),
+        (lambda: Sessions.concat([]), ValueError, "at least one part"),
+        (lambda: Sessions.concat(pd.DataFrame(EVENTS)), TypeError, "given a DataFrame"),
+        (lambda: X.concat(pd.DataFrame(EVENTS)), TypeError, "X is a data frame"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
 def test_concat_keeps_ids_apart_and_takes_empty_parts():
     one = Sessions.from_lists([[1], [2**60 + 1]], ids=[1, 2])
     two = Sessions.from_lists([["a"], [0.5]], ids=["1", 2.5])
@@ -442,6 +484,12 @@ def test_describe():
     assert summary["n_prefixes"] == 3
     assert summary["share_of_length_1"] == 0.25
     assert summary["max_length"] == 3
+    assert summary["n_users"] is summary["n_duplicates"] is None
+    users = ["ann", None, "ann", None]
+    assert Sessions.from_lists(LISTS, users=users).describe()["n_users"] == 1
+    twice = pd.DataFrame({"s": [1, 1, 1, 1, 2], "i": list("ababa"), "t": [5.0] * 5})
+    X = Sessions.from_events(twice, session="s", item="i", time="t")
+    assert X.describe()["n_duplicates"] == 2
 
 
 @pytest.mark.parametrize(
@@ -471,6 +519,33 @@ def test_milliseconds_are_noticed():
         Sessions.from_events(frame, session="s", item="i", time="t")
 
 
-def test_one_session_instead_of_several():
-    with pytest.raises(TypeError, match=r"For one session of these items pass \[X\]"):
-        Sessions.from_lists(["item-003", "item-004"])
+@pytest.mark.parametrize("X", [["tea", "cup"], ["tea"], pd.Series(["tea", "cup"])])
+def test_items_instead_of_sessions(X):
+    for_one = r"For one session of these items pass \[X\]\."
+    for_many = r"Wrap each item if it is a session of its own: \[\['tea'\], \.\.\.\]\."
+    with pytest.raises(TypeError, match=f"{for_one} {for_many}$"):
+        PopularityRecommender().fit(X)
+
+
+def test_a_missing_value_reads_as_in_the_frame():
+    for frame in (
+        pd.DataFrame({"s": [1, 1], "i": [2.5, np.nan]}),
+        pd.DataFrame(
+            {"s": [1, 1], "i": pd.Series(["a", np.float64("nan")], dtype=object)}
+        ),
+    ):
+        with pytest.raises(ValueError, match="'i' holds nan there"):
+            Sessions.from_events(frame, session="s", item="i")
+    with pytest.raises(ValueError, match=r"y\[1\] is nan"):
+        check_targets(np.array(["a", np.float64("nan")], dtype=object), 2)
+
+
+def test_zones_of_hours_alone_are_zones():
+    times = ["2024-05-01 10:00:00+02", "2024-05-01 09:30:00+01"]
+    frame = pd.DataFrame({"s": 1, "i": ["a", "b"], "t": times})
+    X = Sessions.from_events(frame, session="s", item="i", time="t")
+    assert X.to_lists() == [["a", "b"]]
+    assert np.diff(X.times).tolist() == [1_800]
+    frame["t"] = ["2024-05-01 10:00:00+02", "2024-05-01 09:30:00"]
+    with pytest.raises(ValueError, match="mixes times with a time zone"):
+        Sessions.from_events(frame, session="s", item="i", time="t")
