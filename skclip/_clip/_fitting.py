@@ -161,8 +161,8 @@ def _same_features(params, settings, fusion):
     if features is None or features.shape[1] != fusion["n_features"]:
         raise ValueError(
             f"The model was fitted with item_features of {fusion['n_features']} "
-            f"columns, but item_features={params.item_features!r}. Pass features of "
-            "old and new items by the same encoder: set_params(item_features=...)."
+            f"columns, but item_features={params.item_features!r:.60}. Pass features "
+            "of old and new items by the same encoder: set_params(item_features=...)."
         )
     return features
 

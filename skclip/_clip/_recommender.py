@@ -310,20 +310,21 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         self.verbose = verbose
 
     def _parts(self):
-        backbone = self.backbone
+        backbone, clusterer = self.backbone, self.clusterer
         if isinstance(backbone, str):
             backbone = BACKBONES[backbone]() if backbone in BACKBONES else None
         known = not isinstance(self.loss, str) or self.loss in ("auto", *LOSSES)
-        return {
+        parts = {
             "backbone": backbone,
-            "clusterer": SessionClusterer()
-            if self.clusterer is None
-            else self.clusterer
-            if hasattr(self.clusterer, "get_params")
-            else None,
+            "clusterer": SessionClusterer() if clusterer is None else clusterer,
             "prompt": as_prompt(self.prompt),
             "item_features": as_fusion(self.item_features),
             "loss": as_loss(self.loss) if known else None,
+        }
+        return {
+            name: part
+            for name, part in parts.items()
+            if hasattr(part, "get_params") and not isinstance(part, type)
         }
 
     # -- fitting ---------------------------------------------------------------
@@ -531,6 +532,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         return state
 
     def __setstate__(self, state):
+        for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
+            if key in state:
+                raise ValueError(f"the parameter {key!r} is one of {part!r} now")
         super().__setstate__(state)
         if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"

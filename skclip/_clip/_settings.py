@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from skclip._model import Fusion, Prompt, as_fusion, as_prompt
+from skclip._model import Fusion, Prompt, as_fusion, as_prompt, kinds_of
 from skclip._sklearn import validate_parameter_constraints
 from skclip._training import (
     LOSSES,
@@ -101,7 +101,7 @@ class Settings:
     @property
     def kinds(self):
         """Kinds of prompts."""
-        return () if self.prompt is None else self.prompt.kinds_as_tuple()
+        return kinds_of(self.prompt)
 
     @property
     def table_kinds(self):

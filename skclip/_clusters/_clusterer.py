@@ -206,7 +206,7 @@ class SessionClusterer(ItemClusterer):
     >>> clusterer = SessionClusterer(random_state=0).fit(X)
     >>> dict(zip(clusterer.item_ids_.tolist(), clusterer.membership_.tolist()))
     {'cup': 0, 'milk': 0, 'nail': 1, 'saw': 1, 'tea': 0}
-    >>> clusterer.transform(X).clusters.tolist()
+    >>> clusterer.transform(X).clusters.ravel().tolist()
     [1, 1, 1, 1, 1, 2, 2, 2, 2]
     """
 

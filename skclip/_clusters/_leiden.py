@@ -16,25 +16,10 @@ _WORKER = str(Path(__file__).with_name("_igraph_worker.py"))
 def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
     """Partition the linked items by Leiden with the configuration null model.
 
-    Parameters
-    ----------
-    graph : csr_array of shape (n_items, n_items)
-    resolution : float
-    n_iterations : int
-        Negative means until nothing changes.
-    seed : int
-    engine : {"leidenalg", "igraph"}
-    start : ndarray of shape (n_items,), default=None
-        Clusters 0, 1, ... to begin with, -1 = an item on its own. None begins with
-        every item on its own.
-
-    Returns
-    -------
-    membership : ndarray of shape (n_items,), int32
-        Canonical: clusters sorted by (number of items, descending; smallest item)
-        and numbered from 0. Items without an edge are in the largest cluster, 0.
-    n_clusters : int
-        At least 1.
+    A negative `n_iterations` means until nothing changes. `start` (n_items,) are
+    clusters 0, 1, ... to begin with, -1 = an item on its own. Returns the clusters
+    (n_items,), int32, in canonical numbers (see `canonical_clusters`), items without an
+    edge in the largest one, 0; and the number of clusters, at least 1.
     """
     upper = sparse.triu(graph).tocoo()
     linked = np.diff(graph.indptr) > 0

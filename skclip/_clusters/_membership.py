@@ -6,27 +6,12 @@ from skclip._data import ItemIndex, refuse_other_type
 
 
 def levels_of(clusterer, item_ids, clicked=None):
-    """What a fitted clusterer found for each item of a catalogue.
+    """What a fitted clusterer found for each item of a catalog, (n_items, n_levels).
 
-    Parameters
-    ----------
-    clusterer : object with membership_
-        ``levels_``, where it has that, are taken.
-    item_ids : ndarray of shape (n_items,)
-        The catalogue.
-    clicked : ndarray of shape (n_items,), bool, default=None
-        The items that the clusterer was fitted on, where it has no ``item_ids_`` to
-        say so; where all are, it has them in order. None needs its ``item_ids_``.
-
-    Returns
-    -------
-    levels : ndarray of shape (n_items, n_levels)
-        0, 1, ..., or -1 for items without a cluster.
-
-    Raises
-    ------
-    ValueError
-        They are missing, of another shape, or no such numbers.
+    Numbers are 0, 1, ..., or -1 for items without a cluster. ``levels_`` are taken
+    where the clusterer has them, else ``membership_``. `clicked` marks the items that
+    it was fitted on, where it has no ``item_ids_`` to say so; None needs its
+    ``item_ids_``. Missing, misshapen or other numbers are refused with a ValueError.
     """
     ids = getattr(clusterer, "item_ids_", None)
     if ids is None and clicked is None:

@@ -22,16 +22,8 @@ from skclip._data._sessions import Sessions
 def as_sessions(X):
     """Return `X` as `Sessions`, or say what is wrong with it.
 
-    Parameters
-    ----------
-    X : Sessions, sequence of sequences, Series of lists, pyarrow list array or \
-            2-D array
-        In a 2-D array each row is a session, NaN cells are padding and every other
-        value is an item id.
-
-    Returns
-    -------
-    sessions : Sessions
+    `X` may be a sequence of sequences, a Series of lists, a pyarrow list array or a 2-D
+    array, in which each row is a session and NaN cells are padding.
     """
     if not isinstance(X, Sessions):
         X = _from_anything(X)

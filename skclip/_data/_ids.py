@@ -17,19 +17,10 @@ _HOW_TO_JOIN = "Pass what to join: concat([first, second]) or first.concat(secon
 
 
 def factorize(values):
-    """Dictionary-encode a flat array of ids.
+    """Dictionary-encode a flat array of ids without missing values.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Ids of one native type (no missing values), or an object array.
-
-    Returns
-    -------
-    vocabulary : ndarray of shape (n_unique,)
-        The ids in native order; not comparable ones by type name, then repr.
-    codes : ndarray of shape (n,), int32
-        ``vocabulary[codes]`` equals ``values``.
+    Returns the distinct ids in native order (what cannot be compared by type name, then
+    repr) and int32 codes: ``vocabulary[codes]`` equals ``values``.
     """
     if values.dtype.kind in "OUST":
         return _factorize_hashable(values.tolist())

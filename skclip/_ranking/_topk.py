@@ -32,16 +32,8 @@ def rows_per_chunk(n_items):
 def topk_codes(scores, k):
     """Best `k` columns of each row: score descending, then column ascending.
 
-    Parameters
-    ----------
-    scores : Tensor of shape (n, n_items)
-    k : int
-        At most n_items.
-
-    Returns
-    -------
-    columns : ndarray of shape (n, k), int64
-    values : ndarray of shape (n, k), float32
+    `scores` is a tensor (n, n_items). Returns columns (n, k), int64, and their values,
+    float32.
     """
     n_items = scores.shape[1]
     if scores.dtype == torch.float64:  # ties are those of the scores that are returned

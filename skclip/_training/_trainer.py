@@ -42,36 +42,17 @@ def train(
     checkpoint=None,
     callbacks=None,
 ):
-    """Fit the parameters of `model` by Adam or AdamW.
+    """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
-    Parameters
-    ----------
-    model : SessionModel
-        Changed in place; ends in evaluation mode with the best weights.
-    batches : Batches
-        Training instances.
-    loss : callable
-        ``loss(queries, targets, keys, scale=, bias=)`` -> scalar tensor.
-    plan : Plan
-    rng : numpy Generator
-        Order of the mini-batches.
-    draws : torch.Generator
-        What dropout and samples are drawn by.
-    validate : callable, default=None
-        ``validate()`` -> score of the model as it stands, higher is better.
-    checkpoint : Checkpoint, default=None
-        Where to leave the state after each epoch, and to take it up.
-    callbacks : object, default=None
-        ``begin()`` is called before each epoch, ``end()`` after it; what is true
-        stops the training.
+    The model ends in evaluation mode, with the best weights if `validate` is given:
+    ``validate()`` scores the model as it stands, higher is better. The loss is called
+    as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
+    torch.Generator of dropout and samples. `checkpoint` keeps the state after each
+    epoch, and takes it up. ``callbacks.begin()`` is called before each epoch, ``end()``
+    after it; what is true stops the training.
 
-    Returns
-    -------
-    history : list of dict
-        Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where validated,
-        ``validation_score``.
-    score : float or None
-        Validation score of the weights that are kept.
+    Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
+    where validated, ``validation_score``), and the score of the weights that are kept.
     """
     rngs = (rng, draws)
     run = _Run(model, batches, loss, plan, rng, validate)
