@@ -145,5 +145,6 @@ def check_finite(numbers):
 def refuse_not_finite():
     raise ValueError(
         "The model has vectors or scores that are not finite, so there is no "
-        "ranking. Fit it again with a smaller learning_rate."
+        "ranking. Fit it again with a smaller learning_rate or weight_decay, or a "
+        "higher temperature."
     )

@@ -5,14 +5,23 @@ and returns one of the same library with some rows fewer, order kept. Chain them
 build `Sessions.from_events`.
 """
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data import as_frame, column, parse_times
+from skclip._data import (
+    as_frame,
+    check_columns,
+    column,
+    column_with_gaps,
+    read_times,
+    span_seconds,
+    wall_times,
+)
 
 __all__ = [
+    "drop_duplicates",
     "drop_rare_items",
     "drop_rare_users",
     "drop_repeats",
@@ -32,13 +41,18 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     events : data frame
         A pandas or polars frame or a pyarrow table, one row per click.
     user, time : str
-        Columns; times as `Sessions.from_events` takes them.
-    gap : float, default=None
-        A visit ends where the next event of the user comes more than so many seconds
-        later. The CLIP-SBR data sets use 8 h (Last.fm), 30 min (Xing), 1 h (Reddit).
-    window : float, default=None
-        Instead of `gap`: a visit is what a user does in one window of so many seconds,
-        counted from the epoch (86,400: one visit per user and day).
+        Columns; times as `Sessions.from_events` takes them. A row without a user is a
+        visit of its own, as nobody knows which of them belong together.
+    gap : float, timedelta or str, default=None
+        A visit ends where the next event of the user comes later than this span: a
+        number of seconds, a timedelta, or text such as ``"30min"``. The CLIP-SBR data
+        sets use 8 h (Last.fm), 30 min (Xing), 1 h (Reddit).
+    window : float, timedelta or str, default=None
+        Instead of `gap`: a visit is what a user does in one window of this span.
+        ``"day"`` makes one visit per user and day. Windows are counted from 1970-01-01,
+        whole weeks from a Monday, on the clock of the time zone that the column or the
+        text has. So days begin at local midnight, also where clocks change. Times
+        without a zone and numbers are taken as they are.
     session : str, default="session"
         Column to write: 0, 1, ... in order of user, then time.
 
@@ -46,34 +60,48 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     -------
     events : data frame
         Sorted by user and time (equal times keep the order of their rows), with the
-        new column.
+        new column. Rows without a user come last.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, `session` is a column already, a time does not parse, or
+        not exactly one of `gap` and `window` is a positive span.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from skclip.preprocessing import sessionize
     >>> clicks = pd.DataFrame({"who": ["ann"] * 3, "ts": [0, 60, 9_000]})
-    >>> sessionize(clicks, user="who", time="ts", gap=1_800)["session"].tolist()
+    >>> sessionize(clicks, user="who", time="ts", gap="30min")["session"].tolist()
     [0, 0, 1]
     """
     frame = _checked(events, user=user, time=time)
     if (gap is None) == (window is None):
         raise ValueError(
-            f"gap={gap!r} and window={window!r}. Pass one of the two, in seconds."
+            f"gap={gap!r} and window={window!r}. Pass one of the two, such as "
+            "gap='30min'."
         )
-    name, seconds = ("gap", gap) if window is None else ("window", window)
-    if not isinstance(seconds, Real) or not seconds > 0:
-        raise ValueError(f"{name}={seconds!r} must be a positive number of seconds.")
-    _, users = column(frame, user, "user")
-    times = parse_times(frame, time)
-    order = np.lexsort((times, users))
-    users, times = users[order], times[order]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = np.diff(users) != 0
+    if session in frame.columns:
+        raise ValueError(
+            f"events has a column {session!r} already. Pass another name for the new "
+            "column, such as session='visit', or drop the old one first."
+        )
+    name, span = ("gap", gap) if window is None else ("window", window)
+    seconds = span_seconds(span, name, numbers=True)
+    names, users = column_with_gaps(frame, user, "user")
+    users[users < 0] = len(names)  # guests come last
+    times = read_times(frame, time)
+    order = np.lexsort((times.order, users))
+    users = users[order]
+    new = users == len(names)
+    new[:1] = True
+    new[1:] |= np.diff(users) != 0
     if window is None:
-        new[1:] |= np.diff(times) > gap
+        new[1:] |= np.diff(times.order[order]) > seconds * times.ticks
     else:
-        new[1:] |= np.diff(np.floor(times / window)) != 0
+        windows = wall_times(frame, time, times).windows(seconds)
+        new[1:] |= np.diff(windows[order]) != 0
     frame = frame[order]
     numbers = nw.new_series(session, np.cumsum(new) - 1, backend=frame.implementation)
     return frame.with_columns(numbers).to_native()
@@ -112,6 +140,8 @@ def drop_short_sessions(events, *, session, min_length):
 def drop_rare_users(events, *, user, session, min_sessions):
     """Keep users with at least `min_sessions` sessions.
 
+    Rows without a user are dropped: nobody knows how often these guests come.
+
     Parameters
     ----------
     events : data frame
@@ -136,9 +166,13 @@ def drop_rare_users(events, *, user, session, min_sessions):
     [1, 2]
     """
     _check_count("min_sessions", min_sessions)
-    frame, users, rows = _coded(events, user=user, session=session)
+    frame = _checked(events, user=user, session=session)
+    names, users = column_with_gaps(frame, user, "user")
+    _, rows = column(frame, session, "session")
     pairs = np.unique(np.stack([users, rows]), axis=1)
-    return _kept(frame, np.bincount(pairs[0])[users] >= min_sessions)
+    counts = np.bincount(pairs[0] + 1, minlength=len(names) + 1)
+    counts[0] = 0  # guests
+    return _kept(frame, counts[users + 1] >= min_sessions)
 
 
 def drop_rare_items(events, *, item, min_count):
@@ -202,10 +236,44 @@ def keep_top_items(events, *, item, n_items):
     return _kept(frame, np.isin(codes, top))
 
 
-def drop_repeats(events, *, session, item):
-    """Drop an event whose item is that of the event before it in the session.
+def drop_duplicates(events, *, session, item, time):
+    """Drop events that equal an earlier row in session, item and time.
 
-    The order of the rows is the order of the events.
+    A log that was loaded twice holds each event twice.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    session, item, time : str
+        Columns; times as `Sessions.from_events` takes them.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    See Also
+    --------
+    Sessions.describe : Counts such duplicates.
+    drop_repeats : Drops an item that is clicked twice in a row at different times.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_duplicates
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1], "sku": list("aaa"), "ts": [0, 0, 5]})
+    >>> drop_duplicates(clicks, session="sid", item="sku", time="ts")["ts"].tolist()
+    [0, 5]
+    """
+    frame, rows, codes = _coded(events, session=session, item=item)
+    _checked(frame, time=time)
+    keys = codes, read_times(frame, time).order, rows
+    return _kept(frame, ~_equals_the_one_before(np.lexsort(keys), keys))
+
+
+def drop_repeats(events, *, session, item, time=None):
+    """Drop an event whose item is that of the event before it in the session.
 
     Parameters
     ----------
@@ -213,6 +281,9 @@ def drop_repeats(events, *, session, item):
         One row per click.
     session, item : str
         Columns.
+    time : str, default=None
+        Column of times, which give the order of the events; equal times keep the order
+        of their rows. None takes the order of the rows, which must then be sorted.
 
     Returns
     -------
@@ -228,15 +299,12 @@ def drop_repeats(events, *, session, item):
     ['a', 'b', 'a']
     """
     frame, rows, codes = _coded(events, session=session, item=item)
-    order = np.argsort(rows, kind="stable")
-    same = (np.diff(rows[order]) == 0) & (np.diff(codes[order]) == 0)
-    keep = np.ones(len(order), dtype=bool)
-    keep[order[1:][same]] = False
-    return _kept(frame, keep)
+    order = _in_order(frame, rows, time)
+    return _kept(frame, ~_equals_the_one_before(order, (rows, codes)))
 
 
-def truncate_sessions(events, *, session, max_length):
-    """Keep the first `max_length` events of each session, in order of the rows.
+def truncate_sessions(events, *, session, max_length, time=None):
+    """Keep the first `max_length` events of each session.
 
     Parameters
     ----------
@@ -246,6 +314,9 @@ def truncate_sessions(events, *, session, max_length):
         Column.
     max_length : int
         Events kept of each session.
+    time : str, default=None
+        Column of times, which give the order of the events; equal times keep the order
+        of their rows. None takes the order of the rows, which must then be sorted.
 
     Returns
     -------
@@ -262,7 +333,7 @@ def truncate_sessions(events, *, session, max_length):
     """
     _check_count("max_length", max_length)
     frame, rows = _coded(events, session=session)
-    order = np.argsort(rows, kind="stable")
+    order = _in_order(frame, rows, time)
     lengths = np.bincount(rows)
     firsts = np.cumsum(lengths) - lengths
     place = np.empty(len(order), dtype=np.int64)
@@ -312,12 +383,7 @@ def until_stable(events, *filters):
 
 def _checked(events, **columns):
     frame = as_frame(events)
-    for role, name in columns.items():
-        if name not in frame.columns:
-            raise ValueError(
-                f"events has no column {name!r} (given as {role}=). "
-                f"Its columns are {list(frame.columns)}."
-            )
+    check_columns(frame, **columns)
     return frame
 
 
@@ -326,6 +392,24 @@ def _coded(events, **columns):
     frame = _checked(events, **columns)
     codes = [column(frame, name, role)[1] for role, name in columns.items()]
     return frame, *codes
+
+
+def _in_order(frame, rows, time):
+    """Rows of the frame by session, then by time, if there is one."""
+    if time is None:
+        return np.argsort(rows, kind="stable")
+    frame = _checked(frame, time=time)
+    return np.lexsort((read_times(frame, time).order, rows))
+
+
+def _equals_the_one_before(order, columns):
+    """Whether a row has the values of the one before it in this order."""
+    same = np.ones(max(0, len(order) - 1), dtype=bool)
+    for values in columns:
+        same &= np.diff(values[order]) == 0
+    equal = np.zeros(len(order), dtype=bool)
+    equal[order[1:]] = same
+    return equal
 
 
 def _check_count(name, value):

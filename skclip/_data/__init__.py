@@ -10,7 +10,15 @@ from skclip._data._fit_data import (
     grown_catalog,
     latest_part,
 )
-from skclip._data._frames import as_frame, column, parse_times
+from skclip._data._frames import (
+    as_frame,
+    check_columns,
+    column,
+    column_with_gaps,
+    parse_times,
+    read_times,
+    wall_times,
+)
 from skclip._data._id_types import checked_codes, other_type, refuse_other_type
 from skclip._data._ids import (
     CatalogMixin,
@@ -36,4 +44,5 @@ from skclip._data._ragged import (
     times_fall,
 )
 from skclip._data._sessions import Sessions
+from skclip._data._spans import is_number, span_seconds
 from skclip._data._training_data import training_data, with_targets

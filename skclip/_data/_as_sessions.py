@@ -12,6 +12,7 @@ from skclip._data._ids import (
     factorize_list,
     is_id,
     is_nan,
+    plain,
     python_values,
     warn_trailing_zeros,
 )
@@ -162,7 +163,7 @@ def check_targets(y, n_sessions):
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"y[{row}] is {y.tolist()[row]!r}: Input y contains NaN, infinity or None. "
+            f"y[{row}] is {plain(y[row])!r}: Input y contains NaN, infinity or None. "
             "Expected an item id per session; drop sessions without a target."
         )
     return y

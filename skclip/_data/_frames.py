@@ -9,13 +9,15 @@ from numbers import Real
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data._ids import factorize, factorize_list, is_hashable
+from skclip._data._ids import factorize, factorize_list, is_hashable, plain
 from skclip._sklearn import warn_user
 from skclip.exceptions import IdTypeWarning, TimeWarning
 
 _LATEST = 1e11  # seconds: the year 5138
+_DAY = 86_400
+_TICKS = {"us": 10**6, "ns": 10**9}
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
-_ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})\s*$")
+_ZONED = re.compile(r"(\s*\d{4}-\d{2}-\d{2}\D.*?)(Z|[+-]\d{2}(:?\d{2})?)\s*")
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,31 @@ class Times:
 
     Parameters
     ----------
-    seconds : ndarray of shape (n_events,), float64
-        Since the epoch for dates.
     order : ndarray of shape (n_events,)
         Numbers that sort like the column itself: seconds since 1970 leave less than a
         microsecond to float64.
+    ticks : int, default=1
+        Steps of `order` in a second.
     """
 
-    seconds: np.ndarray
     order: np.ndarray
+    ticks: int = 1
+
+    @property
+    def seconds(self):
+        """Since the epoch for dates, ndarray of shape (n_events,), float64."""
+        return self.order.astype(np.float64) / self.ticks
+
+    def windows(self, seconds):
+        """Number of the window of so many seconds that each time is in.
+
+        Windows begin at the epoch; those of whole weeks on a Monday.
+        """
+        width = seconds * self.ticks
+        if self.order.dtype.kind in "iu" and width.is_integer() and width < 2**62:
+            width = int(width)  # exact to the nanosecond
+        monday = 3 * _DAY * self.ticks if seconds % (7 * _DAY) == 0 else 0
+        return (self.order + monday) // width
 
 
 def column(frame, name, role):
@@ -47,7 +65,8 @@ def column_with_gaps(frame, name, role):
     series = frame.get_column(name)
     known = ~_missing(series)
     codes = np.full(len(known), -1, dtype=np.int32)
-    vocabulary, codes[known] = _encoded(series.filter(known.tolist()), name, role)
+    mask = nw.new_series("", known, nw.Boolean, backend=series.implementation)
+    vocabulary, codes[known] = _encoded(series.filter(mask), name, role)
     return vocabulary, codes
 
 
@@ -61,7 +80,7 @@ def _encoded(series, name, role):
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         values = np.asarray(series.to_numpy())
         if values.dtype.kind == "f":
-            _check_float_ids(values, name, role)
+            _refuse_infinite(values, name, role)
         return factorize(values)
     values = series.to_list()  # dates, objects: exact Python values
     try:
@@ -75,21 +94,30 @@ def _encoded(series, name, role):
         ) from None
 
 
-def _check_float_ids(values, name, role):
+def _refuse_infinite(values, name, role):
     if not np.isfinite(values).all():
         row = first_row(~np.isfinite(values))
         raise ValueError(
             f"Row {row} of events has {role} {values[row]} in column {name!r}. "
             "Expected finite ids; drop or repair such rows."
         )
-    if (values == np.floor(values)).all():
-        warn_user(
-            f"Column {name!r} holds {role} ids as floats, such as {values[0]}. A frame "
-            "turns whole numbers into floats where a value is missing. Convert the "
-            f"column to whole numbers, for instance with astype('int64'), or {role} "
-            "ids come back as floats.",
-            IdTypeWarning,
-        )
+
+
+def warn_float_ids(frame, **named):
+    """Warn of ids that are whole numbers in a column of floats."""
+    for role, name in named.items():
+        if name is None or not frame.get_column(name).dtype.is_float():
+            continue
+        values = np.asarray(frame.get_column(name).to_numpy())
+        values = values[np.isfinite(values)]
+        if len(values) and (values == np.floor(values)).all():
+            warn_user(
+                f"Column {name!r} holds {role} ids as floats, such as {values[0]}. A "
+                "frame turns whole numbers into floats where a value is missing. "
+                "Convert the column to whole numbers, for instance with "
+                f"astype('Int64') in pandas, or {role} ids come back as floats.",
+                IdTypeWarning,
+            )
 
 
 def parse_times(frame, name):
@@ -103,19 +131,41 @@ def read_times(frame, name):
     _refuse_missing(series, name, "time")
     if series.dtype.is_numeric():
         return _numeric_times(np.asarray(series.to_numpy()), name)
+    if series.dtype in (nw.Date, nw.Datetime):
+        return _dated_times(series)
+    return _listed_times(series.to_list(), name)
+
+
+def wall_times(frame, name, times):
+    """The same `times` as clocks show them in the time zone of the column or text."""
+    series = frame.get_column(name)
+    if series.dtype == nw.Datetime and series.dtype.time_zone is not None:
+        return _dated_times(series.dt.replace_time_zone(None))
+    if series.dtype.is_numeric() or series.dtype in (nw.Date, nw.Datetime):
+        return times
+    return _listed_times([_without_zone(value) for value in series.to_list()], name)
+
+
+def _without_zone(value):
+    if isinstance(value, str):
+        zoned = _ZONED.fullmatch(value)
+        return zoned[1] if zoned else value
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _dated_times(series):
     if series.dtype == nw.Date:
-        order = series.cast(nw.Datetime("us")).dt.timestamp("us").to_numpy()
-        return Times(order / 1e6, order)
-    if series.dtype == nw.Datetime:
-        unit = "ns" if series.dtype.time_unit == "ns" else "us"
-        order = series.dt.timestamp(unit).to_numpy()
-        return Times(order / (1e9 if unit == "ns" else 1e6), order)
-    values = series.to_list()
+        series = series.cast(nw.Datetime("us"))
+    unit = "ns" if series.dtype.time_unit == "ns" else "us"
+    return Times(series.dt.timestamp(unit).to_numpy(), _TICKS[unit])
+
+
+def _listed_times(values, name):
     if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
-        plain = _iso_times(values)
-        if plain is not None:
-            unit = 1e9 if plain.dtype == "datetime64[ns]" else 1e6
-            return Times(plain.astype(np.int64) / unit, plain.astype(np.int64))
+        dates = _iso_times(values)
+        if dates is not None:
+            unit, _ = np.datetime_data(dates.dtype)
+            return Times(dates.astype(np.int64), _TICKS[unit])
     seconds, zones = [], {}
     for row, value in enumerate(values):
         second, has_zone = _seconds(value, row, name)
@@ -126,11 +176,12 @@ def read_times(frame, name):
             f"Column {name!r} mixes times with a time zone (row {zones[True]}) and "
             f"without (row {zones[False]}). Give all of them a zone, or none."
         )
-    seconds = np.array(seconds)
-    return Times(seconds, seconds)
+    return Times(np.array(seconds, dtype=np.float64))
 
 
 def _numeric_times(values, name):
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 8:
+        values = values.astype(np.int64)
     seconds = values.astype(np.float64)
     if not np.isfinite(seconds).all():
         row = first_row(~np.isfinite(seconds))
@@ -161,12 +212,12 @@ def _numeric_times(values, name):
                 "or as whole numbers.",
                 TimeWarning,
             )
-    return Times(seconds, values)
+    return Times(values)
 
 
 def _iso_times(values):
     """ISO 8601 texts without mixed zones as datetime64, or None."""
-    zoned = {bool(_ZONE.search(v)) for v in values}
+    zoned = {bool(_ZONED.fullmatch(v)) for v in values}
     if len(zoned) > 1:
         return None
     try:
@@ -197,9 +248,9 @@ def _seconds(value, row, name):
         when = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except (ValueError, TypeError, AttributeError):
         raise ValueError(
-            f"Row {row} of events has time {value!r} in column {name!r}, which does "
-            "not parse. Expected seconds as numbers, dates, or ISO 8601 text such as "
-            "'2014-04-07T10:51:09'. Convert the column first, for instance with "
+            f"Row {row} of events has time {plain(value)!r} in column {name!r}, which "
+            "does not parse. Expected seconds as numbers, dates, or ISO 8601 text such "
+            "as '2014-04-07T10:51:09'. Convert the column first, for instance with "
             "pandas.to_datetime or pandas.to_numeric."
         ) from None
     has_zone = when.tzinfo is not None
@@ -218,10 +269,11 @@ def _missing(series):
 def _refuse_missing(series, name, role):
     missing = _missing(series)
     if missing.any():
+        row = first_row(missing)
         raise ValueError(
-            f"Row {first_row(missing)} of events has no {role}: column {name!r} holds "
-            f"{series[first_row(missing)]!r} there ({int(missing.sum())} such rows in "
-            "all). Drop them before building sessions."
+            f"Row {row} of events has no {role}: column {name!r} holds "
+            f"{plain(series[row])!r} there ({int(missing.sum())} such rows in all). "
+            "Drop them before building sessions."
         )
 
 
@@ -290,3 +342,13 @@ def as_frame(events):
             "DataFrame or a pyarrow Table; use Sessions.from_lists for lists."
         )
     return frame
+
+
+def check_columns(frame, **named):
+    """Refuse names, by parameter, that are no column; None is passed over."""
+    for role, name in named.items():
+        if name is not None and name not in frame.columns:
+            raise ValueError(
+                f"events has no column {name!r} (given as {role}=). Its columns are "
+                f"{list(frame.columns)}."
+            )

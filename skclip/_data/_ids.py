@@ -13,6 +13,7 @@ from skclip.exceptions import IdTypeWarning
 
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
 _MOST_WASTE = 4  # times the characters that there are
+_HOW_TO_JOIN = "Pass what to join: concat([first, second]) or first.concat(second)."
 
 
 def factorize(values):
@@ -89,6 +90,30 @@ def as_id_array(ids):
     array = np.empty(len(ids), dtype=object)
     array[:] = ids
     return array
+
+
+def parts_to_join(parts, kind):
+    """What `concat` is given, one by one or in a list, as a list.
+
+    Called on an object of `kind`, that object is the first part.
+    """
+    if len(parts) == 1 and not isinstance(parts[0], kind):
+        (given,) = parts
+        single = isinstance(given, (str, bytes, Mapping))
+        single = single or hasattr(given, "ndim") or hasattr(given, "columns")
+        if single or not hasattr(given, "__iter__"):
+            raise TypeError(f"concat is given a {type(given).__name__}. {_HOW_TO_JOIN}")
+        parts = list(given)
+        if not parts:
+            raise ValueError("concat needs at least one part.")
+    elif len(parts) < 2:
+        raise TypeError(f"concat has nothing to join. {_HOW_TO_JOIN}")
+    flat = []
+    for part in parts:
+        several = isinstance(part, (list, tuple)) and len(part) > 0
+        several = several and all(isinstance(x, kind) for x in part)
+        flat += part if several else [part]
+    return flat
 
 
 def append_ids(ids, new):
@@ -279,18 +304,22 @@ def encode_rows(rows):
     """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
     rows = [
         row
-        if isinstance(row, (list, tuple, np.ndarray)) or not hasattr(row, "__array__")
+        if isinstance(row, (list, tuple, np.ndarray, np.generic))
+        or not hasattr(row, "__array__")
         else np.asarray(row)
         for row in rows
     ]
     for i, row in enumerate(rows):
         if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
             continue
-        fix = "Pass a list, a tuple or a 1-D array."
-        if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
+        row, fix = plain(row), "Pass a list, a tuple or a 1-D array."
+        if _is_single(row):
             fix = f"Wrap a single item: [{row!r:.40}]."
-            if i == 0 and len(rows) > 1:
-                fix = f"For one session of these items pass [X]; for sessions, {fix}"
+            if all(map(_is_single, rows)):
+                fix = (
+                    "For one session of these items pass [X]. Wrap each item if it is "
+                    f"a session of its own: [[{row!r:.40}], ...]."
+                )
         raise TypeError(
             f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
             f"Expected a sequence of item ids. {fix}"
@@ -324,6 +353,11 @@ def encode_rows(rows):
     return vocabulary, codes, offsets
 
 
+def _is_single(value):
+    """Whether this is one id and no sequence."""
+    return isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
+
+
 def _may_be_id(kind):
     """Whether every value of this type is an id (no float, which may be NaN)."""
     return issubclass(kind, (int, str, bytes, np.integer))
@@ -341,6 +375,12 @@ def is_id(value):
 def is_nan(value):
     """Whether a value is a NaN, which pads 2-D arrays."""
     return isinstance(value, (float, np.floating)) and value != value
+
+
+def plain(value):
+    """A NumPy scalar as a Python value, for messages; dates stay as they are."""
+    is_scalar = isinstance(value, np.generic) and value.dtype.kind not in "mM"
+    return value.item() if is_scalar else value
 
 
 def python_values(array):
@@ -381,7 +421,7 @@ def _is_missing(value):
 def _refuse_id(flat, offsets, bad):
     at = int(np.flatnonzero(bad)[0])
     row = int(np.searchsorted(offsets, at, side="right")) - 1
-    value = flat[at].item() if isinstance(flat, np.ndarray) else flat[at]
+    value = plain(flat[at])
     where = f"Session {row} of X, position {at - int(offsets[row])}"
     if not is_hashable(value):
         raise TypeError(

@@ -11,6 +11,7 @@ from skclip._data._ids import (
     append_ids,
     factorize_list,
     is_id,
+    parts_to_join,
     python_values,
 )
 
@@ -119,18 +120,18 @@ class ItemFeatures:
             )
         return self.vectors[codes - 1]
 
-    @classmethod
-    def concat(cls, parts):
+    def concat(*parts):
         """Join features of different items, such as known and new ones.
 
         Parameters
         ----------
-        parts : sequence of ItemFeatures
+        *parts : ItemFeatures, or one list of them
             Of one encoder, so that their columns mean the same; no id twice.
 
         Returns
         -------
         features : ItemFeatures
+            Rows of all parts, in the order given.
 
         Examples
         --------
@@ -138,8 +139,10 @@ class ItemFeatures:
         >>> known, new = ItemFeatures(["tea"], [[1.0]]), ItemFeatures(["saw"], [[2.0]])
         >>> ItemFeatures.concat([known, new]).item_ids.tolist()
         ['tea', 'saw']
+        >>> known.concat(new).item_ids.tolist()
+        ['tea', 'saw']
         """
-        parts = list(parts)
+        parts = parts_to_join(parts, ItemFeatures)
         widths = sorted({part.shape[1] for part in parts})
         if len(widths) != 1:
             raise ValueError(
@@ -148,7 +151,7 @@ class ItemFeatures:
         ids = parts[0].item_ids
         for part in parts[1:]:
             ids = append_ids(ids, part.item_ids)
-        return cls(ids, np.concatenate([part.vectors for part in parts]))
+        return ItemFeatures(ids, np.concatenate([part.vectors for part in parts]))
 
     def covering(self, item_ids):
         """Return features that also have rows for these items, zeros where new.

@@ -7,11 +7,19 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from scipy import sparse
 
-from skclip._data._frames import as_frame, column, column_with_gaps, read_times
+from skclip._data._frames import (
+    as_frame,
+    check_columns,
+    column,
+    column_with_gaps,
+    read_times,
+    warn_float_ids,
+)
 from skclip._data._ids import (
     encode_rows,
     factorize_list,
     labels,
+    parts_to_join,
     with_gaps,
     without_padding,
 )
@@ -213,7 +221,9 @@ class Sessions:
         (['c', 'a'], [7, 8])
         """
         frame = as_frame(events)
-        _check_columns(frame, session=session, item=item, time=time, user=user)
+        check_columns(frame, session=session, item=item, time=time, user=user)
+        if len(frame) == 0:
+            raise ValueError("events has no rows. Pass at least one event.")
         vocabulary, codes = column(frame, item, "item")
         ids, session_codes = column(frame, session, "session")
         times = None if time is None else read_times(frame, time)
@@ -224,6 +234,7 @@ class Sessions:
         if user is not None:
             names, user_codes = column_with_gaps(frame, user, "user")
             users = with_gaps(names, _one_each(user_codes[order], offsets, ids))
+        warn_float_ids(frame, item=item, session=session, user=user)
         times = None if times is None else times.seconds[order]
         return cls._of_fresh(
             codes[order], offsets, vocabulary, times=times, ids=ids, users=users
@@ -304,6 +315,11 @@ class Sessions:
         if isinstance(key, slice):
             return self._take(np.arange(len(self))[key])
         rows = np.asarray(key)
+        if rows.ndim != 1 or isinstance(key, tuple):
+            raise IndexError(
+                "Sessions have one dimension: pass an integer, a slice, or an array of "
+                f"rows or a mask of one dimension, not {key!r:.60}."
+            )
         if rows.dtype.kind == "b":
             if rows.shape != self.shape:
                 raise IndexError(
@@ -319,6 +335,12 @@ class Sessions:
                 f"got {key!r}."
             )
         return self._take(np.arange(len(self))[rows])
+
+    def __contains__(self, item):
+        raise TypeError(
+            "`in` does not say whether an item or a session is meant. Ask "
+            "`session in X.to_lists()`, or `(X.vocabulary[X.codes] == item).any()`."
+        )
 
     def _take(self, rows):
         starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
@@ -477,15 +499,16 @@ class Sessions:
         )
         return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
 
-    @classmethod
-    def concat(cls, parts):
+    def concat(*parts):
         """Join several `Sessions` into one, in the order given.
 
-        Columns that one of the parts does not have are dropped.
+        Columns that one of the parts does not have are dropped. All of
+        ``Sessions.concat(first, second)``, ``Sessions.concat([first, second])`` and
+        ``first.concat(second)`` do the same.
 
         Parameters
         ----------
-        parts : sequence of Sessions or lists of lists
+        *parts : Sessions, lists of lists, or one list of them
             At least one.
 
         Returns
@@ -495,14 +518,8 @@ class Sessions:
         """
         from skclip._data._as_sessions import as_sessions  # it builds Sessions
 
-        if isinstance(parts, Sessions) or hasattr(parts, "columns"):
-            raise TypeError(
-                f"parts is a {type(parts).__name__}. Pass a list of what to join: "
-                "Sessions.concat([first, second])."
-            )
+        parts = parts_to_join(parts, Sessions)
         parts = [p if isinstance(p, Sessions) else as_sessions(p) for p in parts]
-        if not parts:
-            raise ValueError("Sessions.concat needs at least one part.")
         words = [word for part in parts for word in part.vocabulary.tolist()]
         vocabulary, codes = factorize_list(words)
         bounds = np.cumsum([0] + [len(part.vocabulary) for part in parts])
@@ -518,15 +535,15 @@ class Sessions:
             name: None
             if any(getattr(part, name) is None for part in parts)
             else np.concatenate([getattr(part, name) for part in parts])
-            for name in cls._EVENT_COLUMNS
+            for name in Sessions._EVENT_COLUMNS
         } | {
             name: None
             if any(getattr(part, name) is None for part in parts)
             else labels([x for part in parts for x in getattr(part, name).tolist()])
-            for name in cls._SESSION_COLUMNS
+            for name in Sessions._SESSION_COLUMNS
         }
         lengths = np.concatenate([part.lengths for part in parts])
-        return cls(
+        return Sessions(
             np.concatenate(
                 [codes[b:][part.codes] for b, part in zip(bounds, parts, strict=False)]
             ),
@@ -543,13 +560,19 @@ class Sessions:
         summary : dict
             Numbers of sessions, events, items and users, the share of sessions of
             length 1, mean, median and longest length, and first and last time.
+            ``n_duplicates`` counts the events that equal an earlier one in session,
+            item and time, which `skclip.preprocessing.drop_duplicates` removes. Numbers
+            of users and duplicates are None without users and times.
         """
         lengths = self.lengths
         summary = {
             "n_sessions": len(self),
             "n_events": self.n_events,
             "n_items": len(np.unique(self.codes)),
-            "n_users": None if self.users is None else len(set(self.users.tolist())),
+            "n_users": None
+            if self.users is None
+            else len(set(self.users.tolist()) - {None}),
+            "n_duplicates": None if self.times is None else self._count_duplicates(),
             "n_prefixes": int(np.maximum(lengths - 1, 0).sum()),
             "share_of_length_1": float((lengths == 1).mean()) if len(self) else 0.0,
             "mean_length": float(lengths.mean()) if len(self) else 0.0,
@@ -561,16 +584,11 @@ class Sessions:
             summary["last_time"] = float(self.times.max())
         return summary
 
-
-def _check_columns(frame, **named):
-    for role, name in named.items():
-        if name is not None and name not in frame.columns:
-            raise ValueError(
-                f"events has no column {name!r} (given as {role}=). Its columns are "
-                f"{list(frame.columns)}."
-            )
-    if len(frame) == 0:
-        raise ValueError("events has no rows. Pass at least one event.")
+    def _count_duplicates(self):
+        rows = np.repeat(np.arange(len(self)), self.lengths)
+        keys = self.codes, self.times, rows
+        order = np.lexsort(keys)
+        return int(np.all([np.diff(key[order]) == 0 for key in keys], axis=0).sum())
 
 
 def _one_each(user_codes, offsets, ids):

@@ -166,8 +166,7 @@ class _Run:
             if not np.isfinite(value):
                 raise ValueError(
                     f"The loss became {value} in epoch {epoch}, batch {step} of "
-                    f"{len(order)}. The likely cause is learning_rate="
-                    f"{plan.learning_rate:g}; pass a smaller one."
+                    f"{len(order)}. {_likely_cause(plan, self.model)}"
                 )
             total += value * len(batch.targets)
             seen += len(batch.targets)
@@ -236,6 +235,27 @@ class _Stepper:
                 optimizer.step()
             model.constrain_()
         return value
+
+
+def _likely_cause(plan, model):
+    """What to change where a loss is not finite: settings out of the usual range."""
+    temperature = 1 / model.scale if model.cosine else 1.0
+    settings = (
+        ("temperature", temperature, temperature < 0.01, "0.01 or more"),
+        ("weight_decay", plan.weight_decay, plan.weight_decay > 0.1, "0.1 or less"),
+        ("learning_rate", plan.learning_rate, plan.learning_rate > 0.1, "0.1 or less"),
+    )
+    unusual = [
+        f"{name}={value:g}, which is usually {usual}"
+        for name, value, is_unusual, usual in settings
+        if is_unusual
+    ]
+    if unusual:
+        return f"The likely cause is {'; and '.join(unusual)}."
+    return (
+        f"Try a learning_rate below {plan.learning_rate:g}, and look for very large "
+        "values of item_features."
+    )
 
 
 def _shows_bars():

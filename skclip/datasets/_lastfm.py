@@ -44,8 +44,8 @@ def read_lastfm_1k(
     ----------
     path : path-like
         ``userid-timestamp-artid-artname-traid-traname.tsv``: tab-separated, no header.
-    gap : float, default=28800
-        Idle seconds after which a visit has ended.
+    gap : float, timedelta or str, default=28800
+        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
     max_length, n_items : int, default=20, 40000
         Events kept of each visit, and artists kept.
     min_session_length, min_user_sessions : int, default=3, 5

@@ -17,8 +17,8 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     path : path-like
         ``reddit_data.csv``: comma-separated with the header ``username,subreddit,utc``,
         times in seconds.
-    gap : float, default=3600
-        Idle seconds after which a visit has ended.
+    gap : float, timedelta or str, default=3600
+        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
     min_session_length, min_user_sessions : int, default=3, 5
         Sessions of fewer events, then users with fewer sessions, are dropped.
 

@@ -12,8 +12,9 @@ def read_retailrocket(path, *, gap=1800, events=("view",)):
     path : path-like
         ``events.csv``: comma-separated with the header
         ``timestamp,visitorid,event,itemid,transactionid``, times in milliseconds.
-    gap : float, default=1800
-        Idle seconds: a visit ends where the next event comes later than that.
+    gap : float, timedelta or str, default=1800
+        Idle time: a visit ends where the next event comes later than that. A number is
+        seconds, text is such as ``"30min"``.
     events : tuple of str or None, default=("view",)
         Kinds of events to keep, of ``view``, ``addtocart`` and ``transaction``. None
         keeps all. What is dropped does not bridge a gap.

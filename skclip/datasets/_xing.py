@@ -18,8 +18,8 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     path : path-like
         ``interactions.csv``: tab-separated with the header ``user_id item_id
         interaction_type created_at``, times in seconds.
-    gap : float, default=1800
-        Idle seconds after which a visit has ended.
+    gap : float, timedelta or str, default=1800
+        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
     min_session_length, min_user_sessions : int, default=3, 5
         Sessions of fewer events, then users with fewer sessions, are dropped.
 

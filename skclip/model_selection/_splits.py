@@ -1,15 +1,18 @@
 """Splits between sessions, in time."""
 
-import datetime
-import re
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
-from skclip._data import Sessions, check_times_rise, factorize
+from skclip._data import (
+    Sessions,
+    check_times_rise,
+    factorize,
+    is_number,
+    span_seconds,
+)
 from skclip._sklearn import warn_user
 
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _STRADDLING = ("warn", "keep", "drop", "raise")
 
 
@@ -239,10 +242,10 @@ class SlidingWindowSplit(_TimeSplitter):
 
     def _spans(self, available):
         """Seconds of training window, gap and test window; and of a step."""
-        gap = 0.0 if self.gap is None else _span(self.gap, "gap", zero=True)
-        train = _span(self.train_size, "train_size")
-        spans = train, gap, _span(self.test_size, "test_size")
-        step = sum(spans) if self.step is None else _span(self.step, "step")
+        gap = 0.0 if self.gap is None else span_seconds(self.gap, "gap", zero=True)
+        train = span_seconds(self.train_size, "train_size")
+        spans = train, gap, span_seconds(self.test_size, "test_size")
+        step = sum(spans) if self.step is None else span_seconds(self.step, "step")
         needed = sum(spans) + (self.n_splits - 1) * step
         if needed > available:
             raise ValueError(
@@ -265,7 +268,8 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
         With times.
     test_size, validation_size : int, float, timedelta or str, default=0.1
         Size of each part: a number of sessions, a share of all, or a span of time such
-        as ``"7D"`` (see `TemporalSplit`).
+        as ``"7D"`` (see `TemporalSplit`). ``validation_size=None`` makes two parts,
+        training and test.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
         What happens to sessions that begin before the last event of the part before
         them, as in `TemporalSplit`.
@@ -273,30 +277,40 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
     Returns
     -------
     X_train, X_validation, X_test : Sessions
-        In order of the time of their last event, equal times by session id.
+        In order of the time of their last event, equal times by session id. Without
+        `X_validation` if `validation_size` is None.
 
     Examples
     --------
     >>> from skclip.datasets import make_sessions
     >>> from skclip.model_selection import temporal_split
     >>> X, _ = make_sessions(100, random_state=0)
-    >>> [len(part) for part in temporal_split(X)]
-    [80, 10, 10]
+    >>> train, validation, test = temporal_split(X)
+    >>> len(train), len(validation), len(test)
+    (80, 10, 10)
+    >>> train, test = temporal_split(X, validation_size=None)
+    >>> len(train), len(test)
+    (90, 10)
     """
     order, ends = _time_order(X, "temporal_split")
-    n = len(X)
-    test_start = _last_part(test_size, n, ends, "test_size")
-    before = ends[: max(0, test_start)]
-    valid_start = _last_part(validation_size, n, before, "validation_size")
-    if valid_start < 1:
+    sizes = {"test_size": test_size, "validation_size": validation_size}
+    if validation_size is None:
+        del sizes["validation_size"]
+    starts, n = [], len(X)
+    for name, size in sizes.items():  # from the last part to the first
+        n = max(0, _last_part(size, len(X), ends[:n], name))
+        starts.insert(0, n)
+    if n < 1:
         raise ValueError(
-            f"{n} sessions are too few for validation_size={validation_size} and "
+            f"{len(X)} sessions are too few for validation_size={validation_size} and "
             f"test_size={test_size}. Pass smaller parts."
         )
-    train, valid, test = np.split(order, [valid_start, test_start])
-    splits = [(train, valid), (np.concatenate([train, valid]), test)]
-    (_, valid), (_, test) = _without_straddlers(X, splits, straddling)
-    return X[train], X[valid], X[test]
+    parts = np.split(order, starts)
+    splits = [
+        (order[:start], part) for start, part in zip(starts, parts[1:], strict=True)
+    ]
+    splits = _without_straddlers(X, splits, straddling)
+    return tuple(X[rows] for rows in (parts[0], *(part for _, part in splits)))
 
 
 def _last_part(size, n, ends, name):
@@ -369,9 +383,8 @@ def _end_times(X):
 
 def _size(size, n, name, zero=False):
     """A number of sessions and False, or a number of seconds and True."""
-    not_numbers = bool, np.timedelta64  # although Python takes them for such
-    if not isinstance(size, Real) or isinstance(size, not_numbers):
-        return _span(size, name, zero=zero), True
+    if not is_number(size):
+        return span_seconds(size, name, zero=zero), True
     if isinstance(size, Integral):
         if size < 0:
             raise ValueError(f"{name} must not be negative, got {size!r}.")
@@ -382,22 +395,3 @@ def _size(size, n, name, zero=False):
             f"{name} < 1. Pass a whole number of sessions or a span such as '7D'."
         )
     return round(size * n), False
-
-
-def _span(size, name, zero=False):
-    """Seconds of a timedelta or of text such as "7D"."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(size))
-    if isinstance(size, datetime.timedelta):
-        seconds = size.total_seconds()
-    elif isinstance(size, np.timedelta64):
-        seconds = size / np.timedelta64(1, "s")
-    elif isinstance(size, str) and match and match[2].lower() in _UNITS:
-        seconds = float(match[1]) * _UNITS[match[2].lower()]
-    else:
-        raise (ValueError if isinstance(size, str) else TypeError)(
-            f"{name}={size!r} is no span of time. Expected a timedelta, or a number "
-            "with W, D, h, min or s behind it, such as '7D' or '30min'."
-        )
-    if not (seconds > 0 or (zero and seconds == 0)):
-        raise ValueError(f"{name} must be a positive span of time, got {size!r}.")
-    return float(seconds)

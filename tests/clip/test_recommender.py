@@ -308,10 +308,22 @@ def test_progress_bar_only_when_verbose(train, capsys):
     assert "validation=" in shown
 
 
-def test_a_loss_that_is_not_finite_names_its_cause(train):
-    message = r"loss became .* in epoch \d+, batch \d+.*1e\+30"
-    with pytest.raises(ValueError, match=message):
-        small(learning_rate=1e30).fit(train)
+@pytest.mark.parametrize(
+    ("params", "cause"),
+    [
+        ({"learning_rate": 1e30}, r"learning_rate=1e\+30, which"),
+        ({"weight_decay": 1e6, "optimizer": "adamw"}, r"weight_decay=1e\+06, which"),
+        ({"temperature": 1e-30, "similarity": "cosine"}, "temperature=1e-30, which"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_its_cause(train, params, cause):
+    message = (
+        rf"loss became .* in epoch \d+, batch \d+ of \d+\. The .* cause is {cause}"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        small(**params).fit(train)
+    others = {"learning_rate", "weight_decay", "temperature"} - set(params)
+    assert not any(name in str(caught.value) for name in others)
 
 
 # -- inputs ----------------------------------------------------------------------------

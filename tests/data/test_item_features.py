@@ -65,8 +65,9 @@ def test_bad_features(ids, rows, error, match):
 
 def test_features_of_known_and_new_items_are_joined():
     known = ItemFeatures([1, 2], [[1.0, 0.0], [0.0, 1.0]])
-    both = ItemFeatures.concat([known, ItemFeatures([7], [[0.5, 0.5]])])
-    assert both.rows_of(np.array([7, 1])).tolist() == [[0.5, 0.5], [1.0, 0.0]]
+    new = ItemFeatures([7], [[0.5, 0.5]])
+    for both in (ItemFeatures.concat([known, new]), known.concat(new)):
+        assert both.rows_of(np.array([7, 1])).tolist() == [[0.5, 0.5], [1.0, 0.0]]
     with pytest.raises(ValueError, match=r"columns. Join features of one encoder"):
         ItemFeatures.concat([known, ItemFeatures([7], [[0.5]])])
     with pytest.raises(ValueError, match="twice|more than once|repeat"):

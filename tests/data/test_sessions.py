@@ -73,6 +73,15 @@ def test_wrong_keys_raise(X):
         X[[0.5]]
     with pytest.raises(IndexError):
         X[[0, 9]]
+    for key in (np.array([[0, 1]]), np.ones((2, 2), bool), [[]], np.array(0), (0, 1)):
+        with pytest.raises(IndexError, match="Sessions have one dimension: pass"):
+            X[key]
+
+
+@pytest.mark.parametrize("item", [["b", "a"], "b", 7])
+def test_in_says_what_to_ask_instead(X, item):
+    with pytest.raises(TypeError, match=r"`in` does not say.*X.to_lists\(\)"):
+        item in X  # noqa: B015
 
 
 def test_immutable(X):
@@ -169,7 +178,7 @@ def test_from_events_equals_a_naive_loop(rows):
 
 @every_library
 def test_missing_column_lists_the_others(library):
-    with pytest.raises(KeyError, match=r"no column 'sess' .*session=.*'s', 'i', 't'"):
+    with pytest.raises(ValueError, match=r"no column 'sess' .*session=.*'s', 'i', 't'"):
         read(EVENTS, library, session="sess")
 
 
@@ -271,6 +280,11 @@ def test_accepted_forms(X):
     assert as_sessions(X).to_lists() == [[1, 2], [3]]
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_read_like_an_array():
+    assert as_sessions(np.matrix([[1, 2], [3, np.nan]])).to_lists() == [[1, 2], [3]]
+
+
 @pytest.mark.parametrize(
     "ids",
     [
@@ -304,7 +318,9 @@ def test_numbers_are_never_objects_and_text_stays_apart():
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (["abc", "d"], TypeError, r"Session 0 of X is a str: 'abc'.*Wrap.*\['abc'\]"),
+        (["abc", [1]], TypeError, r"Session 0 of X is a str: 'abc'.*Wrap.*\['abc'\]"),
+        ([np.int64(3), [1]], TypeError, r"Session 0 of X is a int: 3\..*Wrap.*\[3\]"),
+        ([[1.0, np.float64("nan")]], ValueError, "the item id is nan"),
         ([[1], 5], TypeError, "Session 1 of X is a int: 5"),
         ([{1, 2}], TypeError, "Session 0 of X is a set"),
         ("abc", TypeError, "X is a str"),
@@ -372,6 +388,32 @@ def test_concat_joins_vocabularies():
     assert joined.vocabulary.tolist() == ["a", "b", "c"]
 
 
+def test_ways_to_call_concat(X):
+    day = Sessions.from_lists([["e"]], ids=[11])
+    for joined in (
+        Sessions.concat([X, day]),
+        Sessions.concat((X, day)),
+        Sessions.concat(part for part in (X, day)),
+        Sessions.concat(X, day),
+        X.concat(day),
+        X.concat([day]),
+    ):
+        assert joined.to_lists() == [*LISTS, ["e"]]
+        assert joined.ids.tolist() == [7, 8, 9, 10, 11]
+    assert X.concat([["e"]], [["f"]]).to_lists() == [*LISTS, ["e"], ["f"]]
+    assert X.concat(day, day).ids.tolist() == [7, 8, 9, 10, 11, 11]
+    assert Sessions.concat([X]).to_lists() == LISTS
+    for call, error, message in (
+        (X.concat, TypeError, "nothing to join.*first.concat"),
+        (lambda: Sessions.concat(X), TypeError, "nothing to join.*first, second"),
+        (lambda: Sessions.concat([]), ValueError, "at least one part"),
+        (lambda: Sessions.concat(pd.DataFrame(EVENTS)), TypeError, "given a DataFrame"),
+        (lambda: X.concat(pd.DataFrame(EVENTS)), TypeError, "X is a data frame"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
 def test_concat_keeps_ids_apart_and_takes_empty_parts():
     one = Sessions.from_lists([[1], [2**60 + 1]], ids=[1, 2])
     two = Sessions.from_lists([["a"], [0.5]], ids=["1", 2.5])
@@ -394,6 +436,11 @@ def test_describe():
     assert summary["n_prefixes"] == 3
     assert summary["share_of_length_1"] == 0.25
     assert summary["max_length"] == 3
+    assert summary["n_users"] is summary["n_duplicates"] is None
+    users = ["ann", None, "ann", None]
+    assert Sessions.from_lists(LISTS, users=users).describe()["n_users"] == 1
+    X = read({"s": [1, 1, 1, 1, 2], "i": list("ababa"), "t": [5.0] * 5})
+    assert X.describe()["n_duplicates"] == 2
 
 
 @pytest.mark.parametrize(
@@ -417,6 +464,27 @@ def test_labels_keep_their_types():
     assert Sessions.from_lists([[1], [2]], ids=[1, "a"]).ids.tolist() == [1, "a"]
 
 
-def test_one_session_instead_of_several():
-    with pytest.raises(TypeError, match=r"For one session of these items pass \[X\]"):
-        Sessions.from_lists(["item-003", "item-004"])
+@pytest.mark.parametrize("X", [["tea", "cup"], ["tea"], pd.Series(["tea", "cup"])])
+def test_items_instead_of_sessions(X):
+    for_one = r"For one session of these items pass \[X\]\."
+    for_many = r"Wrap each item if it is a session of its own: \[\['tea'\], \.\.\.\]\."
+    with pytest.raises(TypeError, match=f"{for_one} {for_many}$"):
+        PopularityRecommender().fit(X)
+
+
+def test_a_missing_value_reads_as_in_the_frame():
+    nan = np.float64("nan")
+    for items in ([2.5, nan], pd.Series(["a", nan], dtype=object)):
+        with pytest.raises(ValueError, match="'i' holds nan there"):
+            read({"s": [1, 1], "i": items})
+    with pytest.raises(ValueError, match=r"y\[1\] is nan"):
+        check_targets(np.array(["a", nan], dtype=object), 2)
+
+
+def test_zones_of_hours_alone_are_zones():
+    events = {"s": [1, 1], "i": ["a", "b"]}
+    X = read(events | {"t": ["2024-05-01 10:00:00+02", "2024-05-01 09:30:00+01"]})
+    assert X.to_lists() == [["a", "b"]]
+    assert np.diff(X.times).tolist() == [1_800]
+    with pytest.raises(ValueError, match="mixes times with a time zone"):
+        read(events | {"t": ["2024-05-01 10:00:00+02", "2024-05-01 09:30:00"]})

@@ -89,6 +89,12 @@ def test_temporal_split(X):
     assert ids == [[0, 1, 2, 3, 4], [5, 6, 7], [8, 9]]
     with pytest.raises(ValueError, match="10 sessions are too few"):
         temporal_split(X, test_size=6, validation_size=4)
+    train, test = temporal_split(X, test_size=2, validation_size=None)
+    assert [part.ids.tolist() for part in (train, test)] == [[*range(8)], [8, 9]]
+    train, valid, test = temporal_split(X, test_size=2, validation_size=0)
+    assert [len(part) for part in (train, valid, test)] == [8, 0, 2]
+    with pytest.raises(ValueError, match="10 sessions are too few"):
+        temporal_split(X, test_size=10, validation_size=None)
 
 
 # -- within sessions -------------------------------------------------------------------
@@ -149,7 +155,15 @@ def test_spans_of_time_equal_a_loop():
         assert set(test) == {j for j, t in enumerate(ends) if cut < t <= cut + 7}
 
 
-SPANS = "2D", "48h", "2880min", "172800 s", timedelta(days=2), np.timedelta64(2, "D")
+SPANS = (
+    "2D",
+    "2 days",
+    "48h",
+    "2880min",
+    "172800 s",
+    timedelta(days=2),
+    np.timedelta64(2, "D"),
+)
 
 
 @pytest.mark.parametrize("span", [*SPANS, pd.Timedelta("2D")])
@@ -196,6 +210,8 @@ def test_straddling_sessions():
         temporal_split(X, validation_size=1, test_size=2)
     parts = temporal_split(X, validation_size=1, test_size=2, straddling="drop")
     assert [part.ids.tolist() for part in parts] == [[0], [1], [3]]
+    parts = temporal_split(X, validation_size=None, test_size=2, straddling="drop")
+    assert [part.ids.tolist() for part in parts] == [[0, 1], [3]]
     with pytest.raises(ValueError, match="straddling must be one of.*'maybe'"):
         next(TemporalSplit(1, test_size=2, straddling="maybe").split(X))
 
