@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,22 @@ def write_container(path, magic, document, arrays):
     digest = hashlib.sha256(text + tensors).digest()
     head = _HEAD.pack(magic, _FORMAT, len(text), len(tensors), digest)
     path = Path(os.path.realpath(path))  # a link stays a link
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.exists() and not path.is_file():
+        raise ValueError(
+            f"{path} is no regular file, and would be replaced by one. Pass another "
+            "path."
+        )
+    name = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        # The mode is that of any new file: the system takes the umask off.
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(handle, "wb") as file:
             for part in (head, text, tensors):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, _mode_of(path))  # temporary files are for their owner alone
+        if path.exists():
+            os.chmod(name, path.stat().st_mode & 0o777)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -95,15 +103,6 @@ def read_container(path, magic, what):
         return document, safetensors.numpy.load(bytes(body[n_text:]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no sound {what}: {error}") from error
-
-
-def _mode_of(path):
-    """Who may read and write: as before, or as for any new file."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _plain(array):

@@ -1,7 +1,11 @@
 """The one place that touches names scikit-learn does not promise to keep."""
 
+import contextlib
+import logging
 import sys
+import threading
 import warnings
+import weakref
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import (
@@ -30,20 +34,14 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
-    "accept_ragged",
     "inside_search",
+    "told_already",
+    "warn_once",
+    "was_told",
     "validate_parameter_constraints",
     "warn_user",
     "with_callbacks",
 ]
-
-
-def accept_ragged(estimator, X):
-    """Note the width of a 2-D array as scikit-learn asks; sessions have none."""
-    if getattr(X, "ndim", None) == 2:
-        estimator.n_features_in_ = X.shape[1]
-    elif hasattr(estimator, "n_features_in_"):
-        del estimator.n_features_in_
 
 
 def inside_search():
@@ -56,11 +54,51 @@ def inside_search():
     return False
 
 
-def warn_user(message):
+_PASSED_OVER = ("skclip.", "sklearn.", "torch.", "joblib.", "contextlib")
+_LOGGER = logging.getLogger("skclip")
+_told, _told_lock = {}, threading.Lock()
+_quiet = threading.local()
+
+
+def warn_user(message, category=UserWarning):
     """Warn at the line that called into skclip, so that Python tells callers apart."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(
-        ("skclip.", "sklearn.", "torch.")
-    ):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PASSED_OVER):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
+
+
+def warn_once(owner, key, message, category):
+    """Warn once for an object and a key; later messages go to the logger "skclip".
+
+    What was told is kept here, not on the object: prediction writes nothing there.
+    """
+    if getattr(_quiet, "depth", 0):
+        return
+    if was_told(owner, key, note=True):
+        _LOGGER.debug(message)
+    else:
+        warn_user(message, category)
+
+
+def was_told(owner, key, note=False):
+    """Whether `warn_once` has warned; with `note`, it has from now on."""
+    with _told_lock:
+        if id(owner) not in _told:
+            gone = weakref.finalize(owner, _told.pop, id(owner), None)
+            gone.atexit = False
+            _told[id(owner)] = set()
+        told = key in _told[id(owner)]
+        if note:
+            _told[id(owner)].add(key)
+    return told
+
+
+@contextlib.contextmanager
+def told_already():
+    """Inside the block, `warn_once` is silent: the caller has warned itself."""
+    _quiet.depth = getattr(_quiet, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _quiet.depth -= 1

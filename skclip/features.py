@@ -1,19 +1,27 @@
 """Features of items, and sessions as features: the share of each item cluster."""
 
 import numpy as np
-from scipy import sparse
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._clusters import SessionClusterer, levels_of
-from skclip._data import ItemFeatures, ItemIndex, query_data, training_data
+from skclip._data import (
+    CatalogMixin,
+    ItemFeatures,
+    ItemIndex,
+    query_data,
+    training_data,
+    warn_other_type,
+)
 from skclip._sklearn import HasMethods, StrOptions, _fit_context
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
 
 
-class ClusterFeatures(TransformerMixin, SessionEstimator):
+class ClusterFeatures(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CatalogMixin, SessionEstimator
+):
     """Turn sessions into a matrix with one column per item cluster.
 
     For classifiers, regressors and plots of sessions. It works in a `FeatureUnion` and
@@ -83,6 +91,7 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             X,
             clusterer_=clusterer,
             item_ids_=item_ids,
+            _index=ItemIndex(item_ids),
             n_features_out_=int(levels[:, 0].max()) + 1,
         )
 
@@ -100,37 +109,22 @@ class ClusterFeatures(TransformerMixin, SessionEstimator):
             Shares or counts; rows of zeros for sessions of unknown items only.
         """
         check_is_fitted(self)
-        queries = query_data(X, ItemIndex(self.item_ids_))
+        queries = query_data(X, self._index)
+        warn_other_type(self._index, "X", queries.unseen_ids)
         lengths = np.diff(queries.offsets)
         rows = np.repeat(np.arange(len(lengths)), lengths)
         clusters = np.append(self.clusterer_.membership_, -1)  # the last for unseen
         columns = clusters[np.minimum(queries.codes, len(self.item_ids_) + 1) - 1]
         known = columns >= 0
-        columns = columns[known]
-        shape = (len(lengths), self.n_features_out_)
-        counts = sparse.coo_array(
-            (np.ones(len(columns)), (rows[known], columns)), shape=shape
-        ).toarray()
+        counts = np.zeros((len(lengths), self.n_features_out_))
+        np.add.at(counts, (rows[known], columns[known]), 1)
         if self.values == "count":
             return counts
         return counts / np.maximum(lengths, 1)[:, None]
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns.
-
-        Parameters
-        ----------
-        input_features : object
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_clusters,), object
-            ``clusterfeatures0``, ``clusterfeatures1``, ...
-        """
-        check_is_fitted(self)
-        names = [f"clusterfeatures{i}" for i in range(self.n_features_out_)]
-        return np.array(names, dtype=object)
+    @property
+    def _n_features_out(self):  # for `get_feature_names_out`
+        return self.n_features_out_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

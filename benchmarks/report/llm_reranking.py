@@ -35,12 +35,13 @@ from benchmarks._results import (
 )
 from skclip import CLIPSessionRecommender, LLMReranker
 from skclip.datasets import make_titled_sessions
+from skclip.llm import ChatModel, When
 from skclip.metrics import mrr_at_k, recall_at_k
 
 NAME = "report/llm_reranking.json"
 SEEDS = range(5)
 ROWS = 300
-OPTIONS = {"n_shots": 3, "max_concurrency": 1, "prefit": True}
+OPTIONS = {"model": ChatModel(max_concurrency=1), "prefit": True}
 
 
 def seeded(*parts):
@@ -133,7 +134,7 @@ def run(data, client, **params):
     ranks = llm.rank_targets(data["X"], data["y"])
     seconds = time.perf_counter() - begin
     return {**measured(ranks), "seconds": seconds, "usage": llm.usage_,
-            "fallbacks": llm.fallbacks_, "faults": llm.faults_}  # fmt: skip
+            "fallbacks": llm.fallbacks_}  # fmt: skip
 
 
 def experiments(seed):
@@ -181,7 +182,8 @@ def cost(data, oracle, seed):
     margins = (best[:, 0] - best[:, 1]).numpy()
     for share in (0.25, 0.5, 0.75):
         margin = float(np.quantile(margins, share))
-        found = run(data, oracle(0.5), when="uncertain", margin=margin, entropy=1.0)
+        when = When("uncertain", margin=margin, entropy=1.0)
+        found = run(data, oracle(0.5), when=when)
         row = {"experiment": "S8", "way": "uncertain", "share": share}
         rows.append({**row, "margin": margin, **found})
 

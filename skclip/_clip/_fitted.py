@@ -12,6 +12,7 @@ from skclip._data import (
     Owners,
     codes_of_owners,
     query_data,
+    warn_unknown,
 )
 from skclip._model import (
     Draws,
@@ -115,6 +116,7 @@ class Fitted:
         Rows of NaN stand for sessions of which nothing can be read.
         """
         queries = query_data(X, self.index)
+        warn_unknown(queries, self.index, "What is not known of them is left out.")
         instances = self.observed(queries)
         where = np.flatnonzero(instances.stops > instances.starts)
         result = None

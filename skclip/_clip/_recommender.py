@@ -64,8 +64,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         temperature of 0.1, for six epochs (NARM: 12, CORE: 20). Explicit values
         win, and `training` of the backbone before a preset; `resolved_params_` shows
         the outcome.
-    prompt : {"cluster", "user", "session"}, tuple of them, Prompt or None, \
-            default="cluster"
+    prompt : str, tuple of str, Prompt or None, default="cluster"
         Learned vectors that join those of the items (section 4.3 of [1]_): of the
         item's cluster, of the user, of the session. `Prompt` has their parameters,
         such as the gate. None is the bare backbone, on the same code path.
@@ -194,7 +193,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     -----
     Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
     most 128 MiB in a training step. An unseen item is voted into a cluster by
-    its neighbours in the observed prefix and speaks through its prompt; without
+    its neighbors in the observed prefix and speaks through its prompt; without
     cluster prompts it is dropped from the input. What is then empty ranks by
     popularity. Sessions of users that were not trained on, or without users, have no
     user prompt (see `Prompt`).
@@ -310,20 +309,21 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         self.verbose = verbose
 
     def _parts(self):
-        backbone = self.backbone
+        backbone, clusterer = self.backbone, self.clusterer
         if isinstance(backbone, str):
             backbone = BACKBONES[backbone]() if backbone in BACKBONES else None
         known = not isinstance(self.loss, str) or self.loss in ("auto", *LOSSES)
-        return {
+        parts = {
             "backbone": backbone,
-            "clusterer": SessionClusterer()
-            if self.clusterer is None
-            else self.clusterer
-            if hasattr(self.clusterer, "get_params")
-            else None,
+            "clusterer": SessionClusterer() if clusterer is None else clusterer,
             "prompt": as_prompt(self.prompt),
             "item_features": as_fusion(self.item_features),
             "loss": as_loss(self.loss) if known else None,
+        }
+        return {
+            name: part
+            for name, part in parts.items()
+            if hasattr(part, "get_params") and not isinstance(part, type)
         }
 
     # -- fitting ---------------------------------------------------------------
@@ -417,6 +417,15 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     def _score_chunks(self, queries):
         return self._fitted.score_chunks(queries)
+
+    @property
+    def _what_happens(self):
+        if self._fitted.item_clusters is None:
+            return super()._what_happens
+        return (
+            "Each is read as the prompt of the cluster that the other items of its "
+            "session vote for; empty sessions get the most popular items."
+        )
 
     @property
     def _scoring(self):
@@ -522,6 +531,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         return state
 
     def __setstate__(self, state):
+        for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
+            if key in state:
+                raise ValueError(f"the parameter {key!r} is one of {part!r} now")
         super().__setstate__(state)
         if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"

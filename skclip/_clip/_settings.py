@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from skclip._model import Fusion, Prompt, as_fusion, as_prompt
+from skclip._model import Fusion, Prompt, as_fusion, as_prompt, kinds_of
 from skclip._sklearn import validate_parameter_constraints
 from skclip._training import (
     LOSSES,
@@ -101,7 +101,7 @@ class Settings:
     @property
     def kinds(self):
         """Kinds of prompts."""
-        return () if self.prompt is None else self.prompt.kinds_as_tuple()
+        return kinds_of(self.prompt)
 
     @property
     def table_kinds(self):
@@ -128,6 +128,7 @@ class Settings:
         if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
             batch_size = min(512, max(64, batch_size))
+        batch_size = min(batch_size, max(1, n_instances))
         if is_auto(max_epochs):
             steps = -(-n_instances // batch_size)
             max_epochs = min(100, max(10, -(-1000 // steps)))
@@ -158,6 +159,9 @@ def settings_of(estimator, config=None):
     for part in (spec, prompt, fusion, loss):
         if part is not None:
             part._validate_params()
+    if config is None:
+        for name, value in spec.get_params(deep=False).items():
+            setattr(spec, name, _plain(value))
     if fusion is not None and fusion.features is None:
         fusion = None
     settings = Settings(
@@ -207,9 +211,14 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
     if is_auto(chosen["learning_rate"]) and (late or chosen["similarity"] == "cosine"):
         chosen["learning_rate"] = 0.005
     return {
-        key: _DEFAULTS.get(key, "auto") if is_auto(value) else value
+        key: _DEFAULTS.get(key, "auto") if is_auto(value) else _plain(value)
         for key, value in chosen.items()
     }
+
+
+def _plain(value):
+    """NumPy scalars as Python values, as torch wants them."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_training(estimator, name, training):

@@ -35,7 +35,14 @@ def assign_clusters(data, clusterer, seed):
                 "The sessions carry clusters already, so `clusterer` is not used. "
                 "Leave clusterer=None behind a SessionClusterer step."
             )
-        return Assignment(data.item_clusters())
+        clusters = data.item_clusters()
+        if not clusters.any():
+            raise ValueError(
+                "The sessions carry clusters, but no item has one: the clusterer was "
+                "fitted on other items, or on ids of another type. Fit it on these "
+                "sessions."
+            )
+        return Assignment(clusters)
     if clusterer is None:
         clusterer = SessionClusterer()
     clusterer = _seeded(clone(clusterer, safe=False), seed)

@@ -17,17 +17,21 @@ from skclip._clusters._leiden import (
 )
 from skclip._clusters._votes import vote_clusters
 from skclip._data import (
+    CatalogMixin,
     ItemIndex,
     append_ids,
     as_item_features,
     as_sessions,
     query_data,
     training_data,
+    warn_other_type,
 )
 from skclip._sklearn import Interval, StrOptions, _fit_context
 
 
-class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=None):
+class ItemClusterer(
+    TransformerMixin, CatalogMixin, SessionEstimator, auto_wrap_output_keys=None
+):
     """What every clusterer of items can do once it has ``membership_``."""
 
     def transform(self, X):
@@ -46,14 +50,15 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
         """
         check_is_fitted(self)
         sessions = as_sessions(X)
-        codes = ItemIndex(self.item_ids_).codes_of(sessions.vocabulary)
+        codes = self._index.codes_of(sessions.vocabulary)
+        warn_other_type(self._index, "X", sessions.vocabulary[codes == 0])
         clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes]
         return sessions.with_clusters(clusters[sessions.codes])
 
     def predict(self, X):
         """Return the cluster of each event, items not seen in `fit` resolved.
 
-        An unseen item is voted into a cluster by its neighbours in the session,
+        An unseen item is voted into a cluster by its neighbors in the session,
         over the whole session that is given; a session of unseen items only gets
         the largest cluster.
 
@@ -68,7 +73,8 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
             0..n_clusters_-1 as in ``membership_``; -1 behind the end of a session.
         """
         check_is_fitted(self)
-        queries = query_data(X, ItemIndex(self.item_ids_))
+        queries = query_data(X, self._index)
+        warn_other_type(self._index, "X", queries.unseen_ids)
         codes, offsets = queries.codes, queries.offsets
         known = codes <= len(self.item_ids_)
         clusters = np.zeros(len(codes), dtype=np.int32)
@@ -97,6 +103,7 @@ class ItemClusterer(TransformerMixin, SessionEstimator, auto_wrap_output_keys=No
         return self._adopt(
             X,
             item_ids_=item_ids,
+            _index=ItemIndex(item_ids),
             levels_=levels,
             membership_=membership,
             **derived | fitted,
@@ -125,7 +132,7 @@ class SessionClusterer(ItemClusterer):
         changes. 2 is the default of leidenalg.
     engine : {"leidenalg", "igraph"}, default="leidenalg"
         leidenalg's ``RBConfigurationVertexPartition``, or the C implementation in
-        igraph, which is several times faster on large graphs. Both maximise
+        igraph, which is several times faster on large graphs. Both maximize
         modularity with the configuration null model; partitions may differ.
     self_loops : bool, default=False
         Keep transitions from an item to itself as weighted loops.
@@ -199,7 +206,7 @@ class SessionClusterer(ItemClusterer):
     >>> clusterer = SessionClusterer(random_state=0).fit(X)
     >>> dict(zip(clusterer.item_ids_.tolist(), clusterer.membership_.tolist()))
     {'cup': 0, 'milk': 0, 'nail': 1, 'saw': 1, 'tea': 0}
-    >>> clusterer.transform(X).clusters.tolist()
+    >>> clusterer.transform(X).clusters.ravel().tolist()
     [1, 1, 1, 1, 1, 2, 2, 2, 2]
     """
 

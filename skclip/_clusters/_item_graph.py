@@ -11,26 +11,11 @@ def build_item_graph(
 ):
     """Count how often two items follow each other, in either direction.
 
-    Section 3.2.1 of the CLIP-SBR paper; the weight of an edge is the number of
-    adjacent transitions between its two items over all sessions.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,)
-        Item codes 1..n_items, session after session.
-    offsets : ndarray of shape (n_sessions + 1,)
-    n_items : int
-    ends : ndarray of shape (n_transitions,), default=None
-        Flat positions of the transitions' second events. None means all.
-    self_loops : bool, default=False
-        Keep transitions from an item to itself.
-    per_session_binary : bool, default=False
-        Count each pair of items once per session.
-
-    Returns
-    -------
-    graph : csr_array of shape (n_items, n_items), float64
-        Symmetric; a self loop stands on the diagonal with its count.
+    Section 3.2.1 of the CLIP-SBR paper; the weight of an edge is the number of adjacent
+    transitions between its two items over all sessions. `codes` (n_events,) are
+    1..n_items, session after session. `ends` are the flat positions of the transitions'
+    second events, None means all. The graph is a symmetric csr_array (n_items, n_items)
+    of float64; a self loop stands on the diagonal with its count.
     """
     if ends is None:
         follows = np.ones(len(codes), dtype=bool)
@@ -55,19 +40,11 @@ def build_item_graph(
 
 
 def text_graph(vectors, *, n_neighbors):
-    """Link each item to those whose vectors are nearest by cosine.
+    """Link each item to those whose vectors (n_items, n_features) are nearest by
+    cosine.
 
-    Parameters
-    ----------
-    vectors : ndarray of shape (n_items, n_features)
-        A row of zeros has no neighbours.
-    n_neighbors : int
-
-    Returns
-    -------
-    graph : csr_array of shape (n_items, n_items), float64
-        Symmetric, without a diagonal; cosines above 0. Two items are linked if either
-        is among the nearest of the other.
+    Two items are linked if either is among the nearest of the other and their cosine is
+    above 0; a row of zeros has no neighbors. A symmetric csr_array without a diagonal.
     """
     n_items = len(vectors)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

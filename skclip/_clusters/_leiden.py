@@ -1,38 +1,25 @@
 """Leiden partitions of an item graph, and how their clusters are numbered."""
 
-import random
-import threading
+import io
+import subprocess
+import sys
+from pathlib import Path
 
 import igraph
 import leidenalg
 import numpy as np
 from scipy import sparse
 
-_IGRAPH_RANDOM = threading.Lock()
+_WORKER = str(Path(__file__).with_name("_igraph_worker.py"))
 
 
 def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
     """Partition the linked items by Leiden with the configuration null model.
 
-    Parameters
-    ----------
-    graph : csr_array of shape (n_items, n_items)
-    resolution : float
-    n_iterations : int
-        Negative means until nothing changes.
-    seed : int
-    engine : {"leidenalg", "igraph"}
-    start : ndarray of shape (n_items,), default=None
-        Clusters 0, 1, ... to begin with, -1 = an item on its own. None begins with
-        every item on its own.
-
-    Returns
-    -------
-    membership : ndarray of shape (n_items,), int32
-        Canonical: clusters sorted by (number of items, descending; smallest item)
-        and numbered from 0. Items without an edge are in the largest cluster, 0.
-    n_clusters : int
-        At least 1.
+    A negative `n_iterations` means until nothing changes. `start` (n_items,) are
+    clusters 0, 1, ... to begin with, -1 = an item on its own. Returns the clusters
+    (n_items,), int32, in canonical numbers (see `canonical_clusters`), items without an
+    edge in the largest one, 0; and the number of clusters, at least 1.
     """
     upper = sparse.triu(graph).tocoo()
     linked = np.diff(graph.indptr) > 0
@@ -54,30 +41,45 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=No
 
 
 def _leidenalg(network, weights, resolution, n_iterations, seed, start):
-    return leidenalg.find_partition(
+    partition = leidenalg.RBConfigurationVertexPartition(
         network,
-        leidenalg.RBConfigurationVertexPartition,
+        initial_membership=start,
         weights=weights,
         resolution_parameter=resolution,
-        n_iterations=n_iterations,
-        seed=seed,
-        initial_membership=start,
-    ).membership
+    )
+    optimizer = leidenalg.Optimiser()
+    optimizer.set_rng_seed(seed)
+    done, gain = 0, 1.0
+    # One pass a call: Ctrl-C is obeyed between calls.
+    while done < n_iterations or (n_iterations < 0 and gain > 0):
+        gain = optimizer.optimise_partition(partition, n_iterations=1)
+        done += 1
+    return partition.membership
 
 
 def _igraph(network, weights, resolution, n_iterations, seed, start):
-    with _IGRAPH_RANDOM:  # igraph draws from one generator per process
-        igraph.set_random_number_generator(random.Random(seed))
-        try:
-            return network.community_leiden(
-                objective_function="modularity",
-                weights=weights,
-                resolution=resolution,
-                n_iterations=n_iterations,
-                initial_membership=start,
-            ).membership
-        finally:
-            igraph.set_random_number_generator(random)
+    """Run igraph in a process of its own: it draws from one generator per process.
+
+    That of the caller could not be put back. Ctrl-C ends the process.
+    """
+    given = io.BytesIO()
+    np.savez(
+        given,
+        edges=np.array(network.get_edgelist(), dtype=np.int64).reshape(-1, 2),
+        weights=np.array(weights),
+        numbers=np.array([network.vcount(), n_iterations, seed]),
+        resolution=resolution,
+        start=np.array([] if start is None else start, dtype=np.int64),
+    )
+    done = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", _WORKER],
+        input=given.getvalue(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"igraph failed: {done.stderr.decode()[-500:]}")
+    return np.load(io.BytesIO(done.stdout))
 
 
 def canonical_clusters(labels):

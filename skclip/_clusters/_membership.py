@@ -2,31 +2,16 @@
 
 import numpy as np
 
-from skclip._data import ItemIndex
+from skclip._data import ItemIndex, refuse_other_type
 
 
 def levels_of(clusterer, item_ids, clicked=None):
-    """What a fitted clusterer found for each item of a catalogue.
+    """What a fitted clusterer found for each item of a catalog, (n_items, n_levels).
 
-    Parameters
-    ----------
-    clusterer : object with membership_
-        ``levels_``, where it has that, are taken.
-    item_ids : ndarray of shape (n_items,)
-        The catalogue.
-    clicked : ndarray of shape (n_items,), bool, default=None
-        The items that the clusterer was fitted on, where it has no ``item_ids_`` to
-        say so; where all are, it has them in order. None needs its ``item_ids_``.
-
-    Returns
-    -------
-    levels : ndarray of shape (n_items, n_levels)
-        0, 1, ..., or -1 for items without a cluster.
-
-    Raises
-    ------
-    ValueError
-        They are missing, of another shape, or no such numbers.
+    Numbers are 0, 1, ..., or -1 for items without a cluster. ``levels_`` are taken
+    where the clusterer has them, else ``membership_``. `clicked` marks the items that
+    it was fitted on, where it has no ``item_ids_`` to say so; None needs its
+    ``item_ids_``. Missing, misshapen or other numbers are refused with a ValueError.
     """
     ids = getattr(clusterer, "item_ids_", None)
     if ids is None and clicked is None:
@@ -40,8 +25,11 @@ def levels_of(clusterer, item_ids, clicked=None):
     levels = _checked(clusterer, len(ids))
     if clicked is not None and clicked.all() and len(ids) == len(item_ids):
         return levels
+    known = ItemIndex(ids)
+    codes = known.codes_of(item_ids)
+    refuse_other_type(item_ids[codes == 0], known, "The catalog")
     none = np.full((1, levels.shape[1]), -1)
-    return np.concatenate([none, levels])[ItemIndex(ids).codes_of(item_ids)]
+    return np.concatenate([none, levels])[codes]
 
 
 def _checked(clusterer, n_items):
@@ -56,7 +44,7 @@ def _checked(clusterer, n_items):
     if found.shape != (n_items,):
         raise ValueError(
             f"clusterer.membership_ has shape {found.shape}, expected "
-            f"({n_items},): one cluster for each item of the catalogue, in the order "
+            f"({n_items},): one cluster for each item of the catalog, in the order "
             "of the sorted item ids. Fit the clusterer on the sessions it is given; "
             "-1 stands for items without a cluster."
         )

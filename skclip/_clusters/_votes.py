@@ -6,25 +6,12 @@ import numpy as np
 def vote_clusters(codes, clusters, offsets, sizes):
     """Give the items that have no cluster one by votes inside their session.
 
-    In rounds, an item without a cluster collects one vote per adjacent transition,
-    in either direction, to an item that has one, and takes the cluster with most
-    votes (ties: the cluster with more items, then the smaller number). Sessions in
-    which no item has a cluster get the largest one.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,)
-        Any codes that tell the items of one session apart.
-    clusters : ndarray of shape (n_events,), int32
-        1..K, 0 = none yet.
-    offsets : ndarray of shape (n_sessions + 1,)
-    sizes : ndarray of shape (K,)
-        Number of known items in each cluster.
-
-    Returns
-    -------
-    clusters : ndarray of shape (n_events,), int32
-        1..K.
+    In rounds, an item without a cluster collects one vote per adjacent transition, in
+    either direction, to an item that has one, and takes the cluster with most votes
+    (ties: the cluster with more items, then the smaller number). Sessions in which no
+    item has a cluster get the largest one. `codes` (n_events,) tell the items of one
+    session apart, `clusters` are 1..K and 0 = none yet, `sizes` (K,) the number of
+    items in each cluster.
     """
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     open_rows = np.unique(rows[clusters == 0])

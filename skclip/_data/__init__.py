@@ -11,9 +11,12 @@ from skclip._data._fit_data import (
     latest_part,
 )
 from skclip._data._frames import as_frame, column, parse_times
+from skclip._data._id_types import checked_codes, other_type, refuse_other_type
 from skclip._data._ids import (
+    CatalogMixin,
     ItemIndex,
     append_ids,
+    as_list,
     factorize,
     factorize_list,
     is_id,
@@ -23,7 +26,7 @@ from skclip._data._ids import (
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
 from skclip._data._item_features import ItemFeatures, as_item_features
 from skclip._data._owners import Owners, codes_of_owners
-from skclip._data._queries import query_data, warn_unknown
+from skclip._data._queries import query_data, warn_other_type, warn_unknown
 from skclip._data._ragged import (
     check_times_rise,
     content_hashes,

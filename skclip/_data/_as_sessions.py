@@ -7,29 +7,22 @@ from sklearn.utils.validation import column_or_1d
 
 from skclip._data._ids import (
     as_id_array,
+    as_list,
     factorize,
     factorize_list,
     is_id,
     is_nan,
     python_values,
+    warn_trailing_zeros,
 )
 from skclip._data._sessions import Sessions
-from skclip._sklearn import warn_user
 
 
 def as_sessions(X):
     """Return `X` as `Sessions`, or say what is wrong with it.
 
-    Parameters
-    ----------
-    X : Sessions, sequence of sequences, Series of lists, pyarrow list array or \
-            2-D array
-        In a 2-D array each row is a session, NaN cells are padding and every other
-        value is an item id.
-
-    Returns
-    -------
-    sessions : Sessions
+    `X` may be a sequence of sequences, a Series of lists, a pyarrow list array or a 2-D
+    array, in which each row is a session and NaN cells are padding.
     """
     if not isinstance(X, Sessions):
         X = _from_anything(X)
@@ -84,6 +77,13 @@ def _from_anything(X):
 
 
 def _from_array(X):
+    if isinstance(X, np.ma.MaskedArray):  # masked cells are padding, as NaN is
+        mask, X = np.ma.getmaskarray(X), np.asarray(X)
+        if X.ndim == 2 and mask.any():
+            rows = zip(X, mask, strict=True)
+            return Sessions.from_lists([row[~hidden] for row, hidden in rows])
+    if isinstance(X, np.matrix):
+        X = np.asarray(X)
     if X.ndim == 1 and X.dtype.kind == "O":
         return Sessions.from_lists(X)
     if X.ndim != 2:
@@ -113,12 +113,7 @@ def _from_array(X):
                 "must be finite; NaN marks padding."
             )
     elif X.dtype.kind in "iu" and X.shape[1] > 1:
-        zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
-        if (zeros > 0).any() and (X == 0).sum() == zeros.sum():
-            warn_user(
-                f"{int((zeros > 0).sum())} rows of X end in zeros, which are taken as "
-                "item ids. If they are padding, pass lists, or NaN in a float array."
-            )
+        warn_trailing_zeros(X)
     vocabulary, codes = factorize(X[keep])
     offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
     return Sessions(codes, offsets, vocabulary)
@@ -130,11 +125,18 @@ def check_targets(y, n_sessions):
         raise TypeError(
             "y is Sessions. Expected one target item per session: a 1-D array."
         )
+    if isinstance(y, np.ma.MaskedArray):
+        if np.ma.getmaskarray(y).any():
+            raise ValueError(
+                "y has masked cells. Expected an item id per session; drop sessions "
+                "without a target."
+            )
+        y = np.asarray(y)
     if not isinstance(y, np.ndarray) and hasattr(y, "__array__"):
         y = np.asarray(y)
     if not isinstance(y, np.ndarray):
         try:
-            vocabulary, codes = factorize_list(list(y))
+            vocabulary, codes = factorize_list(as_list(y, "y"))
         except TypeError:
             raise TypeError(
                 f"y is {y!r:.60}. Expected a 1-D array with one target item id per "

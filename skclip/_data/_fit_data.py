@@ -11,6 +11,7 @@ from skclip._data._instances import Instances
 from skclip._data._owners import Owners
 from skclip._data._training_data import TrainingData
 from skclip._sklearn import warn_user
+from skclip.exceptions import ShortSessionWarning
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def first_fit_data(coded, features, kinds, split, max_length):
     if n_short:
         warn_user(
             f"{n_short} of {coded.n_sessions} sessions have fewer than 2 items and "
-            "give nothing to learn; their items stay in the catalog."
+            "give nothing to learn. Their items stay in the catalog.",
+            ShortSessionWarning,
         )
     return _fit_data(coded, rows, Owners(), kinds, features, max_length, held_out)
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from numbers import Real
 
@@ -10,29 +11,59 @@ import numpy as np
 
 from skclip._data._ids import factorize, factorize_list, is_hashable
 from skclip._sklearn import warn_user
+from skclip.exceptions import IdTypeWarning, TimeWarning
 
 _LATEST = 1e11  # seconds: the year 5138
-
-
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
+_ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})\s*$")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of events.
+
+    Parameters
+    ----------
+    seconds : ndarray of shape (n_events,), float64
+        Since the epoch for dates.
+    order : ndarray of shape (n_events,)
+        Numbers that sort like the column itself: seconds since 1970 leave less than a
+        microsecond to float64.
+    """
+
+    seconds: np.ndarray
+    order: np.ndarray
 
 
 def column(frame, name, role):
     """Dictionary-encode the column `name`; missing values raise a ValueError."""
     series = frame.get_column(name)
     _refuse_missing(series, name, role)
+    return _encoded(series, name, role)
+
+
+def column_with_gaps(frame, name, role):
+    """The same where values may be missing: their code is -1."""
+    series = frame.get_column(name)
+    known = ~_missing(series)
+    codes = np.full(len(known), -1, dtype=np.int32)
+    vocabulary, codes[known] = _encoded(series.filter(known.tolist()), name, role)
+    return vocabulary, codes
+
+
+def _encoded(series, name, role):
+    if series.dtype in (nw.Categorical, nw.Enum):
+        return _encode_categories(series)
     if series.dtype == nw.String:
         return _encode_text(series)
+    if series.dtype in (nw.Int128, nw.UInt128):
+        return factorize_list(series.to_list())
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         values = np.asarray(series.to_numpy())
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            row = first_row(~np.isfinite(values))
-            raise ValueError(
-                f"Row {row} of events has {role} {values[row]} in column {name!r}. "
-                "Expected finite ids; drop or repair such rows."
-            )
+        if values.dtype.kind == "f":
+            _check_float_ids(values, name, role)
         return factorize(values)
-    values = series.to_list()  # categories, dates, objects: exact Python values
+    values = series.to_list()  # dates, objects: exact Python values
     try:
         return factorize_list(values)
     except TypeError:
@@ -44,37 +75,110 @@ def column(frame, name, role):
         ) from None
 
 
+def _check_float_ids(values, name, role):
+    if not np.isfinite(values).all():
+        row = first_row(~np.isfinite(values))
+        raise ValueError(
+            f"Row {row} of events has {role} {values[row]} in column {name!r}. "
+            "Expected finite ids; drop or repair such rows."
+        )
+    if (values == np.floor(values)).all():
+        warn_user(
+            f"Column {name!r} holds {role} ids as floats, such as {values[0]}. A frame "
+            "turns whole numbers into floats where a value is missing. Convert the "
+            f"column to whole numbers, for instance with astype('int64'), or {role} "
+            "ids come back as floats.",
+            IdTypeWarning,
+        )
+
+
 def parse_times(frame, name):
     """Return the column `name` in seconds (since the epoch for dates), float64."""
+    return read_times(frame, name).seconds
+
+
+def read_times(frame, name):
+    """Return the column `name` as `Times`; missing or mixed values are refused."""
     series = frame.get_column(name)
     _refuse_missing(series, name, "time")
     if series.dtype.is_numeric():
-        seconds = np.asarray(series.to_numpy(), dtype=np.float64)
-        if not np.isfinite(seconds).all():
-            row = first_row(~np.isfinite(seconds))
-            raise ValueError(
-                f"Row {row} of events has time {seconds[row]} in column {name!r}. "
-                "Expected finite seconds; drop or repair such rows."
-            )
-        if np.median(seconds) > _LATEST:
-            warn_user(
-                f"Times in column {name!r} are taken as seconds, which makes "
-                f"{seconds[0]:.16g} a date after the year 5000. Divide milliseconds by "
-                "1000, or pass dates."
-            )
-        return seconds
-    if series.dtype == nw.Date or series.dtype == nw.Datetime:
-        return series.dt.timestamp("us").to_numpy().astype(np.float64) / 1e6
+        return _numeric_times(np.asarray(series.to_numpy()), name)
+    if series.dtype == nw.Date:
+        order = series.cast(nw.Datetime("us")).dt.timestamp("us").to_numpy()
+        return Times(order / 1e6, order)
+    if series.dtype == nw.Datetime:
+        unit = "ns" if series.dtype.time_unit == "ns" else "us"
+        order = series.dt.timestamp(unit).to_numpy()
+        return Times(order / (1e9 if unit == "ns" else 1e6), order)
     values = series.to_list()
-    if all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
-        try:
-            with warnings.catch_warnings():  # numpy converts time zones, and says so
-                warnings.simplefilter("ignore", (UserWarning, DeprecationWarning))
-                plain = np.array(values, dtype="datetime64[us]")
-            return plain.astype(np.int64) / 1e6
-        except ValueError:
-            pass
-    return np.array([_seconds(v, row, name) for row, v in enumerate(values)])
+    if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
+        plain = _iso_times(values)
+        if plain is not None:
+            unit = 1e9 if plain.dtype == "datetime64[ns]" else 1e6
+            return Times(plain.astype(np.int64) / unit, plain.astype(np.int64))
+    seconds, zones = [], {}
+    for row, value in enumerate(values):
+        second, has_zone = _seconds(value, row, name)
+        seconds.append(second)
+        zones.setdefault(has_zone, row)
+    if True in zones and False in zones:
+        raise ValueError(
+            f"Column {name!r} mixes times with a time zone (row {zones[True]}) and "
+            f"without (row {zones[False]}). Give all of them a zone, or none."
+        )
+    seconds = np.array(seconds)
+    return Times(seconds, seconds)
+
+
+def _numeric_times(values, name):
+    seconds = values.astype(np.float64)
+    if not np.isfinite(seconds).all():
+        row = first_row(~np.isfinite(seconds))
+        raise ValueError(
+            f"Row {row} of events has time {seconds[row]} in column {name!r}. "
+            "Expected finite seconds; drop or repair such rows."
+        )
+    late = seconds > _LATEST
+    if late.all() and len(late):
+        warn_user(
+            f"Times in column {name!r} are taken as seconds, which makes "
+            f"{seconds[0]:.16g} a date after the year 5000. Divide milliseconds by "
+            "1000, or pass dates.",
+            TimeWarning,
+        )
+    elif late.any():
+        raise ValueError(
+            f"Column {name!r} mixes seconds and smaller units: row {first_row(late)} "
+            f"has {seconds[late][0]:.16g}, row {first_row(~late)} has "
+            f"{seconds[~late][0]:.16g}. Bring all times to one unit first."
+        )
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        step = float(np.spacing(np.abs(values).max(initial=0)))
+        if step > 0.5:
+            warn_user(
+                f"Times in column {name!r} are {values.dtype}, which tells times "
+                f"apart by steps of {step:g} seconds here. Read the column as float64 "
+                "or as whole numbers.",
+                TimeWarning,
+            )
+    return Times(seconds, values)
+
+
+def _iso_times(values):
+    """ISO 8601 texts without mixed zones as datetime64, or None."""
+    zoned = {bool(_ZONE.search(v)) for v in values}
+    if len(zoned) > 1:
+        return None
+    try:
+        with warnings.catch_warnings():  # numpy converts time zones, and says so
+            warnings.simplefilter("ignore", (UserWarning, DeprecationWarning))
+            coarse = np.array(values, dtype="datetime64[us]")
+            years = coarse.astype("datetime64[Y]").astype(int) + 1970
+            if years.min() > 1678 and years.max() < 2262:  # what nanoseconds can hold
+                return np.array(values, dtype="datetime64[ns]")
+            return coarse
+    except ValueError:
+        return None
 
 
 def first_row(mask):
@@ -83,10 +187,10 @@ def first_row(mask):
 
 
 def _seconds(value, row, name):
-    """Seconds of one date, number or ISO 8601 text that is no bare number."""
+    """Seconds of a date, a number or ISO 8601 text, and whether it has a time zone."""
     try:
         if isinstance(value, Real) and not isinstance(value, bool):
-            return float(value)
+            return float(value), None
         if isinstance(value, str) and not _ISO_DATE.match(value):
             raise ValueError
         text = value if isinstance(value, str) else value.isoformat()
@@ -98,15 +202,21 @@ def _seconds(value, row, name):
             "'2014-04-07T10:51:09'. Convert the column first, for instance with "
             "pandas.to_datetime or pandas.to_numeric."
         ) from None
-    if when.tzinfo is None:
+    has_zone = when.tzinfo is not None
+    if not has_zone:
         when = when.replace(tzinfo=timezone.utc)
-    return when.timestamp()
+    return when.timestamp(), has_zone
 
 
-def _refuse_missing(series, name, role):
+def _missing(series):
     missing = np.asarray(series.is_null().to_numpy(), dtype=bool)
     if series.dtype.is_float():
         missing = missing | np.asarray(series.is_nan().fill_null(True).to_numpy(), bool)
+    return missing
+
+
+def _refuse_missing(series, name, role):
+    missing = _missing(series)
     if missing.any():
         raise ValueError(
             f"Row {first_row(missing)} of events has no {role}: column {name!r} holds "
@@ -119,17 +229,55 @@ def _encode_text(series):
     """Use the frame library's own hashing: Python strings are never touched twice."""
     native, library = series.to_native(), series.implementation
     if library.is_polars():
-        vocabulary = native.unique().sort()
-        codes = native.rank("dense").to_numpy() - 1
-        return _text_array(vocabulary.to_list()), codes.astype(np.int32)
+        import polars
+
+        words = native.unique().sort()
+        codes = native.cast(polars.Enum(words)).to_physical().to_numpy()
+        return _sorted(words.to_list(), codes)
     if library.is_pandas():
-        codes, vocabulary = native.factorize(sort=True)
-        return _text_array(list(vocabulary)), codes.astype(np.int32)
+        codes, vocabulary = native.factorize()
+        return _sorted(list(vocabulary), codes)
+    if library.is_pyarrow():
+        return _from_arrow(native.combine_chunks().dictionary_encode())
     return factorize(np.asarray(native.to_numpy(), dtype=object))
 
 
-def _text_array(words):
-    return factorize(np.array(words, dtype=object))[0]
+def _encode_categories(series):
+    """Read a dictionary-encoded column by its codes."""
+    native, library = series.to_native(), series.implementation
+    if library.is_pandas():
+        return _sorted(native.cat.categories.tolist(), native.cat.codes.to_numpy())
+    if library.is_polars():
+        codes = native.to_physical().to_numpy().astype(np.int64)
+        row_of = np.full(codes.max(initial=-1) + 1, -1, dtype=np.int64)
+        row_of[codes] = np.arange(len(codes))
+        used = np.flatnonzero(row_of >= 0)
+        words = native.gather(row_of[used]).cast(str)
+        order = words.arg_sort().to_numpy()  # Python sorts what is in order fast
+        place_of = row_of  # no longer needed
+        place_of[used[order]] = np.arange(len(used))
+        return _sorted(words.gather(order).to_list(), place_of[codes])
+    if library.is_pyarrow():
+        return _from_arrow(native.combine_chunks())
+    return factorize_list(series.to_list())
+
+
+def _from_arrow(array):
+    """A pyarrow DictionaryArray, or chunks of one."""
+    if hasattr(array, "chunks"):
+        array = array.unify_dictionaries().combine_chunks()
+    return _sorted(array.dictionary.to_pylist(), array.indices.to_numpy())
+
+
+def _sorted(words, codes):
+    """Vocabulary of the words that occur, in order, and codes in it."""
+    used = np.zeros(len(words), dtype=bool)
+    used[codes] = True
+    places = np.flatnonzero(used)
+    vocabulary, order = factorize_list([words[i] for i in places])
+    renamed = np.zeros(len(words), dtype=np.int32)
+    renamed[places] = order
+    return vocabulary, renamed[codes]
 
 
 def as_frame(events):

@@ -1,27 +1,25 @@
 """Raw ids of any type to codes and back; what may stand in a session."""
 
 import itertools
+from collections.abc import Mapping
+from functools import cached_property
 from numbers import Integral
 
+import narwhals.stable.v2 as nw
 import numpy as np
 
+from skclip._sklearn import warn_user
+from skclip.exceptions import IdTypeWarning
+
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
+_MOST_WASTE = 4  # times the characters that there are
 
 
 def factorize(values):
-    """Dictionary-encode a flat array of ids.
+    """Dictionary-encode a flat array of ids without missing values.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Ids of one native type (no missing values), or an object array.
-
-    Returns
-    -------
-    vocabulary : ndarray of shape (n_unique,)
-        The ids in native order; not comparable ones by type name, then repr.
-    codes : ndarray of shape (n,), int32
-        ``vocabulary[codes]`` equals ``values``.
+    Returns the distinct ids in native order (what cannot be compared by type name, then
+    repr) and int32 codes: ``vocabulary[codes]`` equals ``values``.
     """
     if values.dtype.kind in "OUST":
         return _factorize_hashable(values.tolist())
@@ -81,11 +79,13 @@ def _sorted_positions(keys):
 
 def as_id_array(ids):
     """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
-    if ids and all(
-        isinstance(i, str) and len(i) <= _TEXT_WIDTH and not i.endswith("\0")
-        for i in ids
-    ):
-        return np.array(ids, dtype=np.str_)
+    if ids and all(isinstance(i, str) and not i.endswith("\0") for i in ids):
+        lengths = list(map(len, ids))
+        longest, total = max(lengths), sum(lengths)
+        # One long id would give all of them its width.
+        spacious = longest * len(ids) > _MOST_WASTE * total + 1024
+        if longest <= _TEXT_WIDTH and not spacious:
+            return np.array(ids, dtype=np.str_)
     array = np.empty(len(ids), dtype=object)
     array[:] = ids
     return array
@@ -101,10 +101,24 @@ def append_ids(ids, new):
     return array
 
 
+class CatalogMixin:
+    """Keeps the index of ``item_ids_`` as ``_index``, outside the state."""
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_index", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "item_ids_" in state:
+            self._index = ItemIndex(self.item_ids_)
+
+
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 
-    The order is the catalogue's: sorted after ``fit``, append-only afterwards.
+    The order is the catalog's: sorted after ``fit``, append-only afterwards.
     """
 
     def __init__(self, item_ids):
@@ -125,6 +139,14 @@ class ItemIndex:
     def __len__(self):
         return len(self.item_ids)
 
+    @cached_property
+    def text_widths(self):
+        """Lengths of the ids that are text of digits, at most a few."""
+        if self.item_ids.dtype.kind not in "UO":
+            return ()
+        ids = self.item_ids[:: max(1, len(self) // 1000)].tolist()
+        return {len(i) for i in ids if isinstance(i, (str, bytes)) and i.isdigit()}
+
     def codes_of(self, ids):
         """Codes of an array of raw ids, int32, 0 where the id is unknown."""
         if self._codes is not None:
@@ -143,7 +165,7 @@ class ItemIndex:
         return codes
 
     def _as_own_type(self, ids):
-        """Numbers in the type of the catalogue, and which of them are still exact."""
+        """Numbers in the type of the catalog, and which of them are still exact."""
         kind = "f" if self._sorted.dtype.kind == "f" else "i"
         own = np.float64 if kind == "f" else np.int64
         if ids.dtype.kind in ("b", "i") and kind == "i":
@@ -162,6 +184,95 @@ class ItemIndex:
             except (TypeError, ValueError, OverflowError):
                 continue
         return values, exact
+
+
+def as_list(values, what):
+    """A flat list of what a caller passes as ids, whatever array holds them.
+
+    Parameters
+    ----------
+    values : sequence, set, array, Series, pyarrow array, or frame of one column
+    what : str
+        What it is, for messages.
+
+    Returns
+    -------
+    values : list
+        Python values; elements may be lists, where each row has ids of its own.
+
+    Raises
+    ------
+    TypeError
+        It is one value, a mapping, a frame of several columns, or a matrix.
+    ValueError
+        It has masked cells.
+    """
+    if isinstance(values, list):
+        return values
+    if isinstance(values, Mapping):
+        raise TypeError(
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
+            f"list({what}) for its keys, list({what}.values()) for its values."
+        )
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise TypeError(
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected a list of "
+            f"ids. Wrap a single one: [{values!r:.40}]."
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            raise ValueError(
+                f"{what} has masked cells. Drop them: {what}.compressed()."
+            )
+        values = np.asarray(values)
+    if isinstance(values, np.ndarray):
+        return python_values(values)
+    native = nw.from_native(values, allow_series=True, pass_through=True)
+    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
+        columns = native.collect_schema().names()
+        if len(columns) != 1:
+            raise TypeError(
+                f"{what} is a data frame of the columns {columns}. Pass one of them."
+            )
+        native = native.lazy().collect().get_column(columns[0])
+    if isinstance(native, nw.Series):
+        return native.to_list()
+    for method in ("to_pylist", "tolist"):
+        if hasattr(values, method):
+            return getattr(values, method)()
+    return list(values)
+
+
+def without_padding(rows, padding):
+    """Rows without the ends that are padding; warns where they look like it.
+
+    `rows` is whatever `Sessions.from_lists` is given.
+    """
+    if padding is None:
+        matrix = np.ndim(rows) == 2 if isinstance(rows, np.ndarray) else False
+        if matrix and rows.dtype.kind in "iu" and rows.shape[1] > 1:
+            warn_trailing_zeros(rows)
+        return rows
+    cut = []
+    for row in rows:
+        row = row if isinstance(row, (list, tuple, np.ndarray)) else list(row)
+        n = len(row)
+        while n and row[n - 1] == padding:
+            n -= 1
+        cut.append(row[:n])
+    return cut
+
+
+def warn_trailing_zeros(X):
+    """Warn if the zeros of an integer matrix stand at the ends of rows alone."""
+    zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
+    n = int((zeros > 0).sum())
+    if n and (X == 0).sum() == zeros.sum():
+        warn_user(
+            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If "
+            "they are padding, pass Sessions.from_lists(X, padding=0).",
+            IdTypeWarning,
+        )
 
 
 def encode_rows(rows):
@@ -240,11 +351,31 @@ def python_values(array):
 
 
 def labels(values):
-    """Session or user ids as an array that keeps their types."""
-    if isinstance(values, np.ndarray):
-        return values
-    vocabulary, codes = factorize_list(list(values))
-    return vocabulary[codes]
+    """Session or user ids as a 1-D array that keeps their types; None where missing."""
+    values = as_list(values, "ids")
+    known = np.array([not _is_missing(value) for value in values], dtype=bool)
+    vocabulary, of_known = factorize_list(
+        [v for v, k in zip(values, known, strict=True) if k]
+    )
+    codes = np.full(len(values), -1, dtype=np.int32)
+    codes[known] = of_known
+    return with_gaps(vocabulary, codes)
+
+
+def with_gaps(vocabulary, codes):
+    """Ids of codes, None where the code is -1."""
+    missing = codes < 0
+    if not missing.any():
+        return vocabulary[codes]
+    array = np.empty(len(codes), dtype=object)
+    array[~missing] = vocabulary[codes[~missing]].tolist()
+    return array
+
+
+def _is_missing(value):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return is_nan(value)
 
 
 def _refuse_id(flat, offsets, bad):

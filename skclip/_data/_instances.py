@@ -11,22 +11,11 @@ from skclip._data._ragged import _mixed, content_hashes, picked, prefix_ends
 class Instances:
     """Prefixes to learn from or to rank for: views into one flat array of codes.
 
-    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects
-    ``targets[i]``. Instances with the same start are prefixes of one run of events,
-    and stand next to each other.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int32
-        1..n_items, 0 = an item outside the catalogue.
-    starts, stops : ndarray of shape (n_instances,), int64
-    targets : ndarray of shape (n_instances,), int32
-        1..n_items, 0 = outside the catalogue or not asked for.
-    clusters : ndarray of shape (n_events, n_levels), int32, default=None
-        1..K, 0 = unknown; None where every code's own cluster holds.
-    users, sessions : ndarray of shape (n_instances,), int32, default=None
-        Codes of those that have a prompt, 0 = unknown; equal for instances with the
-        same start.
+    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects ``targets[i]``;
+    0 = an item outside the catalog, or no target. Instances with the same start are
+    prefixes of one run of events, and stand next to each other. `clusters` (n_events,
+    n_levels) are 1..K, 0 = unknown; None where every code's own clusters hold. `users`
+    and `sessions` (n_instances,) are codes of those that have a prompt, 0 = unknown.
     """
 
     codes: np.ndarray
@@ -63,14 +52,9 @@ def session_instances(codes, offsets, rows, max_length, *, last_only=False):
 
 
 def distinct_prefixes(instances):
-    """Instances that observe different things, and who shares with whom.
+    """Instances that observe different things, in order, and who shares with whom.
 
-    Returns
-    -------
-    first : ndarray of shape (n_distinct,)
-        Instances to read, in order.
-    inverse : ndarray of shape (n_instances,)
-        ``first[inverse]`` observes the same as each instance.
+    ``first[inverse]`` observes the same as each instance.
     """
     if len(instances) == 1:
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)

@@ -221,7 +221,8 @@ def as_item_features(features):
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
     raise TypeError(
         f"item_features is a {what}. Expected skclip.features.ItemFeatures, which "
-        "knows whose each row is: ItemFeatures(item_ids, vectors)."
+        "knows whose each row is: ItemFeatures(item_ids, vectors). A pandas data frame "
+        "with the item ids as its index will do, or a mapping of ids to vectors."
     )
 
 

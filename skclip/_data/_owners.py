@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skclip._data._ids import ItemIndex, append_ids, factorize
+from skclip._data._id_types import refuse_other_type
+from skclip._data._ids import ItemIndex, append_ids, as_id_array, factorize, labels
+from skclip._data._queries import warn_other_type
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,29 @@ def codes_of_owners(index, ids, n_sessions):
         return None
     if ids is None:
         return np.zeros(n_sessions, dtype=np.int32)
-    return index.codes_of(ids)
+    codes = index.codes_of(ids)
+    unknown = [i for i in ids[codes == 0].tolist() if i is not None]
+    warn_other_type(index, "users", as_id_array(unknown))
+    return codes
 
 
 def _taken_in(index, ids):
-    """An index that gets unknown ids appended, and the codes of all ids in it."""
+    """An index that gets unknown ids appended, and the codes of all ids in it.
+
+    A missing id has the code 0.
+    """
+    known = np.array([i is not None for i in ids.tolist()], dtype=bool)
+    if not known.all():
+        index, codes_of_known = _taken_in(index, labels(ids[known]))
+        codes = np.zeros(len(ids), dtype=np.int32)
+        codes[known] = codes_of_known
+        return index, codes
     vocabulary, of_id = factorize(ids)
     if index is None:
         return ItemIndex(vocabulary), of_id + 1
+    refuse_other_type(
+        vocabulary[index.codes_of(vocabulary) == 0], index, "users or ids"
+    )
     codes = index.codes_of(vocabulary)
     new = codes == 0
     codes[new] = len(index) + 1 + np.arange(new.sum(), dtype=np.int32)

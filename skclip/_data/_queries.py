@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._id_types import other_type
 from skclip._data._ids import append_ids
 from skclip._data._ragged import flat_positions, picked, prefix_ends
 from skclip._data._sessions import Sessions
-from skclip._sklearn import warn_user
+from skclip._sklearn import warn_once, was_told
+from skclip.exceptions import IdTypeWarning, UnseenItemWarning
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Prefixes to rank for, encoded against a catalogue.
+    """Prefixes to rank for, encoded against a catalog.
 
     Parameters
     ----------
@@ -23,15 +25,15 @@ class Queries:
     rows, ends : ndarray of shape (n_queries,)
         Query i observes the first ``ends[i]`` events of session ``rows[i]``.
     targets : ndarray of shape (n_queries,), int32
-        0 = outside the catalogue, or not asked for.
+        0 = outside the catalog, or not asked for.
     users, ids : ndarray of shape (n_sessions,), default=None
         Raw ids of users and sessions, where known.
     times : ndarray of shape (n_events,), default=None
         Seconds, where known.
     unseen_ids : ndarray, default=None
         Raw ids of the codes above n_items.
-    type_hint : str, default=""
-        What to say where these ids have another type than those of `fit`.
+    unknown_targets : ndarray, default=None
+        Raw ids of targets outside the catalog.
     """
 
     codes: np.ndarray
@@ -43,7 +45,7 @@ class Queries:
     ids: np.ndarray = None
     times: np.ndarray = None
     unseen_ids: np.ndarray = None
-    type_hint: str = ""
+    unknown_targets: np.ndarray = None
 
     def __len__(self):
         return len(self.rows)
@@ -65,25 +67,14 @@ class Queries:
         return replace(self, **picked(self, ("rows", "ends", "targets"), which))
 
 
-def other_type(ids, item_ids):
-    """What to say where ids are text and those of a catalogue numbers, or so; or ""."""
-    kinds = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
-    mine, theirs = (kinds.get(a.dtype.kind) for a in (ids, item_ids))
-    if len(ids) == 0 or mine is None or theirs is None or mine == theirs:
-        return ""
-    return (
-        f" Ids such as {ids.tolist()[0]!r} are {mine}, those of fit are {theirs}: "
-        "convert them."
-    )
-
-
 def query_data(X, index, y=None, *, every_prefix=False):
-    """Encode sessions against a catalogue, as `Queries`."""
+    """Encode sessions against a catalog, as `Queries`."""
     sessions = as_sessions(X)
     codes = index.codes_of(sessions.vocabulary)
     unseen = codes == 0
     codes[unseen] = len(index) + 1 + np.arange(unseen.sum(), dtype=np.int32)
     codes = codes[sessions.codes]
+    unknown_targets = None
     if y is None and every_prefix:
         rows, ends = prefix_ends(sessions.lengths)
         targets = codes[sessions.offsets[:-1][rows] + ends]
@@ -92,7 +83,9 @@ def query_data(X, index, y=None, *, every_prefix=False):
         rows, ends = np.arange(len(sessions)), sessions.lengths
         targets = np.zeros(len(sessions), dtype=np.int32)
         if y is not None:
-            targets = index.codes_of(check_targets(y, len(sessions)))
+            y = check_targets(y, len(sessions))
+            targets = index.codes_of(y)
+            unknown_targets = y[targets == 0]
     return Queries(
         codes=codes,
         offsets=sessions.offsets,
@@ -103,18 +96,47 @@ def query_data(X, index, y=None, *, every_prefix=False):
         ids=sessions.ids,
         times=sessions.times,
         unseen_ids=sessions.vocabulary[unseen],
-        type_hint=other_type(sessions.vocabulary[unseen], index.item_ids),
+        unknown_targets=unknown_targets,
     )
 
 
-def warn_unknown(queries, n_items, what_happens):
-    """Count the events and sessions that say nothing, in one warning."""
-    n_unseen = int((queries.codes > n_items).sum())
+def warn_unknown(queries, index, what_happens):
+    """Tell of unseen items, empty sessions and ids of another type, once each.
+
+    Parameters
+    ----------
+    queries : Queries
+    index : ItemIndex
+        The catalog; the warnings are given once for it.
+    what_happens : str
+        What becomes of unseen items, a sentence.
+    """
+    n_unseen = int((queries.codes > len(index)).sum())
     n_empty = int((np.diff(queries.offsets) == 0).sum())
-    if n_unseen or n_empty:
-        n_sessions = len(queries.offsets) - 1
-        empty = f", {n_empty} of {n_sessions} sessions are empty" if n_empty else ""
-        warn_user(
-            f"{n_unseen} of {len(queries.codes)} events have an item that was not "
-            f"seen in fit{empty}.{queries.type_hint} {what_happens}"
+    if n_unseen:
+        warn_once(
+            index,
+            "unseen items",
+            f"{n_unseen} of {len(queries.codes)} clicks are on items that were not "
+            f"seen in fit. {what_happens}",
+            UnseenItemWarning,
         )
+    if n_empty:
+        warn_once(
+            index,
+            "empty sessions",
+            f"{n_empty} of {len(queries.offsets) - 1} sessions are empty. They are "
+            "ranked by popularity.",
+            UnseenItemWarning,
+        )
+    for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):
+        warn_other_type(index, name, ids)
+
+
+def warn_other_type(index, name, ids):
+    """Warn once if unknown ids probably are known ones of another type."""
+    if ids is not None and len(ids) and not was_told(index, (name, "type")):
+        hint = other_type(ids, index)
+        if hint:
+            message = f"{name} has ids that were not seen in fit. {hint}"
+            warn_once(index, (name, "type"), message, IdTypeWarning)

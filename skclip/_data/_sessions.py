@@ -7,8 +7,14 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from scipy import sparse
 
-from skclip._data._frames import as_frame, column, parse_times
-from skclip._data._ids import encode_rows, factorize_list, labels
+from skclip._data._frames import as_frame, column, column_with_gaps, read_times
+from skclip._data._ids import (
+    encode_rows,
+    factorize_list,
+    labels,
+    with_gaps,
+    without_padding,
+)
 from skclip._data._ragged import flat_positions, prefix_ends
 
 
@@ -74,6 +80,13 @@ class Sessions:
         "ids",
         "users",
     )
+    _TYPES = dict(
+        zip(
+            __slots__,
+            (np.int32, np.int64, None, np.float64, np.int32, None, None),
+            strict=True,
+        )
+    )
     _EVENT_COLUMNS = ("times", "clusters")
     _SESSION_COLUMNS = ("ids", "users")
 
@@ -88,15 +101,29 @@ class Sessions:
         ids=None,
         users=None,
     ):
-        parts = {
-            "codes": np.asarray(codes, dtype=np.int32),
-            "offsets": np.asarray(offsets, dtype=np.int64),
-            "vocabulary": np.asarray(vocabulary),
-            "times": None if times is None else np.asarray(times, dtype=np.float64),
-            "clusters": None if clusters is None else np.asarray(clusters, np.int32),
-            "ids": None if ids is None else np.asarray(ids),
-            "users": None if users is None else np.asarray(users),
+        given = (codes, offsets, vocabulary, times, clusters, ids, users)
+        parts = {  # copies: what the caller changes later changes nothing
+            name: None if values is None else np.array(values, dtype=dtype)
+            for (name, dtype), values in zip(self._TYPES.items(), given, strict=True)
         }
+        self._set_checked(parts)
+
+    @classmethod
+    def _of_fresh(cls, *parts, **columns):
+        """The same of arrays that nobody else holds."""
+        sessions = object.__new__(cls)
+        given = dict(zip(cls.__slots__, parts, strict=False)) | columns
+        sessions._set_checked(
+            {
+                name: None
+                if given.get(name) is None
+                else np.asarray(given[name], dtype=dtype)
+                for name, dtype in cls._TYPES.items()
+            }
+        )
+        return sessions
+
+    def _set_checked(self, parts):
         n_events, n_sessions = len(parts["codes"]), len(parts["offsets"]) - 1
         offsets, codes = parts["offsets"], parts["codes"]
         if (
@@ -121,9 +148,15 @@ class Sessions:
             (self._SESSION_COLUMNS, n_sessions),
         ):
             for name in names:
-                if parts[name] is not None and len(parts[name]) != n:
+                part = parts[name]
+                wrong = part is not None and (
+                    part.shape[:1] != (n,) or (name != "clusters" and part.ndim != 1)
+                )
+                if wrong:
                     raise ValueError(
-                        f"{name} has {len(parts[name])} values, expected {n}."
+                        f"{name} has {len(part)} values, expected {n}."
+                        if part.ndim == 1
+                        else f"{name} has shape {part.shape}, expected ({n},)."
                     )
         if parts["clusters"] is not None:
             shape = parts["clusters"].shape
@@ -153,7 +186,7 @@ class Sessions:
             of time, equal times keep the order of their rows. None keeps the order of
             the rows.
         user : str, default=None
-            Column of user ids, one user per session.
+            Column of user ids, one user per session. A missing value is no user.
 
         Returns
         -------
@@ -163,10 +196,9 @@ class Sessions:
 
         Raises
         ------
-        KeyError
-            A column is missing.
         ValueError
-            An id is missing, a time does not parse, or a session has two users.
+            A column or an id is missing, a time does not parse, or a session has two
+            users.
         TypeError
             `events` is not a data frame.
 
@@ -184,17 +216,21 @@ class Sessions:
         _check_columns(frame, session=session, item=item, time=time, user=user)
         vocabulary, codes = column(frame, item, "item")
         ids, session_codes = column(frame, session, "session")
-        times = None if time is None else parse_times(frame, time)
-        order, offsets, rank = _group(session_codes, len(ids), times)
+        times = None if time is None else read_times(frame, time)
+        order, offsets, rank = _group(
+            session_codes, len(ids), None if times is None else times.order
+        )
         ids, users = ids[rank], None
         if user is not None:
-            names, user_codes = column(frame, user, "user")
-            users = names[_one_each(user_codes[order], offsets, ids)]
-        times = None if times is None else times[order]
-        return cls(codes[order], offsets, vocabulary, times=times, ids=ids, users=users)
+            names, user_codes = column_with_gaps(frame, user, "user")
+            users = with_gaps(names, _one_each(user_codes[order], offsets, ids))
+        times = None if times is None else times.seconds[order]
+        return cls._of_fresh(
+            codes[order], offsets, vocabulary, times=times, ids=ids, users=users
+        )
 
     @classmethod
-    def from_lists(cls, sessions, *, ids=None, users=None):
+    def from_lists(cls, sessions, *, ids=None, users=None, padding=None):
         """Build sessions from one sequence of item ids per session.
 
         Parameters
@@ -202,7 +238,10 @@ class Sessions:
         sessions : sequence of sequences
             Lists, tuples or 1-D arrays of item ids; a session may be empty.
         ids, users : array-like of shape (n_sessions,), default=None
-            Session and user ids.
+            Session and user ids. None and NaN stand for a session without one.
+        padding : int, default=None
+            Value that fills up the ends of rows and is no item, such as 0. None keeps
+            every value: 0 is an item in logs that count from it.
 
         Returns
         -------
@@ -215,8 +254,9 @@ class Sessions:
         ValueError
             An item id is None, NaN or infinite.
         """
-        vocabulary, codes, offsets = encode_rows(sessions)
-        return cls(
+        rows = without_padding(sessions, padding)
+        vocabulary, codes, offsets = encode_rows(rows)
+        return cls._of_fresh(
             codes,
             offsets,
             vocabulary,
@@ -290,7 +330,11 @@ class Sessions:
             name: None if getattr(self, name) is None else getattr(self, name)[rows]
             for name in self._SESSION_COLUMNS
         }
-        return type(self)(self.codes[at], offsets, self.vocabulary, **picked)
+        codes, vocabulary = self.codes[at], self.vocabulary
+        if 4 * len(codes) < len(vocabulary):  # a few sessions hold their own ids only
+            used, codes = np.unique(codes, return_inverse=True)
+            vocabulary = vocabulary[used]
+        return self._of_fresh(codes, offsets, vocabulary, **picked)
 
     def __repr__(self):
         return (
@@ -422,7 +466,7 @@ class Sessions:
         """
         rows, ends = prefix_ends(self.lengths)
         at, offsets = flat_positions(self.offsets[:-1][rows], ends)
-        prefixes = type(self)(
+        prefixes = self._of_fresh(
             self.codes[at],
             offsets,
             self.vocabulary,
@@ -451,6 +495,11 @@ class Sessions:
         """
         from skclip._data._as_sessions import as_sessions  # it builds Sessions
 
+        if isinstance(parts, Sessions) or hasattr(parts, "columns"):
+            raise TypeError(
+                f"parts is a {type(parts).__name__}. Pass a list of what to join: "
+                "Sessions.concat([first, second])."
+            )
         parts = [p if isinstance(p, Sessions) else as_sessions(p) for p in parts]
         if not parts:
             raise ValueError("Sessions.concat needs at least one part.")
@@ -516,7 +565,7 @@ class Sessions:
 def _check_columns(frame, **named):
     for role, name in named.items():
         if name is not None and name not in frame.columns:
-            raise KeyError(
+            raise ValueError(
                 f"events has no column {name!r} (given as {role}=). Its columns are "
                 f"{list(frame.columns)}."
             )
@@ -551,7 +600,7 @@ def _group(session_codes, n_sessions, times):
         first[session_codes[::-1]] = np.arange(n - 1, -1, -1)
         rank = np.argsort(first, kind="stable")
     else:
-        last = np.empty(n_sessions)
+        last = np.empty(n_sessions, dtype=times.dtype)
         last[session_codes] = times  # ascending, so the latest one stays
         rank = np.argsort(last, kind="stable")
     place = np.empty(n_sessions, dtype=np.int32)

@@ -21,25 +21,13 @@ class ItemFusion(nn.Module):
     learned map :math:`\varphi(t) = W t + b` (no b if m = d), N the scaling to length 1,
     :math:`n_i` the number of training events of an item. An item without features has
     :math:`N(\varphi(t_i)) = 0`; one without training events has :math:`e_i = 0`.
-
-    Parameters
-    ----------
-    n_items, n_features, dim : int
-    cold_weight : float, default=0.1
-        Of never clicked items as negatives in the loss, from 0 (not there) to 1 (as
-        all others).
-
-    Attributes
-    ----------
-    starts_as_directions : bool
-        Whether only the directions of learned vectors count at the start.
-    makes_unit_vectors : bool
-        Whether its vectors begin with length about 1.
-    scores_twice : bool
-        Whether features have a score of their own, beside that of the vectors.
+    `cold_weight` is that of never clicked items as negatives in the loss, from 0 (not
+    there) to 1 (as all others).
     """
 
-    starts_as_directions = makes_unit_vectors = scores_twice = False
+    starts_as_directions = False  # only directions of learned vectors count at first
+    makes_unit_vectors = False  # vectors begin with length about 1
+    scores_twice = False  # features have a score of their own
 
     def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         super().__init__()

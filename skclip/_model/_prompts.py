@@ -79,20 +79,20 @@ class Prompt(BaseEstimator):
         self.session = session
         self.unknown_user = unknown_user
 
-    def kinds_as_tuple(self):
-        """Return the kinds as a tuple; unknown and repeated ones are refused."""
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
-        for kind in kinds:
-            if kind not in KINDS:
-                raise ValueError(
-                    f"prompt={self.kinds!r} has the kind {kind!r}. Pass one of "
-                    f"{KINDS}, a tuple of them, or None."
-                )
-        if len(set(kinds)) < len(kinds):
+
+def kinds_of(prompt):
+    """The kinds of a `Prompt` or None as a tuple; refuses unknown and repeated ones."""
+    given = () if prompt is None else prompt.kinds
+    kinds = (given,) if isinstance(given, str) else tuple(given)
+    for kind in kinds:
+        if kind not in KINDS:
             raise ValueError(
-                f"prompt={self.kinds!r} names a kind twice. Name each once."
+                f"prompt={given!r} has the kind {kind!r}. Pass one of {KINDS}, a tuple "
+                "of them, or None."
             )
-        return kinds
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"prompt={given!r} names a kind twice. Name each once.")
+    return kinds
 
 
 def as_prompt(prompt):
@@ -102,7 +102,7 @@ def as_prompt(prompt):
     """
     if prompt is None or isinstance(prompt, Prompt):
         return prompt
-    return Prompt(prompt) if len(prompt) else None
+    return Prompt(prompt) if prompt else None
 
 
 class Prompts(nn.Module):

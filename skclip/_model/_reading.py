@@ -11,7 +11,6 @@ from skclip._data import (
     Instances,
     distinct_prefixes,
     flat_positions,
-    warn_unknown,
 )
 from skclip._model._batches import Batches
 from skclip._model._session_model import take_rows
@@ -45,12 +44,6 @@ def _observed(queries, item_clusters, n_items, max_length):
     starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
     stops = starts + queries.ends
     unseen = codes > n_items
-    warn_unknown(
-        queries,
-        n_items,
-        "Unseen items speak through their cluster's prompt, or are dropped without a "
-        "prompt; what is empty then ranks by popularity.",
-    )
     if not unseen.any():
         return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
     before = np.concatenate([[0], np.cumsum(unseen)])

@@ -5,13 +5,13 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from skclip._data import ItemIndex, query_data
+from skclip._data import CatalogMixin, query_data, warn_unknown
 from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
 from skclip._ranking._topk import target_rank, topk_codes
 from skclip.metrics import parse_metric
 
 
-class RankingMixin:
+class RankingMixin(CatalogMixin):
     """Ranking methods shared by all recommenders.
 
     A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
@@ -32,7 +32,7 @@ class RankingMixin:
         deny=None,
         fill_value=None,
     ):
-        """Rank the catalogue for the next item of each session.
+        """Rank the catalog for the next item of each session.
 
         Parameters
         ----------
@@ -41,40 +41,44 @@ class RankingMixin:
             are fine; what knows nothing about a session ranks by popularity.
         k : int, default=None
             Number of items per session; None is the smaller of 20 and the size of
-            the catalogue.
+            the catalog.
         return_scores : bool, default=False
             Also return the scores.
         exclude_seen : bool, default=False
             Leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
             Rank only, or rank not, these items; one list for all sessions or one
-            for each. Ids that are not in the catalogue are ignored. Where ids are
+            for each. Ids that are not in the catalog are ignored. Where ids are
             tuples, a tuple is an id.
         fill_value : object, default=None
-            What stands behind the last item where filters leave fewer than `k`.
+            What stands behind the last item where filters or the catalog leave fewer
+            than `k`.
             None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
             for other ids.
 
         Returns
         -------
         items : ndarray of shape (n_sessions, k)
-            Raw item ids, best first; equal scores in the order of the catalogue.
+            Raw item ids, best first; equal scores in the order of the catalog.
         scores : ndarray of shape (n_sessions, k), float32
             Only if `return_scores`; ``-inf`` where `items` is filled.
 
         Raises
         ------
         ValueError
-            `k` exceeds the catalogue or is less than 1, or `fill_value` is an id.
+            `k` is less than 1, or `fill_value` is an id.
         """
         self._check_fitted()
         n_items = len(self.item_ids_)
         k = _check_k(k, n_items)
-        queries = query_data(X, self._index)
+        queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
         if fill_value is not None:
             check_fill_value(fill_value, self._index)
-        columns, values = self._topk(queries, k, filters, exclude_seen)
+        columns, values = self._topk(queries, min(k, n_items), filters, exclude_seen)
+        if k > n_items:  # places without an item
+            columns = np.pad(columns, ((0, 0), (0, k - n_items)))
+            values = np.pad(values, ((0, 0), (0, k - n_items)), constant_values=-np.inf)
         items = self.item_ids_[columns]
         if not np.isfinite(values).all():
             items = with_fill(items, np.isneginf(values), fill_value, self._index)
@@ -123,14 +127,14 @@ class RankingMixin:
             within a row only.
         """
         self._check_fitted()
-        queries = query_data(X, self._index)
+        queries = self._queries(X)
         result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
         for at, scores in self._masked_chunks(queries):
             result[at] = scores.cpu().numpy()
         return result
 
     def rank_targets(self, X, y=None):
-        """Return the rank of each target in the full catalogue.
+        """Return the rank of each target in the full catalog.
 
         Parameters
         ----------
@@ -144,7 +148,7 @@ class RankingMixin:
         -------
         ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
             1 = best; equal scores count against the target; ``inf`` for a target
-            that is not in the catalogue.
+            that is not in the catalog.
 
         Raises
         ------
@@ -152,7 +156,7 @@ class RankingMixin:
             ``y`` is None and no session has two items.
         """
         self._check_fitted()
-        queries = query_data(X, self._index, y, every_prefix=True)
+        queries = self._queries(X, y, every_prefix=True)
         if len(queries) == 0:
             raise ValueError(
                 f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
@@ -179,7 +183,7 @@ class RankingMixin:
         Returns
         -------
         score : float
-            Over the full catalogue; a target outside it is a miss, ties count
+            Over the full catalog; a target outside it is a miss, ties count
             against the target.
         """
         self._check_fitted()
@@ -188,6 +192,16 @@ class RankingMixin:
             return scoring(self, X, y)
         metric, k = parse_metric(scoring)
         return metric(self.rank_targets(X, y), k)
+
+    _what_happens = (
+        "They are ignored; sessions without a known item get the most popular items."
+    )
+
+    def _queries(self, X, y=None, **options):
+        """Sessions in codes of the catalog; tells of what is not in it."""
+        queries = query_data(X, self._index, y, **options)
+        warn_unknown(queries, self._index, self._what_happens)
+        return queries
 
     def _masked_chunks(self, queries, mask=None):
         """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
@@ -203,16 +217,6 @@ class RankingMixin:
     def _scoring(self):
         return self.scoring
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        state.pop("_index", None)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "item_ids_" in state:
-            self._index = ItemIndex(self.item_ids_)
-
 
 def _check_k(k, n_items):
     if k is None:
@@ -220,10 +224,5 @@ def _check_k(k, n_items):
     if not isinstance(k, Integral) or isinstance(k, bool):
         raise TypeError(f"k must be a whole number or None, got {k!r}.")
     if k < 1:
-        raise ValueError(f"k={k} is less than 1. Pass 1 <= k <= {n_items}, or None.")
-    if k > n_items:
-        raise ValueError(
-            f"k={k} exceeds the catalogue of {n_items} items. Pass k <= {n_items}, or "
-            "k=None for the default."
-        )
+        raise ValueError(f"k={k} is less than 1. Pass k >= 1, or None for the default.")
     return int(k)

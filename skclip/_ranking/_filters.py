@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from skclip._data import factorize_list, flat_positions
+from skclip._data import as_list, factorize_list, flat_positions, warn_other_type
 
 
 class Filters:
@@ -32,15 +32,10 @@ class Filters:
 
 
 def _columns_of(ids, name, index, n_rows):
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
-        raise TypeError(
-            f"{name} is a {type(ids).__name__}: {ids!r:.40}. Expected a list of item "
-            f"ids, or one list for each session. Wrap a single item: [{ids!r:.40}]."
-        )
-    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    ids = as_list(ids, name)
     per_row = [_is_row(i, index) for i in ids]
     if not any(per_row):
-        return _known_columns(ids, index)
+        return _known_columns(ids, name, index)
     if not all(per_row):
         at = per_row.index(False)
         raise TypeError(
@@ -52,7 +47,10 @@ def _columns_of(ids, name, index, n_rows):
             f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
             "or a flat list of ids for all of them."
         )
-    return [_known_columns(list(row), index) for row in ids]
+    return [
+        _known_columns(as_list(row, f"{name}[{i}]"), name, index)
+        for i, row in enumerate(ids)
+    ]
 
 
 def _is_row(value, index):
@@ -63,9 +61,10 @@ def _is_row(value, index):
     return not (hashable and index.item_ids.dtype.kind == "O")
 
 
-def _known_columns(ids, index):
+def _known_columns(ids, name, index):
     vocabulary, _ = factorize_list(ids)
     codes = index.codes_of(vocabulary)
+    warn_other_type(index, name, vocabulary[codes == 0])
     return codes[codes > 0].astype(np.int64) - 1
 
 
@@ -94,12 +93,20 @@ def with_fill(items, empty, value, index):
     if value is None:
         value = {"f": np.nan, "U": "", "O": None}.get(items.dtype.kind, -1)
         check_fill_value(value, index)
+    fill = np.empty((), dtype=object)
+    fill[()] = value  # a tuple is one value
     try:
-        fill = np.array([value], dtype=items.dtype)
-        exact = bool(fill[0] == value) or value != value
+        own = fill.astype(items.dtype)
+        exact = type(own.item()) is type(value) and own.item() == value
+        exact = exact or (items.dtype.kind == "f" and value != value)
     except (TypeError, ValueError, OverflowError):
         exact = False
-    if not exact:
-        items = items.astype(object)
-    items[empty] = value
-    return items
+    items = items if exact else items.astype(object)
+    places = np.flatnonzero(empty)
+    flat = items.reshape(-1)
+    if exact:
+        flat[places] = own
+    else:
+        for place in places:
+            flat[place] = value
+    return flat.reshape(items.shape)

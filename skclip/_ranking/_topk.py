@@ -1,5 +1,7 @@
 """Scores to the top k or the rank of the target, exactly, with one tie rule."""
 
+import os
+
 import numpy as np
 import torch
 
@@ -17,6 +19,11 @@ _SMALL = 2**16  # scores that one call finds as soon as several
 _COLUMNS = 4096  # compared with the target's score at a time
 
 
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not live on in a forked child, and waiting for them would hang.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 def rows_per_chunk(n_items):
     """How many rows of scores are held at a time."""
     return max(1, _CHUNK_FLOATS // n_items)
@@ -25,16 +32,8 @@ def rows_per_chunk(n_items):
 def topk_codes(scores, k):
     """Best `k` columns of each row: score descending, then column ascending.
 
-    Parameters
-    ----------
-    scores : Tensor of shape (n, n_items)
-    k : int
-        At most n_items.
-
-    Returns
-    -------
-    columns : ndarray of shape (n, k), int64
-    values : ndarray of shape (n, k), float32
+    `scores` is a tensor (n, n_items). Returns columns (n, k), int64, and their values,
+    float32.
     """
     n_items = scores.shape[1]
     if scores.dtype == torch.float64:  # ties are those of the scores that are returned

@@ -1,6 +1,6 @@
 """A training run on disk: what an epoch leaves behind, bound to its parameters."""
 
-import contextlib
+import re
 from pathlib import Path
 
 import joblib
@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from skclip._container import read_container, write_container
+from skclip._sklearn import inside_search
 from skclip._training._devices import own_draws_only
 
 _MAGIC = b"\x89skckpt\n"
+_HASH = re.compile("[0-9a-f]{32}")
 
 
 class Checkpoint:
@@ -21,14 +23,27 @@ class Checkpoint:
     path : path-like
     *bound_to : object
         Parameters and data, by which a run is known again.
+
+    Notes
+    -----
+    In a search, each candidate has a file of its own beside `path`, named by its hash.
+    It stays when the candidate is done, so that a search that is run again takes it up
+    there; the fit on all data after the search removes them.
     """
 
     def __init__(self, path, *bound_to):
         self.path = Path(path)
         self.hash = joblib.hash(bound_to)
+        self.is_candidate = inside_search()
+        if self.is_candidate:
+            self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
         if self.path.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r} is a folder. Pass the path of a file in it."
+            )
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(
+                f"checkpoint={str(path)!r} is no regular file. Pass another path."
             )
         if not self.path.parent.is_dir():
             raise ValueError(
@@ -116,6 +131,10 @@ class Checkpoint:
         return document["history"]
 
     def finish(self):
-        """Remove the file: the run is over."""
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+        """Remove the file, and those of a search before: the run is over."""
+        if self.is_candidate:
+            return
+        for path in [self.path, *self.path.parent.glob(f"{self.path.name}.*")]:
+            digest = path.name.removeprefix(self.path.name).removeprefix(".")
+            if digest == "" or _HASH.fullmatch(digest):
+                path.unlink(missing_ok=True)

@@ -58,24 +58,14 @@ class FullSoftmax:
         \frac{1}{n} \sum_i \Big( \log \sum_j e^{s_{ij}} - s_{i t_i} \Big), \qquad
         s = \mathrm{scale} \cdot Q K^\top + b
 
-    Value and gradients come from one sweep over chunks of items: three matrix
-    products and one exponential per score. The exponentials live in a workspace
-    that is reused from step to step; scores are never kept.
+    Value and gradients come from one sweep over chunks of items: three matrix products
+    and one exponential per score. The exponentials live in a workspace of at most 128
+    MiB that is reused from step to step; scores are never kept.
 
-    Parameters
-    ----------
-    precision : {"float32", "bf16"}, default="float32"
-        "bf16" takes the products in bfloat16 with float32 accumulation; sums,
-        logarithms and gradients stay in float32. The scores are rounded to 8 bits, so
-        that errors grow with them: gradients are off by 0.3 %, 1 % and 2 % (relative
-        norm) where the largest scores are 14, 28 and 57.
-
-    Notes
-    -----
-    A row's exponentials are shifted by its largest score among the first chunk of
-    items and the target, which cannot underflow; if a sum overflows all the same,
-    the rows are done again with their true maximum. So any finite scores are safe.
-    Memory: at most 128 MiB of exponentials, or one row of them.
+    With ``precision="bf16"`` the products are taken in bfloat16 with float32
+    accumulation; sums, logarithms and gradients stay in float32. The scores are rounded
+    to 8 bits, so that errors grow with them: gradients are off by 0.3 %, 1 % and 2 %
+    (relative norm) where the largest scores are 14, 28 and 57.
     """
 
     def __init__(self, precision="float32"):
@@ -83,24 +73,12 @@ class FullSoftmax:
         self._workspace = torch.empty(0)
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
-        """Return the loss.
+        """Return the loss, a scalar tensor.
 
-        Parameters
-        ----------
-        queries : Tensor of shape (n, d), or a state for `scorer`
-        targets : LongTensor of shape (n,)
-            Positions 0..n_items-1.
-        keys : callable
-            ``keys()`` -> candidate vectors of all items, (n_items, d).
-        scale : float, default=1.0
-        bias : Tensor of shape (n_items,), default=None
-        scorer : SessionModel, default=None
-            Has ``score_chunk(state, keys)`` and ``chunk_width(state)``; `scale` is
-            then its own affair.
-
-        Returns
-        -------
-        loss : Tensor of shape ()
+        `queries` is (n, d), or a state for `scorer`; `targets` (n,) are positions
+        0..n_items-1; ``keys()`` gives the candidate vectors (n_items, d); `bias` is
+        (n_items,) or None. `scorer`, a `SessionModel`, has ``score_chunk`` and
+        ``chunk_width``; `scale` is then its own affair.
         """
         if scorer is not None:
             return _scorer_cross_entropy(scorer, queries, targets, keys(), bias)

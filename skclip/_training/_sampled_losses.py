@@ -1,4 +1,4 @@
-"""Losses over a sample of the catalogue, for catalogues too large for all of it."""
+"""Losses over a sample of the catalog, for catalogs too large for all of it."""
 
 from numbers import Integral
 
@@ -28,7 +28,7 @@ class SampledLoss(BaseEstimator):
         self.sampling = sampling
         self.shared = shared
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class SampledSoftmax(SampledLoss):
 
     name = "sampled_softmax"
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         negative = negative - sampler.log_expected[sample]
         negative = negative.masked_fill(hit, -torch.inf)
         both = torch.cat([positive[:, None], negative], dim=1)
@@ -109,7 +109,7 @@ class GBCE(SampledLoss):
     name = "gbce"
     arrays = 4
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
         losses = losses + sampler.beta * F.softplus(-positive)
@@ -141,7 +141,7 @@ class BPR(SampledLoss):
     name = "bpr"
     arrays = 6
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
         return (losses / (~hit).sum(dim=1).clamp_min(1)).mean()
@@ -183,7 +183,7 @@ class BPRMax(_BPRMaximum):
     name = "bpr-max"
     arrays = 9
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         weights = self._logits(negative, hit, sampler, sample).softmax(dim=1)
         better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
         penalty = (weights * negative.square()).sum(dim=1)
@@ -212,7 +212,7 @@ class BPRSoftmax(_BPRMaximum):
     name = "bpr-softmax"
     arrays = 8
 
-    def of(self, positive, negative, hit, sampler, sample):
+    def _of(self, positive, negative, hit, sampler, sample):
         logits = self._logits(negative, hit, sampler, sample)
         better = F.logsigmoid(positive[:, None] - negative)
         losses = -torch.logsumexp(logits.log_softmax(dim=1) + better, dim=1)
@@ -220,26 +220,15 @@ class BPRSoftmax(_BPRMaximum):
 
 
 class Sampler:
-    """Draws items and computes a sampled loss on them.
+    """Draws items and computes a `SampledLoss` on them.
 
-    With item weights :math:`v_j`, the term of j in the sums of BPR and gBCE is
-    multiplied by :math:`v_j`, and the w of the other two is the softmax of
-    :math:`s_j + \\log v_j` (so that a sample of one item has weight 1 there).
-
-    Parameters
-    ----------
-    loss : SampledLoss
-    n_negatives : int
-    weights : Tensor of shape (n_items,)
-        Items are drawn with replacement in proportion to these.
-    shared : bool, default=True
-        Whether all rows of a step share one sample, or each has its own. One negative
-        each is a far better gradient than one for all.
-    item_weights : Tensor of shape (n_items,), default=None
-        Weight of each item as a negative; None is 1 for all. Not for the sampled
-        softmax, where the logarithm of a weight is a bias.
-    generator : torch.Generator, default=None
-        What samples are drawn by; None is torch's process-wide one.
+    Items are drawn with replacement in proportion to `weights` (n_items,). With
+    `shared` all rows of a step share one sample; one negative each is a far better
+    gradient than one for all. With item weights :math:`v_j`, the term of j in the sums
+    of BPR and gBCE is multiplied by :math:`v_j`, and the w of the other two is the
+    softmax of :math:`s_j + \\log v_j` (so that a sample of one item has weight 1
+    there); for the sampled softmax the logarithm of a weight is a bias. `generator`
+    None is torch's.
     """
 
     def __init__(
@@ -288,7 +277,7 @@ class Sampler:
             if bias is not None:
                 negative = negative + bias[sample]
             hit = sample == targets[:, None]
-            return self.loss.of(positive, negative, hit, self, sample)
+            return self.loss._of(positive, negative, hit, self, sample)
         hits = _hits(sample, targets)
         if isinstance(self.loss, SampledSoftmax) and scorer is None:
             offset = -self.log_expected[sample]
@@ -305,7 +294,7 @@ class Sampler:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
-        return self.loss.of(positive, negative, hit, self, sample)
+        return self.loss._of(positive, negative, hit, self, sample)
 
     def _drawn(self, n_rows, device):
         """Positions of the sampled items, in order where all rows share them."""

@@ -1,5 +1,6 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -41,36 +42,17 @@ def train(
     checkpoint=None,
     callbacks=None,
 ):
-    """Fit the parameters of `model` by Adam or AdamW.
+    """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
-    Parameters
-    ----------
-    model : SessionModel
-        Changed in place; ends in evaluation mode with the best weights.
-    batches : Batches
-        Training instances.
-    loss : callable
-        ``loss(queries, targets, keys, scale=, bias=)`` -> scalar tensor.
-    plan : Plan
-    rng : numpy Generator
-        Order of the mini-batches.
-    draws : torch.Generator
-        What dropout and samples are drawn by.
-    validate : callable, default=None
-        ``validate()`` -> score of the model as it stands, higher is better.
-    checkpoint : Checkpoint, default=None
-        Where to leave the state after each epoch, and to take it up.
-    callbacks : object, default=None
-        ``begin()`` is called before each epoch, ``end()`` after it; what is true
-        stops the training.
+    The model ends in evaluation mode, with the best weights if `validate` is given:
+    ``validate()`` scores the model as it stands, higher is better. The loss is called
+    as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
+    torch.Generator of dropout and samples. `checkpoint` keeps the state after each
+    epoch, and takes it up. ``callbacks.begin()`` is called before each epoch, ``end()``
+    after it; what is true stops the training.
 
-    Returns
-    -------
-    history : list of dict
-        Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where validated,
-        ``validation_score``.
-    score : float or None
-        Validation score of the weights that are kept.
+    Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
+    where validated, ``validation_score``), and the score of the weights that are kept.
     """
     rngs = (rng, draws)
     run = _Run(model, batches, loss, plan, rng, validate)
@@ -131,7 +113,7 @@ class _Run:
             total=self.plan.max_epochs,
             initial=len(self.history),
             unit="epoch",
-            disable=not self.plan.verbose,
+            disable=not self.plan.verbose or not _shows_bars(),
             desc="fit",
         )
         return self.bar
@@ -158,6 +140,16 @@ class _Run:
         self.history.append(row)
         self.bar.update()
         self.bar.set_postfix(_summary(row), refresh=True)
+        if self.plan.verbose and not _shows_bars():
+            print(self._line(row), flush=True)
+
+    def _line(self, row):
+        """An epoch in one line, for a log."""
+        left = (self.plan.max_epochs - row["epoch"]) * row["seconds"]
+        left = min(left, max(0.0, self.deadline - time.perf_counter()))
+        parts = [f"epoch {row['epoch']}/{self.plan.max_epochs}"]
+        parts += [f"{name} {value}" for name, value in _summary(row).items()]
+        return ", ".join([*parts, f"{row['seconds']:.1f} s", f"{left:.0f} s left"])
 
     def _steps(self, epoch):
         """Mean loss of an epoch."""
@@ -244,6 +236,11 @@ class _Stepper:
                 optimizer.step()
             model.constrain_()
         return value
+
+
+def _shows_bars():
+    """Whether progress is drawn: in a terminal or a notebook, not in a log."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _summary(row):

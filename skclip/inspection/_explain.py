@@ -1,6 +1,5 @@
 """explain: which clicks and clusters drove a recommendation, by leaving them out."""
 
-import warnings
 from dataclasses import dataclass
 
 import narwhals.stable.v2 as nw
@@ -18,6 +17,7 @@ from skclip._data import (
 )
 from skclip._inside import recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
+from skclip._sklearn import told_already
 from skclip.inspection._figure import DARK, SMALL, Display, namer
 
 _MEASURES = ("score", "log_probability")
@@ -456,8 +456,7 @@ def _measured(estimator, sessions, columns, measure):
     recommender, X = unwrap(estimator, sessions)
     values = np.empty(columns.shape)
     step = rows_per_chunk(len(recommender.item_ids_))
-    with warnings.catch_warnings():  # of the sessions themselves it was warned before
-        warnings.filterwarnings("ignore", message=".* not seen in fit")
+    with told_already():  # of the sessions themselves it was warned before
         for start in range(0, len(sessions), step):
             at = slice(start, start + step)
             scores = recommender.decision_function(X[at]).astype(np.float64)

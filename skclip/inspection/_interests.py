@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from skclip._data import query_data
+from skclip._data import query_data, warn_unknown
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._model import read_states
 from skclip.backbones import PoMRec
@@ -112,6 +112,7 @@ def interest_assignments(recommender, X):
         return found.prompt_share, found.assignments
 
     queries = query_data(X, fitted.index)
+    warn_unknown(queries, fitted.index, "What is not known of them is left out.")
     instances = fitted.observed(queries)
     lengths = instances.stops - instances.starts
     n_interests = fitted.model.network.n_interests
@@ -190,7 +191,7 @@ def _signs(model, batch):
     x, batch = model.inputs(batch)
     found = network.interests(x, batch)
     spread = found.dispersions.norm(dim=2)
-    dominance = spread / (spread + found.centres.norm(dim=2)).clamp_min(1e-12)
+    dominance = spread / (spread + found.centers.norm(dim=2)).clamp_min(1e-12)
     lengths = network.tokens(x, batch).norm(dim=2) * batch.mask
     unit = F.normalize(found.vectors, dim=2)
     n = network.n_interests

@@ -1,17 +1,21 @@
-"""What one ranking asks a language model: requests, in threads, and kept answers."""
+"""The requests of one ranking, in threads, and kept answers."""
 
+import contextlib
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
-from skclip.llm._cache import FileCache, cache_key
-from skclip.llm._client import LLMError, as_client, request, resolve_base_url
-from skclip.llm._contract import parse_answer
+import numpy as np
 
-_JSON_MODE = {"type": "json_object"}
-_RAISED_AT_ONCE = (401, 403)  # a wrong key must not look like a working system
+from skclip._cache import FileCache
+from skclip.llm._budget import token_bound
+from skclip.llm._client import WRONG_KEY, LLMError, check_client, complete, error_of
+from skclip.llm._contract import answer_format, parse_answer
+
+# Parameters that some servers refuse: left out for good once a 400 has named them
+# ("max_tokens" is then called "max_completion_tokens").
+_OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
 
 
 @dataclass
@@ -20,114 +24,73 @@ class Job:
 
     key: str
     messages: list
-    columns: dict = None  # of the ids of candidates, for the row that it is made for
-    ids: list = None  # in the order of the base
+    columns: dict = None  # of the ids of candidates, in the order of the base
     # Rows that wait for it, and their columns: items may have equal titles.
     rows: list = field(default_factory=list)
 
 
-def request_key(settings, messages, ids=None):
-    """Name of a request in the cache, by all that its answer depends on."""
-    asked = resolve_base_url(settings.base_url)
-    if settings.client is not None:
-        asked = str(getattr(settings.client, "base_url", "client"))
-    kind = type(settings.client)
-    name = getattr(settings.client, "__qualname__", kind.__qualname__)
-    return cache_key(
-        endpoint=[asked, kind.__module__, name],
-        model=settings.model,
-        messages=messages,
-        ids=ids,
-        temperature=float(settings.temperature),
-        max_output_tokens=int(settings.max_output_tokens),
-        seed=int(settings.seed),
-        prompt_version=settings.prompt_version,
-        n=int(settings.n_generate),
-    )
+class Memory(dict):
+    """Kept answers, with the methods of a `FileCache`."""
+
+    put = dict.update
 
 
 class Asking:
-    """The requests of one ranking, and what they share.
+    """Asks for answers, and keeps them; at its end it closes what it has opened.
 
-    A context manager: at its end a file of answers and a client of its own are closed.
-
-    Parameters
-    ----------
-    settings : LLMReranker
-        Its parameters say whom to ask, how, how often, and where answers are kept.
-    meter : Meter
-    memory : Memory
+    `settings` are parameters with parts as objects; `memory` is a dict that keeps the
+    answers of each client where no file does.
     """
 
     def __init__(self, settings, meter, memory):
-        self.settings, self.meter = settings, meter
-        self._client, self._stop = None, threading.Event()
+        self._settings, self._meter = settings, meter
         if settings.cache is not None:
             self._cache = FileCache(settings.cache)
-        else:
-            self._cache = memory.of(settings.client)
+        else:  # with the client, or another could get its id
+            new = (settings.client, Memory())
+            _, self._cache = memory.setdefault(id(settings.client), new)
+        self._task = "rerank" if settings.mode == "rerank" else "expand"
+        self._client, self._refused, self._stop = None, set(), threading.Event()
+        self._fatal = None  # an error that ends the ranking
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        if self.settings.client is None and self._client is not None:
+        if self._settings.client is None and self._client is not None:
             self._client.close()
-        self._cache.close()
+        if self._settings.cache is not None:
+            self._cache.close()
 
     def cached(self, job):
-        """A kept answer that still reads as one of this request, or None."""
-        try:
-            value = self._cache.get(job.key)
-        except sqlite3.Error:
-            self.meter.add("cache_errors")
-            return None
-        good = isinstance(value, list) and value
-        if not good or not all(isinstance(entry, str) for entry in value):
-            return None
-        if job.ids is not None and sorted(value) != sorted(job.ids):
-            return None
-        return value
+        """Entries of a kept answer, or None."""
+        with contextlib.suppress(sqlite3.Error):
+            text = (self._cache.get(job.key) or b"").decode("utf-8", "replace")
+            return self._parsed(text, job)[0] or None
+
+    def _parsed(self, text, job):
+        return parse_answer(text, self._task, self._settings.n_generate, job.columns)
 
     def answers(self, jobs):
         """For each request in order: entries of the answer, or an LLMError."""
-        settings = self.settings
         answers = [self.cached(job) for job in jobs]
-        hits = sum(
-            len(job.rows) - (answer is None)
-            for job, answer in zip(jobs, answers, strict=True)
-        )
-        self.meter.add("cache_hits", hits)
         missing = [i for i, answer in enumerate(answers) if answer is None]
+        self._meter.add(cache_hits=sum(len(j.rows) for j in jobs) - len(missing))
         if not missing:
             return answers
-        if settings.client is None and settings.model is None:
-            raise ValueError(
-                "model=None: the endpoint must be told which model to ask. Pass "
-                "model='...', or client= for a function that answers."
-            )
         if self._client is None:
-            self._client = as_client(
-                settings.client, settings.base_url, settings.api_key_env
-            )
-        pool = ThreadPoolExecutor(min(settings.max_concurrency, len(missing)))
-        done = False
+            self._client = self._settings.client
+            check_client(self._client)
+            if self._client is None:
+                self._client = self._settings.model._open()
+        n_threads = min(self._settings.model.max_concurrency, len(missing))
+        pool, done = ThreadPoolExecutor(n_threads), False
         try:
             futures = {pool.submit(self._answer, jobs[i]): i for i in missing}
             for future in as_completed(futures):
-                i = futures[future]
-                answers[i] = future.result()
-                failed = isinstance(answers[i], LLMError)
-                if failed and answers[i].status in _RAISED_AT_ONCE:
-                    raise LLMError(
-                        f"The server refused the key (status {answers[i].status}). "
-                        f"Check the environment variable {settings.api_key_env} and "
-                        "base_url, or the client that was handed in.",
-                        answers[i].reason,
-                        status=answers[i].status,
-                    )
-                if failed and settings.on_error == "raise":
-                    raise answers[i]
+                answers[futures[future]] = future.result()
+                if self._fatal is not None:
+                    raise self._fatal
             done = True
         finally:  # also on Ctrl-C: nothing more is sent, nobody waits for the rest
             if not done:
@@ -137,50 +100,65 @@ class Asking:
 
     def _answer(self, job):
         """Entries of the answer to one request, or an LLMError; never raises."""
-        settings = self.settings
-        options = {
-            "model": settings.model,
-            "temperature": settings.temperature,
-            "max_output_tokens": settings.max_output_tokens,
-            "response_format": _JSON_MODE,
-            "seed": settings.seed,
-            "timeout": settings.timeout,
-        }
-        limits = SimpleNamespace(
-            max_requests=settings.max_requests,
-            max_total_tokens=settings.max_total_tokens,
-            max_cost=settings.max_cost,
-            prices=settings.prices,
-        )
         try:
-            reply = request(
-                self._client,
-                job.messages,
-                options,
-                max_retries=settings.max_retries,
-                meter=self.meter,
-                limits=limits,
-                stop=self._stop,
-            )
+            text = self._send(job)
+            entries, reason = self._parsed(text, job)
+            if not entries:
+                raise LLMError(f"The answer could not be used ({reason}).", reason)
         except LLMError as error:
-            if error.status in _RAISED_AT_ONCE or settings.on_error == "raise":
+            # A wrong key must not look like a working system.
+            if self._settings.on_error == "raise" or error.status in WRONG_KEY:
+                self._fatal = self._fatal or error
                 self._stop.set()
             return error
-        entries, faults = parse_answer(
-            reply.text,
-            task="rerank" if settings.mode == "rerank" else "expand",
-            n=settings.n_generate,
-            ids=job.ids,
-            finish_reason=reply.finish_reason,
-        )
-        for fault in faults:
-            self.meter.add_fault(fault)
-        if not entries:
-            known = [f for f in faults if f in ("empty", "not_json", "schema")]
-            reason = known[0] if known else "unmapped"
-            return LLMError(f"The answer could not be used ({reason}).", reason)
-        try:
-            self._cache.put(job.key, entries)
-        except sqlite3.Error:
-            self.meter.add("cache_errors")
+        with contextlib.suppress(sqlite3.Error):  # an answer that is not kept is one
+            self._cache.put({job.key: text.encode("utf-8", "replace")})
         return entries
+
+    def _send(self, job):
+        """Text of an answer; the request is counted and limited before it is sent."""
+        client, model, budget = (
+            self._client,
+            self._settings.model,
+            self._settings.budget,
+        )
+        retries = model.max_retries if hasattr(client, "with_options") else 0
+        bound = np.array([1, token_bound(job.messages), model.max_output_tokens])
+        while True:
+            granted = self._meter.reserve(retries + 1, bound, budget)
+            if granted == 0 or self._stop.is_set():
+                self._meter.settle(granted, bound, budget, 0 * bound)
+                self._stop.set()
+                limit = "A limit on requests, tokens or cost is reached."
+                raise LLMError("Sending was stopped." if granted else limit, "budget")
+            if hasattr(client, "with_options"):
+                client = client.with_options(max_retries=granted - 1)
+            request, failed = self._request(job), None
+            try:
+                text, counts, n = complete(client, **request)
+                guesses = zip(counts, (bound[1], token_bound(text)), strict=True)
+                tokens = [guess if count is None else count for count, guess in guesses]
+                used = (n - 1) * bound + [1, *tokens]
+            except Exception as error:
+                failed, body = error_of(error), f"{getattr(error, 'body', '')} {error}"
+                # A status costs nothing; what else was sent may have been billed.
+                free = failed.status is not None or failed.reason == "connection"
+                used = failed.n_requests * (np.array([1, 0, 0]) if free else bound)
+            self._meter.settle(granted, bound, budget, used)
+            if failed is None:
+                return text
+            named = {name for name in _OPTIONAL if name in request and name in body}
+            if failed.status != 400 or not named:
+                raise failed  # outside: it must not hold on to request and headers
+            self._refused |= named  # and once more without them
+
+    def _request(self, job):
+        """What is sent, without the parameters that the server has refused."""
+        model, form = self._settings.model, answer_format(self._task, job.columns)
+        values = (form, model.max_output_tokens, model.temperature, self._settings.seed)
+        request = dict(zip(_OPTIONAL, values, strict=True))
+        request = {k: v for k, v in request.items() if k not in self._refused}
+        if "max_tokens" in self._refused:
+            request["max_completion_tokens"] = model.max_output_tokens
+        request |= {"messages": job.messages, "model": model.name}
+        return request | {"timeout": model.timeout}

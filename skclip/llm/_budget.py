@@ -1,120 +1,117 @@
-"""Counters and limits, exact under threads."""
+"""What may be sent and what was sent: limits and counters, exact under threads."""
 
 import json
 import math
 import threading
-from collections import Counter
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skclip._sklearn import Interval
+
+SENT = ("requests", "prompt_tokens", "completion_tokens")
 
 
-def token_bound(messages, max_output_tokens=0):
-    """Upper estimate of prompt tokens (UTF-8 bytes / 3), and with the answer's.
+class Budget(BaseEstimator):
+    """Limits on what `LLMReranker` sends from one `fit` to the next, and prices.
 
-    Bytes and not characters: scripts with a token or more for each character have
-    three bytes for it.
+    They are checked before a request is sent, with an upper estimate of its tokens.
+
+    Parameters
+    ----------
+    max_requests : int, default=None
+        Largest number of requests, retries included. None sets no limit.
+    max_tokens : int, default=None
+        Largest number of tokens, those of prompts and of answers together.
+    max_cost : float, default=None
+        Largest cost, in the currency of the prices.
+    prompt_price, completion_price : float, default=None
+        Prices of a million tokens, needed for costs and for `max_cost`.
+
+    Examples
+    --------
+    >>> from skclip.llm import Budget
+    >>> Budget(max_requests=100, max_tokens=50_000)
+    Budget(max_requests=100, max_tokens=50000)
     """
-    text = json.dumps(messages, ensure_ascii=False)
-    prompt = math.ceil(len(text.encode("utf-8", "replace")) / 3)
-    return prompt, prompt + max_output_tokens
 
+    _parameter_constraints: dict = {
+        "max_requests": [Interval(Integral, 0, None, closed="left"), None],
+        "max_tokens": [Interval(Integral, 0, None, closed="left"), None],
+        "max_cost": [Interval(Real, 0, None, closed="left"), None],
+        "prompt_price": [Interval(Real, 0, None, closed="left"), None],
+        "completion_price": [Interval(Real, 0, None, closed="left"), None],
+    }
 
-def text_tokens(text):
-    """Upper estimate of the tokens of an answer."""
-    return math.ceil(len((text or "").encode("utf-8", "replace")) / 3)
+    def __init__(self, max_requests=None, *, max_tokens=None, max_cost=None,
+                 prompt_price=None, completion_price=None):  # fmt: skip
+        self.max_requests = max_requests
+        self.max_tokens = max_tokens
+        self.max_cost = max_cost
+        self.prompt_price = prompt_price
+        self.completion_price = completion_price
 
-
-def cost_of(prices, prompt_tokens, completion_tokens):
-    """Money, `prices` being for a million tokens each; None without prices."""
-    if prices is None:
+    def _cost(self, prompt_tokens, completion_tokens):
+        """Cost of tokens; None without prices."""
+        if self.prompt_price is not None and self.completion_price is not None:
+            cost = prompt_tokens * self.prompt_price
+            return float(cost + completion_tokens * self.completion_price) / 1e6
+        if self.max_cost is not None:
+            raise ValueError(
+                f"max_cost={self.max_cost} needs prompt_price and completion_price, "
+                "the prices of a million tokens."
+            )
         return None
-    money = prompt_tokens * prices["prompt"] + completion_tokens * prices["completion"]
-    return money / 1e6
+
+    def _allows(self, requests, *tokens):
+        limits = (self.max_requests, self.max_tokens, self.max_cost)
+        used = (requests, sum(tokens), self._cost(*tokens))
+        pairs = zip(used, limits, strict=True)
+        return all(limit is None or number <= limit for number, limit in pairs)
+
+
+def token_bound(text):
+    """Upper estimate of the tokens of a text, or of messages: UTF-8 bytes / 3."""
+    if not isinstance(text, str):
+        text = json.dumps(text, ensure_ascii=False) if text else ""
+    return math.ceil(len(text.encode("utf-8", "replace")) / 3)
 
 
 class Meter:
-    """Counts of what was sent and came back, and what may still be sent."""
+    """Adds to the ``usage_`` of a reranker, and keeps it within a budget."""
 
-    _FIELDS = ("rows", "asked", "requests", "cache_hits", "cache_errors")
+    def __init__(self, usage):
+        self._usage, self._changed = usage, threading.Condition()
+        self._held = np.zeros(3, dtype=np.int64)  # by requests under way, as in SENT
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._counts = Counter()
-        self._prompt = self._completion = 0
-        self._reserved = (0, 0)  # prompt and completion tokens under way
-        self.fallbacks, self.faults = Counter(), Counter()
+    def add(self, **counts):
+        with self._changed:
+            for name, n in counts.items():
+                self._usage[name] += n
 
-    def add(self, name, n=1):
-        with self._lock:
-            self._counts[name] += n
+    def reserve(self, n, bound, budget):
+        """Set aside up to `n` attempts of at most `bound` each, as the budget allows.
 
-    def add_fault(self, name, n=1):
-        with self._lock:
-            self.faults[name] += n
+        Where requests under way hold what is missing, wait: they may give it back.
+        """
+        with self._changed:
+            while budget._allows(*self._used() + bound):
+                for granted in range(n, 0, -1):
+                    if budget._allows(*self._used() + self._held + granted * bound):
+                        self._held += granted * bound
+                        return granted
+                self._changed.wait()
+        return 0
 
-    def add_fallback(self, name):
-        with self._lock:
-            self.fallbacks[name] += 1
-
-    def reserve(self, prompt, completion, limits):
-        """Count a request that is about to be sent; False if a limit forbids it."""
-        with self._lock:
-            if (
-                limits.max_requests is not None
-                and self._counts["requests"] + 1 > limits.max_requests
-            ):
-                return False
-            prompts = self._prompt + self._reserved[0] + prompt
-            completions = self._completion + self._reserved[1] + completion
-            if (
-                limits.max_total_tokens is not None
-                and prompts + completions > limits.max_total_tokens
-            ):
-                return False
-            if (
-                limits.max_cost is not None
-                and cost_of(limits.prices, prompts, completions) > limits.max_cost
-            ):
-                return False
-            self._counts["requests"] += 1
-            self._reserved = (
-                self._reserved[0] + prompt,
-                self._reserved[1] + completion,
-            )
-            return True
-
-    def settle(self, reserved, used):
+    def settle(self, granted, bound, budget, used):
         """Put what a request used in the place of what was set aside for it."""
-        with self._lock:
-            self._reserved = (
-                self._reserved[0] - reserved[0],
-                self._reserved[1] - reserved[1],
-            )
-            self._prompt += used[0]
-            self._completion += used[1]
+        with self._changed:
+            self._held -= granted * bound
+            used = (self._used() + used).tolist()
+            self._usage.update(zip(SENT, used, strict=True))
+            self._usage["cost"] = budget._cost(*used[1:])
+            self._changed.notify_all()
 
-    def usage(self, prices):
-        with self._lock:
-            return {name: self._counts[name] for name in self._FIELDS} | {
-                "prompt_tokens": self._prompt,
-                "completion_tokens": self._completion,
-                "cost": cost_of(prices, self._prompt, self._completion),
-            }
-
-    # Counts are plain data; a lock is not.
-
-    def to_dict(self):
-        with self._lock:
-            return {
-                "counts": dict(self._counts),
-                "tokens": [self._prompt, self._completion],
-                "fallbacks": dict(self.fallbacks),
-                "faults": dict(self.faults),
-            }
-
-    @classmethod
-    def from_dict(cls, state):
-        meter = cls()
-        meter._counts.update(state["counts"])
-        meter._prompt, meter._completion = state["tokens"]
-        meter.fallbacks.update(state["fallbacks"])
-        meter.faults.update(state["faults"])
-        return meter
+    def _used(self):
+        return np.array([self._usage[name] for name in SENT])

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from skclip._data import as_sessions, check_targets, factorize, labels, prefix_ends
+from skclip._data import (
+    as_sessions,
+    check_targets,
+    checked_codes,
+    factorize,
+    labels,
+    prefix_ends,
+)
 from skclip.metrics._accuracy import check_ranks, parse_metric
 from skclip.metrics._lists import item_counts
 
@@ -95,7 +102,8 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     """
     index, counts = item_counts(X_train)
     targets = check_targets(targets, len(targets))
-    return _binned(np.concatenate([[0], counts])[index.codes_of(targets)], bins, 0)
+    codes = checked_codes(targets, index, "targets")
+    return _binned(np.concatenate([[0], counts])[codes], bins, 0)
 
 
 def length_groups(X, y=None, *, bins=(2, 4, 9)):

@@ -9,7 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
-from skclip._data import ItemIndex, as_sessions, check_targets
+from skclip._data import ItemIndex, as_sessions, check_targets, checked_codes
 
 
 def catalog_coverage(items, catalog, *, k=None):
@@ -248,7 +248,7 @@ def list_codes(items, index, k=None):
     if k is not None and (not isinstance(k, Integral) or k < 1):
         raise ValueError(f"k must be a whole number, at least 1, or None; got {k!r}.")
     items = items[:, :k]
-    return index.codes_of(items.ravel()).reshape(items.shape)
+    return checked_codes(items.ravel(), index, "items").reshape(items.shape)
 
 
 def _as_table(lists):
@@ -298,7 +298,8 @@ def novelty_of(codes, counts):
 def lift_parts(codes, sessions, index, counts):
     """Popularity of each list and of its session, both 0 where one has none."""
     ours = _known_means(codes, counts)
-    events = np.concatenate([[0], counts])[index.codes_of(sessions.vocabulary)]
+    codes_of_ids = checked_codes(sessions.vocabulary, index, "X")
+    events = np.concatenate([[0], counts])[codes_of_ids]
     events = events[sessions.codes]
     sums = np.diff(np.concatenate([[0], np.cumsum(events)])[sessions.offsets])
     known = np.diff(np.concatenate([[0], np.cumsum(events > 0)])[sessions.offsets])

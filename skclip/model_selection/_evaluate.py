@@ -16,6 +16,7 @@ from skclip._clusters import SessionClusterer
 from skclip._data import (
     as_sessions,
     check_targets,
+    checked_codes,
     factorize,
     prefix_ends,
     with_targets,
@@ -365,7 +366,7 @@ class _Lists:
         self.index, self.counts = item_counts(training)
         self.k, self.membership = k, None
         if clusterer is not None:
-            codes = self.index.codes_of(clusterer.item_ids_)
+            codes = checked_codes(clusterer.item_ids_, self.index, "the clusterer")
             membership = np.full(len(self.index) + 1, -1, dtype=np.int64)
             membership[codes] = clusterer.membership_
             self.membership = membership[1:]

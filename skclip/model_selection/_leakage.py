@@ -10,6 +10,7 @@ from skclip._data import (
     as_sessions,
     check_targets,
     check_times_rise,
+    checked_codes,
     content_hashes,
     factorize_list,
     prefix_ends,
@@ -307,6 +308,7 @@ class _Items:
             words = words + part
             bounds.append(len(words))
         self.vocabulary, codes = factorize_list(words)
+        checked_codes(X_test.vocabulary, ItemIndex(X_train.vocabulary), "X_test")
         train, test, y_train, y_test = np.split(codes, bounds[1:-1])
         self.train_codes, self.test_codes = train[X_train.codes], test[X_test.codes]
         n = len(self.vocabulary)
@@ -343,7 +345,7 @@ def _estimator_findings(estimator, items):
     """What the estimators inside know, in as many findings as there is to check."""
     index = ItemIndex(items.vocabulary)
     parts = [
-        (part, index.codes_of(part.item_ids_).astype(np.int64) - 1)
+        (part, checked_codes(part.item_ids_, index, "the estimator") - 1)
         for part in estimators_inside(estimator)
         if isinstance(getattr(part, "item_ids_", None), np.ndarray)
     ]

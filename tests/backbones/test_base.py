@@ -19,19 +19,24 @@ def test_dropout_draws_and_scales_as_torch_says(p, shape):
     if x.numel() > 10**5:
         share = kept.double().mean()
         assert abs(share - (1 - p)) < 4 * (p * (1 - p) / x.numel()) ** 0.5
-        pairs = kept[:, 1:] & kept[:, :-1]  # neighbours share a random number
+        pairs = kept[:, 1:] & kept[:, :-1]  # neighbors share a random number
         assert abs(pairs.double().mean() - (1 - p) ** 2) < 0.003
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())
     assert torch.equal(module.eval()(x), x)
 
 
-def test_dropout_follows_the_seed():
+@pytest.mark.parametrize("generator", [None, torch.Generator()])
+def test_dropout_follows_the_seed(generator):
+    """Of its own generator, where it has one."""
     x, module = torch.ones(100), Dropout(0.5)
-    torch.manual_seed(1)
-    first = module(x)
-    second = module(x)
-    torch.manual_seed(1)
+    module.generator = generator
+    seed = torch.manual_seed if generator is None else generator.manual_seed
+    seed(1)
+    first, second = module(x), module(x)
+    seed(1)
+    if generator is not None:
+        torch.manual_seed(2)
     assert torch.equal(module(x), first)
     assert not torch.equal(first, second)
 

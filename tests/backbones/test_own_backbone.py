@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -23,6 +24,8 @@ class Network(Backbone):
         h = self.linear(batch.last(x))
         if self.broken == "encode":
             return h[:, 1:]
+        if self.broken == "dropout":  # of torch, by the generator of the process
+            return torch.nn.functional.dropout(h, 0.5, self.training)
         return x if self.broken == "sequence" else h
 
     def keys(self, item_table):
@@ -47,40 +50,40 @@ class Own(BackboneSpec):
 @pytest.mark.parametrize(
     ("broken", "error", "message"),
     [
-        (
-            "encode",
-            ValueError,
-            r"Network: query.* has shape \(\d+, 7\), expected .*8\b",
-        ),
+        ("encode", ValueError, r"Network: query.* shape \(\d+, 7\), expected .*8\b"),
         ("sequence", ValueError, r"has shape \(\d+, \d, 8\), expected \(\d+, 8\)"),
         ("keys", ValueError, r"keys\(item_table\) has shape \(3, 8\), expected \(4, 8"),
-        (
-            "score_chunk",
-            ValueError,
-            r"score_chunk.*expected \(\d+, 4\): \(n_quer",
-        ),
+        ("score_chunk", ValueError, r"score_chunk.*expected \(\d+, 4\): \(n_quer"),
         ("build", TypeError, r"Own.build returned a Linear.*skclip.backbones.Backbone"),
         ("nothing", NotImplementedError, r"Own must define build\(embedding_dim, n_it"),
     ],
 )
 def test_a_wrong_shape_is_told_the_right_one(broken, error, message):
     with pytest.raises(error, match=message):
-        CLIPSessionRecommender(Own(broken), embedding_dim=8, max_epochs=1).fit(ROWS)
+        small(Own(broken), embedding_dim=8).fit(ROWS)
+
+
+def test_a_network_may_draw_by_the_generator_of_the_process():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    model = small(Own("dropout")).fit(ROWS)
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(6)
+    same(model, small(Own("dropout")).fit(ROWS), ROWS)
+    plain = small(Own()).fit(ROWS).decision_function(ROWS)
+    assert (model.decision_function(ROWS) != plain).any()
 
 
 def test_an_own_backbone_is_saved_and_loaded(tmp_path):
-    model = CLIPSessionRecommender(Own(), max_epochs=2, random_state=0).fit(ROWS)
+    model = small(Own()).fit(ROWS)
     joblib.dump(model, tmp_path / "own.joblib")
-    again = joblib.load(tmp_path / "own.joblib")
-    np.testing.assert_array_equal(
-        model.decision_function(ROWS), again.decision_function(ROWS)
-    )
+    same(joblib.load(tmp_path / "own.joblib"), model, ROWS)
 
 
 def test_backbones_are_searched_beside_each_other():
-    model = CLIPSessionRecommender(max_epochs=1, embedding_dim=8, random_state=0)
+    model = small(embedding_dim=8)
     grid = {"backbone": [NARM(hidden_dim=8), SRGNN(), Own()]}
-    search = GridSearchCV(model, grid, cv=2).fit(ROWS)
+    search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(ROWS)
     assert len(search.cv_results_["params"]) == 3
     nested = clone(model).set_params(backbone="gcsan", backbone__dropout=0.4)
     assert nested.backbone.dropout == 0.4
@@ -101,21 +104,17 @@ def test_unknown_names_suggest_the_nearest(typed, meant):
 def test_training_settings_of_a_backbone():
     """Explicit values win, then the backbone's, then the defaults."""
     backbone = SRGNN(training={"learning_rate": 0.002, "optimizer": "adamw"})
-    model = CLIPSessionRecommender(
-        backbone, learning_rate=0.003, max_epochs=1, weight_decay=0.1
-    ).fit(ROWS)
-    found = model.resolved_params_
-    assert found["learning_rate"] == 0.003
-    assert found["optimizer"] == "adamw"
-    assert found["lr_schedule"] == "cosine"
+    model = small(backbone, learning_rate=0.003, weight_decay=0.1).fit(ROWS)
+    expected = {"learning_rate": 0.003, "optimizer": "adamw", "lr_schedule": "cosine"}
+    assert expected.items() <= model.resolved_params_.items()
     for backbone, similarity, rate in (
         ("narm", None, 0.01),
         ("narm", "cosine", 0.005),
         ("core", None, 0.0025),
         ("core", "cosine", 0.0025),
     ):
-        plain = CLIPSessionRecommender(backbone, similarity=similarity, max_epochs=1)
-        assert plain.fit(ROWS).resolved_params_["learning_rate"] == rate
+        plain = small(backbone, similarity=similarity).fit(ROWS)
+        assert plain.resolved_params_["learning_rate"] == rate
     for training, message in (
         ({"learning_rat": 1}, "'learning_rat'. It may set"),
         ({"learning_rate": -1}, "'learning_rate' parameter"),
@@ -129,9 +128,8 @@ def test_a_misspelt_setting_of_the_strong_preset():
     class Own(SRGNN):
         strong_training = {"epochs": 3}
 
-    model = CLIPSessionRecommender(Own(), preset="strong")
     with pytest.raises(ValueError, match="`strong_training`.*'epochs'. It may set"):
-        model.fit(ROWS)
+        small(Own(), preset="strong").fit(ROWS)
 
 
 class PairNetwork(Backbone):
@@ -153,7 +151,7 @@ class Pair(BackboneSpec):
 
 
 def test_a_state_of_two_tensors():
-    model = CLIPSessionRecommender(Pair(), max_epochs=1, random_state=0).fit(ROWS)
+    model = small(Pair()).fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         assert model.predict([["zz", "a"], ["zz"]]).shape == (2,)
     with pytest.raises(TypeError, match=r"must define normalize\(state\)"):
@@ -173,7 +171,7 @@ def test_what_is_no_spec_is_refused():
 
 @pytest.mark.parametrize("backbone", ["srgnn", "gcegnn", "lessr", "tagnn", "gcsan"])
 def test_unseen_items_are_nodes_of_their_own(backbone):
-    model = CLIPSessionRecommender(backbone, max_epochs=2, random_state=0).fit(ROWS)
+    model = small(backbone).fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         two, same, again = model.decision_function(
             [["x", "a", "y"], ["x", "a", "x"], ["q", "a", "q"]]

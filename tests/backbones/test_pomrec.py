@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from common import small
 from golden import OPTIONS, instances_of, session_vectors, states
-from sklearn.base import clone
 
 from skclip import CLIPSessionRecommender
 from skclip._model import Batches, SessionModel
-from skclip._training import CrossEntropy, SampledLoss
+from skclip._training._losses import FullSoftmax
+from skclip._training._sampled_losses import Sampler
 from skclip.backbones import PoMRec
+from skclip.losses import BPR, BPRSoftmax
 
 
 def phi(rows, columns, c):
@@ -19,13 +21,16 @@ def phi(rows, columns, c):
     return torch.sin(c * torch.arange(1.0, rows * columns + 1)).view(rows, columns)
 
 
+def new_model(spec, n_items, max_length):
+    sizes = {"n_items": n_items, "max_length": max_length, "embedding_dim": 4}
+    return SessionModel(spec, **sizes, **OPTIONS)
+
+
 def worked_example(**params):
     """Five items, d = 4, a = 3, P = 1, at most 3 events, no biases."""
     defaults = {"n_interests": 2, "n_prompt_tokens": 1, "attention_dim": 3}
     spec = PoMRec(**(defaults | params))
-    model = SessionModel(
-        spec, None, n_items=5, embedding_dim=4, max_length=3, **OPTIONS
-    )
+    model = new_model(spec, 5, 3)
     network, K = model.network, spec.n_interests
     network.eps = 0.0
     values = {
@@ -86,7 +91,7 @@ def test_worked_example():
     close(g[0, :, 0], [0.391916, 0.017428, 0.376305, 0.214351])
     close(found.weights[0], [0.621259, 0.378741])
     norms = found.dispersions.norm(dim=2)
-    dominance = norms / (norms + found.centres.norm(dim=2))
+    dominance = norms / (norms + found.centers.norm(dim=2))
     close(dominance[0], [0.689683, 0.728266])
     u = model.states(batch)
     close(u[0], [1.614016, 1.514074, 1.107032, 0.789499])
@@ -131,27 +136,25 @@ def test_worked_losses(shared, kept, expected, monkeypatch):
     upto = (shares / shares.sum()).cumsum(0)
     draws = torch.tensor([float(upto[i]) for i in kept], dtype=torch.float64)
     monkeypatch.setattr(torch, "rand", lambda size, **_: draws)
-    loss = SampledLoss("bpr-softmax", len(kept), shares, shared=shared)
+    loss = Sampler(BPRSoftmax(), len(kept), shares, shared=shared)
     state, targets = states(model, [[2, 5, 3]]), torch.tensor([3])
     close(loss(state, targets, lambda items: model.keys(items)), torch.tensor(expected))
     if len(kept) == 1:  # the plain loss
-        loss = SampledLoss("bpr", 1, shares, shared=shared)
+        loss = Sampler(BPR(), 1, shares, shared=shared)
         found = loss(state, targets, lambda items: model.keys(items))
         close(found, torch.tensor(expected))
 
 
 def test_worked_cross_entropy():
     model = worked_example()
-    loss = CrossEntropy()(states(model, [[2, 5, 3]]), torch.tensor([3]), model.keys)
+    loss = FullSoftmax()(states(model, [[2, 5, 3]]), torch.tensor([3]), model.keys)
     close(loss, torch.tensor(2.433190))
 
 
 def test_equals_a_naive_loop(rng):
     """From the equations, one session, one interest and one token at a time."""
     spec = PoMRec(n_interests=3, n_prompt_tokens=2, weight_layers=2)
-    model = SessionModel(
-        spec, None, n_items=9, embedding_dim=4, max_length=6, **OPTIONS
-    ).double()
+    model = new_model(spec, 9, 6).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
@@ -248,10 +251,7 @@ def test_the_newest_event_keeps_its_position():
 
 @pytest.mark.parametrize("dispersion", ["std", "var"])
 def test_gradients_are_finite_where_one_token_stands_alone(dispersion):
-    spec = PoMRec(n_prompt_tokens=0, dispersion=dispersion)
-    model = SessionModel(
-        spec, None, n_items=5, embedding_dim=4, max_length=3, **OPTIONS
-    )
+    model = new_model(PoMRec(n_prompt_tokens=0, dispersion=dispersion), 5, 3)
     states(model, [[2]]).sum().backward()
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
@@ -287,20 +287,11 @@ def test_other_aggregations():
         close(found[0], products[chosen], 1e-6)
 
 
-def test_max_trains_and_has_no_session_vector(shop_split):
-    model = CLIPSessionRecommender(
-        PoMRec(aggregation="max"),
-        embedding_dim=8,
-        max_epochs=1,
-        random_state=0,
-        n_threads=1,
-    ).fit(shop_split[0][:80])
-    assert np.isfinite(model.decision_function(shop_split[1][:5])).all()
-    for read in (model.session_vectors, model.interest_weights):
-        with pytest.raises(ValueError, match="aggregation='weighted'"):
-            read(shop_split[1][:2])
-    assert model.interest_vectors(shop_split[1][:2]).shape == (2, 3, 8)
-    assert model.interest_report(shop_split[1][:9])["mean_weights"] is None
+def test_max_trains_and_has_no_session_vector(train, test):
+    model = small(PoMRec(aggregation="max"), max_epochs=1).fit(train[:80])
+    assert np.isfinite(model.decision_function(test[:5])).all()
+    with pytest.raises(ValueError, match="aggregation='weighted'"):
+        model.session_vectors(test[:2])
 
 
 def test_ones_padding_up_to_the_number_of_prompts_is_none():
@@ -330,13 +321,15 @@ def test_frozen_prompts_are_no_parameters(frozen):
     assert network.extractor_prompts.abs().sum() > 0
 
 
+ONES = np.ones((5, 1), dtype=int)
+
+
 @pytest.mark.parametrize(
     ("clusters", "options", "std"),
     [
         (None, {}, 0.01),
-        (np.ones(5, dtype=int), {}, 0.125),
-        (np.ones(5, dtype=int), {"normalization": "none"}, 0.01),
-        (None, {"normalize_items": True}, 0.125),
+        (ONES, {}, 0.125),
+        (ONES, {"normalization": "none"}, 0.01),
         (None, {"similarity": "cosine"}, 0.125),
         (None, {"fusion": {"kind": "gate", "n_features": 3}}, 0.125),
         (None, {"fusion": {"kind": "init", "n_features": 3}}, 0.01),
@@ -344,13 +337,9 @@ def test_frozen_prompts_are_no_parameters(frozen):
 )
 def test_prompt_tokens_begin_as_long_as_the_items(clusters, options, std):
     torch.manual_seed(0)
+    spec, options = PoMRec(n_prompt_tokens=64), OPTIONS | options
     model = SessionModel(
-        PoMRec(n_prompt_tokens=64),
-        clusters,
-        n_items=5,
-        embedding_dim=64,
-        max_length=3,
-        **(OPTIONS | options),
+        spec, clusters, n_items=5, embedding_dim=64, max_length=3, **options
     )
     for prompts in (model.network.extractor_prompts, model.network.aggregator_prompts):
         assert float(prompts.detach().std()) == pytest.approx(std, rel=0.1)
@@ -366,38 +355,23 @@ def test_biases_are_spared_from_decay():
     assert {p.dim() for p in weights["params"]} == {2}
 
 
-def test_published_trains_by_one_negative_each(monkeypatch):
-    seen = []
-    original = SampledLoss.__call__
-
-    def spy(self, queries, targets, *args, **options):
-        seen.append((self.kind, self.n_negatives, self.shared, len(targets)))
-        return original(self, queries, targets, *args, **options)
-
-    monkeypatch.setattr(SampledLoss, "__call__", spy)
+def test_published_trains_by_one_negative_each():
     rows = [[1, 2, 3], [2, 3], [3, 1, 2, 4]] * 5
     model = CLIPSessionRecommender(PoMRec.published(), max_epochs=1, random_state=0)
-    model.fit(rows)
-    assert {row[:3] for row in seen} == {("bpr", 1, False)}
-    assert model.resolved_params_["loss"] == "bpr"
-    model = clone(model).set_params(loss="cross_entropy").fit(rows)
-    assert model.resolved_params_["loss"] == "cross_entropy"  # what is given wins
+    expected = {"loss": "bpr", "loss__n_negatives": 1, "loss__shared": False}
+    assert expected.items() <= model.fit(rows).resolved_params_.items()
+    for loss, name in (("cross_entropy",) * 2, (BPR(2, shared=True), "bpr")):
+        model.set_params(loss=loss).fit(rows)  # what is given wins
+        assert model.resolved_params_["loss"] == name
+    assert model.resolved_params_["loss__n_negatives"] == 2
+    assert model.resolved_params_["loss__shared"] is True
 
 
 def test_it_learns_by_heart():
     """32 sessions whose next item follows from all that was seen."""
     rng = np.random.default_rng(0)
-    rows = [[*rng.choice(40, size=4, replace=False), 40 + i] for i in range(32)]
-    rows = [[int(i) for i in row] for row in rows]
-    X, y = [row[:-1] for row in rows], [row[-1] for row in rows]
-    model = CLIPSessionRecommender(
-        "pomrec",
-        prompt=None,
-        embedding_dim=32,
-        max_epochs=150,
-        batch_size=32,
-        early_stopping=False,
-        random_state=0,
-        n_threads=1,
-    ).fit(X, y)
-    assert (model.predict(X) == np.array(y)).mean() > 0.95
+    X = [rng.choice(40, size=4, replace=False).tolist() for _ in range(32)]
+    y = np.arange(40, 72)
+    model = small("pomrec", prompt=None, embedding_dim=32, early_stopping=False)
+    model.set_params(max_epochs=150, batch_size=32).fit(X, y)
+    assert (model.predict(X) == y).mean() > 0.95

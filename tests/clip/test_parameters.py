@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -111,6 +111,8 @@ def test_wrong_keys_suggest_the_right_one(params, message):
          "'kind' parameter of Fusion must be .* 'gat'"),
         ({"item_features": Fusion(FEATURES, cold_item_weight=2)},
          "'cold_item_weight' parameter of Fusion"),
+        ({"prompt": Prompt}, "'prompt' parameter of CLIPSessionRecommender"),
+        ({"backbone": NARM}, "'backbone' parameter of CLIPSessionRecommender"),
         ({"loss": "hinge"}, "'loss' parameter of CLIPSessionRecommender"),
         ({"loss": BPR}, "'loss' parameter of CLIPSessionRecommender"),
         ({"loss__n_negatives": 0}, "'n_negatives' parameter of SampledSoftmax"),
@@ -120,8 +122,10 @@ def test_wrong_keys_suggest_the_right_one(params, message):
     ids=str,
 )  # fmt: skip
 def test_bad_values_say_what_to_do(params, message):
+    model = small(**params)
     with pytest.raises(ValueError, match=message):
-        small(**params).fit([["a", "b", "c"]] * 4)
+        model.fit([["a", "b", "c"]] * 4)
+    assert model.get_params().keys() >= params.keys()  # it can be shown all the same
 
 
 def test_names_and_objects_are_the_same(train, test):

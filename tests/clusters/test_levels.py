@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import same, small
+from common import same, small
+from golden import OPTIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -145,36 +146,21 @@ def test_cells_name_each_combination_once(levels):
 
 
 @torch.no_grad()
-def test_an_items_prompt_is_the_mean_of_its_clusters():
-    levels = np.array([[1, 1], [1, 2], [2, 3], [0, 0], [2, 0]])
+def test_items_have_the_prompts_of_their_clusters():
+    levels = torch.tensor([[1, 1], [1, 2], [2, 3], [0, 0], [2, 0]])
+    options = OPTIONS | {"candidates": "prompted"}
     model = SessionModel(
-        GRU4Rec(), levels, n_items=5, embedding_dim=4, max_length=5,
-        normalization="none", gate="add", candidates="prompted", similarity=None,
-        temperature=1.0,
-    ).eval()  # fmt: skip
-    first, second = (table.numpy() for table in model.prompt.kinds["cluster"].tables)
-    assert first.shape == (3, 4)
-    assert second.shape == (4, 4)
-    items = model.item_table.numpy()
-    expected = np.array(
-        [
-            items[0] + (first[1] + second[1]) / 2,
-            items[1] + (first[1] + second[2]) / 2,
-            items[2] + (first[2] + second[3]) / 2,
-            items[3],
-            items[4] + first[2],
-        ]
-    )
-    codes = torch.arange(1, 6)
-    for found in (model.vectors(codes), model.vectors(codes.repeat(40))[:5]):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(model.keys(), expected, atol=1e-6)
+        GRU4Rec(), levels.numpy(), n_items=5, embedding_dim=4, max_length=5, **options
+    ).eval()
+    items, codes = model.item_table, torch.arange(1, 6)
+    expected = model.prompt(items, clusters=levels)
+    assert_close([model.vectors(codes), model.keys()], [expected, expected])
+    assert_close([model.vectors(codes.repeat(40))[:5]], [expected])
     # An unseen item is voted into clusters, which stand in the place of its own.
     voted = torch.tensor([[1, 1], [1, 3], [2, 0], [0, 0]])
     found = model.vectors(torch.tensor([1, 6, 7, 0]), voted)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
-    mixed = [(first[1] + second[3]) / 2, first[2], np.zeros(4)]
-    np.testing.assert_allclose(found[1:], mixed, atol=1e-6)
+    own = torch.cat([items[:1], torch.zeros(3, 4)])
+    assert_close([found], [model.prompt(own, clusters=voted)])
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax"])
@@ -288,66 +274,46 @@ def test_a_cluster_at_a_later_level_only(train):
 
 
 class Own(BaseEstimator):
-    """Somebody's clusterer, which knows two levels, right or wrong ones."""
+    """Somebody's clusterer of three items, right or wrong."""
 
-    def __init__(self, mistake=None):
-        self.mistake = mistake
+    def __init__(self, membership=(0, 1, 0), levels=((0, 2), (1, 1), (0, 0))):
+        self.membership, self.levels = membership, levels
 
     def fit(self, X, y=None):
-        items = np.arange(len(X.vocabulary))
-        self.membership_ = items % 3
-        self.levels_ = np.column_stack([items % 3, items % 7])
-        if self.mistake == "too few":
-            self.levels_ = self.levels_[2:]
-        elif self.mistake == "turned":
-            self.levels_ = self.levels_.T
-        elif self.mistake == "another first":
-            self.levels_ = self.levels_[:, ::-1]
-        elif self.mistake == "fractions":
-            self.levels_ = self.levels_ / 2
+        for name in ("membership", "levels"):
+            if getattr(self, name) is not None:
+                setattr(self, f"{name}_", np.array(getattr(self, name)))
         return self
 
-    def partial_fit(self, X, y=None):
-        return self.fit(X, y)
+    partial_fit = fit
 
 
-def test_another_clusterer_with_levels(train, test):
-    model = small(clusterer=Own()).fit(train)
-    assert [len(table) for table in tables_of(model)] == [4, 8]
-    np.testing.assert_array_equal(model.membership_, np.arange(79) % 3)
+THREE = [["a", "b", "c"]] * 4
+
+
+@pytest.mark.parametrize(("levels", "sizes"), [(Own().levels, [2, 3]), (None, [2])])
+def test_another_clusterer(levels, sizes):
+    model = small(clusterer=Own(levels=levels)).fit(THREE)
+    assert [len(table) - 1 for table in tables_of(model)] == sizes
+    assert model.membership_.tolist() == [0, 1, 0]
     with pytest.raises(ValueError, match="Own has no item_ids_ beside membership_"):
-        model.partial_fit(test)
+        model.partial_fit(THREE)
 
 
 @pytest.mark.parametrize(
-    ("mistake", "message"),
+    ("wrong", "message"),
     [
-        ("too few", r"levels_ has shape \(77, 2\), expected \(79, n_levels\)"),
-        ("turned", r"levels_ has shape \(2, 79\)"),
-        ("another first", "first column of clusterer.levels_ differs"),
-        ("fractions", "levels_ holds float64"),
+        ({"membership": [0, 1]}, r"shape \(2,\), expected \(3,\).*sorted item ids"),
+        ({"membership": [0.5, 1.0, 0.0]}, "membership_ holds float64"),
+        ({"membership": [0, -2, 1]}, "membership_ holds int.* down to -2"),
+        ({"membership": None}, "has no membership_ after fit"),
+        ({"levels": [[0, 2]]}, r"shape \(1, 2\), expected \(3, n_levels\)"),
+        ({"levels": [[0, 1, 0], [2, 1, 0]]}, r"levels_ has shape \(2, 3\)"),
+        ({"levels": [[2, 0], [1, 1], [0, 0]]}, "first column of .*levels_ differs"),
+        ({"levels": [[0, 0.5], [1, 1], [0, 0]]}, "levels_ holds float64"),
     ],
+    ids=str,
 )
-def test_levels_that_are_none(mistake, message, train):
+def test_clusters_that_do_not_fit(wrong, message):
     with pytest.raises(ValueError, match=message):
-        small(clusterer=Own(mistake)).fit(train)
-
-
-@pytest.mark.parametrize(
-    ("membership", "message"),
-    [
-        ([0, 1], r"shape \(2,\), expected \(3,\).*sorted item ids"),
-        ([0.5, 1.0, 0.0], "holds float64"),
-        ([0, -2, 1], "down to -2"),
-        (None, "has no membership_ after fit"),
-    ],
-)
-def test_a_membership_that_does_not_fit(membership, message):
-    class Odd:
-        def fit(self, X, y=None):
-            if membership is not None:
-                self.membership_ = np.array(membership)
-            return self
-
-    with pytest.raises(ValueError, match=message):
-        small(clusterer=Odd()).fit([["a", "b", "c"]] * 4)
+        small(clusterer=Own(**wrong)).fit(THREE)

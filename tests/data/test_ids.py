@@ -17,15 +17,15 @@ some_id = st.one_of(
 
 
 @given(st.lists(some_id, max_size=8), st.lists(some_id, max_size=8))
-def test_lookup_equals_python(catalogue, queries):
+def test_lookup_equals_python(catalog, queries):
     """Whatever the types, ids are found exactly as a dictionary finds them."""
-    vocabulary, _ = factorize_list(catalogue)
+    vocabulary, _ = factorize_list(catalog)
     words, codes = factorize_list(queries)
     stored = vocabulary.tolist()
     found = ItemIndex(vocabulary).codes_of(words)[codes]
     expected = [stored.index(q) + 1 if q in stored else 0 for q in queries]
     assert found.tolist() == expected
-    assert set(stored) == set(catalogue)
+    assert set(stored) == set(catalog)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.float32])

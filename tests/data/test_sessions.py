@@ -10,26 +10,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    PredefinedSplit,
-    TimeSeriesSplit,
-    train_test_split,
-)
-from sklearn.utils import _safe_indexing, resample, shuffle
 
 from skclip import PopularityRecommender, Sessions
 from skclip._data import as_sessions, check_targets
 
 LISTS = [["b", "a"], [], ["c", "c", "a"], ["d"]]
 EVENTS = {
-    "sid": [1, 2, 1, 2, 3, 3],
-    "sku": ["b", "c", "a", "c", "d", "a"],
-    "ts": [10.0, 20.0, 5.0, 20.0, 1.0, 2.0],
+    "s": [1, 2, 1, 2, 3, 3],
+    "i": ["b", "c", "a", "c", "d", "a"],
+    "t": [10.0, 20.0, 5.0, 20.0, 1.0, 2.0],
     "who": ["u", "v", "u", "v", "u", "u"],
 }
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+
+
+def read(columns, library="pandas", **names):
+    """Sessions of the events of a data frame, by the usual names of its columns."""
+    usual = {"session": "s", "item": "i", "time": "t"}
+    usual = {k: v for k, v in usual.items() if v in columns}
+    return Sessions.from_events(FRAMES[library](columns), **usual | names)
 
 
 @pytest.fixture
@@ -76,30 +75,6 @@ def test_wrong_keys_raise(X):
         X[[0, 9]]
 
 
-@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
-@pytest.mark.parametrize(
-    "split",
-    [
-        KFold(2),
-        KFold(2, shuffle=True, random_state=0),
-        GroupKFold(2),
-        TimeSeriesSplit(2),
-        PredefinedSplit([0, 1, 0, 1]),
-    ],
-)
-def test_every_split_is_sessions(X, split):
-    for train, test in split.split(X, groups=[0, 0, 1, 1]):
-        for rows in (train, test):
-            part = _safe_indexing(X, rows)
-            assert isinstance(part, Sessions)
-            assert part.to_lists() == [LISTS[i] for i in rows]
-
-
-def test_sklearn_utilities_keep_the_type(X):
-    parts = [*train_test_split(X, random_state=0), shuffle(X), resample(X)]
-    assert all(isinstance(part, Sessions) for part in parts)
-
-
 def test_immutable(X):
     with pytest.raises(AttributeError, match="immutable"):
         X.codes = X.codes
@@ -121,38 +96,31 @@ def test_no_array_by_accident(X):
 
 # -- from_events ------------------------------------------------------------------
 
+every_library = pytest.mark.parametrize("library", FRAMES)
 
-@pytest.mark.parametrize("library", FRAMES)
+
+@every_library
 def test_from_events_orders_by_time_and_end(library):
-    frame = FRAMES[library](EVENTS)
-    X = Sessions.from_events(frame, session="sid", item="sku", time="ts", user="who")
+    X = read(EVENTS, library, user="who")
     assert X.to_lists() == [["d", "a"], ["a", "b"], ["c", "c"]]
     assert X.ids.tolist() == [3, 1, 2]
     assert X.users.tolist() == ["u", "u", "v"]
     assert X.times.tolist() == [1, 2, 5, 10, 20, 20]
     assert X.end_times.tolist() == [2, 10, 20]
-
-
-@pytest.mark.parametrize("library", FRAMES)
-def test_from_events_without_time_keeps_row_order(library):
-    frame = FRAMES[library](EVENTS)
-    X = Sessions.from_events(frame, session="sid", item="sku")
+    X = read(EVENTS, library, time=None)  # without times in the order of the rows
     assert X.to_lists() == [["b", "a"], ["c", "c"], ["d", "a"]]
-    assert X.times is None
-    assert X.users is None
+    assert X.times is X.users is None
 
 
 def test_ties_in_time_keep_the_order_of_rows():
     n = 1000
-    frame = pd.DataFrame({"s": np.arange(n) % 3, "i": np.arange(n), "t": 0})
-    frame.loc[n - 1, "t"] = -1  # forces a sort
-    X = Sessions.from_events(frame, session="s", item="i", time="t")
+    times = np.where(np.arange(n) == n - 1, -1, 0)  # forces a sort
+    X = read({"s": np.arange(n) % 3, "i": np.arange(n), "t": times})
     for row in X:
-        rest = row[row != n - 1]
-        assert (np.diff(rest) > 0).all()
+        assert (np.diff(row[row != n - 1]) > 0).all()
 
 
-@pytest.mark.parametrize("library", FRAMES)
+@every_library
 @pytest.mark.parametrize(
     ("times", "seconds"),
     [
@@ -164,19 +132,21 @@ def test_ties_in_time_keep_the_order_of_rows():
     ],
 )
 def test_times_become_seconds(library, times, seconds):
-    frame = FRAMES[library]({"s": [1, 1], "i": [5, 6], "t": times})
-    X = Sessions.from_events(frame, session="s", item="i", time="t")
+    X = read({"s": [1, 1], "i": [5, 6], "t": times}, library)
     assert X.times.tolist() == seconds
 
 
-def test_zoned_datetimes_of_pandas():
-    when = pd.to_datetime(
-        ["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:01Z"], utc=True
-    )
-    frame = pd.DataFrame({"s": [1, 1], "i": [5, 6], "t": when})
-    assert Sessions.from_events(
-        frame, session="s", item="i", time="t"
-    ).times.tolist() == [0, 1]
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (pd.to_datetime(["1970-01-01T01:00+01:00", "1970-01-01T00:01Z"], utc=True),
+         [0, 60]),
+        (pd.Series([10, 20.5], dtype=object), [10, 20.5]),
+        (pd.array([10, 20], dtype="Int64"), [10, 20]),
+    ],
+)  # fmt: skip
+def test_times_of_pandas(times, seconds):
+    assert read({"s": 1, "i": [1, 2], "t": times}).times.tolist() == seconds
 
 
 @settings(max_examples=60, deadline=None)
@@ -188,8 +158,7 @@ def test_zoned_datetimes_of_pandas():
     )
 )
 def test_from_events_equals_a_naive_loop(rows):
-    frame = pd.DataFrame(rows, columns=["s", "i", "t"])
-    X = Sessions.from_events(frame, session="s", item="i", time="t")
+    X = read(dict(zip("sit", zip(*rows, strict=True), strict=True)))
     naive = {}
     for s, i, t in sorted(rows, key=lambda row: row[2]):
         naive.setdefault(s, []).append((t, i))
@@ -198,49 +167,55 @@ def test_from_events_equals_a_naive_loop(rows):
     assert X.to_lists() == [[i for _, i in naive[s]] for s in order]
 
 
-@pytest.mark.parametrize("library", FRAMES)
+@every_library
 def test_missing_column_lists_the_others(library):
-    with pytest.raises(
-        KeyError, match=r"no column 'sess' .*session=.*'sid', 'sku', 'ts'"
-    ):
-        Sessions.from_events(FRAMES[library](EVENTS), session="sess", item="sku")
+    with pytest.raises(KeyError, match=r"no column 'sess' .*session=.*'s', 'i', 't'"):
+        read(EVENTS, library, session="sess")
 
 
-@pytest.mark.parametrize("library", FRAMES)
-@pytest.mark.parametrize("column", ["sid", "sku", "ts"])
+@every_library
+@pytest.mark.parametrize("column", ["s", "i", "t"])
 def test_missing_value_names_the_row(library, column):
     values = list(EVENTS[column])
     values[2] = None
-    frame = FRAMES[library](EVENTS | {column: values})
     with pytest.raises(ValueError, match=rf"Row 2 of events .*'{column}'"):
-        Sessions.from_events(frame, session="sid", item="sku", time="ts")
+        read(EVENTS | {column: values}, library)
 
 
-def test_nan_item_id_in_events():
-    frame = pl.DataFrame({"s": [1, 1], "i": [1.0, float("nan")]})
-    with pytest.raises(ValueError, match="Row 1 of events has no item"):
-        Sessions.from_events(frame, session="s", item="i")
+@pytest.mark.parametrize(
+    ("columns", "options", "error", "message"),
+    [
+        ({"i": pl.Series([1.0, np.nan])}, {}, ValueError, "Row 1 of .* no item"),
+        ({"i": [1.0, np.inf]}, {}, ValueError, "Row 1 of events has item inf"),
+        ({"i": [[1], [2]]}, {}, TypeError, "Row 0 of events has a list as item"),
+        ({"t": [False, True]}, {}, ValueError, "Row 0 of events has time False"),
+        ({"who": ["u", "v"]}, {"user": "who"}, ValueError,
+         "Session 1 has events of more than one user"),
+    ],
+)  # fmt: skip
+def test_bad_columns(columns, options, error, message):
+    library = "polars" if isinstance(columns.get("i"), pl.Series) else "pandas"
+    with pytest.raises(error, match=message):
+        read({"s": [1, 1], "i": [1, 2]} | columns, library, **options)
 
 
-@pytest.mark.parametrize("library", FRAMES)
+def test_from_events_wants_a_frame():
+    with pytest.raises(TypeError, match="events is a list.*from_lists"):
+        Sessions.from_events(LISTS, session="s", item="i")
+
+
+@every_library
 @pytest.mark.parametrize(
     "text", ["soon", "1396860669", "20140407", "", "NaT", "now", "2014-13-45"]
 )
 def test_time_that_does_not_parse(library, text):
-    frame = FRAMES[library]({"s": [1, 1], "i": [1, 2], "t": ["2014-04-07", text]})
     with pytest.raises(ValueError, match=f"Row 1 of events has time '{text}'.*ISO"):
-        Sessions.from_events(frame, session="s", item="i", time="t")
+        read({"s": [1, 1], "i": [1, 2], "t": ["2014-04-07", text]}, library)
 
 
-def test_other_kinds_of_times():
-    def times(values):
-        frame = pd.DataFrame({"s": 1, "i": [1, 2], "t": values})
-        return Sessions.from_events(frame, session="s", item="i", time="t").times
-
-    assert times(pd.Series([10, 20.5], dtype=object)).tolist() == [10, 20.5]
-    assert times(pd.array([10, 20], dtype="Int64")).tolist() == [10, 20]
-    with pytest.raises(ValueError, match="Row 0 of events has time False"):
-        times([False, True])
+def test_milliseconds_are_noticed():
+    with pytest.warns(UserWarning, match="1700000000000 a date .* milliseconds by"):
+        read({"s": [1, 1], "i": ["a", "b"], "t": [1.7e12, 1.7e12 + 5]})
 
 
 @pytest.mark.parametrize(
@@ -258,8 +233,7 @@ def test_other_kinds_of_times():
     ids=lambda x: str(getattr(x, "dtype", "")),
 )
 def test_item_columns_of_any_type_come_back(column, ids):
-    frame = pd.DataFrame({"s": 1, "i": column})
-    X = Sessions.from_events(frame, session="s", item="i")
+    X = read({"s": 1, "i": column})
     assert X[0].tolist() == (list(column) if ids is None else ids)
     if ids is not None:
         model = PopularityRecommender().fit(X)
@@ -270,26 +244,6 @@ def test_columns_named_by_numbers():
     frame = pd.DataFrame([[1, 5, 0.0], [1, 6, 1.0]])
     X = Sessions.from_events(frame, session=0, item=1, time=2)
     assert X.to_lists() == [[5, 6]]
-
-
-def test_bad_ids_in_events():
-    frame = pd.DataFrame({"s": [1, 1], "i": [1.0, np.inf]})
-    with pytest.raises(ValueError, match="Row 1 of events has item inf"):
-        Sessions.from_events(frame, session="s", item="i")
-    frame = pd.DataFrame({"s": [1, 1], "i": [[1], [2]]})
-    with pytest.raises(TypeError, match="Row 0 of events has a list as item"):
-        Sessions.from_events(frame, session="s", item="i")
-
-
-def test_two_users_in_a_session():
-    frame = pd.DataFrame(EVENTS | {"who": list("uvuvuw")})
-    with pytest.raises(ValueError, match="Session 3 has events of more than one user"):
-        Sessions.from_events(frame, session="sid", item="sku", user="who")
-
-
-def test_from_events_wants_a_frame():
-    with pytest.raises(TypeError, match="events is a list.*from_lists"):
-        Sessions.from_events(LISTS, session="sid", item="sku")
 
 
 # -- as_sessions ------------------------------------------------------------------
@@ -404,9 +358,7 @@ def test_to_prefixes_equals_a_naive_loop(X):
 
 @pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
 def test_to_frame_and_back(backend):
-    X = Sessions.from_events(
-        pd.DataFrame(EVENTS), session="sid", item="sku", time="ts", user="who"
-    )
+    X = read(EVENTS, user="who")
     again = Sessions.from_events(
         X.to_frame(backend), session="session", item="item", time="time", user="user"
     )
@@ -463,12 +415,6 @@ def test_constructor_checks_its_parts(codes, offsets, message):
 
 def test_labels_keep_their_types():
     assert Sessions.from_lists([[1], [2]], ids=[1, "a"]).ids.tolist() == [1, "a"]
-
-
-def test_milliseconds_are_noticed():
-    frame = pd.DataFrame({"s": [1, 1], "i": ["a", "b"], "t": [1.7e12, 1.7e12 + 5]})
-    with pytest.warns(UserWarning, match="1700000000000 a date .* milliseconds by"):
-        Sessions.from_events(frame, session="s", item="i", time="t")
 
 
 def test_one_session_instead_of_several():

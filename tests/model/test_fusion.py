@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, same, small
+from common import GOLDEN, same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -362,17 +362,6 @@ def test_ids_without_features_and_clicks_stay_outside(model_of, features, train)
         model = model_of(features=more, max_epochs=1).fit(train)
     assert "bare" not in model.item_ids_
     assert model.n_items_ == len(features)
-
-
-def test_an_item_without_a_title_is_its_learned_vector(model_of, features, train):
-    rows = features.vectors.copy()
-    rows[0] = 0
-    bare = ItemFeatures(features.item_ids, rows)
-    model = model_of(features=bare, prompt=None).fit(train)
-    fusion, table = parts(model)
-    at = int(model._index.codes_of(features.item_ids[:1])[0]) - 1
-    expected = torch.nn.functional.normalize(table[at], dim=0)
-    torch.testing.assert_close(fusion(table)[at], expected)
 
 
 def test_frozen_and_held_vectors(model_of, train):

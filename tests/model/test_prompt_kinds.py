@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -59,6 +59,7 @@ def test_every_combination_fits_ranks_and_is_saved(prompt, session, taste):
     alone = np.concatenate([model.decision_function(test[[i]]) for i in range(9)])
     np.testing.assert_allclose(scores[:9], alone, atol=1e-5)
     same(pickle.loads(pickle.dumps(model)), model, test)
+    assert model._fitted.model.prompt.pooled == (session == "pooled")
     assert (model.membership_ is None) == ("cluster" not in prompt)
     assert (model.user_ids_ is None) == ("user" not in prompt)
     pipe = make_pipeline(SessionClusterer(random_state=0), clone(model))
@@ -70,6 +71,16 @@ def test_every_combination_fits_ranks_and_is_saved(prompt, session, taste):
         np.testing.assert_array_equal(
             model.rank_targets(test), model.rank_targets(X, y)
         )
+
+
+def test_strangers_may_have_the_mean_of_all_prompts(taste):
+    zero, mean = (
+        small(prompt="user", prompt__unknown_user=unknown).fit(taste)
+        for unknown in ("zero", "mean")
+    )
+    same(zero, mean, taste[:9])
+    one, other = (model.decision_function([["start"]]) for model in (zero, mean))
+    assert (one != other).any()
 
 
 def test_session_table_speaks_where_a_session_comes_again():

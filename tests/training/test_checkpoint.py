@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from test_own_backbone import Own
 
 from skclip import CLIPSessionRecommender, Fusion
 from skclip._data import ItemFeatures
@@ -38,6 +39,7 @@ def features(shift=0.0):
         {},
         {"backbone": "narm", "optimizer": "adamw", "lr_schedule": "step"},
         {"backbone": "lessr"},
+        {"backbone": Own("dropout")},  # which draws by the generator of the process
         {"loss": SampledSoftmax(20)},
         {"item_features": Fusion(features(), kind="init")},
         {"n_iter_no_change": 1, "learning_rate": 0.5},

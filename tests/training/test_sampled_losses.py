@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from test_losses import assert_close, case, gradients, plain
 
@@ -105,7 +105,7 @@ def test_a_negative_of_weight_w_is_pushed_down_w_times_as_hard(kind):
     loss = sampler(kind, 2, torch.ones(3), item_weights=v)
     negative = torch.zeros(1, 2, requires_grad=True)
     sample, hit = torch.tensor([1, 2]), torch.zeros(1, 2, dtype=torch.bool)
-    loss.loss.of(torch.zeros(1), negative, hit, loss, sample).backward()
+    loss.loss._of(torch.zeros(1), negative, hit, loss, sample).backward()
     plain_one, weighed = negative.grad[0].tolist()
     assert plain_one > 0
     assert weighed == pytest.approx(0.1 * plain_one, rel=1e-5)

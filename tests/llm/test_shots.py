@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skclip.llm._shots import Shots, seed_of
+from skclip.llm._examples import Shots, seed_of
 
 # Items 1..6; sessions with the target last.
 ROWS = [[1, 2, 3], [1, 3], [4, 5, 6], [2, 1], [4], [5, 6]]
@@ -14,19 +14,18 @@ VECTORS[1] = VECTORS[0]  # items 1 and 2 read alike
 def make(rows=ROWS, ids=None):
     codes = np.concatenate([np.array(row, dtype=np.int32) for row in rows])
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return Shots.of_sessions(codes, offsets, ids)
+    return Shots(codes, offsets, ids)
 
 
 def pick(shots, selection, query, n, **options):
-    options = {"seed": 0, "keys": [str(query)], "vectors": VECTORS} | options
-    (chosen,) = shots.pick(selection, [np.array(query)], n, **options)
-    return [(shots.example(i)[0].tolist(), shots.example(i)[1]) for i in chosen]
+    options = {"vectors": VECTORS} | options
+    picked = shots.pick(selection, np.array(query), n, **options)
+    return [(row[:-1].tolist(), int(row[-1])) for row in picked]
 
 
 def test_nearest_last_and_one_for_each_target():
     # cosines with [2, 2]: [1, 2] -> 3 is 1, [1] -> 3 is 1 (same target), [2] -> 1 is 1
-    found = pick(make(), "knn", [2, 2], 2)
-    assert found == [([2], 1), ([1, 2], 3)]
+    assert pick(make(), "knn", [2, 2], 2) == [([2], 1), ([1, 2], 3)]
     assert pick(make(), "knn", [4, 4], 1) == [([4, 5], 6)]
 
 
@@ -34,19 +33,17 @@ def test_knn_equals_the_cosine_of_mean_vectors(rng):
     vectors = rng.normal(size=(30, 5)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = [rng.integers(1, 31, rng.integers(2, 6)).tolist() for _ in range(40)]
-    shots = make(rows)
     query = [3, 9, 9, 12]
     mean = vectors[np.array(query) - 1].mean(axis=0)
     cosines = []
     for row in rows:
         own = vectors[np.array(row[:-1]) - 1].mean(axis=0)
         cosines.append(own @ mean / np.linalg.norm(own) / np.linalg.norm(mean))
-    order, targets = [], set()
+    expected = {}
     for i in np.argsort(-np.array(cosines), kind="stable"):
-        if rows[i][-1] not in targets:
-            order.append((rows[i][:-1], rows[i][-1]))
-            targets.add(rows[i][-1])
-    assert pick(shots, "knn", query, 4, vectors=vectors) == order[:4][::-1]
+        expected.setdefault(rows[i][-1], (rows[i][:-1], rows[i][-1]))
+    nearest = list(expected.values())[:4][::-1]
+    assert pick(make(rows), "knn", query, 4, vectors=vectors) == nearest
 
 
 @pytest.mark.parametrize("selection", ["knn", "random", "recent"])
@@ -56,15 +53,15 @@ def test_never_the_session_itself(selection):
         found = pick(shots, selection, query, 9)
         assert ([1, 2], 3) not in found
         assert found
-    found = pick(shots, selection, [6], 9, ids=np.array([2]))
+    found = pick(shots, selection, [6], 9, own_id=2)
     assert ([4, 5], 6) not in found
     assert ([5], 6) in found
+    assert pick(shots, selection, [6], 0) == []
 
 
 def test_recent_and_random():
     assert pick(make(), "recent", [6], 2) == [([2], 1), ([5], 6)]
-    first = pick(make(), "random", [6], 3)
-    assert first == pick(make(), "random", [6], 3)
+    assert pick(make(), "random", [6], 3) == pick(make(), "random", [6], 3)
     others = {str(pick(make(), "random", [6], 3, seed=seed)) for seed in range(9)}
     assert len(others) > 1
 

@@ -1,0 +1,102 @@
+"""Training sessions as examples in a prompt."""
+
+import hashlib
+import json
+from numbers import Integral
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import row_norms
+
+from skclip._data import flat_positions
+from skclip._sklearn import Interval, StrOptions
+
+_MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
+
+
+class Examples(BaseEstimator):
+    """Training sessions that are sent to the language model as examples, in titles.
+
+    Parameters
+    ----------
+    selection : {"knn", "random", "recent"}, default="knn"
+        "knn" shows the sessions whose mean title vector is nearest to that of the row.
+    n_shots : int, default=3
+        Number of examples, each with another next item.
+
+    Examples
+    --------
+    >>> from skclip import LLMReranker, PopularityRecommender
+    >>> llm = LLMReranker(PopularityRecommender(), str, examples="recent")
+    >>> llm.set_params(examples__n_shots=5).examples
+    Examples(n_shots=5, selection='recent')
+    """
+
+    _parameter_constraints: dict = {
+        "selection": [StrOptions({"knn", "random", "recent"})],
+        "n_shots": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(self, selection="knn", *, n_shots=3):
+        self.selection = selection
+        self.n_shots = n_shots
+
+
+def seed_of(seed, *parts):
+    """A number that depends on what is asked alone, not on the order of requests."""
+    text = json.dumps([seed, *parts], default=repr)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+class Shots:
+    """The latest training sessions of two items or more, in order of time.
+
+    `codes` are 1..n_items, the target of a session last; `ids` are raw ids, or None.
+    """
+
+    def __init__(self, codes, offsets, ids=None):
+        kept = np.flatnonzero(np.diff(offsets) > 1)[-_MAX_SESSIONS:]
+        at, self.offsets = flat_positions(offsets[:-1][kept], np.diff(offsets)[kept])
+        self.codes, self.ids = codes[at], None if ids is None else ids[kept]
+        self._members = self._norms = None
+
+    def pick(self, selection, query, n, *, seed=0, vectors=None, own_id=None):
+        """Up to `n` sessions with different targets, the nearest or the latest last.
+
+        Not the session that is asked about: one of the id `own_id`, or of the same
+        codes as `query`. `vectors` (n_items, d) are those of titles.
+        """
+        order, chosen = np.arange(len(self.offsets) - 1)[::-1], {}
+        if selection == "random":
+            order = np.random.default_rng(seed).permutation(len(order))
+        elif selection == "knn" and len(order):
+            order = np.argsort(-self._similarities(query, vectors), kind="stable")
+        for i in order if n else ():
+            whole = self.codes[self.offsets[i] : self.offsets[i + 1]]
+            own = own_id is not None and self.ids is not None and self.ids[i] == own_id
+            same = np.array_equal(whole[:-1], query) or np.array_equal(whole, query)
+            if not (own or same or whole[-1] in chosen):
+                chosen[whole[-1]] = whole
+            if len(chosen) == n:
+                break
+        return list(chosen.values())[::-1]
+
+    def _similarities(self, query, vectors):
+        """Cosine of the mean vectors of a row and of each session, up to a factor.
+
+        The sum of the row's similarities to the items of the session, over the norm of
+        the session's own sum: so no vector of a session is kept.
+        """
+        if self._members is None:
+            at, offsets = flat_positions(self.offsets[:-1], np.diff(self.offsets) - 1)
+            ones = np.ones(len(at), dtype=np.float32)
+            shape = (len(offsets) - 1, vectors.shape[0])
+            items = self.codes[at].astype(np.int64) - 1
+            self._members = sparse.csr_array((ones, items, offsets), shape=shape)
+            blocks = gen_batches(shape[0], 4096)
+            norms = [row_norms(self._members[block] @ vectors) for block in blocks]
+            self._norms = np.maximum(np.concatenate(norms), 1e-12)
+        near = vectors @ vectors[query - 1].sum(axis=0)
+        return self._members @ near / self._norms

@@ -1,0 +1,173 @@
+"""What a language model is asked about rows."""
+
+import json
+from functools import cached_property
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skclip._ranking import topk_codes
+from skclip._sklearn import Interval, StrOptions
+from skclip.llm._asking import Job
+from skclip.llm._contract import PROMPT_VERSION, build_messages
+from skclip.llm._examples import Shots, seed_of
+from skclip.llm._matching import TitleIndex, encoded, titles_of
+
+
+class When(BaseEstimator):
+    """Which rows the language model is asked about.
+
+    Parameters
+    ----------
+    rows : {"always", "uncertain", "cold"} or callable, default="always"
+        "uncertain": rows where the base's scores, as a softmax, have less than `margin`
+        between the first two items, or an entropy above `entropy` times the largest
+        possible. "cold": sessions with a rare or unseen item. A callable gets a list
+        of lists of raw ids and returns a mask.
+    margin, entropy : float, default=0.1, 0.9
+        Bounds of "uncertain", between 0 and 1.
+    rare_count : int, default=5
+        Number of training events below which an item is rare, for "cold".
+
+    Examples
+    --------
+    >>> from skclip import LLMReranker, PopularityRecommender
+    >>> llm = LLMReranker(PopularityRecommender(), str, when="uncertain")
+    >>> llm.set_params(when__margin=0.2).when
+    When(margin=0.2, rows='uncertain')
+    """
+
+    _parameter_constraints: dict = {
+        "rows": [StrOptions({"always", "uncertain", "cold"}), callable],
+        "margin": [Interval(Real, 0, 1, closed="both")],
+        "entropy": [Interval(Real, 0, 1, closed="both")],
+        "rare_count": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(self, rows="always", *, margin=0.1, entropy=0.9, rare_count=5):
+        self.rows = rows
+        self.margin = margin
+        self.entropy = entropy
+        self.rare_count = rare_count
+
+    def _mask(self, raw, counts, scores):
+        """By raw ids of rows, training events of these, and scores (n, n_items)."""
+        if self.rows == "uncertain":
+            shares, n_items = scores.float().softmax(dim=1), scores.shape[1]
+            first = shares.topk(min(2, n_items), dim=1).values
+            nats = -(shares * shares.clamp_min(1e-30).log()).sum(dim=1)
+            close = first[:, 0] - first[:, -1] < self.margin
+            flat = nats / np.log(max(n_items, 2)) > self.entropy
+            return (close | flat).cpu().numpy()
+        if not callable(self.rows):
+            bound = np.inf if self.rows == "always" else self.rare_count
+            return np.array([min(row, default=np.inf) < bound for row in counts])
+        mask = np.asarray(self.rows(raw))
+        if mask.shape != (len(raw),):
+            raise ValueError(
+                f"when returned an array of shape {mask.shape}. Expected a mask of "
+                f"shape ({len(raw)},): whether to ask, for each session."
+            )
+        return mask.astype(bool)
+
+
+class Catalog:
+    """Items of the base, and what another process makes again of their titles."""
+
+    def __init__(self, item_ids, titles, counts, sessions, encoder):
+        self.item_ids, self.titles, self.counts = item_ids, titles, counts
+        self.shots, self.answers, self._encoder = Shots(*sessions), {}, encoder
+        sessions = (self.shots.codes, self.shots.offsets, self.shots.ids)
+        self.state = (titles, counts, sessions, encoder)  # what a copy is made from
+
+    @cached_property
+    def text(self):
+        """The encoder, fitted, and vectors of the titles."""
+        return encoded(self._encoder, self.titles)
+
+    @cached_property
+    def index(self):
+        return TitleIndex(self.titles, self.counts, *self.text)
+
+
+class Questions:
+    """The requests of one ranking; `settings` are parameters with parts as objects."""
+
+    def __init__(self, settings, queries, catalog):
+        self._settings, self._queries, self._catalog = settings, queries, catalog
+        uncertain = settings.when.rows == "uncertain"
+        self.reads_scores = uncertain or settings.mode == "rerank"
+
+    def jobs(self, at, scores=None):
+        """Requests for rows `at`, equal ones once, and number of rows asked about."""
+        settings, catalog, jobs = self._settings, self._catalog, {}
+        queries, n_asked = self._queries.take(at), 0
+        raw = queries.as_sessions(catalog.item_ids).to_lists()
+        told = [[t for t in titles_of(settings.item_titles, row) if t] for row in raw]
+        starts = queries.offsets[:-1][queries.rows]
+        places = zip(starts, starts + queries.ends, strict=True)
+        codes = [queries.codes[start:end] for start, end in places]
+        unseen = np.zeros(len(queries.unseen_ids))
+        counts = np.concatenate([[0], catalog.counts, unseen])
+        asked = settings.when._mask(raw, [counts[row] for row in codes], scores)
+        tops = [None] * len(at)
+        if settings.mode == "rerank":
+            k = min(settings.n_candidates, len(catalog.titles))
+            tops = [
+                [c for c in columns[values > -np.inf].tolist() if catalog.titles[c]]
+                for columns, values in zip(*topk_codes(scores, k), strict=True)
+            ]
+        for j in sorted(np.flatnonzero(asked), key=lambda j: at[j]):
+            if told[j] and (tops[j] is None or len(tops[j]) > 1):
+                n_asked += 1
+                own_id = None if queries.ids is None else queries.ids[queries.rows[j]]
+                examples = self._examples(raw[j], codes[j], own_id)
+                for job in self._jobs_of(raw[j], told[j], examples, tops[j]):
+                    rows = jobs.setdefault(job.key, job).rows
+                    rows.append((int(at[j]), job.columns))
+        return list(jobs.values()), n_asked
+
+    def _jobs_of(self, raw, told, examples, columns):
+        """One, or one for each permutation of the candidates, named in its order."""
+        settings, titles = self._settings, self._catalog.titles
+        if columns is None:
+            options = {"n": settings.n_generate, "examples": examples}
+            messages = build_messages("expand", told, **options)
+            return [Job(self._key(messages), messages)]
+        n, jobs = len(columns), []
+        names = [f"c{place:0{max(2, len(str(n)))}d}" for place in range(1, n + 1)]
+        for permutation in range(settings.n_permutations):
+            seed = seed_of(settings.seed, permutation, raw)
+            places = np.argsort(np.random.default_rng(seed).permutation(n))
+            of_name = {names[p]: c for p, c in zip(places, columns, strict=True)}
+            candidates = [(name, titles[c]) for name, c in sorted(of_name.items())]
+            options = {"n": n, "examples": examples, "candidates": candidates}
+            messages = build_messages("rerank", told, **options)
+            # The order of the base, by which answers are completed, is part of the key.
+            jobs.append(Job(self._key(messages, list(of_name)), messages, of_name))
+        return jobs
+
+    def _examples(self, raw, codes, own_id):
+        """Titles of the examples of a row: what was observed, and what came next."""
+        selection, catalog = self._settings.examples.selection, self._catalog
+        query = [c for c in codes if c <= len(catalog.titles) and catalog.titles[c - 1]]
+        options = {"seed": seed_of(self._settings.seed, "shots", raw), "own_id": own_id}
+        if selection == "knn":
+            options["vectors"] = catalog.text[1]
+        query = np.array(query, dtype=np.int64)
+        n_shots = self._settings.examples.n_shots
+        picked = catalog.shots.pick(selection, query, n_shots, **options)
+        titles = [[catalog.titles[code - 1] for code in session] for session in picked]
+        return [(observed, target) for *observed, target in titles]
+
+    def _key(self, messages, ids=None):
+        """Name of a request in the cache: all that its answer depends on, as JSON."""
+        settings, client = self._settings, self._settings.client
+        model, kind = settings.model, type(client)
+        asked = model._url if client is None else getattr(client, "base_url", "client")
+        name = getattr(client, "__qualname__", kind.__qualname__)
+        who = (str(asked), kind.__module__, name, model.name)
+        numbers = (settings.seed, settings.n_generate, model.max_output_tokens)
+        numbers = (*map(int, numbers), float(model.temperature))
+        return json.dumps([PROMPT_VERSION, who, numbers, messages, ids])
