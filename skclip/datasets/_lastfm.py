@@ -89,8 +89,8 @@ def _plays(path):
         Field("time", ("time",), "time"),
         Field("item", ("artist",), "text", missing=""),
     ]
-    table = TextTable(path, fields, sep="\t", names=names, free_end=True)
-    return table.read().drop_nulls()
+    options = {"sep": "\t", "names": names, "free_end": True}
+    return TextTable(path, fields, **options).read().drop_nulls()
 
 
 def fetch_lastfm_1k(

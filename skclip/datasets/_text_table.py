@@ -87,7 +87,8 @@ class TextTable:
     it may be gzipped. Quotes have no meaning; lines without any value are skipped.
     `fields` are the wanted columns, `names` the columns of a file without a header (a
     first line that holds them is one), and `header` makes a name of what stands in the
-    header. With `free_end` the last column is text in which `sep` may stand.
+    header. With `free_end` the last column is text in which `sep` may stand. The table
+    holds the bytes of the file: let go of it when the frame is read.
     """
 
     def __init__(self, path, fields, *, sep, names=None, header=str, free_end=False):

@@ -16,19 +16,21 @@ class ClusterMapDisplay(Display):
     """Map of the item clusters: their sizes, links, cohesion and leading items.
 
     Each circle is a cluster, its area the number of its items. Clusters whose items
-    follow each other lie close together, the strongest links are lines. Dots are items,
-    a sample of them in a large catalog, with those that have most transitions in the
-    middle; their color is the share of the item's transitions that stay inside its
-    cluster. The list names the items with most transitions.
+    follow each other lie close together, the strongest links are lines; distances
+    between clusters that are not linked mean nothing. Dots are items, a sample of them
+    in a large catalog, with those that have most transitions in the middle; their color
+    is the share of the item's transitions that stay inside its cluster. The list names
+    the items with most transitions.
+
+    Springs, repulsion and gravity place the clusters [1]_. Then circles grow around
+    them and push each other apart, in some 1,000 steps over n_drawn squared numbers.
 
     Parameters
     ----------
     sizes, clusters : ndarray of shape (n_drawn,)
         Sizes and numbers (as in ``membership_``) of the drawn clusters, largest first.
-    centers : ndarray of shape (n_drawn, 2)
-        Centers of the circles.
-    radii : ndarray of shape (n_drawn,)
-        Square roots of the sizes. No two circles overlap.
+    centers, radii : ndarray of shape (n_drawn, 2) and (n_drawn,)
+        Circles that do not overlap. Radii are the square roots of the sizes.
     links : csr_array of shape (n_drawn, n_drawn)
         Transitions between the clusters.
     inside_share : ndarray of shape (n_drawn,)
@@ -53,12 +55,6 @@ class ClusterMapDisplay(Display):
     See Also
     --------
     skclip.SessionClusterer : Finds the clusters.
-
-    Notes
-    -----
-    Springs, repulsion and gravity place the clusters [1]_. Then circles grow around
-    them and push each other apart, in some 1,000 steps over n_drawn squared numbers.
-    Distances between clusters that are not linked mean nothing.
 
     References
     ----------
@@ -127,12 +123,8 @@ class ClusterMapDisplay(Display):
                 "a SessionClusterer to ClusterMapDisplay.from_membership(graph, "
                 "membership)."
             )
-        return cls.from_membership(
-            clusterer.graph_,
-            clusterer.membership_,
-            item_ids=clusterer.item_ids_,
-            **options,
-        )
+        parts = clusterer.graph_, clusterer.membership_
+        return cls.from_membership(*parts, item_ids=clusterer.item_ids_, **options)
 
     @classmethod
     def from_membership(
@@ -186,8 +178,7 @@ class ClusterMapDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw map and list; with ``n_labels=0`` the map alone. None makes a
-            figure.
+            Where to draw map and list. None makes a figure.
         max_items : int, default=5000
             Approximate number of dots. If there are more items, the same share of each
             cluster is drawn, evenly from the most to the least connected items.
@@ -282,9 +273,8 @@ class ClusterMapDisplay(Display):
         """Places of the items that are drawn (n, 2), and which they are."""
         share = min(1.0, max_items / max(1, self.sizes.sum()))
         places, items = [], []
-        for center, radius, members in zip(
-            self.centers, self.radii, self.members, strict=True
-        ):
+        circles = zip(self.centers, self.radii, self.members, strict=True)
+        for center, radius, members in circles:
             n = max(1, round(share * len(members)))
             places.append(center + 0.93 * radius * sunflower(n))
             items.append(members[(np.arange(n) + 0.5).astype(int) * len(members) // n])
@@ -299,9 +289,8 @@ class ClusterMapDisplay(Display):
         label = {"boxstyle": "round,pad=0.15", "facecolor": "0.96", "alpha": 0.85}
         style = {"ha": "center", "va": "center", "zorder": 4}
         style["bbox"] = label | {"edgecolor": "none"}
-        for number, center, radius in zip(
-            self.clusters, self.centers, self.radii, strict=True
-        ):
+        circles = zip(self.clusters, self.centers, self.radii, strict=True)
+        for number, center, radius in circles:
             size = min(11.0, 0.75 * radius * points)
             if size >= 5.5:
                 panel.text(*center, str(number), fontsize=size, **style)

@@ -141,18 +141,14 @@ class SessionExplanationDisplay(Display):
 
     Parameters
     ----------
-    clicks : ndarray of shape (n_clicks,)
-        Items of the session, in order.
-    click_clusters : ndarray of shape (n_clicks,) or None
-        Their clusters, -1 = none; None where the recommender knows no clusters.
-    items, scores : ndarray of shape (k,)
-        The recommendations, best first.
-    item_clusters : ndarray of shape (k,) or None
-        Their clusters.
-    drop : ndarray of shape (n_clicks, k)
-        Drop of each recommendation without the click; NaN where nothing would be left.
-    cluster_drop : ndarray of shape (n_clicks, k) or None
-        The same without all clicks of the click's cluster.
+    clicks, click_clusters : ndarray of shape (n_clicks,)
+        Items of the session, in order, and their clusters.
+    items, scores, item_clusters : ndarray of shape (k,)
+        The recommendations, best first, and their clusters.
+    drop, cluster_drop : ndarray of shape (n_clicks, k)
+        Drop of each recommendation without the click, and without all clicks of its
+        cluster; NaN where nothing would be left. Clusters are -1 where an item has
+        none, and None where the recommender knows none.
     measure : {"score", "log_probability"}, default="score"
         Number whose drop was measured.
     item_names : dict, default=None

@@ -30,8 +30,6 @@ class TrainingHistoryDisplay(Display):
 
     Attributes
     ----------
-    best_epoch : int or None
-        Epoch of the best validation score, the first of equal ones.
     axes_ : list of matplotlib Axes
         The panels: loss and, where known, validation score.
 
@@ -97,7 +95,7 @@ class TrainingHistoryDisplay(Display):
 
     @property
     def best_epoch(self):
-        """Epoch of the best validation score, or None without one."""
+        """Epoch of the best validation score, the first of equal ones; or None."""
         if np.isnan(self.validation_score).all():
             return None
         return int(self.epochs[np.nanargmax(self.validation_score)])

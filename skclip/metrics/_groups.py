@@ -157,11 +157,8 @@ def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
 
     Parameters
     ----------
-    X : Sessions or list of lists
-        Test sessions, shape (n_sessions,).
-    y : array-like of shape (n_sessions,), default=None
-        Next item of each row. None means every prefix of every session, in the order
-        of ``rank_targets``.
+    X, y : Sessions or list of lists, array-like of shape (n_sessions,)
+        Test sessions and next items, as in `length_groups`.
     bins : sequence of int, default=(1, 2, 4, 9)
         Largest position of each group but the last: by default 1, 2, 3-4, 5-9, >9.
 

@@ -157,11 +157,6 @@ def leave_last_out(X):
     test : tuple (X, y)
         What `last_targets` returns.
 
-    Raises
-    ------
-    ValueError
-        No session has two items.
-
     Examples
     --------
     >>> from skclip.model_selection import leave_last_out
@@ -219,10 +214,9 @@ class LeaveLastOut(Splitter):
 
         Raises
         ------
-        TypeError
-            `X` is no `Sessions` with ids.
-        ValueError
-            No session has two prefixes, so that nothing is left to train on.
+        TypeError, ValueError
+            `X` is no `Sessions` with ids; no session has two prefixes, so that nothing
+            is left to train on.
         """
         if not isinstance(X, Sessions) or X.ids is None:
             what = "Sessions without ids" if isinstance(X, Sessions) else type(X)
