@@ -112,10 +112,8 @@ def fetch_lastfm_1k(
         Folder of downloads; None is that of scikit-learn.
     download_if_missing : bool, default=True
         False raises an OSError instead of a download.
-    n_retries : int, default=3
-        Times to try again after a failed attempt.
-    delay : float, default=1.0
-        Seconds between two attempts.
+    n_retries, delay : int and float, default=3, 1.0
+        Times to try again after a failed attempt, and seconds in between.
     **options
         Passed to `read_lastfm_1k`.
 

@@ -35,11 +35,9 @@ class ClusterMapDisplay(Display):
         Transitions between the clusters.
     inside_share : ndarray of shape (n_drawn,)
         Share of each cluster's transitions that stay inside.
-    item_ids : ndarray of shape (n_items,)
-        Raw ids of the catalog.
-    item_strength, item_inside_share : ndarray of shape (n_items,)
-        Transitions of each item, and the share of them inside the item's cluster, NaN
-        without any.
+    item_ids, item_strength, item_inside_share : ndarray of shape (n_items,)
+        The catalog, transitions of each item, and the share of them inside the item's
+        cluster, NaN without any.
     members : list of ndarray
         Positions in `item_ids` of each drawn cluster's items, by decreasing strength.
     n_left_out : tuple of int

@@ -27,10 +27,8 @@ class GateDisplay(Display):
 
     Parameters
     ----------
-    item_ids : ndarray of shape (n_items,)
-        The catalog.
-    frequency : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids, frequency : ndarray of shape (n_items,)
+        The catalog, and the training events of each item.
     item_share, prompt_share : ndarray of shape (n_items,)
         Shares of the item's own vector and of the prompt; they add up to 1.
     gate : str

@@ -17,14 +17,9 @@ class TrainingHistoryDisplay(Display):
 
     Parameters
     ----------
-    epochs : ndarray of shape (n_epochs,)
-        Numbers of the epochs.
-    train_loss : ndarray of shape (n_epochs,)
-        Mean loss of an epoch.
-    validation_score : ndarray of shape (n_epochs,)
-        NaN where there was no validation part.
-    seconds : ndarray of shape (n_epochs,)
-        Duration of each epoch.
+    epochs, train_loss, validation_score, seconds : ndarray of shape (n_epochs,)
+        Number, mean loss, score (NaN where there was no validation part) and duration
+        of each epoch.
     score_name : str, default="score"
         Name of the validation score.
 

@@ -88,10 +88,8 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
 
     Returns
     -------
-    groups : ndarray of shape (n,)
-        Positions in `names`.
-    names : list of str
-        Of the groups, in order of the bins.
+    groups, names : ndarray of shape (n,), list of str
+        Positions in `names`; the names of the groups, in order of the bins.
 
     Examples
     --------
@@ -124,10 +122,8 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
 
     Returns
     -------
-    groups : ndarray of shape (n,)
-        Positions in `names`.
-    names : list of str
-        Of the groups, in order of the bins.
+    groups, names : ndarray of shape (n,), list of str
+        Positions in `names`; the names of the groups, in order of the bins.
 
     Examples
     --------
@@ -164,10 +160,8 @@ def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
 
     Returns
     -------
-    groups : ndarray of shape (n,)
-        Positions in `names`.
-    names : list of str
-        Of the groups, in order of the bins.
+    groups, names : ndarray of shape (n,), list of str
+        Positions in `names`; the names of the groups, in order of the bins.
 
     Examples
     --------

@@ -186,11 +186,9 @@ class SlidingWindowSplit(_TimeSplitter):
         Number of test parts.
     train_size, test_size : timedelta or str
         Spans of the two windows: a timedelta, or text such as ``"30D"``, ``"12h"``.
-    gap : timedelta or str, default=None
-        Span left out between training and test window; None is none.
-    step : timedelta or str, default=None
-        Span from one split to the next; None is the sum of training window, gap and
-        test window.
+    gap, step : timedelta or str, default=None
+        Span left out between the two windows, and span from one split to the next; None
+        is no gap, and a step of training window, gap and test window together.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
         As in `TemporalSplit`.
 
