@@ -2,19 +2,7 @@
 
 Each takes a pandas or polars frame or a pyarrow table of events, one row per click,
 and returns one of the same library with some rows fewer, order kept. Chain them, then
-build `Sessions.from_events`:
-
->>> import pandas as pd
->>> from skclip import Sessions
->>> from skclip.preprocessing import drop_short_sessions, sessionize
->>> clicks = pd.DataFrame({"user": ["ann", "ann", "ann", "bob"], "sku": list("abca"),
-...                        "ts": [0, 60, 9_000, 30]})
->>> visits = sessionize(clicks, user="user", time="ts", gap=1_800)
->>> visits["session"].tolist()
-[0, 0, 1, 2]
->>> visits = drop_short_sessions(visits, session="session", min_length=2)
->>> Sessions.from_events(visits, session="session", item="sku", user="user").to_lists()
-[['a', 'b']]
+build `Sessions.from_events`.
 """
 
 from numbers import Integral
@@ -88,12 +76,13 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     >>> sessionize(clicks, user="who", time="ts", gap="30min")["session"].tolist()
     [0, 0, 1]
     """
-    frame = _checked(events, user=user, time=time)
     if (gap is None) == (window is None):
         raise ValueError(
             f"gap={gap!r} and window={window!r}. Pass one of the two, such as "
             "gap='30min'."
         )
+    frame, users = _coded(events, user=user)
+    check_columns(frame, time=time)
     if session in frame.columns:
         raise ValueError(
             f"events has a column {session!r} already. Pass another name for the new "
@@ -101,14 +90,12 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
         )
     name, span = ("gap", gap) if window is None else ("window", window)
     seconds = span_seconds(span, name, numbers=True)
-    names, users = column_with_gaps(frame, user, "user")
-    users[users < 0] = len(names)  # guests come last
     times = read_times(frame, time)
+    users[users < 0] = len(users)  # guests come last
     order = np.lexsort((times.order, users))
-    users = users[order]
-    new = users == len(names)
+    new = users[order] == len(users)
     new[:1] = True
-    new[1:] |= np.diff(users) != 0
+    new[1:] |= np.diff(users[order]) != 0
     if window is None:
         new[1:] |= np.diff(times.order[order]) > seconds * times.ticks
     else:
@@ -144,9 +131,8 @@ def drop_short_sessions(events, *, session, min_length):
     >>> drop_short_sessions(clicks, session="sid", min_length=2)["sid"].tolist()
     [1, 1]
     """
-    frame = _checked(events, session=session)
     _check_count("min_length", min_length)
-    _, rows = column(frame, session, "session")
+    frame, rows = _coded(events, session=session)
     return _kept(frame, np.bincount(rows)[rows] >= min_length)
 
 
@@ -178,13 +164,11 @@ def drop_rare_users(events, *, user, session, min_sessions):
     >>> clicks["sid"].tolist()
     [1, 2]
     """
-    frame = _checked(events, user=user, session=session)
     _check_count("min_sessions", min_sessions)
-    names, users = column_with_gaps(frame, user, "user")
-    _, rows = column(frame, session, "session")
+    frame, users, rows = _coded(events, user=user, session=session)
     pairs = np.unique(np.stack([users, rows]), axis=1)
-    counts = np.bincount(pairs[0] + 1, minlength=len(names) + 1)
-    counts[0] = 0  # guests
+    counts = np.bincount(pairs[0] + 1)
+    counts[:1] = 0  # guests
     return _kept(frame, counts[users + 1] >= min_sessions)
 
 
@@ -213,9 +197,8 @@ def drop_rare_items(events, *, item, min_count):
     >>> drop_rare_items(clicks, item="sku", min_count=2)["sku"].tolist()
     ['a', 'a']
     """
-    frame = _checked(events, item=item)
     _check_count("min_count", min_count)
-    _, codes = column(frame, item, "item")
+    frame, codes = _coded(events, item=item)
     return _kept(frame, np.bincount(codes)[codes] >= min_count)
 
 
@@ -244,13 +227,10 @@ def keep_top_items(events, *, item, n_items):
     >>> keep_top_items(clicks, item="sku", n_items=1)["sku"].tolist()
     ['a', 'a']
     """
-    frame = _checked(events, item=item)
     _check_count("n_items", n_items)
-    vocabulary, codes = column(frame, item, "item")
-    top = np.argsort(-np.bincount(codes, minlength=len(vocabulary)), kind="stable")
-    kept = np.zeros(len(vocabulary), dtype=bool)
-    kept[top[:n_items]] = True
-    return _kept(frame, kept[codes])
+    frame, codes = _coded(events, item=item)
+    top = np.argsort(-np.bincount(codes), kind="stable")[:n_items]
+    return _kept(frame, np.isin(codes, top))
 
 
 def drop_duplicates(events, *, session, item, time):
@@ -283,9 +263,8 @@ def drop_duplicates(events, *, session, item, time):
     >>> drop_duplicates(clicks, session="sid", item="sku", time="ts")["ts"].tolist()
     [0, 5]
     """
-    frame = _checked(events, session=session, item=item, time=time)
-    _, rows = column(frame, session, "session")
-    _, codes = column(frame, item, "item")
+    frame, rows, codes = _coded(events, session=session, item=item)
+    check_columns(frame, time=time)
     keys = codes, read_times(frame, time).order, rows
     return _kept(frame, ~_equals_the_one_before(np.lexsort(keys), keys))
 
@@ -316,9 +295,7 @@ def drop_repeats(events, *, session, item, time=None):
     >>> drop_repeats(clicks, session="sid", item="sku")["sku"].tolist()
     ['a', 'b', 'a']
     """
-    frame = _checked(events, session=session, item=item, time=time)
-    _, rows = column(frame, session, "session")
-    _, codes = column(frame, item, "item")
+    frame, rows, codes = _coded(events, session=session, item=item)
     order = _in_order(frame, rows, time)
     return _kept(frame, ~_equals_the_one_before(order, (rows, codes)))
 
@@ -351,9 +328,8 @@ def truncate_sessions(events, *, session, max_length, time=None):
     >>> truncate_sessions(clicks, session="sid", max_length=2)["sku"].tolist()
     ['a', 'b', 'a']
     """
-    frame = _checked(events, session=session, time=time)
     _check_count("max_length", max_length)
-    _, rows = column(frame, session, "session")
+    frame, rows = _coded(events, session=session)
     order = _in_order(frame, rows, time)
     lengths = np.bincount(rows)
     firsts = np.cumsum(lengths) - lengths
@@ -408,20 +384,31 @@ def _checked(events, **columns):
     return frame
 
 
+def _coded(events, **columns):
+    """The frame, and the values of each column (by role) as codes 0, 1, ...
+
+    A missing user has the code -1.
+    """
+    frame = _checked(events, **columns)
+    codes = [
+        (column_with_gaps if role == "user" else column)(frame, name, role)[1]
+        for role, name in columns.items()
+    ]
+    return frame, *codes
+
+
 def _in_order(frame, rows, time):
     """Rows of the frame by session, then by time, if there is one."""
     if time is None:
         return np.argsort(rows, kind="stable")
+    check_columns(frame, time=time)
     return np.lexsort((read_times(frame, time).order, rows))
 
 
 def _equals_the_one_before(order, columns):
     """Whether a row has the values of the one before it in this order."""
-    same = np.ones(max(0, len(order) - 1), dtype=bool)
-    for values in columns:
-        same &= np.diff(values[order]) == 0
     equal = np.zeros(len(order), dtype=bool)
-    equal[order[1:]] = same
+    equal[order[1:]] = np.all([np.diff(c[order]) == 0 for c in columns], axis=0)
     return equal
 
 
