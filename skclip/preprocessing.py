@@ -76,12 +76,13 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     >>> sessionize(clicks, user="who", time="ts", gap="30min")["session"].tolist()
     [0, 0, 1]
     """
-    frame = _checked(events, user=user, time=time)
     if (gap is None) == (window is None):
         raise ValueError(
             f"gap={gap!r} and window={window!r}. Pass one of the two, such as "
             "gap='30min'."
         )
+    frame, users = _coded(events, user=user)
+    check_columns(frame, time=time)
     if session in frame.columns:
         raise ValueError(
             f"events has a column {session!r} already. Pass another name for the new "
@@ -89,14 +90,12 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
         )
     name, span = ("gap", gap) if window is None else ("window", window)
     seconds = span_seconds(span, name, numbers=True)
-    names, users = column_with_gaps(frame, user, "user")
-    users[users < 0] = len(names)  # guests come last
     times = read_times(frame, time)
+    users[users < 0] = len(users)  # guests come last
     order = np.lexsort((times.order, users))
-    users = users[order]
-    new = users == len(names)
+    new = users[order] == len(users)
     new[:1] = True
-    new[1:] |= np.diff(users) != 0
+    new[1:] |= np.diff(users[order]) != 0
     if window is None:
         new[1:] |= np.diff(times.order[order]) > seconds * times.ticks
     else:
@@ -166,12 +165,10 @@ def drop_rare_users(events, *, user, session, min_sessions):
     [1, 2]
     """
     _check_count("min_sessions", min_sessions)
-    frame = _checked(events, user=user, session=session)
-    names, users = column_with_gaps(frame, user, "user")
-    _, rows = column(frame, session, "session")
+    frame, users, rows = _coded(events, user=user, session=session)
     pairs = np.unique(np.stack([users, rows]), axis=1)
-    counts = np.bincount(pairs[0] + 1, minlength=len(names) + 1)
-    counts[0] = 0  # guests
+    counts = np.bincount(pairs[0] + 1)
+    counts[:1] = 0  # guests
     return _kept(frame, counts[users + 1] >= min_sessions)
 
 
@@ -267,7 +264,7 @@ def drop_duplicates(events, *, session, item, time):
     [0, 5]
     """
     frame, rows, codes = _coded(events, session=session, item=item)
-    _checked(frame, time=time)
+    check_columns(frame, time=time)
     keys = codes, read_times(frame, time).order, rows
     return _kept(frame, ~_equals_the_one_before(np.lexsort(keys), keys))
 
@@ -388,9 +385,15 @@ def _checked(events, **columns):
 
 
 def _coded(events, **columns):
-    """The frame, and the values of each column (by role) as codes 0, 1, ..."""
+    """The frame, and the values of each column (by role) as codes 0, 1, ...
+
+    A missing user has the code -1.
+    """
     frame = _checked(events, **columns)
-    codes = [column(frame, name, role)[1] for role, name in columns.items()]
+    codes = [
+        (column_with_gaps if role == "user" else column)(frame, name, role)[1]
+        for role, name in columns.items()
+    ]
     return frame, *codes
 
 
@@ -398,17 +401,14 @@ def _in_order(frame, rows, time):
     """Rows of the frame by session, then by time, if there is one."""
     if time is None:
         return np.argsort(rows, kind="stable")
-    frame = _checked(frame, time=time)
+    check_columns(frame, time=time)
     return np.lexsort((read_times(frame, time).order, rows))
 
 
 def _equals_the_one_before(order, columns):
     """Whether a row has the values of the one before it in this order."""
-    same = np.ones(max(0, len(order) - 1), dtype=bool)
-    for values in columns:
-        same &= np.diff(values[order]) == 0
     equal = np.zeros(len(order), dtype=bool)
-    equal[order[1:]] = same
+    equal[order[1:]] = np.all([np.diff(c[order]) == 0 for c in columns], axis=0)
     return equal
 
 
