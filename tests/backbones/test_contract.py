@@ -263,5 +263,6 @@ def test_published_configuration(spec):
     recommender = CLIPSessionRecommender(published, max_epochs=1, random_state=0)
     recommender.fit([[1, 2, 3], [2, 3], [3, 1, 2, 4]] * 5)
     expected = dict(published.training) | {"max_epochs": 1}  # explicit values win
+    expected["batch_size"] = 25  # no more prefixes train
     found = recommender.resolved_params_
     assert {key: found[key] for key in expected} == expected

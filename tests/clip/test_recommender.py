@@ -1,5 +1,6 @@
 """One fit of the recommender: what it promises, and how it ends."""
 
+import re
 import warnings
 
 import joblib
@@ -112,9 +113,8 @@ def test_carried_clusters_are_used(train):
 
 def test_sessions_that_carry_no_cluster_at_all():
     X = Sessions.from_lists([["a", "b"], ["b", "c"]] * 10)
-    model = small().fit(X.with_clusters(np.zeros(X.n_events)))
-    assert model.membership_.tolist() == [-1, -1, -1]
-    assert model.predict([["new"], ["a", "new"]]).shape == (2,)
+    with pytest.raises(ValueError, match="carry clusters, but no item has one"):
+        small().fit(X.with_clusters(np.zeros(X.n_events)))
 
 
 @pytest.mark.parametrize("cluster", [0, 1, 2])
@@ -299,13 +299,23 @@ def test_max_time_stops(train):
     assert model.n_iter_ < 10_000
 
 
-def test_progress_bar_only_when_verbose(train, capsys):
+def test_progress_only_when_verbose(train, capsys, monkeypatch):
     model = small().fit(train[:60])
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
     model.set_params(verbose=True).fit(train[:60])
-    shown = capsys.readouterr().err
-    assert "2/2" in shown
-    assert "validation=" in shown
+    shown, bar = capsys.readouterr()
+    assert bar == ""
+    first, second = shown.splitlines()
+    assert re.fullmatch(
+        r"epoch 1/2, loss \S+, validation \S+, \S+ s, \d+ s left", first
+    )
+    assert second.startswith("epoch 2/2")
+    monkeypatch.setattr("skclip._training._trainer._shows_bars", lambda: True)
+    model.fit(train[:60])
+    shown, bar = capsys.readouterr()
+    assert shown == ""
+    assert "2/2" in bar
+    assert "validation=" in bar
 
 
 @pytest.mark.parametrize(
