@@ -136,7 +136,7 @@ def check_targets(y, n_sessions):
         y = np.asarray(y)
     if not isinstance(y, np.ndarray):
         try:
-            vocabulary, codes = factorize_list(as_list(y, "y"))
+            vocabulary, codes = factorize_list(as_list(y, "y", ordered=True))
         except TypeError:
             raise TypeError(
                 f"y is {y!r:.60}. Expected a 1-D array with one target item id per "

@@ -47,8 +47,19 @@ def column_with_gaps(frame, name, role):
     series = frame.get_column(name)
     known = ~_missing(series)
     codes = np.full(len(known), -1, dtype=np.int32)
-    vocabulary, codes[known] = _encoded(series.filter(known.tolist()), name, role)
+    if not known.all():
+        series = _whole_again(series.filter(known.tolist()))
+    vocabulary, codes[known] = _encoded(series, name, role)
     return vocabulary, codes
+
+
+def _whole_again(series):
+    """Whole numbers that a frame made floats because some are missing, if exact."""
+    if not series.dtype.is_float():
+        return series
+    values = np.asarray(series.to_numpy())
+    exact = (values == np.floor(values)) & (np.abs(values) < 2**53)
+    return series.cast(nw.Int64) if exact.all() else series
 
 
 def _encoded(series, name, role):

@@ -3,7 +3,17 @@
 import numpy as np
 import torch
 
-from skclip._data import as_list, factorize_list, flat_positions, warn_other_type
+from skclip._data import (
+    Sessions,
+    as_list,
+    check_hashable,
+    factorize_list,
+    flat_positions,
+    is_missing,
+    needs_care,
+    other_type,
+    warn_other_type,
+)
 
 
 class Filters:
@@ -32,8 +42,8 @@ class Filters:
 
 
 def _columns_of(ids, name, index, n_rows):
-    ids = as_list(ids, name)
-    per_row = [_is_row(i, index) for i in ids]
+    ids = ids.to_lists() if isinstance(ids, Sessions) else as_list(ids, name)
+    per_row = [_is_row(i, index) for i in ids] if needs_care(ids) else [False]
     if not any(per_row):
         return _known_columns(ids, name, index)
     if not all(per_row):
@@ -44,8 +54,9 @@ def _columns_of(ids, name, index, n_rows):
         )
     if len(ids) != n_rows:
         raise ValueError(
-            f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
-            "or a flat list of ids for all of them."
+            f"{name} has {len(ids)} lists such as {ids[0]!r:.40}, expected one for "
+            f"each of {n_rows} sessions, or a flat list of ids for all of them, such "
+            f"as {index.item_ids[:1].tolist()[0]!r:.40}."
         )
     return [
         _known_columns(as_list(row, f"{name}[{i}]"), name, index)
@@ -57,11 +68,13 @@ def _is_row(value, index):
     """Whether an element of a filter is a list of ids, and no id itself."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         return False
-    hashable = isinstance(value, (tuple, frozenset))
-    return not (hashable and index.item_ids.dtype.kind == "O")
+    return not (isinstance(value, (tuple, frozenset)) and index.has_tuples)
 
 
 def _known_columns(ids, name, index):
+    if needs_care(ids):
+        ids = [value for value in ids if not is_missing(value)]
+        check_hashable(ids, name)
     vocabulary, _ = factorize_list(ids)
     codes = index.codes_of(vocabulary)
     warn_other_type(index, name, vocabulary[codes == 0])
@@ -80,11 +93,18 @@ def mask_seen(scores, at, codes, offsets):
 
 
 def check_fill_value(value, index):
+    check_hashable([value], "fill_value")
     vocabulary, _ = factorize_list([value])
     if index.codes_of(vocabulary)[0]:
         raise ValueError(
             f"fill_value={value!r} is an item of the catalog. Pass a fill_value that "
             "is no item id."
+        )
+    hint = other_type(vocabulary, index, kinds=False)
+    if hint:
+        raise ValueError(
+            f"fill_value={value!r} could be taken for an item. {hint} Or pass a "
+            "fill_value that looks like no item id."
         )
 
 

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skclip._data import Sessions, check_times_rise, factorize
+from skclip._data import Sessions, check_times_rise, own_codes
 from skclip._sklearn import warn_user
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -386,7 +386,7 @@ def _time_order(X, name, n_splits=1):
         )
     check_times_rise(X)
     ends = _end_times(X)
-    ids = np.arange(len(X)) if X.ids is None else factorize(X.ids)[1]
+    ids = own_codes(X.ids, len(X))
     order = np.lexsort((ids, ends))
     return order, ends[order]
 
