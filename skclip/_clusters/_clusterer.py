@@ -49,7 +49,7 @@ class ItemClusterer(
             ``levels_ + 1``, 0 for items not seen in `fit`.
         """
         check_is_fitted(self)
-        sessions = as_sessions(X)
+        sessions = as_sessions(X, self._index)
         codes = self._index.codes_of(sessions.vocabulary)
         warn_other_type(self._index, "X", sessions.vocabulary[codes == 0])
         clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes]

@@ -32,6 +32,8 @@ from skclip._data._ids import (
     labels,
     needs_care,
     own_codes,
+    plain_row,
+    warn_trailing_zeros,
 )
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
 from skclip._data._item_features import ItemFeatures, as_item_features

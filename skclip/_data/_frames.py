@@ -9,7 +9,7 @@ from numbers import Real
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data._ids import factorize, factorize_list, is_hashable
+from skclip._data._ids import as_table, factorize, factorize_list, is_hashable
 from skclip._sklearn import warn_user
 from skclip.exceptions import IdTypeWarning, TimeWarning
 
@@ -292,7 +292,7 @@ def _sorted(words, codes):
 
 
 def as_frame(events):
-    frame = nw.from_native(events, pass_through=True)
+    frame = nw.from_native(as_table(events), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):

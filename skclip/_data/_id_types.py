@@ -1,6 +1,7 @@
 """Ids of another type than those of fit: text for numbers, lost zeros, bytes."""
 
 import contextlib
+import itertools
 import re
 import uuid
 from numbers import Number
@@ -194,8 +195,11 @@ def _variants(value, digits):
     `digits` says how text of digits is written in the catalog, see `ItemIndex`.
     """
     if isinstance(value, tuple):
-        yield tuple(_number_of(part) for part in value)
-        yield tuple(_text_of(part) for part in value)
+        ways = [
+            {part, _number_of(part), _text_of(part), str(_text_of(part)).encode()}
+            for part in value
+        ]
+        yield from itertools.islice(itertools.product(*ways), 256)
         return
     text = _text_of(value)
     if not isinstance(text, str):
@@ -209,7 +213,8 @@ def _variants(value, digits):
         is_text = isinstance(value, (str, bytes))
         if not (is_text and digits.zeros and text[:1] == "0"):
             texts |= {str(number), f"{number}.0"}
-        if not is_text or (digits.zeros and len(text) not in digits.widths):
+        lost = digits.zeros and len(text) not in digits.widths
+        if not is_text or (lost and (text[:1] != "0" or len(digits.widths) == 1)):
             texts |= {str(number).zfill(width) for width in digits.widths}
     else:
         with contextlib.suppress(ValueError):

@@ -10,7 +10,7 @@ from numbers import Integral
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._sklearn import warn_user
+from skclip._sklearn import warn_once
 from skclip.exceptions import IdTypeWarning
 
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
@@ -246,6 +246,16 @@ def as_list(values, what, *, ordered=False):
             f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
             f"list({what}) for its keys, list({what}.values()) for its values."
         )
+    native = nw.from_native(as_table(values), allow_series=True, pass_through=True)
+    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
+        columns = native.collect_schema().names()
+        if len(columns) != 1:
+            raise TypeError(
+                f"{what} is a data frame of the columns {columns}. Pass one of them."
+            )
+        native = native.lazy().collect().get_column(columns[0])
+    if isinstance(native, nw.Series):
+        return native.to_list()
     single = not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0
     if isinstance(values, (str, bytes)) or single:
         raise TypeError(
@@ -258,6 +268,8 @@ def as_list(values, what, *, ordered=False):
             "of ids, one for each session."
         )
     if isinstance(values, np.ma.MaskedArray):
+        if values.ndim == 2:  # masked cells are padding
+            return [python_values(row.compressed()) for row in values]
         if np.ma.getmaskarray(values).any():
             raise ValueError(
                 f"{what} has masked cells. Drop them: {what}.compressed()."
@@ -265,20 +277,19 @@ def as_list(values, what, *, ordered=False):
         values = np.asarray(values)
     if isinstance(values, np.ndarray):
         return python_values(values)
-    native = nw.from_native(values, allow_series=True, pass_through=True)
-    if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
-        columns = native.collect_schema().names()
-        if len(columns) != 1:
-            raise TypeError(
-                f"{what} is a data frame of the columns {columns}. Pass one of them."
-            )
-        native = native.lazy().collect().get_column(columns[0])
-    if isinstance(native, nw.Series):
-        return native.to_list()
     for method in ("to_pylist", "tolist", "as_py"):
         if hasattr(values, method):
             return getattr(values, method)()
     return _plain_values(list(values))
+
+
+def as_table(values):
+    """A pyarrow RecordBatch as a Table; all else as it is."""
+    if type(values).__name__ == "RecordBatch":
+        import pyarrow
+
+        return pyarrow.Table.from_batches([values])
+    return values
 
 
 def _plain_values(values):
@@ -296,7 +307,7 @@ def without_padding(rows, padding):
     if padding is None:
         matrix = np.ndim(rows) == 2 if isinstance(rows, np.ndarray) else False
         if matrix and rows.dtype.kind in "iu" and rows.shape[1] > 1:
-            warn_trailing_zeros(rows)
+            warn_trailing_zeros(rows, "sessions")
         return rows
     cut = []
     for row in rows:
@@ -308,28 +319,33 @@ def without_padding(rows, padding):
     return cut
 
 
-def warn_trailing_zeros(X):
-    """Warn if the zeros of an integer matrix stand at the ends of rows alone."""
+def warn_trailing_zeros(X, name, owner=None):
+    """Warn if the zeros of an integer matrix stand at the ends of rows alone.
+
+    `owner` is told once.
+    """
     zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
     n = int((zeros > 0).sum())
     if n and (X == 0).sum() == zeros.sum():
-        warn_user(
-            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If "
-            "they are padding, pass Sessions.from_lists(X, padding=0).",
-            IdTypeWarning,
+        message = (
+            f"{n} of {len(X)} rows of {name} end in zeros, which are taken as items. "
+            f"If they are padding, pass Sessions.from_lists({name}, padding=0)."
         )
+        warn_once(owner, (name, "zeros"), message, IdTypeWarning)
 
 
 def encode_rows(rows):
     """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
-    rows = [row if type(row) in (list, tuple) else _plain_row(row) for row in rows]
+    rows = [row if type(row) in (list, tuple) else plain_row(row) for row in rows]
     for i, row in enumerate(rows):
         if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
             continue
         fix = "Pass a list, a tuple or a 1-D array."
         if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
             fix = f"Wrap a single item: [{row!r:.40}]."
-            if i == 0 and len(rows) > 1:
+            if row is None:
+                fix = "Pass [] for an empty session, or leave it out."
+            elif i == 0 and len(rows) > 1:
                 fix = f"For one session of these items pass [X]; for sessions, {fix}"
         raise TypeError(
             f"Session {i} of X is a {type(row).__name__}: {row!r:.40}. "
@@ -364,7 +380,7 @@ def encode_rows(rows):
     return vocabulary, codes, offsets
 
 
-def _plain_row(row):
+def plain_row(row):
     """A row as a list, a tuple or an array without a mask, where it stands for one."""
     if isinstance(row, np.ma.MaskedArray) and row.ndim:
         return row.compressed() if row.ndim == 1 else row

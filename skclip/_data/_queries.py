@@ -69,7 +69,7 @@ class Queries:
 
 def query_data(X, index, y=None, *, every_prefix=False):
     """Encode sessions against a catalog, as `Queries`."""
-    sessions = as_sessions(X)
+    sessions = as_sessions(X, index)
     codes = index.codes_of(sessions.vocabulary)
     unseen = codes == 0
     codes[unseen] = len(index) + 1 + np.arange(unseen.sum(), dtype=np.int32)

@@ -12,7 +12,9 @@ from skclip._data import (
     is_missing,
     needs_care,
     other_type,
+    plain_row,
     warn_other_type,
+    warn_trailing_zeros,
 )
 
 
@@ -42,6 +44,8 @@ class Filters:
 
 
 def _columns_of(ids, name, index, n_rows):
+    if isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
+        warn_trailing_zeros(ids, name, index)
     ids = ids.to_lists() if isinstance(ids, Sessions) else as_list(ids, name)
     per_row = [_is_row(i, index) for i in ids] if needs_care(ids) else [False]
     if not any(per_row):
@@ -54,12 +58,12 @@ def _columns_of(ids, name, index, n_rows):
         )
     if len(ids) != n_rows:
         raise ValueError(
-            f"{name} has {len(ids)} lists such as {ids[0]!r:.40}, expected one for "
-            f"each of {n_rows} sessions, or a flat list of ids for all of them, such "
-            f"as {index.item_ids[:1].tolist()[0]!r:.40}."
+            f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
+            f"or a flat list of ids for all of them. Its first is {ids[0]!r:.60}; ids "
+            f"are such as {index.item_ids[:1].tolist()[0]!r:.60}."
         )
     return [
-        _known_columns(as_list(row, f"{name}[{i}]"), name, index)
+        _known_columns(as_list(plain_row(row), f"{name}[{i}]"), name, index)
         for i, row in enumerate(ids)
     ]
 
