@@ -70,6 +70,7 @@ _SUBPACKAGES = (
     "controls",
     "datasets",
     "ensemble",
+    "exceptions",
     "features",
     "inspection",
     "llm",

@@ -21,7 +21,33 @@ from skclip._sklearn import HasMethods, _fit_context, told_already
 __all__ = ["OneCluster", "RandomClusters"]
 
 
-class OneCluster(ItemClusterer):
+class _Control(ItemClusterer):
+    """A clusterer by ``_draw(X, y, data)``.
+
+    It returns item ids, their clusters (n_items, n_levels) and further attributes.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Put the items of `X` (and of `y`) into clusters.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Training sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next items.
+
+        Returns
+        -------
+        self : object
+            The estimator itself, fitted.
+        """
+        item_ids, levels, fitted = self._draw(X, y, training_data(X, y))
+        return self._adopt_membership(X, item_ids, levels, **fitted)
+
+
+class OneCluster(_Control):
     """Put all items into one cluster, so that all share one prompt.
 
     Attributes
@@ -38,29 +64,11 @@ class OneCluster(ItemClusterer):
 
     _parameter_constraints: dict = {}
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn the items of `X` (and of `y`).
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items.
-
-        Returns
-        -------
-        self : OneCluster
-            The estimator itself, fitted.
-        """
-        data = training_data(X, y)
-        return self._adopt_membership(
-            X, data.index.item_ids, np.zeros((data.n_items, 1), dtype=np.int32)
-        )
+    def _draw(self, X, y, data):
+        return data.index.item_ids, np.zeros((data.n_items, 1), dtype=np.int32), {}
 
 
-class RandomClusters(ItemClusterer):
+class RandomClusters(_Control):
     """Shuffle the clusters of another clusterer, so that their sizes are the same.
 
     Parameters
@@ -95,23 +103,7 @@ class RandomClusters(ItemClusterer):
         self.clusterer = clusterer
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Cluster the items of `X`, then shuffle them.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items.
-
-        Returns
-        -------
-        self : RandomClusters
-            The estimator itself, fitted.
-        """
-        data = training_data(X, y)
+    def _draw(self, X, y, data):
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
         known = SessionClusterer() if self.clusterer is None else clone(self.clusterer)
@@ -125,4 +117,4 @@ class RandomClusters(ItemClusterer):
         item_ids = data.index.item_ids
         levels = levels_of(known, item_ids, data.item_counts() > 0)
         levels = canonical_levels(random_state.permutation(levels))
-        return self._adopt_membership(X, item_ids, levels, clusterer_=known)
+        return item_ids, levels, {"clusterer_": known}

@@ -3,13 +3,11 @@
 from numbers import Integral
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._inside import unwrap
-from skclip._ranking import rows_per_chunk
 from skclip._sklearn import (
     Composition,
     Interval,
@@ -116,51 +114,17 @@ class VotingRecommender(BaselineRecommender, Composition):
         self.scoring = scoring
 
     def get_params(self, deep=True):
-        """Return the parameters, those of the members by ``name__parameter``.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to return the members and their parameters too.
-
-        Returns
-        -------
-        params : dict
-            Name -> value.
-        """
+        """Return the parameters, those of the members by ``name__parameter``."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, whole members by their name.
-
-        Parameters
-        ----------
-        **params : dict
-            Such as ``weights=[1, 2]``, ``knn__n_neighbors=100`` or ``knn=SLIST()``.
-
-        Returns
-        -------
-        self : VotingRecommender
-            The estimator itself.
-        """
+        """Set parameters, whole members by their name, such as ``knn=SLIST()``."""
         self._set_params("estimators", **params)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
-        """Fit every member on the same sessions.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items.
-
-        Returns
-        -------
-        self : VotingRecommender
-            The estimator itself, fitted.
+        """Fit every member on the same sessions and next items.
 
         Raises
         ------
@@ -214,18 +178,12 @@ class VotingRecommender(BaselineRecommender, Composition):
             )
         return weights
 
-    def _score_chunks(self, queries):
-        base = self._base_scores()
-        step = rows_per_chunk(len(base))
-        for start in range(0, len(queries), step):
-            at = np.arange(start, min(start + step, len(queries)))
-            sessions = queries.take(at).as_sessions(self.item_ids_)
-            scores = np.tile(base, (len(at), 1))
-            for weight, member in zip(self._weights, self.estimators_, strict=True):
-                if weight > 0:
-                    with told_already():
-                        scores += weight * self._votes(*unwrap(member, sessions))
-            yield at, torch.from_numpy(scores)
+    def _add_scores(self, scores, queries):
+        sessions = queries.as_sessions(self.item_ids_)
+        for weight, member in zip(self._weights, self.estimators_, strict=True):
+            if weight > 0:
+                with told_already():
+                    scores += weight * self._votes(*unwrap(member, sessions))
 
     def _votes(self, member, sessions):
         votes = np.zeros((len(sessions), len(self.item_ids_)), dtype=np.float32)

@@ -1,8 +1,7 @@
 """Features of items, and sessions as features: the share of each item cluster."""
 
 import numpy as np
-from scipy import sparse
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
@@ -20,7 +19,9 @@ from skclip._sklearn import HasMethods, StrOptions, _fit_context, told_already
 __all__ = ["ClusterFeatures", "ItemFeatures"]
 
 
-class ClusterFeatures(TransformerMixin, CatalogMixin, SessionEstimator):
+class ClusterFeatures(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CatalogMixin, SessionEstimator
+):
     """Turn sessions into a matrix with one column per item cluster.
 
     For classifiers, regressors and plots of sessions. It works in a `FeatureUnion` and
@@ -117,31 +118,15 @@ class ClusterFeatures(TransformerMixin, CatalogMixin, SessionEstimator):
         clusters = np.append(self.clusterer_.membership_, -1)  # the last for unseen
         columns = clusters[np.minimum(queries.codes, len(self.item_ids_) + 1) - 1]
         known = columns >= 0
-        columns = columns[known]
-        shape = (len(lengths), self.n_features_out_)
-        counts = sparse.coo_array(
-            (np.ones(len(columns)), (rows[known], columns)), shape=shape
-        ).toarray()
+        counts = np.zeros((len(lengths), self.n_features_out_))
+        np.add.at(counts, (rows[known], columns[known]), 1)
         if self.values == "count":
             return counts
         return counts / np.maximum(lengths, 1)[:, None]
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns.
-
-        Parameters
-        ----------
-        input_features : object
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_clusters,), object
-            ``clusterfeatures0``, ``clusterfeatures1``, ...
-        """
-        check_is_fitted(self)
-        names = [f"clusterfeatures{i}" for i in range(self.n_features_out_)]
-        return np.array(names, dtype=object)
+    @property
+    def _n_features_out(self):  # for `get_feature_names_out`
+        return self.n_features_out_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

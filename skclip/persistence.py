@@ -7,7 +7,6 @@ knows by name, and no others.
 """
 
 import base64
-import binascii
 import inspect
 import os
 
@@ -18,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skclip import baselines, controls, ensemble, features, text
+from skclip import backbones, baselines, controls, ensemble, features, llm, losses, text
 from skclip._base import VERSION
 from skclip._clip import CLIPSessionRecommender
 from skclip._clusters import SessionClusterer
@@ -26,9 +25,7 @@ from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
 from skclip._model import Fusion, Prompt
 from skclip._sklearn import warn_user
-from skclip._training import LOSSES
-from skclip.backbones import BACKBONES, BackboneSpec
-from skclip.llm import LLMReranker
+from skclip.backbones import BackboneSpec
 from skclip.metrics import SessionScorer
 
 __all__ = ["load", "save"]
@@ -124,14 +121,12 @@ def load(path, *, backbones=()):
 
     Examples
     --------
-    >>> import os, tempfile
-    >>> import skclip
-    >>> model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+    >>> import os, tempfile, skclip
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "model.skclip")
-    ...     skclip.save(model, path)
-    ...     skclip.load(path).predict([["a"]]).tolist()
-    ['b']
+    ...     skclip.save(skclip.SessionClusterer(resolution=2.0), path)
+    ...     skclip.load(path)
+    SessionClusterer(resolution=2.0)
     """
     classes = _known_classes(backbones)
     document, arrays = read_container(
@@ -154,92 +149,77 @@ def load(path, *, backbones=()):
         raise ValueError(f"{path} is no sound skclip model: {what}") from error
 
 
-def _known_classes(backbones=()):
-    for cls in backbones:
+def _known_classes(own=()):
+    for cls in own:
         if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
             raise TypeError(
                 f"backbones holds {cls!r:.60}. Expected classes that derive from "
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
-    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, LLMReranker]
-    classes += [Prompt, Fusion, *LOSSES.values(), *BACKBONES.values(), *backbones]
-    for module in (baselines, controls, ensemble, features, text):
-        classes += [getattr(module, name) for name in module.__all__]
-    # No estimator: it has a kind of its own.
-    return {cls.__name__: cls for cls in classes if cls is not ItemFeatures}
-
-
-# -- to plain data ---------------------------------------------------------------------
+    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, Prompt, Fusion]
+    modules = (backbones, baselines, controls, ensemble, features, llm, losses, text)
+    named = [getattr(module, name) for module in modules for name in module.__all__]
+    classes += [c for c in named if inspect.isclass(c) and issubclass(c, BaseEstimator)]
+    return {cls.__name__: cls for cls in [*classes, *own]}
 
 
 def _encode(value, arrays, where):
     """Turn a value into JSON, its numeric arrays aside; `where` is for messages."""
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if type(value) in (int, float):
-        return value
-    if isinstance(value, np.generic):
-        kind = value.dtype
-        if kind.kind not in "biuf" or kind.itemsize > 8:
-            raise _refused(value, where)
-        return {_KIND: "number", "dtype": kind.str, "value": value.item()}
-    if isinstance(value, bytes):
-        return {_KIND: "bytes", "value": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, (list, tuple)):
-        items = [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
-        return items if type(value) is list else {_KIND: "tuple", "value": items}
-    if isinstance(value, dict):
-        if all(isinstance(key, str) and key != _KIND for key in value):
-            return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
-        pairs = [list(pair) for pair in value.items()]  # keys that are no text
-        return {_KIND: "dict", "value": _encode(pairs, arrays, where)}
-    if isinstance(value, np.ndarray):
-        return _encode_array(value, arrays, where)
-    if isinstance(value, sparse.csr_array):
-        parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
-        return {
-            _KIND: "csr",
-            "shape": list(value.shape),
-            **{k: _encode(v, arrays, f"{where}.{k}") for k, v in parts.items()},
-        }
-    if isinstance(value, np.random.RandomState):
-        return {
-            _KIND: "random_state",
-            "value": _encode(value.get_state(), arrays, where),
-        }
-    if isinstance(value, ItemFeatures):
-        ids = _encode(value.item_ids, arrays, f"{where}.item_ids")
-        vectors = _encode(value.vectors, arrays, f"{where}.vectors")
-        return {_KIND: "item_features", "ids": ids, "vectors": vectors}
-    if isinstance(value, SessionScorer):
-        return {_KIND: "scorer", "names": list(value.names)}
-    if type(value) is Pipeline:
-        state = _encode(value.get_params(deep=False), arrays, where)
-        return {_KIND: "estimator", "class": "Pipeline", "state": state}
-    known = _known_classes()
-    cls = type(value)
-    ours = known.get(cls.__name__) is cls or isinstance(value, BackboneSpec)
-    if isinstance(value, BaseEstimator) and ours:
-        return {
-            _KIND: "estimator",
-            "class": cls.__name__,
-            "state": _encode(dict(value.__getstate__()), arrays, where),
-        }
-    raise _refused(value, where)
-
-
-def _encode_array(value, arrays, where):
-    if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+    if isinstance(value, list):
+        return [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, dict) and all(
+        isinstance(k, str) and k != _KIND for k in value
+    ):
+        return {k: _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, np.ndarray) and _is_plain(value.dtype):
         name = f"{len(arrays)}"
         arrays[name] = value
         return {_KIND: "array", "name": name}
-    if value.dtype.kind == "U" and value.ndim == 1:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.ndim == 1:
         return {_KIND: "text", "value": value.tolist()}
-    if value.dtype.kind == "O" and value.ndim == 1:
-        items = [_encode(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
-        return {_KIND: "objects", "value": items}
+    kind, parts = _parts(value, where)
+    document = {_KIND: kind}
+    for key, part in parts.items():
+        inside = where if key in ("value", "state") else f"{where}.{key}"
+        document[key] = _encode(part, arrays, inside)
+    return document
+
+
+def _is_plain(dtype):
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def _parts(value, where):
+    """Kind of an object, and the parts that `_MAKERS` make it of again."""
+    if isinstance(value, np.generic) and _is_plain(value.dtype):
+        return "number", {"dtype": value.dtype.str, "value": value.item()}
+    if type(value) is bytes:
+        return "bytes", {"value": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, tuple):
+        return "tuple", {"value": list(value)}
+    if isinstance(value, dict):  # keys that are no text
+        return "dict", {"value": [list(pair) for pair in value.items()]}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim == 1:
+        return "objects", {"value": list(value)}
+    if isinstance(value, sparse.csr_array):
+        parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
+        return "csr", {"shape": list(value.shape)} | parts
+    if isinstance(value, np.random.RandomState):
+        return "random_state", {"value": value.get_state()}
+    if isinstance(value, ItemFeatures):
+        return "item_features", {"ids": value.item_ids, "vectors": value.vectors}
+    if isinstance(value, SessionScorer):
+        return "scorer", {"names": list(value.names)}
+    cls = type(value)
+    ours = _known_classes().get(cls.__name__) is cls or isinstance(value, BackboneSpec)
+    if isinstance(value, BaseEstimator) and ours:
+        is_pipeline = cls is Pipeline  # its state would have scikit-learn's version
+        state = value.get_params(deep=False) if is_pipeline else value.__getstate__()
+        return "estimator", {"class": cls.__name__, "state": dict(state)}
     raise _refused(value, where)
 
 
@@ -252,67 +232,32 @@ def _refused(value, where):
     )
 
 
-# -- and back --------------------------------------------------------------------------
-
-
 def _decode(value, arrays, classes):
     if isinstance(value, list):
         return [_decode(v, arrays, classes) for v in value]
     if not isinstance(value, dict):
         return value
-    if _KIND not in value:
-        return {k: _decode(v, arrays, classes) for k, v in value.items()}
-    kind = value[_KIND]
+    kind = value.get(_KIND)
     if kind == "array":
         return arrays[value["name"]]
     if kind == "text":
         return np.array(value["value"], dtype=np.str_)
-    if kind == "objects":
-        items = np.empty(len(value["value"]), dtype=object)
-        for i, item in enumerate(value["value"]):
-            items[i] = _decode(item, arrays, classes)
-        return items
-    if kind == "tuple":
-        return tuple(_decode(v, arrays, classes) for v in value["value"])
-    if kind == "dict":
-        return dict(_decode(value["value"], arrays, classes))
-    if kind == "number":
-        dtype = np.dtype(str(value["dtype"]))
-        if dtype.kind not in "biuf":
-            raise _Damaged(f"a number of type {dtype}")
-        return dtype.type(value["value"])
-    if kind == "bytes":
-        try:
-            return base64.b64decode(value["value"], validate=True)
-        except binascii.Error as error:
-            raise _Damaged(str(error)) from error
-    if kind == "csr":
-        parts = [
-            _decode(value[k], arrays, classes) for k in ("data", "indices", "indptr")
-        ]
-        return sparse.csr_array(tuple(parts), shape=tuple(value["shape"]))
-    if kind == "random_state":
-        state = np.random.RandomState()
-        state.set_state(_decode(value["value"], arrays, classes))
-        return state
-    if kind == "item_features":
-        parts = [_decode(value[k], arrays, classes) for k in ("ids", "vectors")]
-        return ItemFeatures(*parts)
-    if kind == "scorer":
-        return SessionScorer(*value["names"])
+    parts = {k: _decode(v, arrays, classes) for k, v in value.items() if k != _KIND}
+    if _KIND not in value:
+        return parts
     if kind == "estimator":
-        return _decode_estimator(value, arrays, classes)
-    raise _Damaged(f"a value of the unknown kind {kind!r:.40}")
+        return _estimator(parts["class"], parts["state"], classes)
+    if kind not in _MAKERS:
+        raise _Damaged(f"a value of the unknown kind {kind!r:.40}")
+    return _MAKERS[kind](**parts)
 
 
-def _decode_estimator(value, arrays, classes):
-    name = value["class"]
+def _estimator(name, state, classes):
     if name not in classes:
         raise _Damaged(
             f"it names the class {name!r:.60}, which skclip does not have. Pass a "
             "backbone of your own: skclip.load(path, backbones=[MyBackbone])"
         )
-    state = _decode(value["state"], arrays, classes)
     if name == "Pipeline":
         return Pipeline(**state)
     cls = classes[name]
@@ -322,3 +267,40 @@ def _decode_estimator(value, arrays, classes):
     estimator = cls(**{key: state[key] for key in parameters})
     estimator.__setstate__(state)
     return estimator
+
+
+def _number(dtype, value):
+    dtype = np.dtype(str(dtype))
+    if dtype.kind not in "biuf":
+        raise _Damaged(f"a number of type {dtype}")
+    return dtype.type(value)
+
+
+def _objects(value):
+    items = np.empty(len(value), dtype=object)
+    for i, item in enumerate(value):  # one by one: an item may be a tuple
+        items[i] = item
+    return items
+
+
+def _csr(shape, data, indices, indptr):
+    return sparse.csr_array((data, indices, indptr), shape=tuple(shape))
+
+
+def _random_state(value):
+    state = np.random.RandomState()
+    state.set_state(value)
+    return state
+
+
+_MAKERS = {
+    "number": _number,
+    "bytes": lambda value: base64.b64decode(value, validate=True),
+    "tuple": lambda value: tuple(value),
+    "dict": lambda value: dict(value),
+    "objects": _objects,
+    "csr": _csr,
+    "random_state": _random_state,
+    "item_features": lambda ids, vectors: ItemFeatures(ids, vectors),
+    "scorer": lambda names: SessionScorer(*names),
+}

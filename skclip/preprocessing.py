@@ -2,19 +2,7 @@
 
 Each takes a pandas or polars frame or a pyarrow table of events, one row per click,
 and returns one of the same library with some rows fewer, order kept. Chain them, then
-build `Sessions.from_events`:
-
->>> import pandas as pd
->>> from skclip import Sessions
->>> from skclip.preprocessing import drop_short_sessions, sessionize
->>> clicks = pd.DataFrame({"user": ["ann", "ann", "ann", "bob"], "sku": list("abca"),
-...                        "ts": [0, 60, 9_000, 30]})
->>> visits = sessionize(clicks, user="user", time="ts", gap=1_800)
->>> visits["session"].tolist()
-[0, 0, 1, 2]
->>> visits = drop_short_sessions(visits, session="session", min_length=2)
->>> Sessions.from_events(visits, session="session", item="sku", user="user").to_lists()
-[['a', 'b']]
+build `Sessions.from_events`.
 """
 
 from numbers import Integral, Real
@@ -116,9 +104,8 @@ def drop_short_sessions(events, *, session, min_length):
     >>> drop_short_sessions(clicks, session="sid", min_length=2)["sid"].tolist()
     [1, 1]
     """
-    frame = _checked(events, session=session)
     _check_count("min_length", min_length)
-    _, rows = column(frame, session, "session")
+    frame, rows = _coded(events, session=session)
     return _kept(frame, np.bincount(rows)[rows] >= min_length)
 
 
@@ -148,10 +135,8 @@ def drop_rare_users(events, *, user, session, min_sessions):
     >>> clicks["sid"].tolist()
     [1, 2]
     """
-    frame = _checked(events, user=user, session=session)
     _check_count("min_sessions", min_sessions)
-    _, users = column(frame, user, "user")
-    _, rows = column(frame, session, "session")
+    frame, users, rows = _coded(events, user=user, session=session)
     pairs = np.unique(np.stack([users, rows]), axis=1)
     return _kept(frame, np.bincount(pairs[0])[users] >= min_sessions)
 
@@ -181,9 +166,8 @@ def drop_rare_items(events, *, item, min_count):
     >>> drop_rare_items(clicks, item="sku", min_count=2)["sku"].tolist()
     ['a', 'a']
     """
-    frame = _checked(events, item=item)
     _check_count("min_count", min_count)
-    _, codes = column(frame, item, "item")
+    frame, codes = _coded(events, item=item)
     return _kept(frame, np.bincount(codes)[codes] >= min_count)
 
 
@@ -212,13 +196,10 @@ def keep_top_items(events, *, item, n_items):
     >>> keep_top_items(clicks, item="sku", n_items=1)["sku"].tolist()
     ['a', 'a']
     """
-    frame = _checked(events, item=item)
     _check_count("n_items", n_items)
-    vocabulary, codes = column(frame, item, "item")
-    top = np.argsort(-np.bincount(codes, minlength=len(vocabulary)), kind="stable")
-    kept = np.zeros(len(vocabulary), dtype=bool)
-    kept[top[:n_items]] = True
-    return _kept(frame, kept[codes])
+    frame, codes = _coded(events, item=item)
+    top = np.argsort(-np.bincount(codes), kind="stable")[:n_items]
+    return _kept(frame, np.isin(codes, top))
 
 
 def drop_repeats(events, *, session, item):
@@ -246,14 +227,11 @@ def drop_repeats(events, *, session, item):
     >>> drop_repeats(clicks, session="sid", item="sku")["sku"].tolist()
     ['a', 'b', 'a']
     """
-    frame = _checked(events, session=session, item=item)
-    _, rows = column(frame, session, "session")
-    _, codes = column(frame, item, "item")
+    frame, rows, codes = _coded(events, session=session, item=item)
     order = np.argsort(rows, kind="stable")
-    same = np.zeros(len(order), dtype=bool)
-    same[1:] = (np.diff(rows[order]) == 0) & (np.diff(codes[order]) == 0)
+    same = (np.diff(rows[order]) == 0) & (np.diff(codes[order]) == 0)
     keep = np.ones(len(order), dtype=bool)
-    keep[order] = ~same
+    keep[order[1:][same]] = False
     return _kept(frame, keep)
 
 
@@ -282,9 +260,8 @@ def truncate_sessions(events, *, session, max_length):
     >>> truncate_sessions(clicks, session="sid", max_length=2)["sku"].tolist()
     ['a', 'b', 'a']
     """
-    frame = _checked(events, session=session)
     _check_count("max_length", max_length)
-    _, rows = column(frame, session, "session")
+    frame, rows = _coded(events, session=session)
     order = np.argsort(rows, kind="stable")
     lengths = np.bincount(rows)
     firsts = np.cumsum(lengths) - lengths
@@ -342,6 +319,13 @@ def _checked(events, **columns):
                 f"Its columns are {list(frame.columns)}."
             )
     return frame
+
+
+def _coded(events, **columns):
+    """The frame, and the values of each column (by role) as codes 0, 1, ..."""
+    frame = _checked(events, **columns)
+    codes = [column(frame, name, role)[1] for role, name in columns.items()]
+    return frame, *codes
 
 
 def _check_count(name, value):

@@ -11,7 +11,7 @@ from datetime import date
 import joblib
 import numpy as np
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline

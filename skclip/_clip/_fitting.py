@@ -39,24 +39,12 @@ from skclip.metrics import parse_metric
 
 
 def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks=None):
-    """Fit a recommender, without changing it.
+    """Fit a recommender, without changing it; return `Fitted`.
 
-    Parameters
-    ----------
-    params : CLIPSessionRecommender
-        Its parameters are read.
-    X, y, eval_set
-        As for `CLIPSessionRecommender.fit`.
-    before : Fitted, default=None
-        What the model goes on from.
-    grow : bool, default=False
-        Whether `X` are further sessions (``partial_fit``): what `before` knows stays.
-        Else everything is new, and only begins from `before` (``warm_start``).
-    callbacks : FitCallbacks, default=None
-
-    Returns
-    -------
-    fitted : Fitted
+    `params` is the recommender, whose parameters are read; `X`, `y` and `eval_set` are
+    as for its `fit`. `before` is the `Fitted` that the model goes on from. With `grow`
+    (``partial_fit``) `X` are further sessions, and what `before` knows stays; else
+    everything is new, and only begins from `before` (``warm_start``).
     """
     settings = settings_of(params, before.config if grow else None)
     seeds = _drawn_seeds(params.random_state, grow)

@@ -64,8 +64,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         temperature of 0.1, for six epochs (NARM: 12, CORE: 20). Explicit values
         win, and `training` of the backbone before a preset; `resolved_params_` shows
         the outcome.
-    prompt : {"cluster", "user", "session"}, tuple of them, Prompt or None, \
-            default="cluster"
+    prompt : str, tuple of str, Prompt or None, default="cluster"
         Learned vectors that join those of the items (section 4.3 of [1]_): of the
         item's cluster, of the user, of the session. `Prompt` has their parameters,
         such as the gate. None is the bare backbone, on the same code path.
@@ -194,7 +193,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     -----
     Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
     most 128 MiB in a training step. An unseen item is voted into a cluster by
-    its neighbours in the observed prefix and speaks through its prompt; without
+    its neighbors in the observed prefix and speaks through its prompt; without
     cluster prompts it is dropped from the input. What is then empty ranks by
     popularity. Sessions of users that were not trained on, or without users, have no
     user prompt (see `Prompt`).

@@ -58,7 +58,7 @@ class ItemClusterer(
     def predict(self, X):
         """Return the cluster of each event, items not seen in `fit` resolved.
 
-        An unseen item is voted into a cluster by its neighbours in the session,
+        An unseen item is voted into a cluster by its neighbors in the session,
         over the whole session that is given; a session of unseen items only gets
         the largest cluster.
 
@@ -132,7 +132,7 @@ class SessionClusterer(ItemClusterer):
         changes. 2 is the default of leidenalg.
     engine : {"leidenalg", "igraph"}, default="leidenalg"
         leidenalg's ``RBConfigurationVertexPartition``, or the C implementation in
-        igraph, which is several times faster on large graphs. Both maximise
+        igraph, which is several times faster on large graphs. Both maximize
         modularity with the configuration null model; partitions may differ.
     self_loops : bool, default=False
         Keep transitions from an item to itself as weighted loops.

@@ -70,7 +70,7 @@ def _checked(clusterer, n_items):
     if found.shape != (n_items,):
         raise ValueError(
             f"clusterer.membership_ has shape {found.shape}, expected "
-            f"({n_items},): one cluster for each item of the catalogue, in the order "
+            f"({n_items},): one cluster for each item of the catalog, in the order "
             "of the sorted item ids. Fit the clusterer on the sessions it is given; "
             "-1 stands for items without a cluster."
         )

@@ -43,6 +43,7 @@ from skclip._data._ragged import (
     check_times_rise,
     content_hashes,
     flat_positions,
+    picked,
     prefix_ends,
     times_fall,
 )

@@ -136,7 +136,7 @@ class Digits:
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 
-    The order is the catalogue's: sorted after ``fit``, append-only afterwards.
+    The order is the catalog's: sorted after ``fit``, append-only afterwards.
     """
 
     def __init__(self, item_ids):
@@ -194,7 +194,7 @@ class ItemIndex:
         return codes
 
     def _as_own_type(self, ids):
-        """Numbers in the type of the catalogue, and which of them are still exact."""
+        """Numbers in the type of the catalog, and which of them are still exact."""
         kind = "f" if self._sorted.dtype.kind == "f" else "i"
         own = np.float64 if kind == "f" else np.int64
         if ids.dtype.kind in ("b", "i") and kind == "i":

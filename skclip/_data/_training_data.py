@@ -46,7 +46,7 @@ class TrainingData:
         return len(self.index)
 
     def item_counts(self):
-        """Number of events of each item of the catalogue, in its order."""
+        """Number of events of each item of the catalog, in its order."""
         return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
 
     def item_clusters(self):
@@ -78,7 +78,7 @@ class TrainingData:
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
     def appended_to(self, item_ids, more=None):
-        """The same sessions in codes of a catalogue that gets new items appended."""
+        """The same sessions in codes of a catalog that gets new items appended."""
         known = ItemIndex(item_ids)
         codes = known.codes_of(self.index.item_ids)
         new = self.index.item_ids[codes == 0]
@@ -93,7 +93,7 @@ class TrainingData:
         return replace(self, index=index, codes=codes[self.codes])
 
     def with_items(self, item_ids, what):
-        """The same sessions in codes of a sorted catalogue that has these items too.
+        """The same sessions in codes of a sorted catalog that has these items too.
 
         `what` knows the items, for messages.
         """
@@ -133,7 +133,7 @@ class TrainingData:
 def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
     """Encode what was given to `fit`, independently of the order of its rows.
 
-    Items of the catalogue `known` (an `ItemIndex`) need no `min_item_count`. With
+    Items of the catalog `known` (an `ItemIndex`) need no `min_item_count`. With
     `in_order` the sessions are in order of end time, and rows with equal or without
     times stay in theirs.
     """

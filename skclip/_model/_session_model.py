@@ -18,30 +18,16 @@ _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a ti
 class SessionModel(nn.Module):
     """An item table, prompts and a backbone network.
 
-    Every item look-up of the encoder goes through the prompts; without any the
-    backbone sees the bare table, on the same path.
+    Every item look-up of the encoder goes through the prompts; without any the backbone
+    sees the bare table, on the same path.
 
-    Parameters
-    ----------
-    spec : BackboneSpec
-    item_clusters : ndarray of shape (n_items, n_levels), default=None
-        Cluster 1..K of each item at each level, 0 = none. The prompts of an item's
-        levels are averaged. None builds no cluster prompts.
-    n_users, n_sessions : int, default=None
-        Number of user and session prompts, "pooled" for a session prompt that is made
-        of the session's own items. None builds none.
-    n_items, embedding_dim, max_length : int
-    normalization, gate, unknown_user : str
-        See `Prompts`.
-    candidates : {"raw", "prompted"}
-        Whether the scores use the item table or the prompted one.
-    similarity : {None, "dot", "cosine"}
-        None is the backbone's own; "cosine" normalizes session and item vectors.
-    temperature : float
-        Divides cosine scores that `similarity` asks for.
-    fusion : dict, default=None
-        ``kind``, ``n_features`` and ``cold_weight`` of a fusion of the item table with
-        features, which `fill_features` then takes in. "late" compares by cosine.
+    `item_clusters` (n_items, n_levels) are 1..K, 0 = none; the prompts of an item's
+    levels are averaged. `n_users` and `n_sessions` are numbers of prompts, the latter
+    "pooled" for a prompt that is made of the session's own items; None builds none.
+    `candidates` says whether the scores use the item table or the prompted one.
+    `similarity` None is the backbone's own; "cosine" normalizes session and item
+    vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
+    ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
     """
 
     def __init__(
@@ -164,7 +150,7 @@ class SessionModel(nn.Module):
         return super().train(mode)
 
     def param_groups(self):
-        """All parameters in groups for the optimiser; first the item table alone."""
+        """All parameters in groups for the optimizer; first the item table alone."""
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})

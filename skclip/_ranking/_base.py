@@ -32,7 +32,7 @@ class RankingMixin(CatalogMixin):
         deny=None,
         fill_value=None,
     ):
-        """Rank the catalogue for the next item of each session.
+        """Rank the catalog for the next item of each session.
 
         Parameters
         ----------
@@ -41,14 +41,14 @@ class RankingMixin(CatalogMixin):
             are fine; what knows nothing about a session ranks by popularity.
         k : int, default=None
             Number of items per session; None is the smaller of 20 and the size of
-            the catalogue.
+            the catalog.
         return_scores : bool, default=False
             Also return the scores.
         exclude_seen : bool, default=False
             Leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
             Rank only, or rank not, these items; one list for all sessions or one
-            for each. Ids that are not in the catalogue are ignored. Where ids are
+            for each. Ids that are not in the catalog are ignored. Where ids are
             tuples, a tuple is an id.
         fill_value : object, default=None
             What stands behind the last item where filters or the catalog leave fewer
@@ -59,7 +59,7 @@ class RankingMixin(CatalogMixin):
         Returns
         -------
         items : ndarray of shape (n_sessions, k)
-            Raw item ids, best first; equal scores in the order of the catalogue.
+            Raw item ids, best first; equal scores in the order of the catalog.
         scores : ndarray of shape (n_sessions, k), float32
             Only if `return_scores`; ``-inf`` where `items` is filled.
 
@@ -134,7 +134,7 @@ class RankingMixin(CatalogMixin):
         return result
 
     def rank_targets(self, X, y=None):
-        """Return the rank of each target in the full catalogue.
+        """Return the rank of each target in the full catalog.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class RankingMixin(CatalogMixin):
         -------
         ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
             1 = best; equal scores count against the target; ``inf`` for a target
-            that is not in the catalogue.
+            that is not in the catalog.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class RankingMixin(CatalogMixin):
         Returns
         -------
         score : float
-            Over the full catalogue; a target outside it is a miss, ties count
+            Over the full catalog; a target outside it is a miss, ties count
             against the target.
         """
         self._check_fitted()

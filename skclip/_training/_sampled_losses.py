@@ -1,4 +1,4 @@
-"""Losses over a sample of the catalogue, for catalogues too large for all of it."""
+"""Losses over a sample of the catalog, for catalogs too large for all of it."""
 
 from numbers import Integral
 

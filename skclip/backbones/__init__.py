@@ -49,15 +49,7 @@ __all__ = [
 
 
 def backbone_spec(backbone):
-    """Return the spec object for a name or a spec object.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown; the message suggests the nearest.
-    TypeError
-        `backbone` is neither a name nor a spec object.
-    """
+    """Return the spec object for a name or a spec object."""
     if isinstance(backbone, str):
         if backbone not in BACKBONES:
             near = difflib.get_close_matches(backbone.lower(), BACKBONES, n=1)

@@ -1,7 +1,7 @@
 """What a backbone is: a spec with hyper-parameters, and a network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 
 import torch
 from sklearn.base import BaseEstimator
@@ -33,7 +33,7 @@ class Batch:
         Vectors (..., d) of any item codes (...), prompted by their clusters; zeros
         for 0 and for unseen items.
     candidates : callable, default=None
-        Vectors (n, d) of catalogue items (n,), as scores compare them.
+        Vectors (n, d) of catalog items (n,), as scores compare them.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class Batch:
 
 
 class Backbone(nn.Module):
-    """Network from the vectors of a prefix to scores of the catalogue.
+    """Network from the vectors of a prefix to scores of the catalog.
 
     A subclass defines `encode`. Scores are
     ``scale * query(state) @ keys(item_table).T + bias``; a scorer that is no dot
@@ -111,7 +111,7 @@ class Backbone(nn.Module):
         Whether one pass over a session serves all its prefixes (causal networks).
         Then ``encode`` answers several queries per session.
     similarity : {"dot", "cosine"}
-        What the published scorer compares by; "cosine" normalises queries and keys.
+        What the published scorer compares by; "cosine" normalizes queries and keys.
     scale : float
     normalize_items : bool
         Whether item vectors have length 1 wherever they are read or scored, after
@@ -197,15 +197,12 @@ class Backbone(nn.Module):
     def score_chunk(self, state, keys):
         """Score some candidates, for ``dot_product = False`` only.
 
-        Called with some keys, and some queries of a batch, at a time; twice in
-        training.
-
         Parameters
         ----------
         state : Tensor or tuple of Tensor
-            Rows of what `encode` returned.
+            Some rows of what `encode` returned. They come twice in training.
         keys : Tensor of shape (n_keys, d)
-            Rows of ``keys(item_table)``.
+            Some rows of ``keys(item_table)``.
 
         Returns
         -------
@@ -217,7 +214,9 @@ class Backbone(nn.Module):
         )
 
     def normalize(self, state):
-        """Normalise what is compared with the keys, for cosine scores.
+        """Normalize what is compared with the keys, for cosine scores.
+
+        Must be defined for states of several tensors.
 
         Parameters
         ----------
@@ -228,11 +227,6 @@ class Backbone(nn.Module):
         -------
         state : Tensor or tuple of Tensor
             With vectors of length 1.
-
-        Raises
-        ------
-        TypeError
-            The state has several tensors and the class does not say what to do.
         """
         if isinstance(state, tuple):
             raise TypeError(
@@ -244,8 +238,6 @@ class Backbone(nn.Module):
     def floats_per_query(self, length, dim):
         """Estimate how many numbers `encode` holds for a query.
 
-        It bounds how many prefixes are read at a time in prediction.
-
         Parameters
         ----------
         length : int
@@ -256,14 +248,12 @@ class Backbone(nn.Module):
         Returns
         -------
         count : int
-            Roughly.
+            It bounds how many prefixes are read at a time in prediction.
         """
         return 16 * length * dim
 
     def floats_per_score(self, state):
         """Estimate how many numbers `score_chunk` holds for each score.
-
-        It bounds the chunks.
 
         Parameters
         ----------
@@ -273,7 +263,7 @@ class Backbone(nn.Module):
         Returns
         -------
         count : int
-            Roughly.
+            It bounds the chunks.
         """
         return 1
 
@@ -285,7 +275,7 @@ class Backbone(nn.Module):
         table : Tensor of shape (n_rows, d)
             Changed in place.
         n_items : int
-            Size of the catalogue.
+            Size of the catalog.
         """
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
 
@@ -320,7 +310,7 @@ class Backbone(nn.Module):
     def update(self, codes, offsets, ends):
         """Take further training sessions into the buffers that `prepare` filled.
 
-        The catalogue may have grown at its end; buffers hold what they held before for
+        The catalog may have grown at its end; buffers hold what they held before for
         the items that were there. Does nothing by default.
 
         Parameters
@@ -339,7 +329,7 @@ class Backbone(nn.Module):
         """
 
     def param_groups(self):
-        """Return the network's parameters in groups, as torch's optimisers take them.
+        """Return the network's parameters in groups, as torch's optimizers take them.
 
         Returns
         -------
@@ -378,11 +368,11 @@ class Dropout(nn.Dropout):
 
 
 class BackboneSpec(BaseEstimator):
-    """Hyper-parameters of a backbone, as scikit-learn parameters.
+    """Hyperparameters of a backbone, as scikit-learn parameters.
 
-    A subclass stores them in ``__init__``, names their ranges in
-    ``_parameter_constraints`` and builds the network. A parameter `training` holds
-    settings for those parameters of the recommender that are left at "auto".
+    A subclass stores them in ``__init__`` (that of a dataclass will do), names their
+    ranges in ``_parameter_constraints`` and builds the network. A parameter `training`
+    holds settings for those parameters of the recommender that are left at "auto".
 
     Attributes
     ----------
@@ -403,15 +393,24 @@ class BackboneSpec(BaseEstimator):
     default_training: dict = {}
     strong_training: dict = {}
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        declared = {
+            name: field.metadata.get("constraints", "no_validation")
+            for name, field in vars(cls).items()
+            if isinstance(field, Field)
+        }
+        cls._parameter_constraints = cls._parameter_constraints | declared
+
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new, randomly initialised network.
+        """Return a new, randomly initialized network.
 
         Parameters
         ----------
         embedding_dim : int
             Width of the item vectors.
         n_items : int
-            Size of the catalogue.
+            Size of the catalog.
         max_length : int
             No session that it will see is longer.
 
@@ -430,3 +429,14 @@ def init_uniform_(parameters, dim):
     """Draw parameters from the uniform distribution on +-1/sqrt(dim)."""
     for parameter in parameters:
         nn.init.uniform_(parameter, -(dim**-0.5), dim**-0.5)
+
+
+def spare_biases(network):
+    """Groups of parameters: biases, batch norms and rectifiers have no weight decay."""
+    decayed, spared = [], []
+    for module in network.modules():
+        special = isinstance(module, (nn.BatchNorm1d, nn.PReLU))
+        for name, parameter in module.named_parameters(recurse=False):
+            group = spared if special or name.startswith("bias") else decayed
+            group.append(parameter)
+    return [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]

@@ -1,19 +1,15 @@
 """CORE: a weighted mean of the session's item vectors, compared by cosine."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from skclip._sklearn import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip._sklearn import StrOptions
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
+from skclip.backbones._parameters import AT_LEAST_1, POSITIVE, RATE, parameter
 from skclip.backbones._published import RECBOLE
-from skclip.backbones._transformer import (
-    TransformerLayer,
-    causal_mask,
-    check_heads,
-    init_normal_,
-)
+from skclip.backbones._transformer import causal_mask, init_normal_, transformer_layers
 
 
 class CORENetwork(Backbone):
@@ -44,15 +40,8 @@ class CORENetwork(Backbone):
             self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
             self.ln_in = nn.LayerNorm(embedding_dim, eps=1e-12)
             self.hidden_dropout = Dropout(spec.hidden_dropout)
-            self.layers = nn.ModuleList(
-                TransformerLayer(
-                    embedding_dim,
-                    spec.inner_dim,
-                    spec.n_heads,
-                    dropout=spec.hidden_dropout,
-                    attention_dropout=spec.attention_dropout,
-                )
-                for _ in range(spec.n_layers)
+            self.layers = transformer_layers(
+                embedding_dim, spec, spec.hidden_dropout, spec.attention_dropout
             )
             self.w_f = nn.Linear(embedding_dim, 1, bias=False)
             init_normal_(self, 0.02)
@@ -74,10 +63,10 @@ class CORENetwork(Backbone):
         return self.item_dropout(item_table)
 
     def init_table_(self, table, n_items):
-        bound = table.shape[1] ** -0.5
-        nn.init.uniform_(table, -bound, bound)
+        init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CORE(BackboneSpec):
     """Consistent representation space [1]_.
 
@@ -116,46 +105,19 @@ class CORE(BackboneSpec):
     CORE(encoder='average')
     """
 
-    _parameter_constraints: dict = {
-        "encoder": [StrOptions({"transformer", "average"})],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_heads": [Interval(Integral, 1, None, closed="left")],
-        "inner_dim": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "item_dropout": [Interval(Real, 0, 1, closed="left")],
-        "hidden_dropout": [Interval(Real, 0, 1, closed="left")],
-        "attention_dropout": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "training": [dict, None],
-    }
+    encoder: str = parameter("transformer", StrOptions({"transformer", "average"}))
+    n_layers: int = parameter(2, AT_LEAST_1)
+    n_heads: int = parameter(2, AT_LEAST_1)
+    inner_dim: int = parameter(256, AT_LEAST_1)
+    dropout: float = parameter(0.2, RATE)
+    item_dropout: float = parameter(0.2, RATE)
+    hidden_dropout: float = parameter(0.5, RATE)
+    attention_dropout: float = parameter(0.5, RATE)
+    temperature: float = parameter(0.07, POSITIVE)
+    training: dict | None = parameter(None, dict, None)
 
     default_training = {"learning_rate": 0.0025}
     strong_training = {"max_epochs": 20}  # six are too few at this rate
-
-    def __init__(
-        self,
-        *,
-        encoder="transformer",
-        n_layers=2,
-        n_heads=2,
-        inner_dim=256,
-        dropout=0.2,
-        item_dropout=0.2,
-        hidden_dropout=0.5,
-        attention_dropout=0.5,
-        temperature=0.07,
-        training=None,
-    ):
-        self.encoder = encoder
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.inner_dim = inner_dim
-        self.dropout = dropout
-        self.item_dropout = item_dropout
-        self.hidden_dropout = hidden_dropout
-        self.attention_dropout = attention_dropout
-        self.temperature = temperature
-        self.training = training
 
     @classmethod
     def published(cls):
@@ -163,7 +125,4 @@ class CORE(BackboneSpec):
         return cls(training=RECBOLE | {"embedding_dim": 100, "n_iter_no_change": 5})
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
-        if self.encoder == "transformer":
-            check_heads(self.n_heads, embedding_dim)
         return CORENetwork(embedding_dim, max_length, self)

@@ -62,12 +62,9 @@ class SoftAttention(nn.Module):
         self.W3 = nn.Linear(2 * dim, dim) if hybrid else None
         self.softmax = softmax
 
-    def forward(self, h, graph):
-        """Read the nodes `h` (n, size, d): (n, d)."""
-        return self.read(h, graph.of_last(h), graph.counts.to(h.dtype))
-
-    def read(self, h, last, counts):
+    def forward(self, h, last, counts):
         """Read `h` (n, size, d), each row `counts` (n, size) times, from `last`."""
+        counts = counts.to(h.dtype)
         gate = torch.sigmoid(self.W1(last)[:, None] + self.W2(h))
         alpha = self.v(gate).squeeze(-1)  # (n, size)
         if self.softmax:

@@ -1,6 +1,7 @@
 """GCE-GNN: session graph and global graph, read by attention over positions."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._global_graph import neighbor_table
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
@@ -18,7 +20,7 @@ _SLOPE = 0.2  # of the leaky rectifiers
 class GCEGNNNetwork(Backbone):
     r"""Global context enhanced graph neural network.
 
-    Nodes u of a session, their relations R in its graph, their neighbours q with
+    Nodes u of a session, their relations R in its graph, their neighbors q with
     co-occurrence counts w in the global graph, and m, the mean of the session's items:
 
     .. math::
@@ -33,24 +35,24 @@ class GCEGNNNetwork(Backbone):
         s = \sum_t w_p^\top \sigma(G_1 z_t + b + G_2 \bar{h})\, h_{u(t)}
 
     Position t counts from the latest item. With two hops a second layer takes the
-    first one's results for u and its neighbours.
+    first one's results for u and its neighbors.
     """
 
     def __init__(self, embedding_dim, n_items, max_length, spec):
         super().__init__()
         d = embedding_dim
+
+        def one_per_hop(n_in, n_out):
+            maps = (nn.Linear(n_in, n_out, bias=False) for _ in range(spec.n_hops))
+            return nn.ModuleList(maps)
+
         self.window, self.n_hops = spec.window, spec.n_hops
         neighbors = torch.zeros(n_items + 1, spec.n_neighbors, dtype=torch.int64)
         self.register_buffer("neighbors", neighbors)
         self.register_buffer("weights", torch.zeros(n_items + 1, spec.n_neighbors))
         self.a = nn.Parameter(torch.empty(4, d))  # same, precedes, follows, both
-        self.W1 = nn.ModuleList(
-            nn.Linear(d + 1, d, bias=False) for _ in range(spec.n_hops)
-        )
-        self.w2 = nn.ModuleList(nn.Linear(d, 1, bias=False) for _ in range(spec.n_hops))
-        self.W3 = nn.ModuleList(
-            nn.Linear(2 * d, d, bias=False) for _ in range(spec.n_hops)
-        )
+        self.W1, self.w2 = one_per_hop(d + 1, d), one_per_hop(d, 1)
+        self.W3 = one_per_hop(2 * d, d)
         self.positions = nn.Parameter(torch.empty(max_length, d))
         self.P = nn.Linear(2 * d, d, bias=False)  # on (position, item)
         self.G1, self.G2 = nn.Linear(d, d), nn.Linear(d, d, bias=False)
@@ -65,14 +67,9 @@ class GCEGNNNetwork(Backbone):
         self.prepare(codes, offsets, ends, known)
 
     def prepare(self, codes, offsets, ends, known=None):
+        sizes = {"n_items": len(self.neighbors) - 1, "top": self.neighbors.shape[1]}
         table, counts = neighbor_table(
-            codes,
-            offsets,
-            ends,
-            n_items=len(self.neighbors) - 1,
-            window=self.window,
-            top=self.neighbors.shape[1],
-            known=known,
+            codes, offsets, ends, window=self.window, known=known, **sizes
         )
         self.neighbors.copy_(torch.from_numpy(table))
         self.weights.copy_(torch.from_numpy(counts))
@@ -81,9 +78,8 @@ class GCEGNNNetwork(Backbone):
         graph = session_graph(batch)
         h = graph.of_nodes(x)  # (n, size, d)
         m = (x * batch.mask[..., None]).sum(dim=1) / batch.ends[:, None]
-        h = self.dropout_local(self.local(h, graph)) + self.dropout_global(
-            self.from_neighbors(h, m, graph, batch)
-        )
+        local, near = self.local(h, graph), self.from_neighbors(h, m, graph, batch)
+        h = self.dropout_local(local) + self.dropout_global(near)
         return self.read(graph.of_events(h), batch)
 
     def local(self, h, graph):
@@ -113,7 +109,7 @@ class GCEGNNNetwork(Backbone):
         return torch.zeros_like(h).index_put((row, place), g)
 
     def aggregate(self, layer, own, m, items, q):
-        """One layer for `items` (n,) with neighbours' vectors `q` (n, k, d): (n, d)."""
+        """One layer for `items` (n,) with neighbors' vectors `q` (n, k, d): (n, d)."""
         w = self.weights[items].to(q.dtype)
         mixed = torch.cat([m[:, None] * q, w[..., None]], dim=-1)
         logits = self.w2[layer](F.leaky_relu(self.W1[layer](mixed), _SLOPE)).squeeze(-1)
@@ -145,6 +141,7 @@ class GCEGNNNetwork(Backbone):
         init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GCEGNN(BackboneSpec):
     """Global context enhanced graph neural network [1]_.
 
@@ -153,9 +150,9 @@ class GCEGNN(BackboneSpec):
     n_hops : {1, 2}, default=1
         Layers of the global graph. A second one costs `n_neighbors` times as much.
     n_neighbors : int, default=12
-        Neighbours of an item in the global graph.
+        Neighbors of an item in the global graph.
     window : int, default=3
-        Distance, in events, at which items of a session are neighbours.
+        Distance, in events, at which items of a session are neighbors.
     dropout_gcn : float, default=0.0
         On the input of the global layer's last map.
     dropout_local : float, default=0.0
@@ -183,34 +180,13 @@ class GCEGNN(BackboneSpec):
     GCEGNN(n_neighbors=6)
     """
 
-    _parameter_constraints: dict = {
-        "n_hops": [Interval(Integral, 1, 2, closed="both")],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "window": [Interval(Integral, 1, None, closed="left")],
-        "dropout_gcn": [Interval(Real, 0, 1, closed="left")],
-        "dropout_local": [Interval(Real, 0, 1, closed="left")],
-        "dropout_global": [Interval(Real, 0, 1, closed="left")],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        n_hops=1,
-        n_neighbors=12,
-        window=3,
-        dropout_gcn=0.0,
-        dropout_local=0.0,
-        dropout_global=0.5,
-        training=None,
-    ):
-        self.n_hops = n_hops
-        self.n_neighbors = n_neighbors
-        self.window = window
-        self.dropout_gcn = dropout_gcn
-        self.dropout_local = dropout_local
-        self.dropout_global = dropout_global
-        self.training = training
+    n_hops: int = parameter(1, Interval(Integral, 1, 2, closed="both"))
+    n_neighbors: int = parameter(12, AT_LEAST_1)
+    window: int = parameter(3, AT_LEAST_1)
+    dropout_gcn: float = parameter(0.0, RATE)
+    dropout_local: float = parameter(0.0, RATE)
+    dropout_global: float = parameter(0.5, RATE)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -219,5 +195,4 @@ class GCEGNN(BackboneSpec):
         return cls(n_hops=2, dropout_gcn=0.2, training=training)
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return GCEGNNNetwork(embedding_dim, n_items, max_length, self)

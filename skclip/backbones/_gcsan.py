@@ -1,6 +1,7 @@
 """GC-SAN: a gated graph network, then self-attention over the session."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import nn
@@ -8,14 +9,10 @@ from torch import nn
 from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._published import RECBOLE
 from skclip.backbones._session_graph import session_graph
-from skclip.backbones._transformer import (
-    TransformerLayer,
-    causal_mask,
-    check_heads,
-    init_normal_,
-)
+from skclip.backbones._transformer import causal_mask, init_normal_, transformer_layers
 
 
 class GCSANNetwork(Backbone):
@@ -31,15 +28,8 @@ class GCSANNetwork(Backbone):
         super().__init__()
         self.weight = spec.weight
         self.gnn = GatedGraph(embedding_dim, spec.step, post_bias=False)
-        self.layers = nn.ModuleList(
-            TransformerLayer(
-                embedding_dim,
-                spec.inner_dim,
-                spec.n_heads,
-                dropout=spec.dropout,
-                attention_dropout=spec.dropout,
-            )
-            for _ in range(spec.n_layers)
+        self.layers = transformer_layers(
+            embedding_dim, spec, spec.dropout, spec.dropout
         )
         init_normal_(self, 0.02)
         cell = [*self.gnn.w_ih.parameters(), *self.gnn.w_hh.parameters()]
@@ -62,6 +52,7 @@ class GCSANNetwork(Backbone):
         nn.init.normal_(table, std=0.02)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GCSAN(BackboneSpec):
     """Graph contextualized self-attention network [1]_, in the form of RecBole.
 
@@ -99,34 +90,13 @@ class GCSAN(BackboneSpec):
     GCSAN(n_heads=2)
     """
 
-    _parameter_constraints: dict = {
-        "step": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_heads": [Interval(Integral, 1, None, closed="left")],
-        "inner_dim": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "weight": [Interval(Real, 0, 1, closed="both")],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        step=1,
-        n_layers=1,
-        n_heads=1,
-        inner_dim=256,
-        dropout=0.2,
-        weight=0.6,
-        training=None,
-    ):
-        self.step = step
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.inner_dim = inner_dim
-        self.dropout = dropout
-        self.weight = weight
-        self.training = training
+    step: int = parameter(1, AT_LEAST_1)
+    n_layers: int = parameter(1, AT_LEAST_1)
+    n_heads: int = parameter(1, AT_LEAST_1)
+    inner_dim: int = parameter(256, AT_LEAST_1)
+    dropout: float = parameter(0.2, RATE)
+    weight: float = parameter(0.6, Interval(Real, 0, 1, closed="both"))
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -134,6 +104,4 @@ class GCSAN(BackboneSpec):
         return cls(n_layers=2, n_heads=2, dropout=0.5, training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
-        check_heads(self.n_heads, embedding_dim)
         return GCSANNetwork(embedding_dim, self)

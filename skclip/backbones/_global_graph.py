@@ -4,25 +4,13 @@ import numpy as np
 
 
 def neighbor_table(codes, offsets, ends, *, n_items, window, top, known=None):
-    """Items that occur near each other most often in the given sessions.
+    """Items that occur near each other most often, and how often.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,)
-        1..n_items.
-    offsets : ndarray of shape (n_sessions + 1,)
-    ends : ndarray or None
-        Flat positions; only pairs whose later event stands there count. None: all.
-    n_items, window, top : int
-        Pairs at a distance of 1..window count once for either item.
-    known : tuple (neighbors, counts), default=None
-        An earlier table, whose counts are added; pairs that it had dropped are lost.
-
-    Returns
-    -------
-    neighbors : ndarray of shape (n_items + 1, top), int64
-        Most counted first, then smaller code; 0 = absent.
-    counts : ndarray of shape (n_items + 1, top), float32
+    Sessions are given as to `Backbone.prepare`. Pairs at a distance of 1..window count
+    once for either item; with `ends`, only those whose later event stands there. The
+    counts of an earlier table, `known`, are added; pairs that it had dropped are lost.
+    Returns neighbors, most counted first, then smaller code, 0 = absent, and float32
+    counts, both (n_items + 1, top).
     """
     codes = codes.astype(np.int64)
     session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -1,12 +1,12 @@
 """GRU4Rec: a GRU over the session, scored from its last state."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._published import RECBOLE
 
 
@@ -59,6 +59,7 @@ class GRU4RecNetwork(Backbone):
             super().init_table_(table, n_items)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GRU4Rec(BackboneSpec):
     """GRU4Rec [1]_ in the form that CLIP-SBR used (that of RecBole).
 
@@ -91,31 +92,12 @@ class GRU4Rec(BackboneSpec):
     GRU4Rec(hidden_dim=64)
     """
 
-    _parameter_constraints: dict = {
-        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "tied": ["boolean"],
-        "state_dropout": [Interval(Real, 0, 1, closed="left")],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        hidden_dim=128,
-        n_layers=1,
-        dropout=0.3,
-        tied=False,
-        state_dropout=0.0,
-        training=None,
-    ):
-        self.hidden_dim = hidden_dim
-        self.n_layers = n_layers
-        self.dropout = dropout
-        self.tied = tied
-        self.state_dropout = state_dropout
-        self.training = training
+    hidden_dim: int = parameter(128, AT_LEAST_1)
+    n_layers: int = parameter(1, AT_LEAST_1)
+    dropout: float = parameter(0.3, RATE)
+    tied: bool = parameter(False, "boolean")
+    state_dropout: float = parameter(0.0, RATE)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -123,5 +105,4 @@ class GRU4Rec(BackboneSpec):
         return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return GRU4RecNetwork(embedding_dim, n_items, self)

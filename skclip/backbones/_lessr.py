@@ -1,13 +1,13 @@
 """LESSR: order-preserving aggregation and shortcuts, in turn."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._sklearn import Interval
-from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 
@@ -29,11 +29,11 @@ class LESSRNetwork(Backbone):
 
     def __init__(self, embedding_dim, spec):
         super().__init__()
-        d, layers = embedding_dim, []
+        d = embedding_dim
+        self.layers = nn.ModuleList()
         for k in range(spec.n_layers):
             layer = SGAT if k % 2 else EOPA
-            layers.append(layer((k + 1) * d, d, spec.dropout))
-        self.layers = nn.ModuleList(layers)
+            self.layers.append(layer((k + 1) * d, d, spec.dropout))
         width = (spec.n_layers + 1) * d
         self.bn_nodes = BatchNorm(width)
         self.dropout = Dropout(spec.dropout)
@@ -61,9 +61,8 @@ class LESSRNetwork(Backbone):
         e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
-        summed = b.new_zeros(len(last), b.shape[1]).index_add(
-            0, row, alpha[:, None] * b
-        )
+        summed = b.new_zeros(len(last), b.shape[1])
+        summed = summed.index_add(0, row, alpha[:, None] * b)
         g = self.prelu(self.O(summed))
         return self.F(self.dropout(self.bn(torch.cat([f[last], g], dim=1))))
 
@@ -78,15 +77,7 @@ class LESSRNetwork(Backbone):
         item_table.mul_(torch.where(norms > 1.0, 1.0 / (norms + 1e-7), 1.0))
 
     def param_groups(self):
-        groups = {True: [], False: []}  # spared: biases, batch norms, rectifiers
-        for module in self.modules():
-            special = isinstance(module, (BatchNorm, nn.PReLU))
-            for name, parameter in module.named_parameters(recurse=False):
-                groups[special or name.startswith("bias")].append(parameter)
-        return [
-            {"params": groups[False]},
-            {"params": groups[True], "weight_decay": 0.0},
-        ]
+        return spare_biases(self)
 
 
 class EOPA(nn.Module):
@@ -177,6 +168,7 @@ class BatchNorm(nn.BatchNorm1d):
         )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LESSR(BackboneSpec):
     """Lossless edge-order preserving aggregation and shortcut graph attention [1]_.
 
@@ -201,16 +193,9 @@ class LESSR(BackboneSpec):
     LESSR(n_layers=2)
     """
 
-    _parameter_constraints: dict = {
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "training": [dict, None],
-    }
-
-    def __init__(self, *, n_layers=4, dropout=0.2, training=None):
-        self.n_layers = n_layers
-        self.dropout = dropout
-        self.training = training
+    n_layers: int = parameter(4, AT_LEAST_1)
+    dropout: float = parameter(0.2, RATE)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -224,5 +209,4 @@ class LESSR(BackboneSpec):
         return cls(training=training)
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return LESSRNetwork(embedding_dim, self)

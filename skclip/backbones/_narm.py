@@ -1,12 +1,13 @@
 """NARM: GRU states, attended from the last one."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import StrOptions
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 
 
 class NARMNetwork(Backbone):
@@ -47,6 +48,7 @@ class NARMNetwork(Backbone):
         return self.B(self.context_dropout(torch.cat([local, last], dim=1)))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NARM(BackboneSpec):
     """Neural attentive recommendation machine [1]_.
 
@@ -59,7 +61,7 @@ class NARM(BackboneSpec):
     context_dropout : float, default=0.5
         On the concatenated local and global encoding.
     attention : {"plain", "softmax"}, default="plain"
-        Attention weights as in the paper's equations, not normalised, or with a
+        Attention weights as in the paper's equations, not normalized, or with a
         softmax over the session as in the authors' program.
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
@@ -76,30 +78,13 @@ class NARM(BackboneSpec):
     NARM(hidden_dim=64)
     """
 
-    _parameter_constraints: dict = {
-        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "context_dropout": [Interval(Real, 0, 1, closed="left")],
-        "attention": [StrOptions({"plain", "softmax"})],
-        "training": [dict, None],
-    }
+    hidden_dim: int = parameter(128, AT_LEAST_1)
+    dropout: float = parameter(0.25, RATE)
+    context_dropout: float = parameter(0.5, RATE)
+    attention: str = parameter("plain", StrOptions({"plain", "softmax"}))
+    training: dict | None = parameter(None, dict, None)
 
     strong_training = {"max_epochs": 12}  # it learns more slowly than a bare GRU
-
-    def __init__(
-        self,
-        *,
-        hidden_dim=128,
-        dropout=0.25,
-        context_dropout=0.5,
-        attention="plain",
-        training=None,
-    ):
-        self.hidden_dim = hidden_dim
-        self.dropout = dropout
-        self.context_dropout = context_dropout
-        self.attention = attention
-        self.training = training
 
     @classmethod
     def published(cls):
@@ -110,5 +95,4 @@ class NARM(BackboneSpec):
         return cls(hidden_dim=100, training=training)
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return NARMNetwork(embedding_dim, self)

@@ -1,13 +1,13 @@
 """NISER: SR-GNN on vectors of length 1, so that popularity has no length to hide in."""
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._parameters import AT_LEAST_1, POSITIVE, RATE, parameter
 from skclip.backbones._published import RECBOLE
 from skclip.backbones._session_graph import session_graph
 
@@ -42,7 +42,7 @@ class NISERNetwork(Backbone):
         graph = session_graph(batch)
         x = graph.of_nodes(x)
         if self.training and self.dropout.p:
-            # Dropout comes before the normalisation: what is left keeps the length.
+            # Dropout comes before the normalization: what is left keeps the length.
             length = x.norm(dim=-1, keepdim=True)
             x = self.dropout(x)
             x = x * (length / x.norm(dim=-1, keepdim=True).clamp_min(1e-12))
@@ -50,14 +50,15 @@ class NISERNetwork(Backbone):
         H = graph.of_events(h)  # (n, length, d)
         if self.positions is not None:
             H = H + self.positions[: H.shape[1]]
-        return self.attention.read(H, batch.last(H), batch.mask.to(H.dtype))
+        return self.attention(H, batch.last(H), batch.mask)
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NISER(BackboneSpec):
-    """Normalised item and session representations [1]_, in the form of NISER+.
+    """Normalized item and session representations [1]_, in the form of NISER+.
 
     Popular items have long vectors in SR-GNN and are recommended for their length.
     Here item and session vectors have length 1 and scores are scaled cosines.
@@ -69,7 +70,7 @@ class NISER(BackboneSpec):
     positions : bool, default=True
         Whether events have a learned position, counted from the first.
     item_dropout : float, default=0.1
-        On the item vectors of the session, before they are normalised.
+        On the item vectors of the session, before they are normalized.
     step : int, default=1
         Rounds of messages.
     temperature : float, default=0.0625
@@ -90,28 +91,11 @@ class NISER(BackboneSpec):
     NISER(item_dropout=0.0, positions=False)
     """
 
-    _parameter_constraints: dict = {
-        "positions": ["boolean"],
-        "item_dropout": [Interval(Real, 0, 1, closed="left")],
-        "step": [Interval(Integral, 1, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        positions=True,
-        item_dropout=0.1,
-        step=1,
-        temperature=0.0625,
-        training=None,
-    ):
-        self.positions = positions
-        self.item_dropout = item_dropout
-        self.step = step
-        self.temperature = temperature
-        self.training = training
+    positions: bool = parameter(True, "boolean")
+    item_dropout: float = parameter(0.1, RATE)
+    step: int = parameter(1, AT_LEAST_1)
+    temperature: float = parameter(0.0625, POSITIVE)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -119,5 +103,4 @@ class NISER(BackboneSpec):
         return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return NISERNetwork(embedding_dim, max_length, self)

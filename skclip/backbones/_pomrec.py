@@ -1,5 +1,6 @@
 """PoMRec: several interests from prompted attention, weighted into one vector."""
 
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -8,25 +9,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval, StrOptions
-from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
+from skclip.backbones._parameters import AT_LEAST_1, parameter
 
 _STD = 0.01  # of all first weights, as in the authors' program
 
 
 class Interests(NamedTuple):
-    """What PoMRec makes of each prefix: (n, K, d), (n, K) or None, and so on.
+    """What PoMRec makes of each of n prefixes."""
 
-    `assignments` (n, length, K) are the attention weights of the events, and
-    `prompt_share` (n, K) is what the prompt tokens took of them; `centres` and
-    `dispersions` (n, K, d), the latter times their weight, add up to `vectors`.
-    """
-
-    vectors: torch.Tensor
-    weights: torch.Tensor | None
-    assignments: torch.Tensor
-    prompt_share: torch.Tensor
-    centres: torch.Tensor
-    dispersions: torch.Tensor
+    vectors: torch.Tensor  # (n, K, d): sum of centers and dispersions
+    weights: torch.Tensor | None  # (n, K)
+    assignments: torch.Tensor  # (n, length, K): attention weights of the events
+    prompt_share: torch.Tensor  # (n, K): what the prompt tokens took of them
+    centers: torch.Tensor  # (n, K, d)
+    dispersions: torch.Tensor  # (n, K, d), times their weight
 
 
 class PoMRecNetwork(Backbone):
@@ -110,7 +107,7 @@ class PoMRecNetwork(Backbone):
         return h, F.pad(mask, (len(rows), 0), value=True)
 
     def extract(self, tokens, mask):
-        """Attention (n, n_tokens, K), centres and weighted dispersions (n, K, d)."""
+        """Attention (n, n_tokens, K), centers and weighted dispersions (n, K, d)."""
         A = self.extractor(tokens, mask)
         mu = A.transpose(1, 2) @ tokens
         off = (tokens[:, None] - mu[:, :, None]).square()  # (n, K, n_tokens, d)
@@ -174,14 +171,7 @@ class PoMRecNetwork(Backbone):
         nn.init.normal_(table, std=_STD)
 
     def param_groups(self):
-        """Biases are spared from weight decay, as in the authors' program."""
-        groups = {True: [], False: []}
-        for name, parameter in self.named_parameters():
-            groups[name.endswith("bias")].append(parameter)
-        return [
-            {"params": groups[False]},
-            {"params": groups[True], "weight_decay": 0.0},
-        ]
+        return spare_biases(self)  # as in the authors' program
 
 
 class _Attention(nn.Module):
@@ -197,10 +187,11 @@ class _Attention(nn.Module):
         return logits.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PoMRec(BackboneSpec):
     """Prompt-based multi-interest recommendation [1]_.
 
-    Additive attention reads several interests from a session, each as the centre and
+    Additive attention reads several interests from a session, each as the center and
     the dispersion of the events it attends to; a second attention weighs them. Both
     have prompts: learned tokens beside the events, the same for all sessions.
 
@@ -214,7 +205,7 @@ class PoMRec(BackboneSpec):
         Whether an interest joins the standard deviation of its events, as in the
         authors' program, or their variance, as the paper says.
     dispersion_weight : float, default=3.0
-        What it is multiplied by, lambda; 0 leaves the centres alone.
+        What it is multiplied by, lambda; 0 leaves the centers alone.
     attention_dim : int, default=8
         Width inside both attentions.
     weight_layers : int, default=1
@@ -257,49 +248,18 @@ class PoMRec(BackboneSpec):
     PoMRec(n_interests=2)
     """
 
-    _parameter_constraints: dict = {
-        "n_interests": [Interval(Integral, 1, None, closed="left")],
-        "n_prompt_tokens": [Interval(Integral, 0, None, closed="left")],
-        "dispersion": [StrOptions({"std", "var"})],
-        "dispersion_weight": [Interval(Real, 0, None, closed="left")],
-        "attention_dim": [Interval(Integral, 1, None, closed="left")],
-        "weight_layers": [Interval(Integral, 1, None, closed="left")],
-        "use_extractor_prompts": ["boolean"],
-        "use_aggregator_prompts": ["boolean"],
-        "aggregation": [StrOptions({"weighted", "mean", "max"})],
-        "legacy_ones_padding": [Interval(Integral, 0, None, closed="left")],
-        "frozen_prompts": ["boolean"],
-        "training": [dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        n_interests=3,
-        n_prompt_tokens=4,
-        dispersion="std",
-        dispersion_weight=3.0,
-        attention_dim=8,
-        weight_layers=1,
-        use_extractor_prompts=True,
-        use_aggregator_prompts=True,
-        aggregation="weighted",
-        legacy_ones_padding=0,
-        frozen_prompts=False,
-        training=None,
-    ):
-        self.n_interests = n_interests
-        self.n_prompt_tokens = n_prompt_tokens
-        self.dispersion = dispersion
-        self.dispersion_weight = dispersion_weight
-        self.attention_dim = attention_dim
-        self.weight_layers = weight_layers
-        self.use_extractor_prompts = use_extractor_prompts
-        self.use_aggregator_prompts = use_aggregator_prompts
-        self.aggregation = aggregation
-        self.legacy_ones_padding = legacy_ones_padding
-        self.frozen_prompts = frozen_prompts
-        self.training = training
+    n_interests: int = parameter(3, AT_LEAST_1)
+    n_prompt_tokens: int = parameter(4, Interval(Integral, 0, None, closed="left"))
+    dispersion: str = parameter("std", StrOptions({"std", "var"}))
+    dispersion_weight: float = parameter(3.0, Interval(Real, 0, None, closed="left"))
+    attention_dim: int = parameter(8, AT_LEAST_1)
+    weight_layers: int = parameter(1, AT_LEAST_1)
+    use_extractor_prompts: bool = parameter(True, "boolean")
+    use_aggregator_prompts: bool = parameter(True, "boolean")
+    aggregation: str = parameter("weighted", StrOptions({"weighted", "mean", "max"}))
+    legacy_ones_padding: int = parameter(0, Interval(Integral, 0, None, closed="left"))
+    frozen_prompts: bool = parameter(False, "boolean")
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -315,5 +275,4 @@ class PoMRec(BackboneSpec):
         return cls(training=training)
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return PoMRecNetwork(embedding_dim, max_length, self)

@@ -11,29 +11,14 @@ class SessionGraph:
 
     n sessions of at most `length` events and `size` nodes. Nodes are numbered by
     ascending item code within their session.
-
-    Parameters
-    ----------
-    events : BoolTensor of shape (n, length)
-        Which places hold an event.
-    node : LongTensor of shape (n, length)
-        Node of each event, 0 where there is none.
-    last : LongTensor of shape (n,)
-        Node of the last event.
-    mask : BoolTensor of shape (n, size)
-        Which places hold a node.
-    first : LongTensor of shape (n, size)
-        Place of a node's first event.
-    counts : Tensor of shape (n, size)
-        Events of each node.
     """
 
-    events: torch.Tensor
-    node: torch.Tensor
-    last: torch.Tensor
-    mask: torch.Tensor
-    first: torch.Tensor
-    counts: torch.Tensor
+    events: torch.Tensor  # (n, length), bool: which places hold an event
+    node: torch.Tensor  # (n, length): node of each event, 0 where there is none
+    last: torch.Tensor  # (n,): node of the last event
+    mask: torch.Tensor  # (n, size), bool: which places hold a node
+    first: torch.Tensor  # (n, size): place of a node's first event
+    counts: torch.Tensor  # (n, size), float: events of each node
 
     def of_nodes(self, x):
         """Vectors of the nodes (n, size, d) from those of the events `x`."""
@@ -84,33 +69,18 @@ class SessionGraph:
 
     def shortcuts(self):
         """True where u occurs at v's last event or before, (n, u, v); loops too."""
-        last = self.first.scatter_reduce(
-            1,
-            self.node,
-            torch.arange(self.node.shape[1], device=self.node.device)
-            .expand_as(self.node)
-            .where(self.events, 0),
-            "amax",
-        )
+        place = torch.arange(self.node.shape[1], device=self.node.device)
+        place = place.expand_as(self.node).where(self.events, 0)
+        last = self.first.scatter_reduce(1, self.node, place, "amax")
         both = self.mask[:, :, None] & self.mask[:, None, :]
         return (self.first[:, :, None] <= last[:, None, :]) & both
 
     def in_edges(self, number):
         """In-edges of all nodes in order of time, packed for a recurrent cell.
 
-        Parameters
-        ----------
-        number : LongTensor of shape (n, size)
-            Number of each node in the batch.
-
-        Returns
-        -------
-        targets : LongTensor of shape (n_targets,)
-            Nodes with in-edges, most in-edges first.
-        sources : LongTensor of shape (n_edges,)
-            First sources of all targets, then the second ones, ...
-        sizes : list of int
-            How many targets have a first source, a second, ...
+        `number` (n, size) is the number of each node in the batch. Returns the nodes
+        with in-edges, most in-edges first; the first sources of all of them, then the
+        second ones, ...; and a list of how many have a first source, a second, ...
         """
         session, source, target = self.transitions()
         source, target = number[session, source], number[session, target]

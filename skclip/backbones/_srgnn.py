@@ -1,12 +1,12 @@
 """SR-GNN: a gated graph network over the session's items, read from the last one."""
 
-from numbers import Integral
+from dataclasses import dataclass
 
 import torch
 
-from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._parameters import AT_LEAST_1, parameter
 from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import session_graph
 
@@ -28,7 +28,7 @@ class SRGNNNetwork(Backbone):
     def encode(self, x, batch):
         graph = session_graph(batch)
         h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
-        return self.attention(h, graph)
+        return self.attention(h, graph.of_last(h), graph.counts)
 
     def init_for_cosine_(self):
         """Without W_3 let the weights of events be positive, as in GCE-GNN."""
@@ -40,6 +40,7 @@ class SRGNNNetwork(Backbone):
         init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SRGNN(BackboneSpec):
     """Session-based recommendation with graph neural networks [1]_.
 
@@ -70,16 +71,9 @@ class SRGNN(BackboneSpec):
     SRGNN(step=2)
     """
 
-    _parameter_constraints: dict = {
-        "step": [Interval(Integral, 1, None, closed="left")],
-        "hybrid": ["boolean"],
-        "training": [dict, None],
-    }
-
-    def __init__(self, *, step=1, hybrid=True, training=None):
-        self.step = step
-        self.hybrid = hybrid
-        self.training = training
+    step: int = parameter(1, AT_LEAST_1)
+    hybrid: bool = parameter(True, "boolean")
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -87,5 +81,4 @@ class SRGNN(BackboneSpec):
         return cls(training=dict(SRGNN_FAMILY))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return SRGNNNetwork(embedding_dim, self)

@@ -1,9 +1,12 @@
 """STAMP: attention from the last item and the session's mean."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from skclip.backbones._base import Backbone, BackboneSpec
+from skclip.backbones._parameters import parameter
 
 
 class STAMPNetwork(Backbone):
@@ -46,6 +49,7 @@ class STAMPNetwork(Backbone):
         nn.init.normal_(table, std=0.002)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class STAMP(BackboneSpec):
     """Short-term attention/memory priority model [1]_.
 
@@ -70,14 +74,8 @@ class STAMP(BackboneSpec):
     STAMP(add_mean=False)
     """
 
-    _parameter_constraints: dict = {
-        "add_mean": ["boolean"],
-        "training": [dict, None],
-    }
-
-    def __init__(self, *, add_mean=True, training=None):
-        self.add_mean = add_mean
-        self.training = training
+    add_mean: bool = parameter(True, "boolean")
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -88,5 +86,4 @@ class STAMP(BackboneSpec):
         return cls(training=training)
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return STAMPNetwork(embedding_dim, self)

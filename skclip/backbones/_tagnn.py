@@ -1,13 +1,13 @@
 """TAGNN: SR-GNN whose session vector attends to each candidate."""
 
-from numbers import Integral
+from dataclasses import dataclass
 
 from torch import nn
 from torch.nn import functional as F
 
-from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
+from skclip.backbones._parameters import AT_LEAST_1, parameter
 from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import session_graph
 
@@ -37,7 +37,7 @@ class TAGNNNetwork(Backbone):
     def encode(self, x, batch):
         graph = session_graph(batch)
         h = self.gnn(graph.of_nodes(x), *graph.mean_edges(x.dtype))
-        s = self.attention(h, graph)
+        s = self.attention(h, graph.of_last(h), graph.counts)
         return s, h, self.target(h), graph.counts.to(h.dtype).log()
 
     def normalize(self, state):
@@ -59,6 +59,7 @@ class TAGNNNetwork(Backbone):
         init_uniform_([table], table.shape[1])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TAGNN(BackboneSpec):
     """Target attentive graph neural network [1]_.
 
@@ -87,14 +88,8 @@ class TAGNN(BackboneSpec):
     TAGNN(step=2)
     """
 
-    _parameter_constraints: dict = {
-        "step": [Interval(Integral, 1, None, closed="left")],
-        "training": [dict, None],
-    }
-
-    def __init__(self, *, step=1, training=None):
-        self.step = step
-        self.training = training
+    step: int = parameter(1, AT_LEAST_1)
+    training: dict | None = parameter(None, dict, None)
 
     @classmethod
     def published(cls):
@@ -102,5 +97,4 @@ class TAGNN(BackboneSpec):
         return cls(training=dict(SRGNN_FAMILY))
 
     def build(self, embedding_dim, n_items, max_length):
-        """Return a new network."""
         return TAGNNNetwork(embedding_dim, self)

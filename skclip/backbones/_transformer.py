@@ -19,6 +19,11 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, dim, inner_dim, n_heads, *, dropout, attention_dropout):
         super().__init__()
+        if dim % n_heads:
+            raise ValueError(
+                f"n_heads={n_heads} does not divide embedding_dim={dim}. Pass a number "
+                "of heads that does."
+            )
         self.n_heads, self.attention_dropout = n_heads, Dropout(attention_dropout)
         self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         self.v, self.o = nn.Linear(dim, dim), nn.Linear(dim, dim)
@@ -49,6 +54,15 @@ class TransformerLayer(nn.Module):
         return self.ln2(y + self.dropout(self.ff2(F.gelu(self.ff1(y)))))
 
 
+def transformer_layers(dim, spec, dropout, attention_dropout):
+    """The layers that a spec asks for."""
+    sizes = dim, spec.inner_dim, spec.n_heads
+    rates = {"dropout": dropout, "attention_dropout": attention_dropout}
+    return nn.ModuleList(
+        TransformerLayer(*sizes, **rates) for _ in range(spec.n_layers)
+    )
+
+
 def causal_mask(length, device):
     """True where place j may be seen from place t, (1, length, length): j <= t.
 
@@ -65,12 +79,3 @@ def init_normal_(module, std):
             nn.init.normal_(part.weight, std=std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-def check_heads(n_heads, embedding_dim):
-    """Refuse a number of heads that does not divide the dimension."""
-    if embedding_dim % n_heads:
-        raise ValueError(
-            f"n_heads={n_heads} does not divide embedding_dim={embedding_dim}. Pass "
-            "a number of heads that does."
-        )

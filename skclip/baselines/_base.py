@@ -1,17 +1,20 @@
 """What the baselines share: sessions in order of time, chunks of scores."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._data import flat_positions, training_data
 from skclip._ranking import RankingMixin, rows_per_chunk
-from skclip._sklearn import StrOptions
+from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.metrics import parse_metric
 
+POSITIVE = Interval(Real, 0, None, closed="neither")
 SECONDS_PER_DAY = 86_400.0
 # Scores by popularity add up to this. They order items that have no other score, and
 # vanish in float32 beside any other score.
@@ -20,27 +23,13 @@ BACKOFF_TOTAL = 1e-30
 
 @dataclass(frozen=True)
 class Observed:
-    """Known items of some queries, newest first, one query after the other.
+    """Known items of some queries, newest first, one query after the other."""
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n_events,)
-        Query of each event, in order.
-    codes : ndarray of shape (n_events,)
-        0..n_items - 1.
-    steps : ndarray of shape (n_events,)
-        Known events from here to the newest of the query: 0 is the newest.
-    lengths : ndarray of shape (n_queries,)
-        Number of known events.
-    times : ndarray of shape (n_queries,) or None
-        Seconds, at the newest event.
-    """
-
-    rows: np.ndarray
-    codes: np.ndarray
-    steps: np.ndarray
-    lengths: np.ndarray
-    times: np.ndarray = None
+    rows: np.ndarray  # (n_events,): query of each event, in order
+    codes: np.ndarray  # (n_events,): 0..n_items - 1
+    steps: np.ndarray  # (n_events,): known events up to the newest, which has 0
+    lengths: np.ndarray  # (n_queries,): number of known events
+    times: np.ndarray = None  # (n_queries,): seconds, at the newest event
 
     def distinct(self):
         """Each item of a query once, where it is newest."""
@@ -51,13 +40,8 @@ class Observed:
 
     def take(self, events):
         """The same queries with some of their events."""
-        return Observed(
-            self.rows[events],
-            self.codes[events],
-            self.steps[events],
-            self.lengths,
-            self.times,
-        )
+        rows, codes, steps = self.rows[events], self.codes[events], self.steps[events]
+        return replace(self, rows=rows, codes=codes, steps=steps)
 
 
 def observed(queries, n_items):
@@ -80,12 +64,41 @@ def observed(queries, n_items):
 class BaselineRecommender(RankingMixin, SessionEstimator):
     """A recommender whose scores come from counts.
 
-    `fit` of a subclass ends in ``self._adopt(X, **fitted_catalog(data), ...)``, and
-    ``_add_scores(scores, observed)`` adds to an array of shape (n_queries, n_items)
-    that holds the scores of `backoff`.
+    ``_learn(data)`` of a subclass returns its fitted attributes by name, and
+    ``_add_scores(scores, queries)`` adds to an array of shape (n_queries, n_items) that
+    holds the scores of `backoff`.
     """
 
-    _backoff_constraint = {"backoff": [StrOptions({"popularity"}), None]}
+    _parameter_constraints: dict = {
+        "backoff": [StrOptions({"popularity"}), None],
+        "scoring": [str, callable],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn from training sessions.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Training sessions, shape (n_sessions,). Whole sessions are the recommended
+            input.
+        y : array-like of shape (n_sessions,), default=None
+            Next items; row i is then the session ``X[i] + [y[i]]``. Rules, and the
+            transitions of SLIST, then learn what ``y[i]`` follows, and nothing else.
+
+        Returns
+        -------
+        self : object
+            The estimator itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            A parameter does not fit the sessions, such as one that needs their times.
+        """
+        data = self._training_data(X, y)
+        return self._adopt(X, **fitted_catalog(data), **self._learn(data))
 
     @property
     def _what_happens(self):
@@ -117,7 +130,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
             at = np.arange(start, min(start + step, len(queries)))
             scores = buffer[: len(at)]
             scores[:] = base
-            self._add_scores(scores, observed(queries.take(at), len(base)))
+            self._add_scores(scores, queries.take(at))
             yield at, torch.from_numpy(scores)
 
     def _check_fitted(self):
@@ -133,10 +146,32 @@ def fitted_catalog(data):
     }
 
 
+def ages_in_days(data, name, value):
+    """Days from the end of each session to the last end; parameter `name` needs it."""
+    if data.end_times is None:
+        raise needs_times(name, value)
+    return (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
+
+
+def needs_times(name, value):
+    return ValueError(
+        f"{name}={value} needs sessions with times. Pass time= to "
+        f"Sessions.from_events, or {name}=None."
+    )
+
+
 def _without_gaps(end_times):
     """End times in order; sessions without one are last and get the latest."""
     known = ~np.isnan(end_times)
     return np.where(known, end_times, end_times[known].max()) if known.any() else None
+
+
+def rows_of(values, codes, offsets, n_items):
+    """Sparse rows of (code, value) pairs; pairs of one code are summed."""
+    shape = len(offsets) - 1, n_items
+    rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
+    rows.sum_duplicates()  # in place, offsets included
+    return rows
 
 
 def add_at(scores, rows, columns, values):

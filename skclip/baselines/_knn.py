@@ -6,13 +6,15 @@ import numpy as np
 from scipy import sparse
 
 from skclip._data import flat_positions
-from skclip._sklearn import Interval, StrOptions, _fit_context
+from skclip._sklearn import Interval, StrOptions
 from skclip.baselines._base import (
     BACKOFF_TOTAL,
+    POSITIVE,
     SECONDS_PER_DAY,
     BaselineRecommender,
     add_at,
-    fitted_catalog,
+    needs_times,
+    observed,
 )
 
 # Weight of the click that is `steps` before the newest one, of `n` clicks.
@@ -32,19 +34,15 @@ _DECAYS = {
     "log": lambda steps: 1 / np.log10(steps + 2.7),
 }
 # Values of "auto"; a variant has no other parameters of its own.
+_STAN = {"lambda1": 1.0, "lambda2": 20.0, "lambda3": 2.0}
 _VARIANTS = {
     "sknn": {},
     "vsknn": {"weighting": "quadratic", "decay": "quadratic", "idf_weight": 5.0},
-    "stan": {"lambda1": 1.0, "lambda2": 20.0, "lambda3": 2.0},
-    "vstan": {
-        "lambda1": 1.0,
-        "lambda2": 20.0,
-        "lambda3": 2.0,
-        "lambda4": 2.0,
-        "idf_weight": 2.0,
-    },
+    "stan": _STAN,
+    "vstan": _STAN | {"lambda4": 2.0, "idf_weight": 2.0},
 }
 _OWN = ("weighting", "decay", "idf_weight", "lambda1", "lambda2", "lambda3", "lambda4")
+_AUTO = StrOptions({"auto"})
 _LOWEST = 10 * BACKOFF_TOTAL  # items of neighbors rank before all other items
 _TINY = 1e-9  # where all neighbors are old or far, their factors are scaled up
 _LONGEST = 50  # distinct items of a query that are read; a float64 has 53 bits
@@ -84,7 +82,8 @@ class SessionKNN(BaselineRecommender):
     Parameters
     ----------
     variant : {"sknn", "vsknn", "stan", "vstan"}, default="vsknn"
-        S-KNN [1]_, V-SKNN [2]_, STAN [3]_ or VSTAN [2]_.
+        S-KNN [1]_, V-SKNN [2]_, STAN [3]_ or VSTAN [2]_. `fit` refuses parameters that
+        the variant does not have.
     n_neighbors : int, default=500
         Number of neighbors that vote. Of equally similar ones, the most recent.
     sample_size : int or None, default=5000
@@ -105,7 +104,7 @@ class SessionKNN(BaselineRecommender):
         Decay of the observed clicks in "stan" and "vstan", in clicks. "auto" is 1.
     lambda2 : float, None or "auto", default="auto"
         Decay of old neighbors in "stan" and "vstan", in days. None ignores their age.
-        "auto" is 20 if the sessions have times, else None.
+        "auto" is 20 if the sessions have times, else None; a number needs times.
     lambda3 : float or "auto", default="auto"
         Decay within a neighbor in "stan" and "vstan", in clicks. "auto" is 2.
     lambda4 : float or "auto", default="auto"
@@ -118,10 +117,8 @@ class SessionKNN(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
         Distinct items of the training sessions, oldest session first; the value is the
         place of the last click on the item, from 1.
@@ -163,18 +160,12 @@ class SessionKNN(BaselineRecommender):
         "sample_size": [Interval(Integral, 1, None, closed="left"), None],
         "weighting": [StrOptions({"auto", *_WEIGHTINGS})],
         "decay": [StrOptions({"auto", *_DECAYS})],
-        "idf_weight": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        **{
-            name: [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})]
-            for name in ("lambda1", "lambda3", "lambda4")
-        },
-        "lambda2": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"auto"}),
-            None,
-        ],
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
+        "idf_weight": [Interval(Real, 0, None, closed="left"), _AUTO],
+        "lambda1": [POSITIVE, _AUTO],
+        "lambda2": [POSITIVE, _AUTO, None],
+        "lambda3": [POSITIVE, _AUTO],
+        "lambda4": [POSITIVE, _AUTO],
+        **BaselineRecommender._parameter_constraints,
     }
 
     def __init__(
@@ -206,43 +197,18 @@ class SessionKNN(BaselineRecommender):
         self.backoff = backoff
         self.scoring = scoring
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Store the training sessions by item.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Whole sessions are the recommended
-            input.
-        y : array-like of shape (n_sessions,), default=None
-            Next items; row i is then the session ``X[i] + [y[i]]``.
-
-        Returns
-        -------
-        self : SessionKNN
-            The estimator itself, fitted.
-
-        Raises
-        ------
-        ValueError
-            A parameter is given that the variant does not have, or `lambda2` without
-            times.
-        """
-        data = self._training_data(X, y)
+    def _learn(self, data):
         params = self._resolved(data.end_times is not None)
         kept = np.flatnonzero(np.diff(data.offsets) > 0)
         sessions = _last_places(data)[kept]
         idf = np.maximum(0, np.log(len(kept) / data.item_counts()))
-        return self._adopt(
-            X,
-            **fitted_catalog(data),
-            resolved_params_=params,
-            sessions_=sessions,
-            _times=None if data.end_times is None else data.end_times[kept],
-            _item_weights=1 + params.get("idf_weight", 0) * idf,
-            _sessions_of_item=_sessions_of_item(sessions),
-        )
+        return {
+            "resolved_params_": params,
+            "sessions_": sessions,
+            "_times": None if data.end_times is None else data.end_times[kept],
+            "_item_weights": 1 + params.get("idf_weight", 0) * idf,
+            "_sessions_of_item": _sessions_of_item(sessions),
+        }
 
     def _resolved(self, has_times):
         """The parameters of the variant, "auto" replaced."""
@@ -261,24 +227,16 @@ class SessionKNN(BaselineRecommender):
                 )
         if "lambda2" in resolved and not has_times:
             if self.lambda2 not in ("auto", None):
-                raise ValueError(
-                    f"lambda2={self.lambda2} needs sessions with times. Pass time= to "
-                    "Sessions.from_events, or lambda2=None."
-                )
+                raise needs_times("lambda2", self.lambda2)
             resolved["lambda2"] = None
         return resolved
 
-    # -- scoring ---------------------------------------------------------------
-
-    def _add_scores(self, scores, observed):
+    def _add_scores(self, scores, queries):
         params = self.resolved_params_
-        clicks = observed.distinct()
-        rank = _rank_in_row(clicks.rows)
-        newest = rank < _LONGEST
-        clicks, rank = clicks.take(newest), rank[newest]
-        rows, neighbors, similarity, shared = self._neighbors(
-            clicks, rank, len(scores), observed.times
-        )
+        clicks = observed(queries, scores.shape[1]).distinct()
+        place = np.arange(len(clicks.rows)) - np.searchsorted(clicks.rows, clicks.rows)
+        clicks = clicks.take(place < _LONGEST)
+        rows, neighbors, similarity, shared = self._neighbors(clicks, len(scores))
         if "decay" in params:
             similarity = similarity * _DECAYS[params["decay"]](clicks.steps[shared])
         if "lambda4" in params:
@@ -301,7 +259,7 @@ class SessionKNN(BaselineRecommender):
         values = np.where(values > 0, np.maximum(values, _LOWEST), 0)
         add_at(scores, np.repeat(rows, lengths), items, values)
 
-    def _neighbors(self, clicks, rank, n_queries, times):
+    def _neighbors(self, clicks, n_queries):
         """Row, session, similarity and newest shared click of each neighbor.
 
         A neighbor needs two things of the clicks that it shares with the query: the
@@ -320,6 +278,7 @@ class SessionKNN(BaselineRecommender):
         else:
             weights = np.ones(len(clicks.rows))
         starts = np.searchsorted(clicks.rows, np.arange(n_queries + 1))
+        rank = np.arange(len(clicks.rows)) - starts[clicks.rows]
         weights = weights + 1j * 0.5**rank
         rows, sessions, sums = self._shared(weights, clicks, starts)
         similarity, bits = sums.real, sums.imag
@@ -335,8 +294,8 @@ class SessionKNN(BaselineRecommender):
             similarity = similarity / np.sqrt(sizes * squares[rows])
         if params.get("lambda2") is not None:
             now = np.full(n_queries, self._times[-1])
-            if times is not None:
-                now = np.where(np.isfinite(times), times, now)
+            if clicks.times is not None:
+                now = np.where(np.isfinite(clicks.times), clicks.times, now)
             age = np.maximum(0, now[rows] - self._times[sessions]) / SECONDS_PER_DAY
             similarity = similarity * _fading(age, params["lambda2"], least=-400)
         indptr = np.searchsorted(rows, np.arange(n_queries + 1))
@@ -370,8 +329,6 @@ class SessionKNN(BaselineRecommender):
         rows, sessions = np.divmod(keys, n_sessions)
         order = np.lexsort((-first, rows))  # as the product: the last one found first
         return rows, sessions[order], sums[order]
-
-    # -- state -----------------------------------------------------------------
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -419,12 +376,6 @@ def _largest_of_row(values, rows):
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     lengths = np.diff(starts, append=len(rows))
     return np.repeat(np.maximum.reduceat(values, starts), lengths)
-
-
-def _rank_in_row(rows):
-    """0, 1, ... within each run of equal rows."""
-    starts = np.searchsorted(rows, rows)
-    return np.arange(len(rows)) - starts
 
 
 def _largest(values, tie_break, indptr, k):

@@ -1,15 +1,8 @@
 """Popularity, whatever the session."""
 
-from numbers import Real
-
 import numpy as np
 
-from skclip._sklearn import Interval, _fit_context
-from skclip.baselines._base import (
-    SECONDS_PER_DAY,
-    BaselineRecommender,
-    fitted_catalog,
-)
+from skclip.baselines._base import POSITIVE, BaselineRecommender, ages_in_days
 
 
 class PopularityRecommender(BaselineRecommender):
@@ -29,10 +22,8 @@ class PopularityRecommender(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     item_scores_ : ndarray of shape (n_items,), float32
         Score of each item, the same for all sessions.
 
@@ -45,7 +36,7 @@ class PopularityRecommender(BaselineRecommender):
     """
 
     _parameter_constraints: dict = {
-        "half_life": [Interval(Real, 0, None, closed="neither"), None],
+        "half_life": [POSITIVE, None],
         "scoring": [str, callable],
     }
 
@@ -53,48 +44,16 @@ class PopularityRecommender(BaselineRecommender):
         self.half_life = half_life
         self.scoring = scoring
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Count the events of each item, targets included.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items.
-
-        Returns
-        -------
-        self : PopularityRecommender
-            The estimator itself, fitted.
-
-        Raises
-        ------
-        ValueError
-            `half_life` is given and the sessions have no times.
-        """
-        data = self._training_data(X, y)
-        scores = _faded_counts(data, self.half_life)
-        return self._adopt(X, **fitted_catalog(data), item_scores_=scores)
+    def _learn(self, data):
+        scores = data.item_counts()
+        if self.half_life is not None:
+            ages = ages_in_days(data, "half_life", self.half_life)
+            weights = np.repeat(0.5 ** (ages / self.half_life), np.diff(data.offsets))
+            scores = np.bincount(data.codes, weights, data.n_items + 1)[1:]
+        return {"item_scores_": scores.astype(np.float32)}
 
     def _base_scores(self):
         return self.item_scores_
 
-    def _add_scores(self, scores, observed):
+    def _add_scores(self, scores, queries):
         """Add nothing: the scores do not depend on the session."""
-
-
-def _faded_counts(data, half_life):
-    """Number of events of each item, older ones counting less, float32."""
-    if half_life is None:
-        return data.item_counts().astype(np.float32)
-    if data.end_times is None:
-        raise ValueError(
-            f"half_life={half_life} needs sessions with times. Pass time= "
-            "to Sessions.from_events, or half_life=None."
-        )
-    ages = (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
-    weights = np.repeat(0.5 ** (ages / half_life), np.diff(data.offsets))
-    counts = np.bincount(data.codes, weights, data.n_items + 1)[1:]
-    return counts.astype(np.float32)

@@ -5,35 +5,17 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 
-from skclip._sklearn import Interval, StrOptions, _fit_context
-from skclip.baselines._base import BaselineRecommender, add_rows, fitted_catalog
+from skclip._sklearn import Interval, StrOptions
+from skclip.baselines._base import BaselineRecommender, add_rows, observed, rows_of
 
 
 class _LastItemRules(BaselineRecommender):
     """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Count the rules.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
-        y : array-like of shape (n_sessions,), default=None
-            Next items; row i then says what `y[i]` follows, and nothing else.
-
-        Returns
-        -------
-        self : object
-            The estimator itself, fitted.
-        """
-        data = self._training_data(X, y)
-        return self._adopt(X, **fitted_catalog(data), rules_=self._count_rules(data))
-
-    def _add_scores(self, scores, observed):
-        newest = np.flatnonzero(observed.steps == 0)
-        add_rows(scores, self.rules_, observed.rows[newest], observed.codes[newest])
+    def _add_scores(self, scores, queries):
+        clicks = observed(queries, scores.shape[1])
+        newest = np.flatnonzero(clicks.steps == 0)
+        add_rows(scores, self.rules_, clicks.rows[newest], clicks.codes[newest])
 
 
 def _pairs(data, gap):
@@ -64,10 +46,8 @@ class MarkovRecommender(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Transitions from the item of the row to that of the column. With
         ``tie_break="first"`` the place in the ranking of the row, counted from its end.
@@ -90,8 +70,7 @@ class MarkovRecommender(_LastItemRules):
 
     _parameter_constraints: dict = {
         "tie_break": [StrOptions({"first"}), None],
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
+        **BaselineRecommender._parameter_constraints,
     }
 
     def __init__(self, *, tie_break=None, backoff="popularity", scoring="mrr@20"):
@@ -99,7 +78,7 @@ class MarkovRecommender(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
+    def _learn(self, data):
         before, after = _pairs(data, 1)
         n = data.n_items
         keys = (data.codes[before].astype(np.int64) - 1) * n + data.codes[after] - 1
@@ -112,7 +91,7 @@ class MarkovRecommender(_LastItemRules):
             values = np.empty(len(keys), dtype=np.int64)
             values[order] = np.arange(len(keys)) - starts[order] + 1
         values = values.astype(np.float32)
-        return sparse.csr_array((values, (rows, columns)), shape=(n, n))
+        return {"rules_": sparse.csr_array((values, (rows, columns)), shape=(n, n))}
 
 
 _GAP_WEIGHTS = {
@@ -146,10 +125,8 @@ class SequentialRules(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Weight of each follower (column) of an item (row).
 
@@ -169,8 +146,7 @@ class SequentialRules(_LastItemRules):
     _parameter_constraints: dict = {
         "max_gap": [Interval(Integral, 1, None, closed="left")],
         "weighting": [StrOptions(set(_GAP_WEIGHTS))],
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
+        **BaselineRecommender._parameter_constraints,
     }
 
     def __init__(
@@ -181,7 +157,7 @@ class SequentialRules(_LastItemRules):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
+    def _learn(self, data):
         n = data.n_items
         rules = sparse.csr_array((n, n), dtype=np.float32)
         for gap in range(1, self.max_gap + 1):
@@ -192,7 +168,7 @@ class SequentialRules(_LastItemRules):
             at = data.codes[before] - 1, data.codes[after] - 1
             rules = rules + sparse.csr_array((weight, at), shape=(n, n))
         rules.eliminate_zeros()
-        return rules
+        return {"rules_": rules}
 
 
 class AssociationRules(_LastItemRules):
@@ -213,10 +189,8 @@ class AssociationRules(_LastItemRules):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Symmetric counts of pairs.
 
@@ -237,34 +211,21 @@ class AssociationRules(_LastItemRules):
     [['b', 'c']]
     """
 
-    _parameter_constraints: dict = {
-        **BaselineRecommender._backoff_constraint,
-        "scoring": [str, callable],
-    }
-
     def __init__(self, *, backoff="popularity", scoring="mrr@20"):
         self.backoff = backoff
         self.scoring = scoring
 
-    def _count_rules(self, data):
-        counts = _counts(np.ones(len(data.codes), dtype=np.float32), data)
+    def _learn(self, data):
+        where = data.codes, data.offsets, data.n_items
+        counts = rows_of(np.ones(len(data.codes), dtype=np.float32), *where)
         if data.graph_ends is None:
             rules = sparse.csr_array(counts.T @ counts)
         else:  # pairs of a target with what stands before it
             at = np.zeros(len(data.codes), dtype=np.float32)
             at[data.graph_ends] = 1
-            targets = _counts(at, data)
+            targets = rows_of(at, *where)
             rules = sparse.csr_array((counts - targets).T @ targets)
             rules = rules + rules.T
         rules.setdiag(0)
         rules.eliminate_zeros()
-        return rules
-
-
-def _counts(values, data):
-    """Values of the events, summed by session and item."""
-    parts = values, data.codes - 1, data.offsets.copy()  # all summed in place
-    shape = len(data.offsets) - 1, data.n_items
-    counts = sparse.csr_array(parts, shape=shape)
-    counts.sum_duplicates()
-    return counts
+        return {"rules_": rules}

@@ -6,11 +6,13 @@ import numpy as np
 from scipy import linalg, sparse
 
 from skclip._data import flat_positions
-from skclip._sklearn import Interval, StrOptions, _fit_context
+from skclip._sklearn import Interval, StrOptions
 from skclip.baselines._base import (
-    SECONDS_PER_DAY,
+    POSITIVE,
     BaselineRecommender,
-    fitted_catalog,
+    ages_in_days,
+    observed,
+    rows_of,
 )
 
 _EXACT_ITEMS = 10_000  # up to here the system is solved in float64
@@ -43,7 +45,8 @@ class SLIST(BaselineRecommender):
     alpha : float, default=0.5
         Weight of the similarity rows, from 0 (transitions only) to 1 (similarity only).
     reg : float, default=10.0
-        Strength :math:`\lambda` of the regularization.
+        Strength :math:`\lambda` of the regularization. `fit` refuses one that is too
+        small for the system to have a solution in floating point.
     delta_pos : float, default=1.0
         Decay of the weights within a transition row, in clicks.
     delta_inf : float, default=1.0
@@ -51,8 +54,8 @@ class SLIST(BaselineRecommender):
         new `fit`.
     delta_time : float, None or "auto", default="auto"
         Decay of the weights of sessions, in days. None weights all sessions equally.
-        "auto" is 128 if the sessions have times, else None. Sessions older than 30
-        `delta_time` count as if they were just as old.
+        "auto" is 128 if the sessions have times, else None; a number needs times.
+        Sessions older than 30 `delta_time` count as if they were just as old.
     direction : {"part", "sr"}, default="part"
         Input of a transition row: "part" takes all clicks so far, weighted
         :math:`e^{-p/\delta_{pos}}`, "sr" the last click only.
@@ -64,10 +67,8 @@ class SLIST(BaselineRecommender):
 
     Attributes
     ----------
-    item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted.
-    item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+    item_ids_, item_counts_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, sorted, and the training events of each.
     weights_ : ndarray of shape (n_items, n_items), float32
         The matrix :math:`B`.
 
@@ -92,14 +93,10 @@ class SLIST(BaselineRecommender):
 
     _parameter_constraints: dict = {
         "alpha": [Interval(Real, 0, 1, closed="both")],
-        "reg": [Interval(Real, 0, None, closed="neither")],
-        "delta_pos": [Interval(Real, 0, None, closed="neither")],
-        "delta_inf": [Interval(Real, 0, None, closed="neither")],
-        "delta_time": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"auto"}),
-            None,
-        ],
+        "reg": [POSITIVE],
+        "delta_pos": [POSITIVE],
+        "delta_inf": [POSITIVE],
+        "delta_time": [POSITIVE, StrOptions({"auto"}), None],
         "direction": [StrOptions({"part", "sr"})],
         "max_items": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
@@ -127,31 +124,7 @@ class SLIST(BaselineRecommender):
         self.max_items = max_items
         self.scoring = scoring
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Solve for the weights.
-
-        Parameters
-        ----------
-        X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Whole sessions are the recommended
-            input.
-        y : array-like of shape (n_sessions,), default=None
-            Next items; row i is then the session ``X[i] + [y[i]]``.
-
-        Returns
-        -------
-        self : SLIST
-            The estimator itself, fitted.
-
-        Raises
-        ------
-        ValueError
-            The catalog has more than `max_items` items, `delta_time` is given and
-            the sessions have no times, or `reg` is too small for the system to have a
-            solution in floating point.
-        """
-        data = self._training_data(X, y)
+    def _learn(self, data):
         n = data.n_items
         if n > self.max_items:
             raise ValueError(
@@ -161,8 +134,7 @@ class SLIST(BaselineRecommender):
                 "(skclip.preprocessing.drop_rare_items), or use SessionKNN."
             )
         gram, cross = self._normal_equations(data, self._session_weights(data))
-        weights = _solve(gram, cross, self.reg)
-        return self._adopt(X, **fitted_catalog(data), weights_=weights)
+        return {"weights_": _solve(gram, cross, self.reg)}
 
     def _session_weights(self, data):
         """Weight of each session by its age."""
@@ -171,17 +143,13 @@ class SLIST(BaselineRecommender):
             delta = None if data.end_times is None else 128.0
         if delta is None:
             return np.ones(len(data.offsets) - 1)
-        if data.end_times is None:
-            raise ValueError(
-                f"delta_time={delta} needs sessions with times. Pass time= to "
-                "Sessions.from_events, or delta_time=None."
-            )
-        ages = (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
+        ages = ages_in_days(data, "delta_time", delta)
         return np.exp(-np.minimum(ages / delta, _OLDEST))
 
     def _normal_equations(self, data, weights):
         """Sparse S' Omega S and S' Omega T, each the sum over both kinds of rows."""
-        items = _rows(np.ones(len(data.codes)), data.codes, data.offsets, data.n_items)
+        ones = np.ones(len(data.codes))
+        items = rows_of(ones, data.codes, data.offsets, data.n_items)
         items.data[:] = 1
         inputs = _summing_to_one(items)
         weighted = inputs.T @ sparse.diags_array(self.alpha * weights)
@@ -196,38 +164,30 @@ class SLIST(BaselineRecommender):
         lengths = np.diff(data.offsets)
         session = np.repeat(np.arange(len(lengths)), lengths)
         last = np.repeat(data.offsets[1:], lengths) - 1
-        t = np.flatnonzero(
-            np.arange(len(session)) < last
-        )  # clicks that have a next one
-        if data.graph_ends is not None:  # with targets: the click before each of them
+        if data.graph_ends is None:
+            t = np.flatnonzero(np.arange(len(session)) < last)  # these have a next one
+        else:  # with targets: the click before each of them
             t = data.graph_ends - 1
 
         after, offsets = flat_positions(t + 1, last[t] - t)
         gap = after - np.repeat(t + 1, np.diff(offsets))
         values = np.exp(-gap / self.delta_pos)
-        future = _rows(values, data.codes[after], offsets, data.n_items)
+        future = rows_of(values, data.codes[after], offsets, data.n_items)
 
         n_before = np.ones(len(t), dtype=np.int64)
         if self.direction == "part":
             n_before = t - data.offsets[:-1][session[t]] + 1
         before, offsets = flat_positions(t - n_before + 1, n_before)
         values = np.exp(-(np.repeat(t, n_before) - before) / self.delta_pos)
-        past = _summing_to_one(_rows(values, data.codes[before], offsets, data.n_items))
-        return past, future, session[t]
+        past = rows_of(values, data.codes[before], offsets, data.n_items)
+        return _summing_to_one(past), future, session[t]
 
-    def _add_scores(self, scores, observed):
-        weights = np.exp(-observed.steps / self.delta_inf).astype(np.float32)
-        at = observed.rows, observed.codes
+    def _add_scores(self, scores, queries):
+        clicks = observed(queries, scores.shape[1])
+        weights = np.exp(-clicks.steps / self.delta_inf).astype(np.float32)
+        at = clicks.rows, clicks.codes
         query = sparse.csr_array((weights, at), shape=scores.shape)
         scores += query @ self.weights_
-
-
-def _rows(values, codes, offsets, n_items):
-    """Sparse rows of (code, value) pairs; pairs of one code are summed."""
-    shape = len(offsets) - 1, n_items
-    rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
-    rows.sum_duplicates()  # in place, offsets included
-    return rows
 
 
 def _summing_to_one(rows):

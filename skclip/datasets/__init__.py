@@ -1,10 +1,11 @@
 """Simulated sessions with a known truth, and public data sets.
 
 `read_*` read the files of a publisher into `Sessions`, as they lie on the publisher's
-page or gzipped. They need polars (``pip install 'skclip[datasets]'``). Those of the
-CLIP-SBR experiments (Last.fm, Xing, Reddit) filter as these did: compare the counts of
-`Sessions.describe` with the paper's. The others filter nothing, so that the steps of a
-paper can be taken one by one with `skclip.preprocessing`.
+page or gzipped. They need polars (``pip install 'skclip[datasets]'``). A column that is
+missing or a value that is wrong is a ValueError that names line and column. The readers
+of the CLIP-SBR experiments (Last.fm, Xing, Reddit) filter as these did: compare the
+counts of `Sessions.describe` with the paper's. The others filter nothing, so that the
+steps of a paper can be taken one by one with `skclip.preprocessing`.
 
 `fetch_*` download first, into scikit-learn's data home. There is none for data that a
 login, an agreement or a form protects, or whose address is no longer published.

@@ -30,11 +30,6 @@ def read_diginetica(path, *, known_users=False):
     X : Sessions
         With times in seconds.
 
-    Raises
-    ------
-    ValueError
-        A column is missing or a value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile

@@ -6,8 +6,9 @@ from sklearn.utils import Bunch, check_random_state
 from skclip.datasets._simulated import (
     DAY,
     check_at_least,
+    check_two_items_each,
+    draw_lengths,
     item_ids,
-    order_of_ends,
     sessions_of_rows,
 )
 
@@ -34,16 +35,13 @@ def make_multi_interest_sessions(
 
     Parameters
     ----------
-    n_sessions, n_items : int, default=2000, 300
-        Numbers of sessions and of items, at least 2 items for each cluster.
-    n_clusters : int, default=15
-        Clusters of items, of equal sizes up to one item.
+    n_sessions, n_items, n_clusters : int, default=2000, 300, 15
+        Numbers of sessions, of items, and of clusters of items, which have equal sizes
+        up to one item and at least 2 items.
     n_interests : int, default=2
         Clusters of each session, at most `n_clusters`.
-    mean_length : float, default=8.0
-        Mean number of clicks of a session, at least 2; lengths are geometric.
-    max_length : int, default=50
-        Length of the longest session.
+    mean_length, max_length : float, default=8.0, 50
+        Mean (at least 2) and largest number of clicks; lengths are geometric.
     popularity_exponent : float, default=1.0
         0 makes all items of a cluster equally popular.
     recency : float, default=0.7
@@ -58,10 +56,9 @@ def make_multi_interest_sessions(
     sessions : Sessions
         With times, in order of the time of their last event.
     truth : Bunch
-        ``item_ids`` (n_items,) in order, ``clusters`` (n_items,) 0-based,
-        ``popularity`` (n_items,) shares within the item's cluster,
-        ``session_interests`` (n_sessions, n_interests) clusters, sorted, and
-        ``interests`` (n_events,): the cluster that each click was drawn for.
+        ``item_ids`` in order, ``clusters`` (0-based) and ``popularity`` (shares within
+        the item's cluster), all (n_items,); ``session_interests`` (n_sessions,
+        n_interests), sorted clusters; ``interests`` (n_events,), that of each click.
 
     Examples
     --------
@@ -70,12 +67,11 @@ def make_multi_interest_sessions(
     >>> len(X), truth.session_interests.shape
     (100, (100, 2))
     """
+    _check_arguments(locals())
     return _simulated(**locals())
 
 
 def _simulated(n_sessions, n_items, n_clusters, n_interests, random_state, **options):
-    counts = {"n_sessions": n_sessions, "n_items": n_items, "n_clusters": n_clusters}
-    _check_arguments({**counts, "n_interests": n_interests, **options})
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     clusters = np.sort(np.arange(n_items) % n_clusters)
     begins = np.searchsorted(clusters, np.arange(n_clusters + 1))
@@ -86,23 +82,21 @@ def _simulated(n_sessions, n_items, n_clusters, n_interests, random_state, **opt
         popularity[begin:end] = weights / weights.sum()
     own = rng.uniform(size=(n_sessions, n_clusters)).argsort(axis=1)[:, :n_interests]
     own.sort(axis=1)
-    lengths = 1 + rng.geometric(1 / (options["mean_length"] - 1), n_sessions)
-    lengths = np.minimum(lengths, options["max_length"])
+    lengths = draw_lengths(n_sessions, rng, options)
     recency = options["recency"]
     clicks, chosen = _clicks(own, lengths.max(), recency, begins, popularity, rng)
     gaps = rng.exponential(40.0, clicks.shape)
     gaps[:, 0] = np.sort(rng.uniform(0, options["n_days"] * DAY, n_sessions))
-    times = np.cumsum(gaps, axis=1)
-    order = order_of_ends(times, lengths)
-    clicks, chosen, lengths = clicks[order], chosen[order], lengths[order]
-    truth = Bunch(
-        item_ids=item_ids(n_items),
+    ids, times = item_ids(n_items), np.cumsum(gaps, axis=1)
+    sessions, order = sessions_of_rows(clicks, lengths, times, ids)
+    happened = np.arange(chosen.shape[1]) < lengths[order, None]
+    return sessions, Bunch(
+        item_ids=ids,
         clusters=clusters,
         popularity=popularity,
         session_interests=own[order],
-        interests=chosen[np.arange(chosen.shape[1]) < lengths[:, None]],
+        interests=chosen[order][happened],
     )
-    return sessions_of_rows(clicks, lengths, times[order], truth.item_ids), truth
 
 
 def _clicks(own, n_steps, recency, begins, popularity, rng):
@@ -131,11 +125,7 @@ def _clicks(own, n_steps, recency, begins, popularity, rng):
 def _check_arguments(values):
     names = ("n_sessions", "n_clusters", "n_interests", "max_length")
     check_at_least(1, values, *names)
-    if values["n_items"] < 2 * values["n_clusters"]:
-        raise ValueError(
-            f"n_items={values['n_items']} is too few for n_clusters="
-            f"{values['n_clusters']}. Pass at least 2 items per cluster."
-        )
+    check_two_items_each(values, "n_clusters", "cluster")
     if values["n_interests"] > values["n_clusters"]:
         raise ValueError(
             f"n_interests={values['n_interests']} exceeds n_clusters="

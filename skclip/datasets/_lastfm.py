@@ -32,20 +32,18 @@ def read_lastfm_1k(
 ):
     """Read Last.fm-1K as sessions of artists, as in the CLIP-SBR experiments.
 
-    In this order: rows without an artist are dropped; a visit ends after an idle gap
-    of more than 8 hours; immediate repeats are dropped; the first 20 events of a visit
-    and the 40,000 artists with most events are kept; sessions of one event and artists
-    with fewer than 5 events are dropped until there are none (all as HG-GNN's program);
-    then sessions of fewer than 3 events and, once, users with fewer than 5 sessions
-    (as CLIP-SBR's). The paper counts 966 users, 38,784 artists and 294,402 sessions of
-    12.86 artists on average.
+    In this order, as HG-GNN's program: rows without an artist are dropped; a visit ends
+    after an idle gap of more than 8 hours; immediate repeats are dropped; the first 20
+    events of a visit and the 40,000 artists with most events are kept; sessions of one
+    event and artists with fewer than 5 events are dropped until there are none. Then,
+    as CLIP-SBR's: sessions of fewer than 3 events and, once, users with fewer than 5
+    sessions. The paper counts 966 users, 38,784 artists and 294,402 sessions of 12.86
+    artists on average.
 
     Parameters
     ----------
     path : path-like
-        ``userid-timestamp-artid-artname-traid-traname.tsv``, tab-separated without a
-        header: user, ISO 8601 time, artist id, artist, track id, track (which may hold
-        tabs). It may be gzipped.
+        ``userid-timestamp-artid-artname-traid-traname.tsv``: tab-separated, no header.
     gap : float, default=28800
         Idle seconds after which a visit has ended.
     max_length, n_items : int, default=20, 40000
@@ -58,12 +56,6 @@ def read_lastfm_1k(
     X : Sessions
         With times and users; items are artist names. Reading 19 million events takes
         some minutes and about 10 GB.
-
-    Raises
-    ------
-    ValueError
-        The first line does not have six fields, or a value is wrong; the message names
-        line and column.
 
     Examples
     --------
@@ -90,14 +82,13 @@ def read_lastfm_1k(
 
 
 def _plays(path):
-    """Events with an artist."""
+    """Events with an artist; the last column may hold tabs."""
     names = ["user", "time", "artist_id", "artist", "track_id", "track"]
     fields = [
         Field("user", ("user",), "id"),
         Field("time", ("time",), "time"),
-        Field("item", ("artist",), "text", missing=("",)),
+        Field("item", ("artist",), "text", missing=""),
     ]
-    # some track names hold tabs
     table = TextTable(path, fields, sep="\t", names=names, free_end=True)
     return table.read().drop_nulls()
 

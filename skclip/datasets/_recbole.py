@@ -2,8 +2,14 @@
 
 import numpy as np
 
-from skclip._data import Sessions, factorize_list, times_fall
-from skclip.datasets._text_table import Field, TextTable, as_ids, sessions_of
+from skclip._data import times_fall
+from skclip.datasets._text_table import (
+    Field,
+    TextTable,
+    are_whole,
+    prefixes_and_targets,
+    sessions_of,
+)
 
 _OF_LINES = [  # what a file of lists may have besides
     Field("session", ("session_id",), "id", optional=True),
@@ -52,10 +58,17 @@ def read_recbole(path, *, session="session_id"):
     ...     read_recbole(path).to_lists()
     [[30, 31]]
     """
-    table = TextTable(path, _fields(session), sep="\t", header=_untyped)
+    fields = [
+        Field("session", (session,), "id", optional=True),
+        Field("item", ("item_id",), "id", optional=True),
+        Field("items", ("item_id_list",), "text", optional=True),
+        Field("time", ("timestamp",), "number", optional=True),
+        *_OF_LINES[1:],
+    ]
+    table = TextTable(path, fields, sep="\t", header=_untyped)
     frame = table.read()
     if "items" not in frame.columns:
-        _check_events(path, session, frame.columns)
+        _check_events(table, session)
         return sessions_of(path, frame)
     if "item" in frame.columns:
         raise ValueError(
@@ -83,11 +96,6 @@ def read_recbole_prefixes(path):
     y : ndarray of shape (n_prefixes,)
         The target of each, for ``fit(X, y)`` and ``score(X, y)``.
 
-    Raises
-    ------
-    ValueError
-        A column is missing or a value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile
@@ -107,76 +115,59 @@ def read_recbole_prefixes(path):
     return _rows_of_lists(table, table.read())
 
 
-def _fields(session):
-    return [
-        Field("session", (session,), "id", optional=True),
-        Field("item", ("item_id",), "id", optional=True),
-        Field("items", ("item_id_list",), "text", optional=True),
-        Field("time", ("timestamp",), "number", optional=True),
-        *_OF_LINES[1:],
-    ]
-
-
 def _untyped(name):
     """The name in a typed header: "item_id" of "item_id:token"."""
     return name.split(":")[0]
 
 
-def _check_events(path, session, roles):
+def _check_events(table, session):
     """Refuse a file that has events but not of sessions."""
+    found = {field.role: field.names[0] for field in table.places}
+    hint = " Pass session='user_id' to make one session of each user."
     for role, name in (("session", session), ("item", "item_id")):
-        if role not in roles:
-            found = [f.names[0] for f in _fields(session) if f.role in roles]
-            hint = " Pass session='user_id' to make one session of each user."
+        if role not in found:
             raise ValueError(
-                f"{path}, line 1: no column {name!r}. Expected a typed header such as "
-                f"'session_id:token', 'item_id:token'; found {found}."
-                f"{hint if 'user' in roles and role == 'session' else ''}"
+                f"{table.path}, line 1: no column {name!r}. Expected a typed header "
+                "such as 'session_id:token', 'item_id:token'; found "
+                f"{list(found.values())}."
+                f"{hint if 'user' in found and role == 'session' else ''}"
             )
 
 
 def _rows_of_lists(table, frame):
     """Sessions of a column of lists, and the ids of the column of single items."""
     rows = [text.split() for text in frame["items"]]
-    targets = []
-    if "item" in frame.columns:
-        targets = [str(item) for item in frame["item"]]
-    flat = [item for row in rows for item in row]
-    words, codes = factorize_list(flat + targets)
-    vocabulary = as_ids(words)
-    if vocabulary is not words:  # numbers have another order than their texts
-        vocabulary, place = np.unique(vocabulary, return_inverse=True)
-        codes = place[codes]
+    targets = [str(item) for item in frame["item"]] if "item" in frame.columns else []
+    if are_whole({item for row in [targets, *rows] for item in row}):
+        rows, targets = [list(map(int, row)) for row in rows], list(map(int, targets))
     columns = {
         name: frame[role].to_numpy()
         for name, role in (("ids", "session"), ("users", "user"))
         if role in frame.columns
     }
-    offsets = np.cumsum([0, *map(len, rows)])
     if "times" in frame.columns:
-        columns["times"] = _lists_of_times(table, frame, offsets)
-    X = Sessions(codes[: len(flat)], offsets, vocabulary, **columns)
-    return X, vocabulary[codes[len(flat) :]]
+        columns["times"] = _lists_of_times(table, frame, np.array(list(map(len, rows))))
+    return prefixes_and_targets(rows, targets, **columns)
 
 
-def _lists_of_times(table, frame, offsets):
+def _lists_of_times(table, frame, n_items):
     """Times of all events, in order, as many on each line as there are items."""
+
+    def refuse(row, what):
+        where = f"{table.path}, line {table.line_of(row)}, column 'timestamp_list'"
+        raise ValueError(f"{where}: {what}")
+
     lists = [text.split(" ") for text in frame["times"]]
-    n_times, n_items = np.array([len(row) for row in lists]), np.diff(offsets)
-    flat = np.array([float(time) for times in lists for time in times])
-    where = "{}, line {}, column 'timestamp_list': "
+    n_times = np.array(list(map(len, lists)))
     if (n_times != n_items).any():
         row = int(np.argmax(n_times != n_items))
-        raise ValueError(
-            where.format(table.path, table.line_of(row))
-            + f"{n_times[row]} times for {n_items[row]} items. Expected as many."
-        )
-    falls = np.flatnonzero(times_fall(flat, offsets))
+        what = f"{n_times[row]} times for {n_items[row]} items. Expected as many."
+        refuse(row, what)
+    times = np.array([float(time) for row in lists for time in row])
+    offsets = np.concatenate([[0], np.cumsum(n_items)])
+    falls = np.flatnonzero(times_fall(times, offsets))
     if len(falls):
         row = int(np.searchsorted(offsets, falls[0], side="right")) - 1
-        raise ValueError(
-            where.format(table.path, table.line_of(row))
-            + f"{flat[falls[0]]:g} after {flat[falls[0] - 1]:g}. Expected times in "
-            "order."
-        )
-    return flat
+        before, after = times[falls[0] - 1 : falls[0] + 1]
+        refuse(row, f"{after:g} after {before:g}. Expected times in order.")
+    return times

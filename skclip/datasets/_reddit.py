@@ -27,11 +27,6 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     X : Sessions
         With times and users.
 
-    Raises
-    ------
-    ValueError
-        A column is missing or a value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile

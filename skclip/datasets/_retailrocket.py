@@ -27,8 +27,7 @@ def read_retailrocket(path, *, gap=1800, events=("view",)):
     Raises
     ------
     ValueError
-        A column is missing or a value is wrong; the message names line and column. Or
-        the file has no event of a kind that was asked for.
+        The file is wrong, or has no event of a kind that was asked for.
 
     Examples
     --------

@@ -39,11 +39,6 @@ def read_session_rec(path):
         equal times keep the order of their lines; sessions are in order of the time of
         their last event. Ids are whole numbers where all of a column are, else text.
 
-    Raises
-    ------
-    ValueError
-        A column is missing or a value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile
@@ -82,14 +77,8 @@ def fetch_rsc15_100k(
     ----------
     subset : {"train_full", "train_tr", "train_valid", "test"}, default="train_full"
         Part to read; ``train_full`` is ``train_tr`` and ``train_valid`` together.
-    data_home : path-like, default=None
-        Folder of downloads; None is that of scikit-learn.
-    download_if_missing : bool, default=True
-        False raises an OSError instead of a download.
-    n_retries : int, default=3
-        Times to try again after a failed attempt.
-    delay : float, default=1.0
-        Seconds between two attempts.
+    data_home, download_if_missing, n_retries, delay : object
+        As in `fetch_lastfm_1k`.
 
     Returns
     -------
@@ -103,14 +92,11 @@ def fetch_rsc15_100k(
 
     Examples
     --------
-    >>> import tempfile
     >>> from skclip.datasets import fetch_rsc15_100k
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     try:
-    ...         fetch_rsc15_100k(data_home=folder, download_if_missing=False)
-    ...     except OSError as error:
-    ...         print(str(error).split(". ")[0][-46:])
-    is not there, and download_if_missing is False
+    >>> fetch_rsc15_100k("valid")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: subset='valid' must be one of ['train_full', ..., 'test'].
     """
     if subset not in RSC15_100K:
         raise ValueError(f"subset={subset!r} must be one of {list(RSC15_100K)}.")

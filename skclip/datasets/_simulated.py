@@ -29,25 +29,22 @@ def make_sessions(
 
     A session starts in a community with one of its popular items. Each further click
     returns to an earlier item (with probability `p_return`), strays into another
-    community (`p_stray`), follows one of the current item's habitual successors
-    (`p_habit`), or else is drawn from the community by popularity.
+    community (`p_stray`), follows a habitual successor of the current item (`p_habit`),
+    or else is drawn from the community by popularity.
 
     Parameters
     ----------
-    n_sessions, n_items : int, default=2000, 200
-        Numbers of sessions and of items, at least 2 items for each community.
-    n_communities : int, default=8
-        Planted communities, of equal sizes up to one item.
-    mean_length : float, default=5.0
-        Mean number of clicks of a session, at least 2; lengths are geometric.
-    max_length : int, default=50
-        Length of the longest session.
+    n_sessions, n_items, n_communities : int, default=2000, 200, 8
+        Numbers of sessions, of items, and of planted communities, which have equal
+        sizes up to one item and at least 2 items.
+    mean_length, max_length : float, default=5.0, 50
+        Mean (at least 2) and largest number of clicks; lengths are geometric.
     popularity_exponent : float, default=0.8
-        Popularity falls off as rank ** -`popularity_exponent`.
+        Popularity falls off as rank ** -`popularity_exponent` (Zipf).
     n_habits : int, default=3
         Habitual successors of each item, taken with shares 1, 1/2, 1/3, ...
     p_habit, p_return, p_stray : float, default=0.6, 0.1, 0.02
-        Probabilities of the kinds of clicks, see above.
+        Probabilities of the kinds of clicks.
     late_share, late_from : float, default=0.05, 0.8
         Share of the items that are only on sale after a share of the time.
     n_days : float, default=30.0
@@ -60,9 +57,8 @@ def make_sessions(
     sessions : Sessions
         With times, in order of the time of their last event.
     truth : Bunch
-        ``item_ids`` (n_items,) in order, ``communities`` (n_items,) 0-based,
-        ``popularity`` (n_items,) shares, ``habits`` (n_items, n_habits) positions
-        in ``item_ids``, and ``late`` (n_items,) bool.
+        ``item_ids`` in order, ``communities`` (0-based), ``popularity`` (shares) and
+        ``late`` (bool), all (n_items,); ``habits`` (n_items, n_habits), positions.
 
     Examples
     --------
@@ -70,26 +66,21 @@ def make_sessions(
     >>> make_sessions(n_sessions=100, n_items=40, random_state=0)[0]
     Sessions(n_sessions=100, n_events=491, n_items=39)
     """
+    _check_arguments(locals())
     return _simulated(**locals())
 
 
-def _simulated(n_sessions, n_items, mean_length, max_length, n_days, **options):
-    counts = {"n_sessions": n_sessions, "n_items": n_items, "max_length": max_length}
-    _check_arguments({**counts, "mean_length": mean_length, **options})
-    seed = check_random_state(options["random_state"]).randint(2**31 - 1)
-    rng = np.random.default_rng(seed)
+def _simulated(n_sessions, n_items, n_days, random_state, **options):
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     truth, draw = _shop(n_items, rng, options)
     begins = np.sort(rng.uniform(0, n_days * DAY, n_sessions))
-    lengths = 1 + rng.geometric(1 / (mean_length - 1), n_sessions)
-    lengths = np.minimum(lengths, max_length)
+    lengths = draw_lengths(n_sessions, rng, options)
     everything = begins >= options["late_from"] * n_days * DAY  # late items are on sale
     clicks = _clicks(lengths, everything, truth, draw, rng, options)
     gaps = rng.exponential(40.0, clicks.shape)
     gaps[:, 0] = 0
     times = begins[:, None] + np.cumsum(gaps, axis=1)
-    order = order_of_ends(times, lengths)
-    rows = (table[order] for table in (clicks, lengths, times))
-    return sessions_of_rows(*rows, truth.item_ids), truth
+    return sessions_of_rows(clicks, lengths, times, truth.item_ids)[0], truth
 
 
 def _shop(n_items, rng, options):
@@ -171,18 +162,24 @@ def item_ids(n_items):
     return np.array([f"item-{i:0{width}d}" for i in range(n_items)])
 
 
-def order_of_ends(times, lengths):
-    """Rows in order of the time of their last event."""
-    ends = times[np.arange(len(lengths)), lengths - 1]
-    return np.argsort(ends, kind="stable")
+def draw_lengths(n_sessions, rng, options):
+    """Geometric lengths of sessions."""
+    lengths = 1 + rng.geometric(1 / (options["mean_length"] - 1), n_sessions)
+    return np.minimum(lengths, options["max_length"])
 
 
 def sessions_of_rows(clicks, lengths, times, item_ids):
-    """Sessions of rows of which the first `lengths` columns count."""
+    """Sessions of rows whose first `lengths` columns count, and the rows in order.
+
+    They are in order of the time of their last event.
+    """
+    ends = times[np.arange(len(lengths)), lengths - 1]
+    order = np.argsort(ends, kind="stable")
+    clicks, lengths, times = clicks[order], lengths[order], times[order]
     kept = np.arange(clicks.shape[1]) < lengths[:, None]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    ids = np.arange(len(lengths))
-    return Sessions(clicks[kept], offsets, item_ids, times=times[kept], ids=ids)
+    times, ids = times[kept], np.arange(len(lengths))
+    return Sessions(clicks[kept], offsets, item_ids, times=times, ids=ids), order
 
 
 def check_at_least(least, values, *names):
@@ -192,14 +189,19 @@ def check_at_least(least, values, *names):
             raise ValueError(f"{name} must be at least {least}, got {values[name]!r}.")
 
 
+def check_two_items_each(values, groups, one):
+    """Refuse less than two items for each group."""
+    if values["n_items"] < 2 * values[groups]:
+        raise ValueError(
+            f"n_items={values['n_items']} is too few for {groups}={values[groups]}. "
+            f"Pass at least 2 items per {one}."
+        )
+
+
 def _check_arguments(values):
     names = ("n_sessions", "n_items", "n_communities", "n_habits", "max_length")
     check_at_least(1, values, *names)
-    if values["n_items"] < 2 * values["n_communities"]:
-        raise ValueError(
-            f"n_items={values['n_items']} is too few for n_communities="
-            f"{values['n_communities']}. Pass at least 2 items per community."
-        )
+    check_two_items_each(values, "n_communities", "community")
     check_at_least(2, values, "mean_length")
     for name in ("p_habit", "p_return", "p_stray", "late_share", "late_from"):
         if not 0 <= values[name] <= 1:

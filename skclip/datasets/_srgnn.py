@@ -1,13 +1,11 @@
 """Prefixes and sessions of SR-GNN and GCE-GNN, as lists of numbers."""
 
-import io
 import json
 import re
+from pathlib import Path
 
-import numpy as np
-
-from skclip._data import Sessions, factorize_list
-from skclip.datasets._text_table import read_text
+from skclip._data import Sessions
+from skclip.datasets._text_table import prefixes_and_targets, read_text
 
 _QUOTED_OR_ROUND = re.compile(r'"(?:\\.|[^"\\])*"|[()]')
 
@@ -63,12 +61,7 @@ def read_srgnn(path):
     >>> X.to_lists(), y.tolist()
     ([[1, 2], [1]], [3, 2])
     """
-    prefixes, labels = _pair(path, _read_lists(path))
-    flat = [item for row in prefixes for item in row]
-    vocabulary, codes = factorize_list(flat + labels)
-    offsets = np.cumsum([0, *map(len, prefixes)])
-    X = Sessions(codes[: len(flat)], offsets, vocabulary)
-    return X, vocabulary[codes[len(flat) :]]
+    return prefixes_and_targets(*_pair(path, _read_lists(path)))
 
 
 def read_srgnn_sessions(path):
@@ -162,10 +155,8 @@ def _read_lists(path):
 
 def _is_pickle(path):
     """Whether a file begins and ends as pickles do, and texts of lists do not."""
-    with open(path, "rb") as file:
-        first = file.read(1)
-        file.seek(-1, io.SEEK_END) if first else None
-        last = file.read(1)
+    content = Path(path).read_bytes()
+    first, last = content[:1], content[-1:]
     return first == b"\x80" or (first in (b"(", b"]", b"}", b"c") and last == b".")
 
 

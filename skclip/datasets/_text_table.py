@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from skclip._data import Sessions, as_frame, parse_times
+from skclip._data import Sessions, as_frame, factorize_list, parse_times
 
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # fits int64, and has one spelling only
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
 _KINDS = {  # pattern, and what it is called in a message
+    "id": ("", "an id"),
+    "text": ("", "an id"),
     "number": (f"^{_PLAIN}$", "a number"),
     "milliseconds": (f"^{_PLAIN}$", "a number"),
     "numbers": (
@@ -51,7 +53,8 @@ class Field:
     `names` are its spellings in headers, best first. `kind` is "id" (whole numbers
     where all are, else text), "number" (float64), "milliseconds", "time" or "date" (all
     three are read as seconds), "numbers" (their text) or any "text". An `optional`
-    column may be absent. `missing` stands where an event has no value, or nothing does.
+    column may be absent. `missing` stands where an event has no value, or nothing does;
+    None means that each event has one.
     """
 
     role: str
@@ -62,11 +65,11 @@ class Field:
 
     @property
     def expected(self):
-        return _KINDS[self.kind][1] if self.kind in _KINDS else "an id"
+        return _KINDS[self.kind][1]
 
     def accepts(self, text):
-        if self.kind not in _KINDS:
-            return True
+        if text in ("", self.missing):
+            return self.missing is not None
         if re.match(_KINDS[self.kind][0], text) is None:
             return False
         if self.kind in ("date", "time"):
@@ -80,32 +83,22 @@ class Field:
 class TextTable:
     """A text file with a line for each event.
 
-    Parameters
-    ----------
-    path : path-like
-        UTF-8, with or without a byte order mark, lines ended by LF or CRLF; gzip is
-        recognized by its content. Quotes have no meaning; lines without any value are
-        skipped.
-    fields : list of Field
-        The wanted columns.
-    sep : str
-        One character.
-    names : list of str, default=None
-        Columns of a file without a header; a first line that holds them is one.
-    header : callable, default=str
-        Column name of what stands in the header.
-    free_end : bool, default=False
-        The last column is free text, in which the separator may stand.
+    It is UTF-8, with or without a byte order mark, its lines end with LF or CRLF, and
+    it may be gzipped. Quotes have no meaning; lines without any value are skipped.
+    `fields` are the wanted columns, `names` the columns of a file without a header (a
+    first line that holds them is one), and `header` makes a name of what stands in the
+    header. With `free_end` the last column is text in which `sep` may stand.
     """
 
     def __init__(self, path, fields, *, sep, names=None, header=str, free_end=False):
         self.path, self.sep, self.free_end = path, sep, free_end
+        self.content = read_bytes(path)
         self.has_header, self.columns = self._columns(names, header)
-        found = {
-            field: [self.columns.index(n) for n in field.names if n in self.columns]
-            for field in fields
-        }
-        self.places = {field: places[0] for field, places in found.items() if places}
+        self.places = {}
+        for field in fields:
+            known = [name for name in field.names if name in self.columns]
+            if known:
+                self.places[field] = self.columns.index(known[0])
         for field in fields:
             if field in self.places or (field.optional and self.places):
                 continue
@@ -118,20 +111,16 @@ class TextTable:
 
     def _columns(self, names, header):
         """Whether the file has a header, and the names of its columns."""
-        lines = _lines(self.path)
-        _, line = next(lines, (1, None))
-        lines.close()  # and the file with it
+        _, line = next(self._lines(), (1, None))
         if line is None:
             raise ValueError(f"{self.path} is empty.")
         found = [header(name.strip()) for name in line.split(self.sep)]
         twice = [name for name in found if found.count(name) > 1]
-        if names is None:
-            if twice:
-                raise ValueError(
-                    f"{self.path}, line 1: column {twice[0]!r} is there twice."
-                )
-            return True, found
-        if set(names) <= set(found):
+        if names is None and twice:
+            raise ValueError(
+                f"{self.path}, line 1: column {twice[0]!r} is there twice."
+            )
+        if names is None or set(names) <= set(found):
             return True, found
         if len(found) != len(names):
             raise ValueError(
@@ -145,10 +134,8 @@ class TextTable:
         pl = import_polars()
         names = [str(i) for i in range(len(self.columns))]
         try:
-            with _opened(self.path) as file:  # polars would unpack and glob by itself
-                source = file.read()
             frame = pl.read_csv(
-                source,
+                self.content,
                 separator=self.sep,
                 has_header=False,  # it is a line as any other, and has all columns
                 schema=dict.fromkeys(names, pl.String),
@@ -169,41 +156,46 @@ class TextTable:
 
     def line_of(self, row):
         """Number of the line of an event, the first of which is row 0."""
-        lines = (number for number, line in _lines(self.path) if line.strip())
+        lines = (number for number, line in self._lines() if line.strip())
         return next(itertools.islice(lines, row + self.has_header, None))
 
     def _name_first_fault(self):
         """Raise a ValueError for the first wrong line; return if all are right."""
         columns = ", ".join(_shortened(self.columns))
         asked = f"{len(self.columns)} fields separated by {self.sep!r} ({columns})"
-        for number, line in _lines(self.path):
+        for number, line in self._lines():
             texts = line.split(self.sep)
             if (number == 1 and self.has_header) or not any(texts):
                 continue
-            if len(texts) > len(self.columns) and not self.free_end:
-                raise ValueError(
-                    f"{self.path}, line {number}: expected {asked}, found {len(texts)}."
-                )
+            where, n = f"{self.path}, line {number}", len(texts)
+            if n > len(self.columns) and not self.free_end:
+                raise ValueError(f"{where}: expected {asked}, found {n}.")
             for field, place in self.places.items():
-                where = f"{self.path}, line {number}, column {self.columns[place]!r}"
-                text = texts[place] if place < len(texts) else ""
-                if text in ("", field.missing):
-                    if field.missing is not None:
-                        continue
-                    if place < len(texts):
-                        raise ValueError(
-                            f"{where}: no value. Expected {field.expected}."
-                        )
-                    raise ValueError(
-                        f"{where}: the line has {len(texts)} fields only. Expected "
-                        f"{asked}."
+                text = texts[place] if place < n else ""
+                if field.accepts(text):
+                    continue
+                if place >= n:
+                    fault = f"the line has {n} fields only. Expected {asked}."
+                elif text == "":
+                    fault = f"no value. Expected {field.expected}."
+                else:
+                    fault = (
+                        f"{text[:60]!r} is not {field.expected}. Repair or drop such "
+                        "lines, or check that the file has the format of this reader."
                     )
-                if not field.accepts(text):
-                    raise ValueError(
-                        f"{where}: {text[:60]!r} is not {field.expected}. Repair or "
-                        "drop such lines, or check that the file has the format of "
-                        "this reader."
-                    )
+                raise ValueError(f"{where}, column {self.columns[place]!r}: {fault}")
+
+    def _lines(self):
+        """Number and text of each line, without its end."""
+        for number, line in enumerate(io.BytesIO(self.content), 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{self.path}, line {number}: no UTF-8 text ({error.reason} at "
+                    f"byte {error.start + 1})."
+                ) from None
+            yield number, text.rstrip("\r\n")
 
 
 def import_polars():
@@ -231,12 +223,18 @@ def sessions_of(path, frame):
         raise ValueError(f"{path}: {error}") from error
 
 
-def as_ids(words):
-    """Ids of an array of distinct texts: whole numbers where all are, else as it is."""
-    whole = re.compile(_WHOLE)
-    if all(whole.match(word) for word in words.tolist()):
-        return words.astype(np.int64)
-    return words
+def are_whole(texts):
+    """Whether all texts are whole numbers: then they are ids as such."""
+    return all(map(re.compile(_WHOLE).match, texts))
+
+
+def prefixes_and_targets(rows, targets, **columns):
+    """Sessions of lists of ids, and the targets as an array of ids of the same kind."""
+    flat = [item for row in rows for item in row]
+    vocabulary, codes = factorize_list(flat + targets)
+    offsets = np.cumsum([0, *map(len, rows)])
+    X = Sessions(codes[: len(flat)], offsets, vocabulary, **columns)
+    return X, vocabulary[codes[len(flat) :]]
 
 
 # -- values ----------------------------------------------------------------------------
@@ -245,19 +243,16 @@ def as_ids(words):
 def _converted(series, field):
     """The values of one column as their kind; any wrong one raises."""
     pl = import_polars()
-    if field.missing is None and series.has_nulls():
-        raise ValueError(f"column {field.names[0]!r} has missing values")
     if field.missing:
         series = series.replace(field.missing, None)
+    pattern, expected = _KINDS[field.kind]
+    holes = field.missing is None and series.has_nulls()
+    if holes or not series.str.contains(pattern).all():
+        raise ValueError(f"column {field.names[0]!r} does not hold {expected}")
     series = series.alias(field.role)
     if field.kind == "id":
         whole = series.str.contains(_WHOLE)
         return series.cast(pl.Int64) if whole.any() and whole.all() else series
-    if field.kind not in _KINDS:
-        return series
-    pattern, expected = _KINDS[field.kind]
-    if not series.str.contains(pattern).all():
-        raise ValueError(f"column {field.names[0]!r} does not hold {expected}")
     if field.kind in ("date", "time"):
         return pl.Series(field.role, _seconds(series))
     if field.kind == "milliseconds":  # numpy divides, where polars would multiply
@@ -289,48 +284,28 @@ def _shortened(columns):
 def read_text(path):
     """The whole text of a file, which may be gzipped."""
     try:
-        with _opened(path) as file:
-            return file.read().decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 text: {error}.") from None
 
 
-class _Gzip(gzip.GzipFile):
-    """A gzip file that says which file it is when it is damaged."""
-
-    def read(self, size=-1):
-        try:
-            return super().read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{self.name} is damaged: {error}. Download it again."
-            ) from error
-
-    read1 = read
-
-
-def _opened(path):
-    """The file as bytes, unpacked if it is gzipped; other binary files are refused."""
+def read_bytes(path):
+    """The bytes of a text, unpacked if gzipped; other binary files are refused."""
     path = Path(path)
     with open(path, "rb") as file:
-        first = file.read(16)
-    if not first:
-        raise ValueError(f"{path} is empty.")
-    for what, starts in _OTHER_FILES.items():
-        if first.startswith(starts) or first.lower().startswith(starts):
-            raise ValueError(f"{path} is {what}, not the text file that was expected.")
-    return _Gzip(path, "rb") if first.startswith(b"\x1f\x8b") else open(path, "rb")
-
-
-def _lines(path):
-    """Number and text of each line, without its end."""
-    with _opened(path) as file, io.BufferedReader(file) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
+        first = file.peek(16)[:16]
+        if not first:
+            raise ValueError(f"{path} is empty.")
+        for what, starts in _OTHER_FILES.items():
+            if first.startswith(starts) or first.lower().startswith(starts):
                 raise ValueError(
-                    f"{path}, line {number}: no UTF-8 text ({error.reason} at byte "
-                    f"{error.start + 1})."
-                ) from None
-            yield number, text.rstrip("\r\n")
+                    f"{path} is {what}, not the text file that was expected."
+                )
+        if not first.startswith(b"\x1f\x8b"):
+            return file.read()
+        try:
+            return gzip.GzipFile(fileobj=file).read()
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Download it again."
+            ) from error

@@ -12,13 +12,11 @@ def make_titled_sessions(
     n_sessions=2000,
     n_items=200,
     *,
-    n_communities=8,
     n_community_words=12,
     n_shared_words=2,
     n_own_words=1,
     cold_share=0.1,
     cold_from=0.8,
-    popularity_exponent=0.8,
     random_state=None,
     **options,
 ):
@@ -32,32 +30,25 @@ def make_titled_sessions(
     ----------
     n_sessions, n_items : int, default=2000, 200
         Numbers of sessions and of items.
-    n_communities : int, default=8
-        Planted communities, each with a vocabulary of its own.
-    n_community_words : int, default=12
-        Words in the vocabulary of a community.
-    n_shared_words : int, default=2
-        Different words of them in a title, drawn by rank ** -1.
+    n_community_words, n_shared_words : int, default=12, 2
+        Words of a community, and different ones of them in a title, by rank ** -1.
     n_own_words : int, default=1
         Words of the item alone; 0 lets titles repeat.
     cold_share, cold_from : float, default=0.1, 0.8
         Share of the items that appear only after a share of the time: training
         sessions that end before have none of them.
-    popularity_exponent : float, default=0.8
-        Popularity falls off as rank ** -`popularity_exponent` (Zipf).
     random_state : int, RandomState instance or None, default=None
         Seed of everything that is drawn.
     **options : dict
-        Further parameters of `make_sessions`, such as ``mean_length``.
+        Further parameters of `make_sessions`, such as ``n_communities``.
 
     Returns
     -------
     sessions : Sessions
         With times, in order of the time of their last event.
     truth : Bunch
-        As that of `make_sessions`, with ``titles`` (n_items,), text,
-        ``vocabularies``, a list of words for each community, and ``cold`` (n_items,)
-        bool, the same as ``late``.
+        As that of `make_sessions`, with ``titles`` (n_items,), ``vocabularies``, a list
+        of words for each community, and ``cold`` (n_items,) bool, the same as ``late``.
 
     Examples
     --------
@@ -66,14 +57,12 @@ def make_titled_sessions(
     >>> truth.titles[:3].tolist()
     ['ruraba lode porove', 'meruga diku loti', 'ruraba meruga kitezo']
     """
-    words = (n_community_words, n_shared_words, n_own_words)
+    words = n_community_words, n_shared_words, n_own_words
     _check_words(*words)
     random_state = check_random_state(random_state)
     late = {"late_share": cold_share, "late_from": cold_from}
-    options |= {"n_communities": n_communities, **late}
-    options |= {"popularity_exponent": popularity_exponent}
     sessions, truth = make_sessions(
-        n_sessions, n_items, random_state=random_state, **options
+        n_sessions, n_items, random_state=random_state, **late, **options
     )
     rng = np.random.default_rng(random_state.randint(2**31 - 1))
     truth.titles, truth.vocabularies = _titles(truth.communities, *words, rng)

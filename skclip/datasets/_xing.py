@@ -28,11 +28,6 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     X : Sessions
         With times and users.
 
-    Raises
-    ------
-    ValueError
-        A column is missing or a value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile

@@ -19,11 +19,6 @@ def read_yoochoose(path):
     X : Sessions
         With times in seconds, in order of time (the file is not).
 
-    Raises
-    ------
-    ValueError
-        A value is wrong; the message names line and column.
-
     Examples
     --------
     >>> import tempfile

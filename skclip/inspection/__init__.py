@@ -1,8 +1,9 @@
 """Displays of what was learned, and explanations as a frame.
 
 Displays follow scikit-learn: ``from_estimator`` computes and plots, the object keeps
-the numbers, ``plot`` draws them again. matplotlib is imported when something is drawn
-(``pip install skclip[plot]``).
+the numbers, ``plot`` draws them again. The panels are ``axes_``, their figure is
+``figure_``, and ``ax_`` is the Axes that was given, or the first panel. matplotlib is
+imported when something is drawn (``pip install skclip[plot]``).
 """
 
 from skclip.inspection._cluster_map import ClusterMapDisplay

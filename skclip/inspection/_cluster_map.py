@@ -47,9 +47,8 @@ class ClusterMapDisplay(Display):
 
     Attributes
     ----------
-    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
-        The Axes that was given or that of the map; the map and, unless
-        ``n_labels=0``, the list; and the figure.
+    axes_ : list of matplotlib Axes
+        The map and, unless ``n_labels=0``, the list.
 
     See Also
     --------

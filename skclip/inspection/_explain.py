@@ -7,7 +7,14 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skclip._clusters import vote_clusters
-from skclip._data import ItemIndex, Sessions, as_sessions, flat_positions, query_data
+from skclip._data import (
+    ItemIndex,
+    Sessions,
+    as_sessions,
+    flat_positions,
+    picked,
+    query_data,
+)
 from skclip._inside import recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._sklearn import told_already
@@ -27,69 +34,57 @@ def explain(
     deny=None,
     backend="pandas",
 ):
-    r"""Measure how each click and each cluster changed each recommendation.
+    """Measure how each click and each cluster changed each recommendation.
 
     The method is occlusion: how far the score of a recommendation drops when a click is
     left out of the session, and when all clicks of its cluster are. A click with a
     positive drop raised the recommendation, one with a negative drop lowered it. Drops
     of several clicks do not add up to the score.
 
+    The model reads every session once without each click and once without each cluster,
+    and scores the whole catalog, 64 MiB at a time: for tens to thousands of sessions.
+
     Parameters
     ----------
     estimator : fitted recommender, Pipeline or search
         Any of this library, or one with ``predict_topk``, ``decision_function`` and
-        ``item_ids_``. A session goes through the earlier steps of a pipeline again
-        without the click.
+        ``item_ids_``. Shortened sessions go through all steps of a pipeline.
     X : Sessions or list of lists
         Observed sessions, shape (n_sessions,).
     k : int, default=None
         Recommendations per session; None is the smaller of 5 and the catalog.
     measure : {"score", "log_probability"}, default="score"
-        Number whose drop is measured. A click that lifts the scores of all items alike
-        counts in "score". It does not count in "log_probability", the logarithm of the
-        softmax over the catalog.
+        Number whose drop is measured. A click that lifts all items alike counts in
+        "score", not in "log_probability" (log of the softmax over the catalog).
     exclude_seen, allow, deny : bool, list or None
         Filters of the lists, see ``CLIPSessionRecommender.predict_topk``.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-        Library of the frame, as in ``Sessions.to_frame``; it must be installed.
+        Library of the frame; it must be installed.
 
     Returns
     -------
     frame : data frame
-        A row for each click of each recommendation, in order of session, rank and
-        position. Columns:
-
-        - ``session``: its id, or the row number where ids are unknown;
-        - ``rank``: of the recommendation, 1 = best;
-        - ``item``, ``item_cluster``, ``score``: the recommendation;
-        - ``position``: of the click in the session, 0 = first;
-        - ``click``, ``click_cluster``: its item;
-        - ``drop``: drop of the measure without this click, NaN where nothing is left
-          that the model could read;
-        - ``cluster_drop``: drop without all clicks of its cluster.
+        A row for each click of each recommendation, in order of ``session`` (its id,
+        or row number), ``rank`` (1 = best) and ``position`` of the click (0 = first).
+        ``item``, ``item_cluster`` and ``score`` are the recommendation, ``click`` and
+        ``click_cluster`` the item clicked. ``drop`` is that of the measure without this
+        click, ``cluster_drop`` without all clicks of its cluster; NaN where nothing is
+        left that the model could read. Empty sessions have no rows.
 
         The columns of clusters are there if the recommender has ``membership_``, whose
         numbers they hold; -1 = none. An item that was not seen in `fit` gets the
-        cluster that its neighbors in the session vote for. Empty sessions have no rows.
+        cluster that its neighbors in the session vote for.
 
     Raises
     ------
     ValueError
         `measure` is unknown, or `k` exceeds the catalog.
-    TypeError
-        There is no recommender in `estimator`.
-    NotFittedError
-        It is not fitted.
+    TypeError, NotFittedError
+        There is no recommender in `estimator`; it is not fitted.
 
     See Also
     --------
     SessionExplanationDisplay : The same for one session, as a figure.
-
-    Notes
-    -----
-    The model reads every session once without each event and once without each cluster,
-    and scores the whole catalog, 64 MiB at a time. Use it for tens to thousands of
-    sessions.
 
     Examples
     --------
@@ -165,17 +160,12 @@ class SessionExplanationDisplay(Display):
 
     Attributes
     ----------
-    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
-        The Axes that was given or the first panel, all panels (weights, clusters
-        where they are known, table), and the figure.
+    axes_ : list of matplotlib Axes
+        The panels: weights, clusters where they are known, table.
 
     See Also
     --------
     explain : The same for many sessions, as a frame.
-
-    Notes
-    -----
-    The model reads the session once without each click and once without each cluster.
 
     Examples
     --------
@@ -371,9 +361,9 @@ class SessionExplanationDisplay(Display):
 def _formatter(values):
     """Write numbers with as many decimals as tell the largest of them apart."""
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
-    decimals = (
-        2 if largest == 0 else int(np.clip(1 - np.floor(np.log10(largest)), 0, 4))
-    )
+    decimals = 2
+    if largest > 0:
+        decimals = int(np.clip(1 - np.floor(np.log10(largest)), 0, 4))
 
     def text(value):
         if np.isnan(value):
@@ -445,16 +435,10 @@ def _clusters_of_events(queries, membership):
 
 
 def _without_each(sessions, group, known):
-    """Shortened sessions: one for each group of events, without them.
+    """Sessions without the events of each group, if a known event is left of them.
 
-    Returns
-    -------
-    shortened : Sessions
-        Those that have a known event left, with all columns of `sessions`.
-    left : ndarray of shape (n_groups,), bool
-        Which these are.
-    source : ndarray of shape (n_groups,)
-        Row of the session that each group is of.
+    Which groups these are (n_groups,), bool, and the row of the session that each group
+    is of (n_groups,).
     """
     _, first = np.unique(group, return_index=True)
     source = _rows_of_events(sessions)[first]
@@ -464,16 +448,10 @@ def _without_each(sessions, group, known):
     left = np.bincount(shortened[kept & known[event]], minlength=len(source)) > 0
     kept &= left[shortened]
     lengths = np.bincount(shortened[kept], minlength=len(source))[left]
-    columns = {
-        name: None if getattr(sessions, name) is None else getattr(sessions, name)[at]
-        for name, at in (
-            ("times", event[kept]),
-            ("clusters", event[kept]),
-            ("ids", source[left]),
-            ("users", source[left]),
-        )
-    }
-    codes, offsets = sessions.codes[event[kept]], np.append(0, np.cumsum(lengths))
+    at, offsets = event[kept], np.append(0, np.cumsum(lengths))
+    columns = picked(sessions, ("times", "clusters"), at)
+    columns |= picked(sessions, ("ids", "users"), source[left])
+    codes = sessions.codes[at]
     return Sessions(codes, offsets, sessions.vocabulary, **columns), left, source
 
 

@@ -21,7 +21,9 @@ class GateDisplay(Display):
     (section 3.3 of [1]_), :math:`g \hat{x}` and :math:`(1 - g) \hat{p}` for the scalar
     one. The share of each is its Euclidean length over the sum of both lengths. If rare
     items depend on their cluster, the share of the prompt falls with the clicks of an
-    item. With ``gate="add"`` and unit vectors both shares are one half.
+    item. With ``gate="add"`` and unit vectors both shares are one half. The gate reads
+    the item table once. Prompts of users and sessions take no part, as in a session
+    that has none. Length is not influence: `explain` measures that.
 
     Parameters
     ----------
@@ -43,14 +45,8 @@ class GateDisplay(Display):
         Number of items in each bin.
     bin_quartiles_ : ndarray of shape (3, n_bins)
         Lower quartile, median and upper quartile of `prompt_share`.
-    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
-        The Axes that was given or the first panel, all panels (shares, numbers of
-        items), and the figure.
-
-    Notes
-    -----
-    The gate reads the item table once. Prompts of users and sessions take no part, as
-    in a session that has none. Length is not influence: `explain` measures that.
+    axes_ : list of matplotlib Axes
+        The panels: shares, numbers of items.
 
     References
     ----------
@@ -107,10 +103,8 @@ class GateDisplay(Display):
 
         Raises
         ------
-        ValueError
-            The recommender has no cluster prompts.
-        NotFittedError
-            It is not fitted.
+        ValueError, NotFittedError
+            The recommender has no cluster prompts; it is not fitted.
         """
         recommender = recommender_inside(estimator)
         model = getattr(fitted_of(recommender), "model", None)

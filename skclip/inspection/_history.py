@@ -32,9 +32,8 @@ class TrainingHistoryDisplay(Display):
     ----------
     best_epoch : int or None
         Epoch of the best validation score, the first of equal ones.
-    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
-        The Axes that was given or the first panel, all panels (loss and, where
-        known, validation score), and the figure.
+    axes_ : list of matplotlib Axes
+        The panels: loss and, where known, validation score.
 
     See Also
     --------
@@ -76,10 +75,8 @@ class TrainingHistoryDisplay(Display):
 
         Raises
         ------
-        TypeError
-            The recommender is not trained in epochs.
-        NotFittedError
-            It is not fitted.
+        TypeError, NotFittedError
+            The recommender is not trained in epochs; it is not fitted.
         """
         recommender = recommender_inside(estimator)
         history = getattr(recommender, "history_", None)

@@ -44,10 +44,8 @@ def interest_weights(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
@@ -84,10 +82,8 @@ def interest_assignments(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
@@ -135,10 +131,8 @@ def interest_report(recommender, X):
 
     Parameters
     ----------
-    recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
-    X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,).
+    recommender, X : object
+        As in `interest_vectors`.
 
     Returns
     -------
@@ -197,7 +191,7 @@ def _signs(model, batch):
     x, batch = model.inputs(batch)
     found = network.interests(x, batch)
     spread = found.dispersions.norm(dim=2)
-    dominance = spread / (spread + found.centres.norm(dim=2)).clamp_min(1e-12)
+    dominance = spread / (spread + found.centers.norm(dim=2)).clamp_min(1e-12)
     lengths = network.tokens(x, batch).norm(dim=2) * batch.mask
     unit = F.normalize(found.vectors, dim=2)
     n = network.n_interests

@@ -14,7 +14,8 @@ class RankCurveDisplay(Display):
     """Recall@k and MRR@k over the cut-off k, for one model or several.
 
     A single cut-off may favor one model by chance. Where curves cross, the order of the
-    models depends on it.
+    models depends on it. All cut-offs share one ranking of the targets per model. Ties
+    count against the target, one outside the catalog is a miss.
 
     Parameters
     ----------
@@ -25,18 +26,12 @@ class RankCurveDisplay(Display):
 
     Attributes
     ----------
-    ax_, axes_, figure_ : matplotlib Axes, list of Axes, Figure
-        The Axes that was given or the first panel, all panels (Recall@k, MRR@k),
-        and the figure.
+    axes_ : list of matplotlib Axes
+        The panels: Recall@k, MRR@k.
 
     See Also
     --------
     skclip.metrics.recall_at_k, skclip.metrics.mrr_at_k : The numbers.
-
-    Notes
-    -----
-    All cut-offs share one ranking of the targets per model. Ties count against the
-    target, one outside the catalog is a miss.
 
     Examples
     --------
@@ -103,12 +98,10 @@ class RankCurveDisplay(Display):
         ----------
         estimator : fitted recommender, Pipeline or search
             What holds a recommender as its last step or best estimator.
-        X, y, ks : object
+        X, y, ks, ax : object
             As in `from_estimators`.
         name : str, default=None
             Name in the legend; None is the class of the recommender.
-        ax : object
-            See `plot`.
 
         Returns
         -------

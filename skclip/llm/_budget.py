@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from skclip._sklearn import Interval
 
-_SENT = ("requests", "prompt_tokens", "completion_tokens")
+SENT = ("requests", "prompt_tokens", "completion_tokens")
 
 
 class Budget(BaseEstimator):
@@ -83,7 +83,7 @@ class Meter:
 
     def __init__(self, usage):
         self._usage, self._changed = usage, threading.Condition()
-        self._held = np.zeros(3, dtype=np.int64)  # by requests under way, as in _SENT
+        self._held = np.zeros(3, dtype=np.int64)  # by requests under way, as in SENT
 
     def add(self, **counts):
         with self._changed:
@@ -109,9 +109,9 @@ class Meter:
         with self._changed:
             self._held -= granted * bound
             used = (self._used() + used).tolist()
-            self._usage.update(zip(_SENT, used, strict=True))
+            self._usage.update(zip(SENT, used, strict=True))
             self._usage["cost"] = budget._cost(*used[1:])
             self._changed.notify_all()
 
     def _used(self):
-        return np.array([self._usage[name] for name in _SENT])
+        return np.array([self._usage[name] for name in SENT])

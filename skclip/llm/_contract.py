@@ -16,8 +16,8 @@ _TASKS = {
     "expand": ("titles", '"title"', "Write the titles of n items that the visitor may "
                "look at next, most likely first."),
     "rerank": ("ranking", '"c01"', "Order the candidates by how likely the visitor "
-               "looks at them next, most likely first. Use every id exactly once, and no "
-               "other."),
+               "looks at them next, most likely first. Use every id exactly once, and "
+               "no other."),
 }  # fmt: skip
 
 

@@ -77,8 +77,9 @@ class Catalog:
 
     def __init__(self, item_ids, titles, counts, sessions, encoder):
         self.item_ids, self.titles, self.counts = item_ids, titles, counts
-        self.state = (titles, counts, sessions, encoder)
         self.shots, self.answers, self._encoder = Shots(*sessions), {}, encoder
+        sessions = (self.shots.codes, self.shots.offsets, self.shots.ids)
+        self.state = (titles, counts, sessions, encoder)  # what a copy is made from
 
     @cached_property
     def text(self):

@@ -16,15 +16,12 @@ from skclip._inside import unwrap
 from skclip._ranking import RankingMixin
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context, warn_user
 from skclip.llm._asking import Asking
-from skclip.llm._budget import Budget, Meter, token_bound
+from skclip.llm._budget import SENT, Budget, Meter, token_bound
 from skclip.llm._client import ChatModel, LLMError, check_client
 from skclip.llm._examples import Examples
 from skclip.llm._matching import TitleMatching, titles_of
 from skclip.llm._questions import Catalog, Questions, When
 from skclip.llm._rank_fusion import borda, fused_scores
-
-_USAGE = ("rows", "asked", "requests", "cache_hits", "prompt_tokens",
-          "completion_tokens")  # fmt: skip
 
 
 class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
@@ -185,9 +182,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
             if not isinstance(value, kind):  # the first parameter of one, or None
                 value = kind() if value is None else kind(value)
             parts[name] = value
-        return parts | (
-            {"examples": Examples(n_shots=0)} if self.examples is None else {}
-        )
+        if self.examples is None:
+            parts["examples"] = Examples(n_shots=0)
+        return parts
 
     def _settings(self):
         """Parameters, parts as objects."""
@@ -235,7 +232,8 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         encoder = parts["matching"].encoder
         catalog = Catalog(base.item_ids_, titles, counts, shown, encoder)
         _ = catalog.text  # made now: an encoder may take its time, or fail
-        usage = dict.fromkeys(_USAGE, 0) | {"cost": parts["budget"]._cost(0, 0)}
+        usage = dict.fromkeys(("rows", "asked", "cache_hits", *SENT), 0)
+        usage["cost"] = parts["budget"]._cost(0, 0)
         return self._adopt(
             X,
             estimator_=estimator,

@@ -1,4 +1,8 @@
-"""Ranking metrics of targets, of whole lists and by group; scorers."""
+"""Ranking metrics of targets, of whole lists and by group; scorers.
+
+Ranks that are empty or below 1, no list, an empty catalog, training sessions without an
+event and a cut-off below 1 raise a ValueError.
+"""
 
 # F401: the names that are not in __all__ are for the other packages of skclip.
 from skclip.metrics._accuracy import (  # noqa: F401

@@ -31,22 +31,10 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     ValueError
         A score is not finite, a target is no column, or `ties` is unknown.
 
-    Notes
-    -----
-    Scores .3 .9 .1 .9 .5, the second item is the target: one other item reaches .9.
-
-    ===========  ======  ===========  ====
-    ties         better  equal count  rank
-    ===========  ======  ===========  ====
-    pessimistic  0       1            2
-    average      0       1/2          1.5
-    optimistic   0       0            1
-    ===========  ======  ===========  ====
-
     Examples
     --------
     >>> from skclip.metrics import target_ranks
-    >>> target_ranks([[.3, .9, .1, .9, .5]], [1]).tolist()
+    >>> target_ranks([[.3, .9, .1, .9, .5]], [1]).tolist()  # another reaches .9
     [2.0]
     >>> target_ranks([[.3, .9, .1, .9, .5]], [1], ties="optimistic").tolist()
     [1.0]
@@ -99,25 +87,10 @@ def recall_at_k(ranks, k):
     recall : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
-
-    Notes
-    -----
-    With k = 2:
-
-    =====  ===  ===  ===  ===  ====
-    rank   1    2    5    inf  mean
-    =====  ===  ===  ===  ===  ====
-    value  1    1    0    0    .5
-    =====  ===  ===  ===  ===  ====
-
     Examples
     --------
     >>> from skclip.metrics import recall_at_k
-    >>> recall_at_k([1, 2, 5, float("inf")], k=2)
+    >>> recall_at_k([1, 2, 5, float("inf")], k=2)  # (1 + 1 + 0 + 0) / 4
     0.5
     """
     return _mean_gain("recall", ranks, k)
@@ -133,35 +106,18 @@ def precision_at_k(ranks, k):
 
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     precision : float
         In [0, 1 / k].
 
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
-
-    Notes
-    -----
-    With k = 2:
-
-    =====  ===  ===  ===  ===  ====
-    rank   1    2    5    inf  mean
-    =====  ===  ===  ===  ===  ====
-    value  .5   .5   0    0    .25
-    =====  ===  ===  ===  ===  ====
-
     Examples
     --------
     >>> from skclip.metrics import precision_at_k
-    >>> precision_at_k([1, 2, 5, float("inf")], k=2)
+    >>> precision_at_k([1, 2, 5, float("inf")], k=2)  # (1/2 + 1/2 + 0 + 0) / 4
     0.25
     """
     return _mean_gain("precision", ranks, k)
@@ -174,35 +130,18 @@ def mrr_at_k(ranks, k):
 
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     mrr : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
-
-    Notes
-    -----
-    With k = 2:
-
-    =====  ===  ===  ===  ===  ====
-    rank   1    2    5    inf  mean
-    =====  ===  ===  ===  ===  ====
-    value  1    1/2  0    0    .375
-    =====  ===  ===  ===  ===  ====
-
     Examples
     --------
     >>> from skclip.metrics import mrr_at_k
-    >>> mrr_at_k([1, 2, 5, float("inf")], k=2)
+    >>> mrr_at_k([1, 2, 5, float("inf")], k=2)  # (1 + 1/2 + 0 + 0) / 4
     0.375
     """
     return _mean_gain("mrr", ranks, k)
@@ -213,37 +152,22 @@ def ndcg_at_k(ranks, k):
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \log_2(1 + \mathrm{rank}_i)
 
+    The best list has a gain of 1, so that nothing is left to normalize.
+
     Parameters
     ----------
-    ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
-    k : int
-        Cut-off, at least 1. It may exceed the catalog.
+    ranks, k : array-like of shape (n,), int
+        Ranks of the targets and cut-off, as in `recall_at_k`.
 
     Returns
     -------
     ndcg : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        `ranks` is empty or holds a number below 1, or `k` is less than 1.
-
-    Notes
-    -----
-    With k = 3; the best list has gain 1, so that nothing is left to normalize:
-
-    =====  ===  ===  ===  ===  ====
-    rank   1    3    5    inf  mean
-    =====  ===  ===  ===  ===  ====
-    value  1    1/2  0    0    .375
-    =====  ===  ===  ===  ===  ====
-
     Examples
     --------
     >>> from skclip.metrics import ndcg_at_k
-    >>> ndcg_at_k([1, 3, 5, float("inf")], k=3)
+    >>> ndcg_at_k([1, 3, 5, float("inf")], k=3)  # (1 + 1/2 + 0 + 0) / 4
     0.375
     """
     return _mean_gain("ndcg", ranks, k)

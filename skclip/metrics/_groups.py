@@ -94,18 +94,6 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     names : list of str
         Of the groups, in order of the bins.
 
-    Notes
-    -----
-    Training events a x 6, b x 1:
-
-    ======  ======  =====
-    target  events  group
-    ======  ======  =====
-    a       6       6-20
-    b       1       1-5
-    c       0       0
-    ======  ======  =====
-
     Examples
     --------
     >>> from skclip.metrics import popularity_groups
@@ -141,16 +129,6 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
         Positions in `names`.
     names : list of str
         Of the groups, in order of the bins.
-
-    Notes
-    -----
-    =======  ========  ==========  =====
-    session  prefix    its length  group
-    =======  ========  ==========  =====
-    a b      a         2           2
-    a b c    a         3           3-4
-    a b c    a b       3           3-4
-    =======  ========  ==========  =====
 
     Examples
     --------
@@ -194,16 +172,6 @@ def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
         Positions in `names`.
     names : list of str
         Of the groups, in order of the bins.
-
-    Notes
-    -----
-    =======  ========  ========  =====
-    session  prefix    observed  group
-    =======  ========  ========  =====
-    a b c d  a         1         1
-    a b c d  a b       2         2
-    a b c d  a b c     3         3-4
-    =======  ========  ========  =====
 
     Examples
     --------

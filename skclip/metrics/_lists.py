@@ -33,21 +33,6 @@ def catalog_coverage(items, catalog, *, k=None):
     coverage : float
         In [0, 1].
 
-    Raises
-    ------
-    ValueError
-        There is no list or no item in the catalog, or `k` is less than 1.
-
-    Notes
-    -----
-    A catalog of a, b, c, d:
-
-    =========  =======  ============  ========
-    list 1     list 2   recommended   coverage
-    =========  =======  ============  ========
-    a b        a c      a b c         3/4
-    =========  =======  ============  ========
-
     Examples
     --------
     >>> from skclip.metrics import catalog_coverage
@@ -82,29 +67,11 @@ def gini_index(items, catalog, *, k=None):
     gini : float
         In [0, 1); NaN if no item of the catalog is recommended.
 
-    Raises
-    ------
-    ValueError
-        There is no list or no item in the catalog, or `k` is less than 1.
-
-    Notes
-    -----
-    Lists (a b) and (a c), a catalog of N = 4:
-
-    ==========  ===  ===  ===  ===  ====
-    item        d    b    c    a    sum
-    ==========  ===  ===  ===  ===  ====
-    x           0    1    1    2    4
-    2i - N - 1  -3   -1   1    3
-    product     0    -1   1    6    6
-    ==========  ===  ===  ===  ===  ====
-
-    G = 6 / (4 * 4) = .375.
-
     Examples
     --------
     >>> from skclip.metrics import gini_index
     >>> gini_index([["a", "b"], ["a", "c"]], ["a", "b", "c", "d"])
+    ... # x = 0 1 1 2, G = (-3 * 0 - 1 * 1 + 1 * 1 + 3 * 2) / (4 * 4)
     0.375
     """
     index = _catalog_index(catalog)
@@ -136,25 +103,6 @@ def novelty(items, X_train, *, k=None):
         In bits, at least 0. Lists without a known item do not count; NaN if none has
         one.
 
-    Raises
-    ------
-    ValueError
-        There is no list or no training event, or `k` is less than 1.
-
-    Notes
-    -----
-    Training events a a b c, lists (a b) and (a c):
-
-    ========  ====  ===========  =======
-    item      p     -log2 p      in list
-    ========  ====  ===========  =======
-    a         1/2   1            1, 2
-    b         1/4   2            1
-    c         1/4   2            2
-    ========  ====  ===========  =======
-
-    Both lists have a mean of (1 + 2) / 2 = 1.5 bits.
-
     References
     ----------
     .. [1] T. Zhou et al., "Solving the apparent diversity-accuracy dilemma of
@@ -164,6 +112,7 @@ def novelty(items, X_train, *, k=None):
     --------
     >>> from skclip.metrics import novelty
     >>> novelty([["a", "b"], ["a", "c"]], [["a", "b"], ["a", "c"]])
+    ... # p(a) = 1/2, p(b) = p(c) = 1/4: both lists have a mean of (1 + 2) / 2 bits
     1.5
     """
     index, counts = item_counts(X_train)
@@ -201,12 +150,7 @@ def popularity_lift(items, X, X_train, *, k=None):
     Raises
     ------
     ValueError
-        There is no list or no training event, `X` has another number of rows, or `k`
-        is less than 1.
-
-    Notes
-    -----
-    In the example lists have a mean of 2 events, sessions of 1: 2 / 1 - 1 = 1.
+        `X` has another number of rows.
 
     References
     ----------
@@ -219,6 +163,7 @@ def popularity_lift(items, X, X_train, *, k=None):
     >>> from skclip.metrics import popularity_lift
     >>> X_train = [["a", "b"], ["a", "c"], ["a"]]
     >>> popularity_lift([["a", "b"], ["a", "c"]], [["b"], ["b", "c"]], X_train)
+    ... # lists have a mean of 2 events, sessions of 1: 2 / 1 - 1
     1.0
     """
     index, counts = item_counts(X_train)
@@ -259,27 +204,14 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     Raises
     ------
     ValueError
-        There is no list or no item, `membership` has another length, or `k` is less
-        than 1.
-
-    Notes
-    -----
-    a and b in one cluster, c in another:
-
-    =======  ===============  ===========  =====
-    list     pairs            different    share
-    =======  ===============  ===========  =====
-    a b c    ab ac bc         ac bc        2/3
-    a b -    ab                            0
-    =======  ===============  ===========  =====
-
-    The mean is 1/3; "-" is a fill value.
+        `membership` has another length than `item_ids`.
 
     Examples
     --------
     >>> from skclip.metrics import cluster_diversity
     >>> lists = [["a", "b", "c"], ["a", "b", ""]]
     >>> round(cluster_diversity(lists, ["a", "b", "c"], [0, 0, 1]), 4)
+    ... # ac and bc of the pairs ab, ac, bc differ, and ab does not: (2/3 + 0) / 2
     0.3333
     """
     index, membership = _catalog_index(item_ids), np.asarray(membership)

@@ -41,7 +41,9 @@ from skclip.metrics import (
     split_metric,
 )
 
-_CHUNK = 2**20  # weights of sessions held at a time: 8 MiB, and as much to draw them
+# Weights of sessions that the bootstrap holds at a time: 8 MiB, and as much to draw
+# them. It costs n_boot * n_sessions random numbers and a matrix product.
+_CHUNK = 2**20
 
 
 def evaluate(
@@ -63,57 +65,46 @@ def evaluate(
     return_estimators=False,
     verbose=False,
 ):
-    r"""Fit recommenders, rank the same targets with each, and compare them.
+    """Fit recommenders, rank the same targets with each, and compare them.
 
-    Intervals come from a percentile bootstrap over test *sessions*: a draw takes whole
-    sessions with all their prefixes, which are not independent of each other. Every
-    estimator gets the same draws, so that differences have intervals of their own
-    (paired). They say how much the numbers would move with other test sessions of the
-    same time; not with other training data, seeds or weeks.
+    Intervals come from a percentile bootstrap over whole test *sessions*, as prefixes
+    of one are not independent. Every estimator gets the same draws, so that differences
+    have intervals of their own. They say how much the numbers would move with other
+    test sessions of the same time; not with other training data, seeds or weeks.
 
     Parameters
     ----------
     estimators : dict, or list of (name, estimator)
-        Recommenders, Pipelines that end in one, or searches over one. They are cloned,
-        not changed.
-    X_train : Sessions or list of lists
-        Training sessions. May be None if `fit` is False and nothing needs them (the
-        metrics of lists do, and ``by="target_popularity"``).
-    X_test : Sessions or list of lists
-        Test sessions. Rows with the same session id are drawn together.
-    y_test : array-like of shape (n_test,), default=None
-        Next item of each row of `X_test`. None asks for every prefix of every session.
-    y_train : array-like of shape (n_train,), default=None
-        Targets for `fit`; None learns every prefix.
+        Recommenders, Pipelines that end in one, or searches over one. They are cloned.
+    X_train, X_test : Sessions or list of lists
+        Training and test sessions; test rows with one session id are drawn together.
+        `X_train` may be None if nothing needs it, as with ``fit=False`` and ranks.
+    y_test, y_train : array-like of shape (n_sessions,), default=None
+        Next item of each row; None takes every prefix of every session. Targets in
+        `y_train` count as training events.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
         ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"`` of the targets'
-        ranks in the full catalog, ties against the target; and of the lists
-        ``"coverage@k"``, ``"gini@k"`` (both of the items of `X_train`),
-        ``"novelty@k"``, ``"popularity_lift@k"`` and ``"cluster_diversity@k"``, see
-        `skclip.metrics`. Targets in `y_train` count as training events.
+        ranks in the full catalog, ties against the target, all from one pass; and of
+        the lists ``"coverage@k"``, ``"gini@k"`` (both of the items of `X_train`),
+        ``"novelty@k"``, ``"popularity_lift@k"``, ``"cluster_diversity@k"``.
     by : {"target_popularity", "session_length", "position"} or array-like, default=None
-        Groups of test rows to give results for: see `skclip.metrics.popularity_groups`,
-        `length_groups` and `position_groups`. Or one label for each target.
+        Groups of test rows to give results for, see `skclip.metrics.popularity_groups`,
+        `length_groups` and `position_groups`; or one label for each target.
     baseline : str, default=None
-        Name of the estimator that the others are compared with; None is the first.
+        Name of the estimator that others are compared with; None is the first.
     fit : bool, default=True
         False takes the estimators as they are, fitted. To mix both, wrap fitted ones
         in ``sklearn.frozen.FrozenEstimator``.
     clusterer : SessionClusterer, default=None
-        Fitted clusterer whose clusters ``"cluster_diversity@k"`` uses; None fits the
-        default one on `X_train`.
-    n_boot : int, default=10_000
-        Number of draws; 0 leaves the intervals out (NaN).
-    confidence_level : float, default=0.95
-        Confidence level of the intervals, between 0 and 1.
+        Fitted one for ``"cluster_diversity@k"``; None fits the default on `X_train`.
+    n_boot, confidence_level : int and float, default=10_000, 0.95
+        Number of draws (0 leaves the intervals out) and level of the intervals.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws and of the default clusterer. Estimators have their own.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
         Library of the frame; it must be installed.
-    return_estimators : bool, default=False
-        Whether to return the fitted estimators as well, by name.
-    verbose : bool, default=False
-        Whether to show a progress bar.
+    return_estimators, verbose : bool, default=False
+        Whether to return the fitted estimators, and to show a progress bar.
 
     Returns
     -------
@@ -122,11 +113,11 @@ def evaluate(
         ``group`` (only with `by`), ``value``, ``lower``, ``upper``, ``difference`` to
         the baseline, ``difference_lower``, ``difference_upper`` (NaN for the baseline
         itself), ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN
-        where fitted before), ``predict_seconds`` (ranking all targets once) and
-        ``ms_per_query``. Coverage and Gini have no intervals: a resample holds fewer
-        distinct sessions than the test part, which biases both.
+        where fitted before), ``predict_seconds`` (ranking all targets once, in batches)
+        and ``ms_per_query``. Coverage and Gini have no intervals: a resample holds
+        fewer distinct sessions than the test part, which biases both.
     estimators : dict
-        Only if `return_estimators`.
+        Fitted, by name; only if `return_estimators`.
 
     Raises
     ------
@@ -134,39 +125,22 @@ def evaluate(
         A metric, `by` or `baseline` is unknown, two estimators have one name, or there
         is no target: all checked before the first fit. Or an estimator ranked other
         targets than these.
-    TypeError
-        `estimators` is no dict or list of pairs, or one holds no recommender.
-    ImportError
-        `backend` is not installed.
+    TypeError, ImportError
+        An estimator is no recommender; `backend` is not installed.
 
     See Also
     --------
     skclip.model_selection.leakage_check : Run it on the same parts first.
     skclip.metrics.SessionScorer : The same metrics inside cross-validation.
 
-    Notes
-    -----
-    Ranks for all cut-offs come from one pass over the test part, lists from a second
-    one. ``ms_per_query`` is wall time in batches, not the latency of one request. The
-    bootstrap costs ``n_boot * n_sessions`` random numbers and a matrix product; it
-    holds some 30 MiB at a time, or the weights of one draw.
-
     Examples
     --------
     >>> from skclip import PopularityRecommender
     >>> from skclip.model_selection import evaluate
-    >>> frame = evaluate(
-    ...     {"popularity": PopularityRecommender()},
-    ...     [["a", "b"], ["a", "b"], ["a", "c"]],
-    ...     [["c", "a"], ["a", "b"]],
-    ...     metrics=["recall@1", "coverage@1"],
-    ...     n_boot=100,
-    ...     random_state=0,
-    ... )
+    >>> models, X = {"popularity": PopularityRecommender()}, [["a", "b"], ["a", "c"]]
+    >>> frame = evaluate(models, X, [["c", "a"], ["a", "b"]], metrics="recall@1")
     >>> frame[["estimator", "metric", "value", "lower", "upper"]].values.tolist()
-    ... # doctest: +NORMALIZE_WHITESPACE
-    [['popularity', 'recall@1', 0.5, 0.0, 1.0],
-     ['popularity', 'coverage@1', 0.3333333333333333, nan, nan]]
+    [['popularity', 'recall@1', 0.5, 0.0, 1.0]]
     """
     estimators, metrics = _named(estimators), _parsed_metrics(metrics)
     _check_options(estimators, baseline, n_boot, confidence_level, backend)
@@ -181,29 +155,11 @@ def evaluate(
     lists = _lists(metrics, training, clusterer)
 
     table = _Table(codes, len(groups), queries.sessions)
-    fitted, times = {}, []
-    with tqdm(total=len(estimators), unit="model", disable=not verbose) as progress:
-        for name, estimator in estimators.items():
-            progress.set_description(f"{name}: fit" if fit else name)
-            fitted[name], fit_seconds = _fitted(estimator, X_train, y_train, fit)
-            progress.set_description(f"{name}: rank")
-            begun = time.perf_counter()
-            ranks = _ranks(fitted[name], queries, name)
-            times.append([fit_seconds, time.perf_counter() - begun])
-            if lists is not None:
-                progress.set_description(f"{name}: lists")
-                lists.read(fitted[name], queries)
-            for metric, k in metrics.values():
-                if metric in GAINS:
-                    table.add_mean(GAINS[metric](ranks, k))
-                else:
-                    lists.add(table, metric, k)
-            progress.update()
-
-    shape = len(estimators), len(metrics), len(groups)
-    base = list(estimators).index(baseline) if baseline is not None else 0
-    numbers = _compared(table, shape, base, n_boot, confidence_level, seeds[0])
-    columns = _columns(list(estimators), list(metrics), groups, numbers, table, times)
+    fit_to = (X_train, y_train) if fit else None
+    fitted, times = _run(estimators, fit_to, queries, metrics, lists, table, verbose)
+    rows = list(estimators), list(metrics), groups
+    base = rows[0].index(baseline) if baseline is not None else 0
+    columns = _columns(table, rows, base, n_boot, confidence_level, seeds[0], times)
     if by is None:
         del columns["group"]
     frame = nw.from_dict(columns, backend=backend).to_native()
@@ -328,16 +284,39 @@ def _groups(by, queries, X_train):
     return groups(queries.X, queries.y)
 
 
-# -- one estimator ---------------------------------------------------------------------
+# -- one estimator after the other -----------------------------------------------------
 
 
-def _fitted(estimator, X_train, y_train, fit):
+def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
+    """Add all metrics to the table; fitted estimators, and seconds to fit and rank."""
+    fitted, times = {}, []
+    with tqdm(total=len(estimators), unit="model", disable=not verbose) as progress:
+        for name, estimator in estimators.items():
+            progress.set_description(name if fit_to is None else f"{name}: fit")
+            fitted[name], fit_seconds = _fitted(estimator, fit_to)
+            progress.set_description(f"{name}: rank")
+            begun = time.perf_counter()
+            ranks = _ranks(fitted[name], queries, name)
+            times.append([fit_seconds, time.perf_counter() - begun])
+            if lists is not None:
+                progress.set_description(f"{name}: lists")
+                lists.read(fitted[name], queries)
+            for metric, k in metrics.values():
+                if metric in GAINS:
+                    table.add_mean(GAINS[metric](ranks, k))
+                else:
+                    lists.add(table, metric, k)
+            progress.update()
+    return fitted, times
+
+
+def _fitted(estimator, fit_to):
     """The fitted estimator, and the seconds that took."""
-    if not fit or isinstance(estimator, FrozenEstimator):
+    if fit_to is None or isinstance(estimator, FrozenEstimator):
         return estimator, np.nan
     estimator = clone(estimator)
     begun = time.perf_counter()
-    estimator.fit(X_train, y_train)
+    estimator.fit(*fit_to)
     return estimator, time.perf_counter() - begun
 
 
@@ -468,13 +447,10 @@ class _Table:
         return self._ratios(sums[:, None])[0]
 
     def bootstrap(self, n_boot, seed):
-        """The statistics of `n_boot` draws of as many sessions as there are.
+        """The statistics of all draws, shape (n_boot, n_statistics, n_groups).
 
-        Returns
-        -------
-        draws : ndarray of shape (n_boot, n_statistics, n_groups)
-            Draw i takes the sessions ``Generator.integers(n, size=n)`` in order of
-            i; NaN for statistics that are no ratio of sums.
+        Draw i takes the sessions ``Generator.integers(n, size=n)``, in order of i. What
+        is no ratio of sums is NaN.
         """
         rng, n = np.random.default_rng(seed), self.n_drawn
         cell = self.of_session * self.n_groups + self.codes
@@ -509,33 +485,28 @@ class _Table:
         return result
 
 
-def _compared(table, shape, base, n_boot, confidence_level, seed):
-    """Columns of numbers: values and differences to the baseline, with intervals."""
+def _columns(table, rows, base, n_boot, confidence_level, seed, times):
+    """Columns of the frame, a row for each estimator, metric and group."""
+    estimators, metrics, groups = rows
+    shape = len(estimators), len(metrics), len(groups)
     values = table.values().reshape(shape)
     draws = table.bootstrap(n_boot, seed).reshape(n_boot, *shape)
     lower, upper = _interval(draws, confidence_level)
-    difference = values - values[base]
-    difference_lower, difference_upper = _interval(
-        draws - draws[:, [base]], confidence_level
-    )
-    for array in (difference, difference_lower, difference_upper):
-        array[base] = np.nan
-    names = "value", "lower", "upper"
-    names += "difference", "difference_lower", "difference_upper"
-    arrays = values, lower, upper, difference, difference_lower, difference_upper
-    return dict(zip(names, map(np.ravel, arrays), strict=True))
-
-
-def _columns(estimators, metrics, groups, numbers, table, times):
-    """Columns of the frame, a row for each estimator, metric and group."""
-    shape = len(estimators), len(metrics), len(groups)
+    between = _interval(draws - draws[:, [base]], confidence_level)
+    differences = np.stack([values - values[base], *between])
+    differences[:, base] = np.nan
     e, m, g = np.indices(shape).reshape(3, -1)
     fit_seconds, predict_seconds = np.array(times)[e].T
     return {
         "estimator": [estimators[i] for i in e],
         "metric": [metrics[i] for i in m],
         "group": [groups[i] for i in g],
-        **numbers,
+        "value": values.ravel(),
+        "lower": lower.ravel(),
+        "upper": upper.ravel(),
+        "difference": differences[0].ravel(),
+        "difference_lower": differences[1].ravel(),
+        "difference_upper": differences[2].ravel(),
         "n_queries": table.n_queries[g],
         "n_sessions": table.n_sessions[g],
         "fit_seconds": fit_seconds,

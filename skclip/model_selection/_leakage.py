@@ -22,13 +22,13 @@ from skclip._sklearn import warn_user
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at, as `LeakageReport` describes it."""
 
     check: str
-    level: str  # "leak", "ok", "info" or "unchecked"
-    count: int | None  # sessions, items or edges concerned; None: not checked
+    level: str
+    count: int | None
     message: str
-    examples: list = field(default_factory=list)  # up to five raw ids concerned
+    examples: list = field(default_factory=list)
 
 
 class LeakageReport:
@@ -51,6 +51,10 @@ class LeakageReport:
     >>> report = leakage_check([["a", "b"], ["a", "c"]], [["d", "b"], ["a", "c"]])
     >>> report.ok, report["unseen_items"].count
     (True, 1)
+    >>> print(report)  # doctest: +ELLIPSIS
+    LeakageReport: no leak found, 4 not checked
+    ...
+      info  unseen_items: 1 of 4 test items without a training event, in 0.250 of the...
     """
 
     def __init__(self, findings):
@@ -111,42 +115,31 @@ def leakage_check(
     Returns
     -------
     report : LeakageReport
-        With a finding for each check:
+        With a finding for each check. Leaks are
 
-        ``session_ids``
-            The same session in both parts (a leak; within-session protocols have it
-            by design).
-        ``test_before_train_ends``
-            Test sessions that begin before the last training event (a leak: what was
-            learned is later than what is asked).
-        ``train_after_test_begins``
-            Training sessions with events later than the first test event (a leak; the
-            same overlap, seen from the other side). Leave out whichever of the two
-            are fewer: one long training session overlaps with many test sessions.
-        ``duplicates``
-            Test sessions with the items and the times of a training session (a leak).
-            Where times are unknown, with the same items (for information: equal short
-            sessions are common).
-        ``users``
-            Users in both parts (for information).
-        ``unseen_items``
-            Test items without a training event (for information).
-        ``catalog``, ``counts``, ``graph``
-            What `estimator` knows: items that only the test part has, items counted
-            more often than they occur in training, edges between items that follow
-            each other in the test part alone (leaks). Items that it knows by
-            `item_features`, and edges by features, are no leaks.
+        - ``session_ids``: the same session in both parts (within-session protocols have
+          it by design);
+        - ``test_before_train_ends``: test sessions that begin before the last training
+          event, so that what was learned is later than what is asked;
+        - ``train_after_test_begins``: training sessions with events later than the
+          first test event, the same overlap from the other side. Leave out whichever
+          are fewer: one long training session overlaps with many test sessions;
+        - ``duplicates``: test sessions with the items and times of a training session
+          (for information, with the same items where times are unknown: equal short
+          sessions are common);
+        - ``catalog``, ``counts``, ``graph``: items of `estimator` that only the test
+          part has, items that it counted more often than they occur in training, and
+          edges between items that follow each other in the test part alone. What it
+          knows by `item_features` is no leak.
+
+        For information are ``users`` in both parts, and ``unseen_items``: test items
+        without a training event.
 
     Raises
     ------
     ValueError
         There is a leak and `on_leak` is "raise"; times do not rise within a session;
         or `on_leak` is unknown.
-
-    Warns
-    -----
-    UserWarning
-        There is a leak and `on_leak` is "warn".
 
     Notes
     -----
@@ -161,15 +154,12 @@ def leakage_check(
     >>> from skclip.model_selection import leakage_check
     >>> X_train = Sessions.from_lists([["a", "b"], ["b", "c"]], ids=[1, 2])
     >>> X_test = Sessions.from_lists([["b", "c"], ["a", "d"]], ids=[2, 3])
-    >>> print(leakage_check(X_train, X_test, on_leak="ignore"))
-    LeakageReport: 1 leak, 3 not checked
-      LEAK  session_ids: 1 of 2 test sessions are training sessions, too. For instance [2].
-      ?     test_before_train_ends: not checked: X_train and X_test have no times.
-      ?     train_after_test_begins: not checked: X_train and X_test have no times.
-      info  duplicates: 1 of 2 test sessions have the items of a training session (times unknown).
-      ?     users: not checked: X_train and X_test have no users.
-      info  unseen_items: 1 of 4 test items without a training event, in 0.250 of the test events.
-    """  # noqa: E501 - lines of the report
+    >>> report = leakage_check(X_train, X_test, on_leak="ignore")
+    >>> [(leak.check, leak.count, leak.examples) for leak in report.leaks]
+    [('session_ids', 1, [2])]
+    >>> report["users"].message
+    'not checked: X_train and X_test have no users.'
+    """
     if on_leak not in ("warn", "raise", "ignore"):
         raise ValueError(
             f"on_leak must be 'warn', 'raise' or 'ignore', got {on_leak!r}."
@@ -207,9 +197,9 @@ def _session_ids(X_train, X_test):
     if missing:
         return missing
     known, asked = _labels(X_train.ids, X_test.ids, "ids")
-    shared, n = [i for i in asked if i in known], len(asked)
-    message = f"{len(shared)} of {n} test sessions are training sessions, too."
-    return Finding(check, _level(shared), len(shared), message, shared[:5])
+    shared = [i for i in asked if i in known]
+    message = f"{len(shared)} of {len(asked)} test sessions are training sessions, too."
+    return _looked(check, shared, message, shared)
 
 
 def _overlap(X_train, X_test):
@@ -236,8 +226,8 @@ def _overlap(X_train, X_test):
         checks, (X_test, X_train), (early, late), texts, strict=True
     ):
         text = text if len(rows) else text.partition(" (")[0] + "."
-        examples = (rows if X.ids is None else X.ids[rows])[:5].tolist()
-        found.append(Finding(check, _level(rows), len(rows), text, examples))
+        examples = (rows if X.ids is None else X.ids[rows]).tolist()
+        found.append(_looked(check, rows, text, examples))
     return found
 
 
@@ -246,11 +236,11 @@ def _duplicates(X_train, X_test, items):
     known = _content(X_train, items.train_codes, timed)
     asked = _content(X_test, items.test_codes, timed)
     rows = np.flatnonzero(np.isin(asked, known) & (X_test.lengths > 0))
-    examples = [] if X_test.ids is None else X_test.ids[rows][:5].tolist()
     message = f"{len(rows)} of {len(X_test)} test sessions have the items"
     if timed:
         message += " and the times of a training session."
-        return Finding("duplicates", _level(rows), len(rows), message, examples)
+        examples = [] if X_test.ids is None else X_test.ids[rows].tolist()
+        return _looked("duplicates", rows, message, examples)
     message += " of a training session (times unknown)."
     return Finding("duplicates", "info", len(rows), message)
 
@@ -307,8 +297,10 @@ def _missing(check, X_train, X_test, column):
     return Finding(check, "unchecked", None, message)
 
 
-def _level(found):
-    return "leak" if len(found) else "ok"
+def _looked(check, found, message, examples):
+    """A finding that is a leak where anything was found."""
+    level = "leak" if len(found) else "ok"
+    return Finding(check, level, len(found), message, examples[:5])
 
 
 # -- items of both parts, in one code --------------------------------------------------
@@ -392,7 +384,7 @@ def _estimator_findings(estimator, items):
                 for i in which[:5]
             ]
             text = f"{len(which)} {message}."
-            findings.append(Finding(check, _level(which), len(which), text, examples))
+            findings.append(_looked(check, which, text, examples))
     return findings
 
 

@@ -38,7 +38,44 @@ class Splitter:
         return f"{type(self).__name__}({params})"
 
 
-class TemporalSplit(Splitter):
+class _TimeSplitter(Splitter):
+    """Splits in time. `_parts` says where the parts lie among rows in order of time."""
+
+    def split(self, X, y=None, groups=None):
+        """Yield the rows of the training and the test part of each split.
+
+        Parameters
+        ----------
+        X : Sessions
+            With times.
+        y, groups : object
+            Ignored.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            In order of time, the earliest test part first.
+
+        Raises
+        ------
+        TypeError
+            `X` is no `Sessions`, or a size is none that is taken.
+        ValueError
+            The times are unknown, or do not rise within a session; there are too few
+            sessions, or too little time; a part has no session; or test sessions
+            straddle the split and `straddling` is "raise".
+
+        Warns
+        -----
+        UserWarning
+            Test sessions straddle a split, once for all splits.
+        """
+        order, ends = _time_order(X, type(self).__name__, self.n_splits)
+        splits = [(order[train], order[test]) for train, test in self._parts(X, ends)]
+        yield from _without_straddlers(X, splits, self.straddling)
+
+
+class TemporalSplit(_TimeSplitter):
     """Split sessions in time: train on the earlier ones, test on the next ones.
 
     The sessions are ordered by the time of their last event, equal times by session
@@ -93,41 +130,10 @@ class TemporalSplit(Splitter):
         self.gap = gap
         self.straddling = straddling
 
-    def split(self, X, y=None, groups=None):
-        """Yield the rows of the training and the test part of each split.
-
-        Parameters
-        ----------
-        X : Sessions
-            With times.
-        y, groups : object
-            Ignored.
-
-        Yields
-        ------
-        train, test : ndarray of int
-            In order of time.
-
-        Raises
-        ------
-        TypeError
-            `X` is no `Sessions`, or a size is neither number nor span of time.
-        ValueError
-            The times are unknown, or do not rise within a session; there are too few
-            sessions; a test part has no session; or test sessions straddle the split
-            and `straddling` is "raise".
-
-        Warns
-        -----
-        UserWarning
-            Test sessions straddle a split, once for all splits.
-        """
-        order, ends = _time_order(X, "TemporalSplit", self.n_splits)
-        splits = []
+    def _parts(self, X, ends):
         for i in range(self.n_splits):
             last, start, stop = self._bounds(i, ends)
-            splits.append((order[:last], order[start:stop]))
-        yield from _without_straddlers(X, splits, self.straddling)
+            yield slice(last), slice(start, stop)
 
     def _bounds(self, i, ends):
         """End of the training part, start and end of test part i, in sorted rows."""
@@ -161,7 +167,7 @@ class TemporalSplit(Splitter):
         return last, start, stop
 
 
-class SlidingWindowSplit(Splitter):
+class SlidingWindowSplit(_TimeSplitter):
     """Split sessions into windows of fixed time that slide to the last event.
 
     Each split trains on the sessions that end in a window of `train_size` and tests on
@@ -217,38 +223,8 @@ class SlidingWindowSplit(Splitter):
         self.step = step
         self.straddling = straddling
 
-    def split(self, X, y=None, groups=None):
-        """Yield the rows of the training and the test part of each split.
-
-        Parameters
-        ----------
-        X : Sessions
-            With times.
-        y, groups : object
-            Ignored.
-
-        Yields
-        ------
-        train, test : ndarray of int
-            In order of time; the earliest windows first.
-
-        Raises
-        ------
-        TypeError
-            `X` is no `Sessions`, or a size is no span of time.
-        ValueError
-            The times are unknown, do not rise within a session, or span less than the
-            windows; a window has no session; or test sessions straddle the split and
-            `straddling` is "raise".
-
-        Warns
-        -----
-        UserWarning
-            Test sessions straddle a split, once for all splits.
-        """
-        order, ends = _time_order(X, "SlidingWindowSplit", self.n_splits)
+    def _parts(self, X, ends):
         spans, step = self._spans(X.times.max() - X.times.min() if X.n_events else 0.0)
-        splits = []
         for i in range(self.n_splits):
             last = ends[-1] - (self.n_splits - 1 - i) * step
             bounds = np.subtract.accumulate([last, *reversed(spans)])  # back in time
@@ -259,8 +235,7 @@ class SlidingWindowSplit(Splitter):
                     f"The {window} window of split {i} has no session. Pass a larger "
                     f"{size}_size or fewer splits."
                 )
-            splits.append((order[a:b], order[c:d]))
-        yield from _without_straddlers(X, splits, self.straddling)
+            yield slice(a, b), slice(c, d)
 
     def _spans(self, available):
         """Seconds of training window, gap and test window; and of a step."""
@@ -347,17 +322,14 @@ def _without_straddlers(X, splits, straddling):
     early = [starts[test] < ends[train].max(initial=-np.inf) for train, test in splits]
     count, total = sum(e.sum() for e in early), sum(map(len, early))
     if straddling == "drop":
-        kept = [
-            (train, test[~e]) for (train, test), e in zip(splits, early, strict=True)
-        ]
-        for (_, before), (_, after) in zip(splits, kept, strict=True):
-            if len(before) and not len(after):
+        for e in early:
+            if len(e) and e.all():
                 raise ValueError(
-                    f"straddling='drop' leaves no session: all {len(before)} test "
-                    "sessions begin before the last training event. Split whole "
-                    "sessions, not prefixes, or pass a gap."
+                    f"straddling='drop' leaves no session: all {len(e)} test sessions "
+                    "begin before the last training event. Split whole sessions, not "
+                    "prefixes, or pass a gap."
                 )
-        return kept
+        return [(a, b[~e]) for (a, b), e in zip(splits, early, strict=True)]
     if count:
         message = (
             f"{count} of {total} test sessions straddle the split: they begin before "

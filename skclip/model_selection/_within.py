@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import Sessions, as_sessions, flat_positions, own_codes
+from skclip._data import Sessions, as_sessions, flat_positions, own_codes, picked
 from skclip.model_selection._splits import Splitter
 
 
@@ -79,7 +79,8 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     >>> test[0].to_lists(), test[1].tolist()
     ([['a', 'b', 'c']], ['d'])
     """
-    X = _long_sessions(X)
+    X = _with_ids(X)
+    X = X[X.lengths > 1]
     prefixes, targets = X.to_prefixes()
     sizes = within_session_sizes(
         X.lengths - 1, validation_size=validation_size, test_size=test_size
@@ -91,11 +92,9 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     return train, *held_out
 
 
-def _long_sessions(X):
-    """Sessions of two items or more, with ids."""
+def _with_ids(X):
     X = as_sessions(X)
-    X = X.with_ids(np.arange(len(X))) if X.ids is None else X
-    return X[X.lengths > 1]
+    return X.with_ids(np.arange(len(X))) if X.ids is None else X
 
 
 def last_targets(X):
@@ -128,7 +127,8 @@ def last_targets(X):
     >>> X.to_lists(), y.tolist()
     ([['a', 'b']], ['c'])
     """
-    X = _long_sessions(X)
+    X = _with_ids(X)
+    X = X[X.lengths > 1]
     if len(X) == 0:
         raise ValueError(
             "No session has two items, so none has a last item to predict. Pass "
@@ -169,23 +169,15 @@ def leave_last_out(X):
     >>> X_train.to_lists(), X_test.to_lists(), y_test.tolist()
     ([['a', 'b'], ['d']], [['a', 'b']], ['c'])
     """
-    X = as_sessions(X)
-    X = X.with_ids(np.arange(len(X))) if X.ids is None else X
+    X = _with_ids(X)
     return _without_last(X), last_targets(X)
 
 
 def _without_last(X):
     """Sessions without their last item; those of one item stay as they are."""
     at, offsets = flat_positions(X.offsets[:-1], X.lengths - (X.lengths > 1))
-    return Sessions(
-        X.codes[at],
-        offsets,
-        X.vocabulary,
-        times=None if X.times is None else X.times[at],
-        clusters=None if X.clusters is None else X.clusters[at],
-        ids=X.ids,
-        users=X.users,
-    )
+    columns = {"ids": X.ids, "users": X.users, **picked(X, ("times", "clusters"), at)}
+    return Sessions(X.codes[at], offsets, X.vocabulary, **columns)
 
 
 class LeaveLastOut(Splitter):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from conftest import GOLDEN
+from common import GOLDEN
 
 from skclip._data import Instances
 from skclip._model import Batches, SessionModel

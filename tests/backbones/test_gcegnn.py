@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import small
+from common import small
 from golden import load
 from hypothesis import given, settings
 from hypothesis import strategies as st

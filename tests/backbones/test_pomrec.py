@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import small
+from common import small
 from golden import OPTIONS, instances_of, session_vectors, states
 
 from skclip import CLIPSessionRecommender
@@ -91,7 +91,7 @@ def test_worked_example():
     close(g[0, :, 0], [0.391916, 0.017428, 0.376305, 0.214351])
     close(found.weights[0], [0.621259, 0.378741])
     norms = found.dispersions.norm(dim=2)
-    dominance = norms / (norms + found.centres.norm(dim=2))
+    dominance = norms / (norms + found.centers.norm(dim=2))
     close(dominance[0], [0.689683, 0.728266])
     u = model.states(batch)
     close(u[0], [1.614016, 1.514074, 1.107032, 0.789499])

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 

@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 

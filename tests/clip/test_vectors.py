@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import small
+from common import small
 
 import skclip
 from skclip import CLIPSessionRecommender

@@ -5,7 +5,7 @@ from itertools import pairwise
 import igraph
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from common import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import same, small
+from common import same, small
 from golden import OPTIONS
 from hypothesis import given
 from hypothesis import strategies as st

@@ -58,6 +58,8 @@ def docstrings():
         yield full, LEFT_OUT
     for full, cls in CLASSES.items():
         for name, value, homes in members(cls):
+            if value.__doc__ is None and any(vars(c)[name].__doc__ for c in homes):
+                continue  # it inherits the docstring of a base
             if homes[0] is cls or homes[0] not in CLASSES.values():
                 ignored = {"RT01"} if isinstance(value, property) else set()
                 if set(homes) - {cls}:  # a base documents it in full

@@ -52,7 +52,6 @@ def test_example_runs(name):
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory):
-    """A log of a user's own, with names of their own."""
     X, _ = make_sessions(300, 40, n_communities=4, random_state=0)
     frame = X.to_frame().rename(columns={"item": "sku", "time": "ts"})
     path = tmp_path_factory.mktemp("clicks") / "clicks"

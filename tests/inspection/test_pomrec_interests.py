@@ -3,7 +3,7 @@
 import joblib
 import numpy as np
 import pytest
-from conftest import small
+from common import small
 from sklearn.pipeline import make_pipeline
 
 import skclip

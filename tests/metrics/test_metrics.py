@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from common import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, same, small
+from common import GOLDEN, same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import GOLDEN
+from common import GOLDEN
 from sklearn.model_selection import cross_val_score
 
 from skclip import PopularityRecommender, Sessions

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from test_own_backbone import Own

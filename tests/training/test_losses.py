@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import small
+from common import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import same, small
+from common import same, small
 from sklearn.base import clone
 from test_losses import assert_close, case, gradients, plain
 

@@ -1,0 +1,15 @@
+"""Parameters of specs: fields of a dataclass, with scikit-learn's constraints."""
+
+from dataclasses import field
+from numbers import Integral, Real
+
+from skclip._sklearn import Interval
+
+AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+RATE = Interval(Real, 0, 1, closed="left")
+
+
+def parameter(default, *constraints):
+    """A parameter with its default; `BackboneSpec` collects the constraints."""
+    return field(default=default, metadata={"constraints": list(constraints)})
