@@ -72,10 +72,11 @@ def warn_once(owner, key, message, category):
     """Warn once for an object and a key; later messages go to the logger "skclip".
 
     What was told is kept here, not on the object: prediction writes nothing there.
+    Without an owner each call warns.
     """
     if getattr(_quiet, "depth", 0):
         return
-    if was_told(owner, key, note=True):
+    if owner is not None and was_told(owner, key, note=True):
         _LOGGER.debug(message)
     else:
         warn_user(message, category)

@@ -12,10 +12,11 @@ from skclip._clusters import (
     ItemClusterer,
     SessionClusterer,
     canonical_levels,
+    known_ids_of,
     levels_of,
 )
 from skclip._data import training_data
-from skclip._sklearn import HasMethods, _fit_context
+from skclip._sklearn import HasMethods, _fit_context, told_already
 
 __all__ = ["OneCluster", "RandomClusters"]
 
@@ -108,8 +109,11 @@ class RandomClusters(_Control):
         known = SessionClusterer() if self.clusterer is None else clone(self.clusterer)
         if getattr(known, "random_state", 0) is None:
             known.random_state = seed
-        known = known.fit(X, y)
-        data = data.with_items(getattr(known, "item_ids_", data.index.item_ids))
+        with told_already():
+            known = known.fit(X, y)
+        item_ids = known_ids_of(known)
+        if item_ids is not None:
+            data = data.with_items(item_ids, "The clusterer")
         item_ids = data.index.item_ids
         levels = levels_of(known, item_ids, data.item_counts() > 0)
         levels = canonical_levels(random_state.permutation(levels))

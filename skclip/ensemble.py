@@ -141,12 +141,13 @@ class VotingRecommender(BaselineRecommender, Composition):
             if self.prefit:
                 check_is_fitted(member)
         data = self._training_data(X, y)
-        members = {
-            name: member if self.prefit else clone(member).fit(X, y)
-            for name, member in self.estimators
-        }
-        for member in members.values():  # it may know items that no session has
-            data = data.with_items(unwrap(member, None)[0].item_ids_)
+        members = dict(self.estimators)
+        if not self.prefit:
+            with told_already():
+                members = {name: clone(m).fit(X, y) for name, m in members.items()}
+        for name, member in members.items():  # it may know items that no session has
+            item_ids = unwrap(member, None)[0].item_ids_
+            data = data.with_items(item_ids, f"The member {name!r}")
         return self._adopt(
             X,
             **fitted_catalog(data),

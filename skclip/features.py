@@ -5,7 +5,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clon
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
-from skclip._clusters import SessionClusterer, levels_of
+from skclip._clusters import SessionClusterer, known_ids_of, levels_of
 from skclip._data import (
     CatalogMixin,
     ItemFeatures,
@@ -14,7 +14,7 @@ from skclip._data import (
     training_data,
     warn_other_type,
 )
-from skclip._sklearn import HasMethods, StrOptions, _fit_context
+from skclip._sklearn import HasMethods, StrOptions, _fit_context, told_already
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
 
@@ -84,15 +84,17 @@ class ClusterFeatures(
         """
         clusterer = SessionClusterer() if self.clusterer is None else self.clusterer
         item_ids = training_data(X).index.item_ids
-        clusterer = clone(clusterer, safe=False).fit(X)
-        item_ids = getattr(clusterer, "item_ids_", item_ids)  # it may know more items
-        levels = levels_of(clusterer, item_ids, np.ones(len(item_ids), dtype=bool))
+        with told_already():
+            clusterer = clone(clusterer, safe=False).fit(X)
+        levels_of(clusterer, item_ids, np.ones(len(item_ids), dtype=bool))  # or refuses
+        known = known_ids_of(clusterer)  # it may know more items
+        item_ids = item_ids if known is None else known
         return self._adopt(
             X,
             clusterer_=clusterer,
             item_ids_=item_ids,
             _index=ItemIndex(item_ids),
-            n_features_out_=int(levels[:, 0].max()) + 1,
+            n_features_out_=int(np.max(clusterer.membership_)) + 1,
         )
 
     def transform(self, X):

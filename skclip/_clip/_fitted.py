@@ -51,6 +51,11 @@ class Fitted:
         return self.holders.items
 
     @property
+    def owners(self):
+        """Users and sessions that have a prompt: two indices, or None."""
+        return self.holders.owners.users, self.holders.owners.sessions
+
+    @property
     def item_clusters(self):
         """Clusters 1..K of the items, (n_items, n_levels), 0 = none; or None."""
         return self.holders.clusters
@@ -75,14 +80,14 @@ class Fitted:
 
     def observed(self, queries):
         """The prefixes of `Queries` as the model reads them, `Instances`."""
-        owners, n = self.holders.owners, len(queries.offsets) - 1
+        (users, sessions), n = self.owners, len(queries.offsets) - 1
         return observed_prefixes(
             queries,
             item_clusters=self.item_clusters,
             n_items=len(self.index),
             max_length=self.config["max_length"],
-            users=codes_of_owners(owners.users, queries.users, n),
-            sessions=codes_of_owners(owners.sessions, queries.ids, n),
+            users=codes_of_owners(users, queries.users, n, "users"),
+            sessions=codes_of_owners(sessions, queries.ids, n, "ids"),
         )
 
     @torch.no_grad()

@@ -15,13 +15,17 @@ from skclip._clusters import Assignment, assign_clusters, extend_clusters
 from skclip._data import (
     check_further,
     checked_eval_set,
+    codes_of_owners,
     first_fit_data,
     further_fit_data,
     grown_catalog,
     latest_part,
+    query_data,
     training_data,
+    warn_unknown,
 )
 from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
+from skclip._sklearn import told_already
 from skclip._training import (
     Checkpoint,
     Plan,
@@ -228,12 +232,17 @@ def _validator(params, fitted, held_out):
     X, y = held_out
     scoring = fitted.settings["scoring"]
     estimator = as_estimator(params, fitted)
-    if not callable(scoring):
-        metric, k = parse_metric(scoring)
-        return lambda: metric(estimator.rank_targets(X, y), k)
+    queries = query_data(X, fitted.index, y, every_prefix=True)
+    warn_unknown(queries, fitted.index, estimator._what_happens, "eval_set")
+    for index, ids in zip(fitted.owners, (queries.users, queries.ids), strict=True):
+        codes_of_owners(index, ids, len(X), "users or ids of eval_set")
 
     def validate():
-        score = scoring(estimator, X, y)
+        with told_already():
+            if not callable(scoring):
+                metric, k = parse_metric(scoring)
+                return metric(estimator.rank_targets(X, y), k)
+            score = scoring(estimator, X, y)
         if not isinstance(score, Real) or score != score:
             raise ValueError(
                 f"scoring returned {score!r:.60}. Expected one number that is not NaN; "

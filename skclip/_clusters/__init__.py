@@ -16,5 +16,5 @@ from skclip._clusters._leiden import (
     match_clusters,
     modularity,
 )
-from skclip._clusters._membership import levels_of
+from skclip._clusters._membership import known_ids_of, levels_of
 from skclip._clusters._votes import vote_clusters

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from skclip._clusters._clusterer import SessionClusterer
 from skclip._clusters._membership import levels_of
-from skclip._sklearn import warn_user
+from skclip._sklearn import told_already, warn_user
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def assign_clusters(data, clusterer, seed):
     if clusterer is None:
         clusterer = SessionClusterer()
     clusterer = _seeded(clone(clusterer, safe=False), seed)
-    clusterer = clusterer.fit(*data.as_fit_arguments())
+    with told_already():
+        clusterer = clusterer.fit(*data.as_fit_arguments())
     levels = levels_of(clusterer, data.index.item_ids, data.item_counts() > 0)
     return Assignment((levels + 1).astype(np.int32), clusterer)
 
@@ -75,7 +76,8 @@ def extend_clusters(before, data, grown, seed):
             "cannot take new sessions in. Use SessionClusterer, or fit on all sessions."
         )
     clusterer = _seeded(copy.deepcopy(before.clusterer), seed)
-    clusterer = clusterer.partial_fit(*data.as_fit_arguments())
+    with told_already():
+        clusterer = clusterer.partial_fit(*data.as_fit_arguments())
     levels = levels_of(clusterer, grown.index.item_ids)
     return Assignment((levels + 1).astype(np.int32), clusterer)
 

@@ -49,7 +49,7 @@ class ItemClusterer(
             ``levels_ + 1``, 0 for items not seen in `fit`.
         """
         check_is_fitted(self)
-        sessions = as_sessions(X)
+        sessions = as_sessions(X, self._index)
         codes = self._index.codes_of(sessions.vocabulary)
         warn_other_type(self._index, "X", sessions.vocabulary[codes == 0])
         clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes]
@@ -285,7 +285,7 @@ class SessionClusterer(ItemClusterer):
             )
         features = self._used_features(data.index.item_ids)
         if features is not None:
-            data = data.with_items(features.known_ids())
+            data = data.with_items(features.known_ids(), "item_features")
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         item_ids, followed = data.index.item_ids, self._transitions(data)
         graph = self._with_text(followed, features, item_ids)
@@ -334,7 +334,7 @@ class SessionClusterer(ItemClusterer):
                 f"resolution={self.resolution!r}, but fit had {self.levels_.shape[1]} "
                 "of them. Pass as many, or fit again."
             )
-        data = training_data(X, y)
+        data = training_data(X, y, known=self._index)
         features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
         data = data.appended_to(self.item_ids_, features and features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import ItemIndex, refuse_other_type
+from skclip._data import ItemIndex, labels, other_type
 
 
 def levels_of(clusterer, item_ids, clicked=None):
@@ -13,7 +13,7 @@ def levels_of(clusterer, item_ids, clicked=None):
     it was fitted on, where it has no ``item_ids_`` to say so; None needs its
     ``item_ids_``. Missing, misshapen or other numbers are refused with a ValueError.
     """
-    ids = getattr(clusterer, "item_ids_", None)
+    ids = known_ids_of(clusterer)
     if ids is None and clicked is None:
         raise ValueError(
             f"{type(clusterer).__name__} has no item_ids_ beside membership_, so after "
@@ -23,13 +23,39 @@ def levels_of(clusterer, item_ids, clicked=None):
     if ids is None:
         ids = item_ids[clicked]
     levels = _checked(clusterer, len(ids))
-    if clicked is not None and clicked.all() and len(ids) == len(item_ids):
+    if ids.tolist() == item_ids.tolist():
         return levels
     known = ItemIndex(ids)
     codes = known.codes_of(item_ids)
-    refuse_other_type(item_ids[codes == 0], known, "The catalog")
+    check_known(item_ids[codes == 0], known, clusterer)
+    if not codes.any():
+        raise ValueError(
+            f"{type(clusterer).__name__} knows none of the {len(item_ids)} items, such "
+            f"as {item_ids.tolist()[0]!r:.60}: its item_ids_ are "
+            f"{ids.tolist()[:3]!r:.60}... Fit it on these sessions, and set item_ids_ "
+            "to raw ids."
+        )
     none = np.full((1, levels.shape[1]), -1)
     return np.concatenate([none, levels])[codes]
+
+
+def known_ids_of(clusterer):
+    """The raw ids that a fitted clusterer knows, in its order, or None."""
+    ids = getattr(clusterer, "item_ids_", None)
+    native = isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype != object
+    if ids is None or native:
+        return ids
+    return labels(ids, "clusterer.item_ids_")
+
+
+def check_known(unknown, known, clusterer):
+    """Refuse items that a clusterer probably knows as ids of another type."""
+    hint = other_type(unknown, known)
+    if hint:
+        raise ValueError(
+            f"The clusterer, {type(clusterer).__name__}, has ids of another type than "
+            f"the sessions. {hint}"
+        )
 
 
 def _checked(clusterer, n_items):

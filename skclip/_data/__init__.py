@@ -19,17 +19,29 @@ from skclip._data._frames import (
     read_times,
     wall_times,
 )
-from skclip._data._id_types import checked_codes, other_type, refuse_other_type
+from skclip._data._id_types import (
+    check_own_types,
+    checked_codes,
+    is_portable,
+    other_type,
+    refuse_other_type,
+)
 from skclip._data._ids import (
     CatalogMixin,
     ItemIndex,
     append_ids,
     as_list,
+    check_hashable,
     factorize,
     factorize_list,
     is_id,
+    is_missing,
     is_nan,
     labels,
+    needs_care,
+    own_codes,
+    plain_row,
+    warn_trailing_zeros,
 )
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
 from skclip._data._item_features import ItemFeatures, as_item_features

@@ -19,14 +19,15 @@ from skclip._data._ids import (
 from skclip._data._sessions import Sessions
 
 
-def as_sessions(X):
+def as_sessions(X, owner=None):
     """Return `X` as `Sessions`, or say what is wrong with it.
 
     `X` may be a sequence of sequences, a Series of lists, a pyarrow list array or a 2-D
-    array, in which each row is a session and NaN cells are padding.
+    array, in which each row is a session and NaN cells are padding. Where zeros look
+    like padding, an `owner` is told once.
     """
     if not isinstance(X, Sessions):
-        X = _from_anything(X)
+        X = _from_anything(X, owner)
     if len(X) == 0:
         raise ValueError(
             f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is "
@@ -35,7 +36,7 @@ def as_sessions(X):
     return X
 
 
-def _from_anything(X):
+def _from_anything(X, owner):
     if sparse.issparse(X):
         raise TypeError(
             "X is a sparse matrix, sparse data was passed where sessions are expected. "
@@ -47,7 +48,7 @@ def _from_anything(X):
             "of item ids. Wrap a single session of a single item: [['abc']]."
         )
     if isinstance(X, np.ndarray):
-        return _from_array(X)
+        return _from_array(X, owner)
     if isinstance(X, (list, tuple)):  # the common case, and a matter of latency
         return Sessions.from_lists(X)
     native = nw.from_native(X, allow_series=True, pass_through=True)
@@ -63,7 +64,7 @@ def _from_anything(X):
     if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
         return Sessions.from_lists(X.to_pylist())
     if hasattr(X, "__array__"):
-        return _from_array(np.asarray(X))
+        return _from_array(np.asarray(X), owner)
     if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
         raise TypeError(
             f"X is a {type(X).__name__}: {X!r:.60}. Expected sessions: a list of lists "
@@ -77,7 +78,7 @@ def _from_anything(X):
     return Sessions.from_lists(X)
 
 
-def _from_array(X):
+def _from_array(X, owner):
     if isinstance(X, np.ma.MaskedArray):  # masked cells are padding, as NaN is
         mask, X = np.ma.getmaskarray(X), np.asarray(X)
         if X.ndim == 2 and mask.any():
@@ -114,7 +115,7 @@ def _from_array(X):
                 "must be finite; NaN marks padding."
             )
     elif X.dtype.kind in "iu" and X.shape[1] > 1:
-        warn_trailing_zeros(X)
+        warn_trailing_zeros(X, "X", owner)
     vocabulary, codes = factorize(X[keep])
     offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
     return Sessions(codes, offsets, vocabulary)
@@ -137,7 +138,7 @@ def check_targets(y, n_sessions):
         y = np.asarray(y)
     if not isinstance(y, np.ndarray):
         try:
-            vocabulary, codes = factorize_list(as_list(y, "y"))
+            vocabulary, codes = factorize_list(as_list(y, "y", ordered=True))
         except TypeError:
             raise TypeError(
                 f"y is {y!r:.60}. Expected a 1-D array with one target item id per "

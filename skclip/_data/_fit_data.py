@@ -144,7 +144,8 @@ def _fit_data(coded, rows, owners, kinds, features, max_length, held_out=None):
 
 
 def _check_users(data, kinds, what):
-    if "user" in kinds and data.users is None:
+    missing = data.users is None or all(user is None for user in data.users.tolist())
+    if "user" in kinds and missing:
         raise ValueError(
             f"{what} sessions with users. Pass user= to Sessions.from_events, or "
             "users= to Sessions.from_lists, or choose another prompt."
@@ -159,4 +160,4 @@ def _with_features(coded, features):
             f"{n_lost} of {len(features)} items of item_features have neither features "
             "nor clicks. They stay outside the catalog."
         )
-    return coded.with_items(features.known_ids())
+    return coded.with_items(features.known_ids(), "item_features")

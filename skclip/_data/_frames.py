@@ -9,7 +9,7 @@ from numbers import Real
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data._ids import factorize, factorize_list, is_hashable, plain
+from skclip._data._ids import as_table, factorize, factorize_list, is_hashable, plain
 from skclip._sklearn import warn_user
 from skclip.exceptions import IdTypeWarning, TimeWarning
 
@@ -65,9 +65,20 @@ def column_with_gaps(frame, name, role):
     series = frame.get_column(name)
     known = ~_missing(series)
     codes = np.full(len(known), -1, dtype=np.int32)
-    mask = nw.new_series("", known, nw.Boolean, backend=series.implementation)
-    vocabulary, codes[known] = _encoded(series.filter(mask), name, role)
+    if not known.all():
+        mask = nw.new_series("", known, nw.Boolean, backend=series.implementation)
+        series = _whole_again(series.filter(mask))
+    vocabulary, codes[known] = _encoded(series, name, role)
     return vocabulary, codes
+
+
+def _whole_again(series):
+    """Whole numbers that a frame made floats because some are missing, if exact."""
+    if not series.dtype.is_float():
+        return series
+    values = np.asarray(series.to_numpy())
+    exact = (values == np.floor(values)) & (np.abs(values) < 2**53)
+    return series.cast(nw.Int64) if exact.all() else series
 
 
 def _encoded(series, name, role):
@@ -333,7 +344,7 @@ def _sorted(words, codes):
 
 
 def as_frame(events):
-    frame = nw.from_native(events, pass_through=True)
+    frame = nw.from_native(as_table(events), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):

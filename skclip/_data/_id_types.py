@@ -1,66 +1,74 @@
 """Ids of another type than those of fit: text for numbers, lost zeros, bytes."""
 
 import contextlib
+import itertools
 import re
 import uuid
-from decimal import Decimal
-from numbers import Real
+from numbers import Number
 
-from skclip._data._ids import as_id_array
-from skclip._sklearn import warn_user
+import numpy as np
+
+from skclip._data._ids import ItemIndex, as_id_array, is_missing
+from skclip._sklearn import warn_once, warn_user
 from skclip.exceptions import IdTypeWarning
 
-_LOOKED_AT = 50  # ids that are compared
-_WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
+_LOOKED_AT = 200  # ids that are compared
+_WHOLE = re.compile(r"[+-]?\d{1,40}(\.0+)?")
 _KINDS = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
 _REMEDIES = {
     ("text", "numbers"): "Convert them with int(...)",
     ("numbers", "text"): "Read them as text, for instance read_csv(..., dtype=str)",
-    ("text", "text"): "Read both as text, so that leading zeros are kept",
+    ("text", "text"): "Write both in the same way: read them as text, so that leading "
+    "zeros are kept, and strip spaces",
     ("bytes", "text"): "Decode them",
+    ("text", "bytes"): "Encode them",
 }
 
 
-def other_type(ids, index):
+def other_type(ids, index, *, kinds=True, where="which was seen in fit"):
     """What to say where unknown ids probably are known ones of another type, or "".
 
     Parameters
     ----------
     ids : ndarray of shape (n,)
-        Raw ids that are not in the catalog.
+        Raw ids that are not in the catalog. None and NaN stand for none.
     index : ItemIndex
         The catalog.
+    kinds : bool, default=True
+        Whether ids that look like no known one count too, if all of them are of other
+        types than the catalog.
+    where : str
+        Where the catalog comes from, for the message.
 
     Returns
     -------
     hint : str
         With an example from each side, and what to do.
     """
-    if ids.dtype.kind == "O":
-        ids = as_id_array([value for value in ids.tolist() if value is not None])
-    if len(ids) == 0 or len(index) == 0:
+    examples = _examples(ids)
+    if not examples or len(index) == 0:
         return ""
-    ids = ids[:: max(1, len(ids) // _LOOKED_AT)]
-    for value in ids.tolist():
-        variants = as_id_array(list(_variants(value, index.text_widths)))
+    for value in examples:
+        variants = as_id_array(list(_variants(value, index.digits)))
         codes = index.codes_of(variants)
         if codes.any():
             known = index.item_ids[codes.max() - 1 : codes.max()].tolist()[0]
-            return _hint(value, known, "looks like")
+            return _hint(value, known, "looks like", where)
     theirs = _kinds(index.item_ids)
-    mine = _kinds(ids)
-    if mine.isdisjoint(theirs):
-        first, known = ids.tolist()[0], index.item_ids.tolist()[0]
-        return _hint(first, known, "is of another type than")
+    if kinds and theirs.isdisjoint(map(kind_of, examples)):
+        known = index.item_ids[:1].tolist()[0]
+        return _hint(examples[0], known, "is of another type than", where)
     return ""
 
 
-def _hint(value, known, how):
+def _hint(value, known, how, where):
     mine, theirs = kind_of(value), kind_of(known)
     remedy = _REMEDIES.get((mine, theirs), f"Convert them to {theirs}")
+    if mine == theirs != "text":
+        remedy = "Write both in the same way"
     return (
-        f"The id {value!r:.60} ({mine}) {how} {known!r:.60} ({theirs}), which was seen "
-        f"in fit. {remedy}."
+        f"The id {value!r:.60} ({mine}) {how} {known!r:.60} ({theirs}), {where}. "
+        f"{remedy}."
     )
 
 
@@ -72,12 +80,86 @@ def refuse_other_type(ids, index, what):
 
 
 def checked_codes(ids, index, what):
-    """Codes of ids; warns if unknown ones probably are known ones of another type."""
+    """Codes of ids; warns if unknown ones probably are known ones of another type.
+
+    Beside known ids, those that look like none of them are fill values or new.
+    """
     codes = index.codes_of(ids)
-    hint = other_type(ids[codes == 0], index)
+    unknown, kinds = ids[codes == 0], not codes.any()
+    hint = other_type(unknown, index, kinds=kinds, where="which is known")
     if hint:
         warn_user(f"{what} has ids of another type. {hint}", IdTypeWarning)
     return codes
+
+
+def check_own_types(index, what, *, portable=True):
+    """Warn if ids look like others that are written in another way.
+
+    With `portable` also if they are of a type that no file of `skclip.save` carries.
+    """
+    ids = index.item_ids
+    values = ids.tolist() if ids.dtype.kind == "O" else []
+    first_of = {type(value): value for value in reversed(values)}
+    foreign = [value for value in first_of.values() if not is_portable(value)]
+    foreign += [v for v in values if isinstance(v, tuple) and not is_portable(v)][:1]
+    if foreign and portable:
+        message = (
+            f"{what} has ids such as {foreign[0]!r:.60} ({kind_of(foreign[0])}), which "
+            "skclip.save cannot carry: it takes numbers, text, bytes and tuples of "
+            "these. Convert them first, for instance with str(...), or save the model "
+            "with joblib."
+        )
+        warn_once(index, "not portable", message, IdTypeWarning)
+    kinds = set(map(kind_of, first_of.values()))
+    hint = _mixed_types(values) if len(kinds) > 1 else _lost_zeros(index)
+    if hint:
+        message = f"{what} mixes ids that are written in several ways. {hint}"
+        warn_once(index, "mixed types", message, IdTypeWarning)
+
+
+def _mixed_types(values):
+    """What to say where ids look like others of another type, or ""."""
+    by_kind = {}
+    for value in values:
+        by_kind.setdefault(kind_of(value), []).append(value)
+    *rarer, _ = sorted(by_kind, key=lambda kind: len(by_kind[kind]))
+    for kind in rarer:
+        others = [v for other in by_kind if other != kind for v in by_kind[other]]
+        hint = other_type(
+            as_id_array(by_kind[kind]),
+            ItemIndex(as_id_array(others)),
+            kinds=False,
+            where="which is there too",
+        )
+        if hint:
+            return hint
+    return ""
+
+
+def _lost_zeros(index):
+    """What to say where most ids that begin with zeros are there without them, too."""
+    if not index.digits.zeros:
+        return ""
+    ids = index.item_ids
+    ids = ids[ids.astype("U1") == "0"] if ids.dtype.kind == "U" else ids
+    found = [i for i in _examples(ids) if isinstance(i, str) and i[:1] == "0" and i[1:]]
+    bare = as_id_array([i.lstrip("0") for i in found])
+    known = index.codes_of(bare) > 0
+    if 2 * known.sum() <= len(found):
+        return ""
+    at = int(known.argmax())
+    return _hint(found[at], bare.tolist()[at], "looks like", "which is there too")
+
+
+def is_portable(value):
+    """Whether a file of `skclip.save` carries an id exactly."""
+    if isinstance(value, tuple):
+        return all(map(is_portable, value))
+    if isinstance(value, np.generic):
+        return isinstance(value, (str, bytes)) or (
+            value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
+        )
+    return isinstance(value, (bool, str, bytes)) or type(value) in (int, float)
 
 
 def kind_of(value):
@@ -86,7 +168,7 @@ def kind_of(value):
         return "text"
     if isinstance(value, bytes):
         return "bytes"
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, Number) and not isinstance(value, bool):
         return "numbers"
     return type(value).__name__
 
@@ -94,28 +176,71 @@ def kind_of(value):
 def _kinds(ids):
     if ids.dtype.kind in _KINDS:
         return {_KINDS[ids.dtype.kind]}
-    return {kind_of(value) for value in ids[:: max(1, len(ids) // _LOOKED_AT)].tolist()}
+    return set(map(kind_of, {type(value): value for value in ids.tolist()}.values()))
 
 
-def _variants(value, widths):
-    """The same id as text, bytes, number and UUID, with and without leading zeros."""
-    if isinstance(value, bytes):
-        text = value.decode("utf-8", "replace")
-    elif isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
-        text = str(value)
-    elif isinstance(value, (str, uuid.UUID)):
-        text = str(value).strip()
-    else:
+def _examples(ids):
+    """Some ids, one of each type among them; none that is missing."""
+    if ids.dtype.kind in "OT":
+        values = [value for value in ids.tolist() if not is_missing(value)]
+        first_of = {type(value): value for value in reversed(values)}
+        return [*first_of.values(), *values[:: max(1, len(values) // _LOOKED_AT)]]
+    ids = ids[ids == ids]
+    return ids[:: max(1, len(ids) // _LOOKED_AT)].tolist()
+
+
+def _variants(value, digits):
+    """The same id as text, bytes, number and UUID, with and without leading zeros.
+
+    `digits` says how text of digits is written in the catalog, see `ItemIndex`.
+    """
+    if isinstance(value, tuple):
+        ways = [
+            {part, _number_of(part), _text_of(part), str(_text_of(part)).encode()}
+            for part in value
+        ]
+        yield from itertools.islice(itertools.product(*ways), 256)
         return
-    texts = {text}
-    if _WHOLE.fullmatch(text):
-        number = int(text.partition(".")[0])
+    text = _text_of(value)
+    if not isinstance(text, str):
+        return
+    texts = {text, text.strip()}
+    if _WHOLE.fullmatch(text.strip()):
+        number = _number_of(text)
         yield number
-        yield Decimal(number)
-        texts |= {str(number), *(str(number).zfill(width) for width in widths)}
-    elif len(text) == 36 and text.count("-") == 4:
+        # Zeros before an id may be part of it: "7" and "07" are two ids where others
+        # have one digit, too.
+        is_text = isinstance(value, (str, bytes))
+        if not (is_text and digits.zeros and text[:1] == "0"):
+            texts |= {str(number), f"{number}.0"}
+        lost = digits.zeros and len(text) not in digits.widths
+        if not is_text or (lost and (text[:1] != "0" or len(digits.widths) == 1)):
+            texts |= {str(number).zfill(width) for width in digits.widths}
+    else:
         with contextlib.suppress(ValueError):
-            yield uuid.UUID(text)
+            found = uuid.UUID(text)
+            yield found
+            texts |= {str(found), str(found).upper(), found.hex}
     for text in texts:
         yield text
-        yield text.encode()
+        yield text.encode("utf-8", "surrogatepass")
+
+
+def _text_of(value):
+    """An id as text, where it has one; else itself."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (str, uuid.UUID)):
+        return str(value)
+    if isinstance(value, Number) and not isinstance(value, bool):
+        whole = isinstance(value, float) and value.is_integer()
+        return f"{int(value)}.0" if whole else str(value)
+    return value
+
+
+def _number_of(value):
+    """A whole number that stands for an id, where there is one; else itself."""
+    text = _text_of(value)
+    if isinstance(text, str) and _WHOLE.fullmatch(text.strip()):
+        return int(text.strip().partition(".")[0])
+    return value

@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._sklearn import warn_user
+from skclip._sklearn import warn_once
 from skclip.exceptions import IdTypeWarning
 
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
@@ -56,6 +58,7 @@ def factorize_list(values):
 
 
 def _factorize_hashable(values):
+    values = _python_numbers(values)
     index = {}
     codes = np.fromiter(
         (index.setdefault(value, len(index)) for value in values),
@@ -67,6 +70,13 @@ def _factorize_hashable(values):
     rank[order] = np.arange(len(order), dtype=np.int32)
     keys = list(index)
     return as_id_array([keys[i] for i in order]), rank[codes]
+
+
+def _python_numbers(values):
+    """A list without NumPy's numbers, which Decimal cannot compare with."""
+    if any(issubclass(kind, np.number) for kind in set(map(type, values))):
+        return [v.item() if isinstance(v, np.number) else v for v in values]
+    return values
 
 
 def _sorted_positions(keys):
@@ -140,6 +150,14 @@ class CatalogMixin:
             self._index = ItemIndex(self.item_ids_)
 
 
+@dataclass(frozen=True)
+class Digits:
+    """Lengths of ids that are text of digits, and whether some begin with a zero."""
+
+    widths: frozenset = frozenset()
+    zeros: bool = False
+
+
 class ItemIndex:
     """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
 
@@ -165,20 +183,31 @@ class ItemIndex:
         return len(self.item_ids)
 
     @cached_property
-    def text_widths(self):
-        """Lengths of the ids that are text of digits, at most a few."""
-        if self.item_ids.dtype.kind not in "UO":
-            return ()
+    def has_tuples(self):
+        """Whether there are ids that are tuples or sets."""
+        if self.item_ids.dtype.kind != "O":
+            return False
+        kinds = set(map(type, self.item_ids.tolist()))
+        return any(issubclass(kind, (tuple, frozenset)) for kind in kinds)
+
+    @cached_property
+    def digits(self):
+        """How ids that are text of digits are written, as far as some of them show."""
+        if self.item_ids.dtype.kind not in "UOST":
+            return Digits()
         ids = self.item_ids[:: max(1, len(self) // 1000)].tolist()
-        return {len(i) for i in ids if isinstance(i, (str, bytes)) and i.isdigit()}
+        ids = [i for i in ids if isinstance(i, (str, bytes)) and i.isdigit()]
+        zeros = any(len(i) > 1 and i[:1] in ("0", b"0") for i in ids)
+        return Digits(frozenset(map(len, ids)), zeros)
 
     def codes_of(self, ids):
         """Codes of an array of raw ids, int32, 0 where the id is unknown."""
         if self._codes is not None:
             get = self._codes.get
-            return np.fromiter(
-                (get(i, 0) for i in ids.tolist()), dtype=np.int32, count=len(ids)
+            values = (
+                _python_numbers(ids.tolist()) if ids.dtype == object else ids.tolist()
             )
+            return np.fromiter((get(i, 0) for i in values), np.int32, len(ids))
         codes = np.zeros(len(ids), dtype=np.int32)
         if len(self) == 0 or ids.dtype.kind not in "biufO":
             return codes
@@ -211,7 +240,7 @@ class ItemIndex:
         return values, exact
 
 
-def as_list(values, what):
+def as_list(values, what, *, ordered=False):
     """A flat list of what a caller passes as ids, whatever array holds them.
 
     Parameters
@@ -219,6 +248,8 @@ def as_list(values, what):
     values : sequence, set, array, Series, pyarrow array, or frame of one column
     what : str
         What it is, for messages.
+    ordered : bool, default=False
+        Whether the order counts, so that a set is refused.
 
     Returns
     -------
@@ -228,31 +259,19 @@ def as_list(values, what):
     Raises
     ------
     TypeError
-        It is one value, a mapping, a frame of several columns, or a matrix.
+        It is one value, a mapping, a frame of several columns, or a set although the
+        order counts.
     ValueError
         It has masked cells.
     """
     if isinstance(values, list):
-        return values
+        return _plain_values(values)
     if isinstance(values, Mapping):
         raise TypeError(
             f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
             f"list({what}) for its keys, list({what}.values()) for its values."
         )
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise TypeError(
-            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected a list of "
-            f"ids. Wrap a single one: [{values!r:.40}]."
-        )
-    if isinstance(values, np.ma.MaskedArray):
-        if np.ma.getmaskarray(values).any():
-            raise ValueError(
-                f"{what} has masked cells. Drop them: {what}.compressed()."
-            )
-        values = np.asarray(values)
-    if isinstance(values, np.ndarray):
-        return python_values(values)
-    native = nw.from_native(values, allow_series=True, pass_through=True)
+    native = nw.from_native(as_table(values), allow_series=True, pass_through=True)
     if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
         columns = native.collect_schema().names()
         if len(columns) != 1:
@@ -262,10 +281,47 @@ def as_list(values, what):
         native = native.lazy().collect().get_column(columns[0])
     if isinstance(native, nw.Series):
         return native.to_list()
-    for method in ("to_pylist", "tolist"):
+    single = not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0
+    if isinstance(values, (str, bytes)) or single:
+        raise TypeError(
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected a list of "
+            f"ids. Wrap a single one: [{values!r:.40}]."
+        )
+    if ordered and isinstance(values, (set, frozenset)):
+        raise TypeError(
+            f"{what} is a {type(values).__name__}, which has no order. Expected a list "
+            "of ids, one for each session."
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        if values.ndim == 2:  # masked cells are padding
+            return [python_values(row.compressed()) for row in values]
+        if np.ma.getmaskarray(values).any():
+            raise ValueError(
+                f"{what} has masked cells. Drop them: {what}.compressed()."
+            )
+        values = np.asarray(values)
+    if isinstance(values, np.ndarray):
+        return python_values(values)
+    for method in ("to_pylist", "tolist", "as_py"):
         if hasattr(values, method):
             return getattr(values, method)()
-    return list(values)
+    return _plain_values(list(values))
+
+
+def as_table(values):
+    """A pyarrow RecordBatch as a Table; all else as it is."""
+    if type(values).__name__ == "RecordBatch":
+        import pyarrow
+
+        return pyarrow.Table.from_batches([values])
+    return values
+
+
+def _plain_values(values):
+    """A list with Python values where pyarrow's scalars stand."""
+    if any(hasattr(kind, "as_py") for kind in set(map(type, values))):
+        return [v.as_py() if hasattr(v, "as_py") else v for v in values]
+    return values
 
 
 def without_padding(rows, padding):
@@ -276,7 +332,7 @@ def without_padding(rows, padding):
     if padding is None:
         matrix = np.ndim(rows) == 2 if isinstance(rows, np.ndarray) else False
         if matrix and rows.dtype.kind in "iu" and rows.shape[1] > 1:
-            warn_trailing_zeros(rows)
+            warn_trailing_zeros(rows, "sessions")
         return rows
     cut = []
     for row in rows:
@@ -288,34 +344,33 @@ def without_padding(rows, padding):
     return cut
 
 
-def warn_trailing_zeros(X):
-    """Warn if the zeros of an integer matrix stand at the ends of rows alone."""
+def warn_trailing_zeros(X, name, owner=None):
+    """Warn if the zeros of an integer matrix stand at the ends of rows alone.
+
+    `owner` is told once.
+    """
     zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
     n = int((zeros > 0).sum())
     if n and (X == 0).sum() == zeros.sum():
-        warn_user(
-            f"{n} of {len(X)} rows of X end in zeros, which are taken as items. If "
-            "they are padding, pass Sessions.from_lists(X, padding=0).",
-            IdTypeWarning,
+        message = (
+            f"{n} of {len(X)} rows of {name} end in zeros, which are taken as items. "
+            f"If they are padding, pass Sessions.from_lists({name}, padding=0)."
         )
+        warn_once(owner, (name, "zeros"), message, IdTypeWarning)
 
 
 def encode_rows(rows):
     """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
-    rows = [
-        row
-        if isinstance(row, (list, tuple, np.ndarray, np.generic))
-        or not hasattr(row, "__array__")
-        else np.asarray(row)
-        for row in rows
-    ]
+    rows = [row if type(row) in (list, tuple) else plain_row(row) for row in rows]
     for i, row in enumerate(rows):
         if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
             continue
         row, fix = plain(row), "Pass a list, a tuple or a 1-D array."
         if _is_single(row):
             fix = f"Wrap a single item: [{row!r:.40}]."
-            if all(map(_is_single, rows)):
+            if row is None:
+                fix = "Pass [] for an empty session, or leave it out."
+            elif all(map(_is_single, rows)):
                 fix = (
                     "For one session of these items pass [X]. Wrap each item if it is "
                     f"a session of its own: [[{row!r:.40}], ...]."
@@ -338,8 +393,8 @@ def encode_rows(rows):
             python_values(row) if isinstance(row, np.ndarray) else row for row in rows
         )
     )
-    kinds = set(map(type, flat))
-    if any(not _may_be_id(kind) for kind in kinds):
+    flat = _plain_values(flat)
+    if needs_care(flat):
         bad = np.array([not is_id(value) for value in flat], dtype=bool)
         if bad.any():
             _refuse_id(flat, offsets, bad)
@@ -358,6 +413,22 @@ def _is_single(value):
     return isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
 
 
+def plain_row(row):
+    """A row as a list, a tuple or an array without a mask, where it stands for one."""
+    if isinstance(row, np.ma.MaskedArray) and row.ndim:
+        return row.compressed() if row.ndim == 1 else row
+    if hasattr(row, "as_py"):  # a pyarrow scalar
+        return row.as_py()
+    if isinstance(row, (np.ndarray, np.generic)) or not hasattr(row, "__array__"):
+        return row
+    return np.asarray(row)
+
+
+def needs_care(values):
+    """Whether some values may be no ids: all but text, bytes and whole numbers."""
+    return not all(map(_may_be_id, set(map(type, values))))
+
+
 def _may_be_id(kind):
     """Whether every value of this type is an id (no float, which may be NaN)."""
     return issubclass(kind, (int, str, bytes, np.integer))
@@ -369,11 +440,15 @@ def is_id(value):
         return False
     if isinstance(value, (float, np.floating)):
         return bool(np.isfinite(value))
+    if isinstance(value, Decimal):
+        return value.is_finite()
     return value == value if isinstance(value, np.datetime64) else True
 
 
 def is_nan(value):
     """Whether a value is a NaN, which pads 2-D arrays."""
+    if isinstance(value, Decimal):
+        return value.is_nan()
     return isinstance(value, (float, np.floating)) and value != value
 
 
@@ -390,16 +465,30 @@ def python_values(array):
     ).tolist()
 
 
-def labels(values):
+def labels(values, what="ids"):
     """Session or user ids as a 1-D array that keeps their types; None where missing."""
-    values = as_list(values, "ids")
-    known = np.array([not _is_missing(value) for value in values], dtype=bool)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()
+    values = as_list(values, what, ordered=True)
+    known = np.array([not is_missing(value) for value in values], dtype=bool)
+    check_hashable(values, what)
     vocabulary, of_known = factorize_list(
         [v for v, k in zip(values, known, strict=True) if k]
     )
     codes = np.full(len(values), -1, dtype=np.int32)
     codes[known] = of_known
     return with_gaps(vocabulary, codes)
+
+
+def own_codes(ids, n):
+    """Codes of the ids of `n` sessions; one without an id has a code of its own."""
+    if ids is None:
+        return np.arange(n)
+    known = np.array([value is not None for value in ids.tolist()], dtype=bool)
+    codes = np.empty(n, dtype=np.int64)
+    vocabulary, codes[known] = factorize(ids[known])
+    codes[~known] = len(vocabulary) + np.arange(n - known.sum())
+    return codes
 
 
 def with_gaps(vocabulary, codes):
@@ -412,7 +501,7 @@ def with_gaps(vocabulary, codes):
     return array
 
 
-def _is_missing(value):
+def is_missing(value):
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return is_nan(value)
@@ -433,6 +522,17 @@ def _refuse_id(flat, offsets, bad):
         "another hashable id. Drop events without an item before building sessions "
         "(NaN marks padding only in a 2-D array)."
     )
+
+
+def check_hashable(values, what):
+    """Refuse values that cannot be ids because they cannot be hashed."""
+    bad = [not is_hashable(value) for value in values] if needs_care(values) else ()
+    if any(bad):
+        at = bad.index(True)
+        raise TypeError(
+            f"{what} holds a {type(values[at]).__name__}: {values[at]!r:.40}. Expected "
+            "hashable ids, such as strings or numbers."
+        )
 
 
 def is_hashable(value):

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from skclip._data._id_types import check_own_types, other_type, refuse_other_type
 from skclip._data._ids import (
     ItemIndex,
     append_ids,
+    as_list,
     factorize_list,
     is_id,
     parts_to_join,
-    python_values,
 )
 
 
@@ -55,6 +56,7 @@ class ItemFeatures:
 
     def __init__(self, item_ids, vectors):
         self.item_ids, self._place = _checked_ids(item_ids)
+        check_own_types(self._place, "item_ids", portable=False)
         vectors = np.asarray(vectors)
         if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
             raise ValueError(
@@ -110,13 +112,17 @@ class ItemFeatures:
         """
         codes = self._place.codes_of(item_ids)
         if (codes == 0).any():
-            lacking = item_ids[codes == 0].tolist()
+            lacking = item_ids[codes == 0]
+            hint = other_type(lacking, self._place, where="which has features")
             raise ValueError(
                 f"item_features has no row for {len(lacking)} of {len(codes)} items of "
-                f"the sessions, such as {lacking[0]!r}. Ids must be equal and of one "
-                "type. Join features of known and new items by "
-                "ItemFeatures.concat([known, new]); covering(item_ids) adds rows of "
-                "zeros for items that have no title."
+                f"the sessions, such as {lacking.tolist()[0]!r:.60}. "
+                + (
+                    hint
+                    or "Join features of known and new items by "
+                    "ItemFeatures.concat([known, new]); covering(item_ids) adds rows "
+                    "of zeros for items that have no title."
+                )
             )
         return self.vectors[codes - 1]
 
@@ -168,6 +174,7 @@ class ItemFeatures:
         """
         ids, _ = _checked_ids(item_ids)
         new = ids[self._place.codes_of(ids) == 0]
+        refuse_other_type(new, self._place, "item_ids")
         zeros = np.zeros((len(new), self.vectors.shape[1]), dtype=np.float32)
         return ItemFeatures(
             append_ids(self.item_ids, new), np.concatenate([self.vectors, zeros])
@@ -230,13 +237,7 @@ def as_item_features(features):
 
 
 def _checked_ids(item_ids):
-    values = python_values(item_ids) if isinstance(item_ids, np.ndarray) else item_ids
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise TypeError(
-            f"item_ids is a {type(values).__name__}: {values!r:.40}. Expected a "
-            "sequence of item ids."
-        )
-    values = list(values)
+    values = as_list(item_ids, "item_ids", ordered=True)
     for i, value in enumerate(values):
         if isinstance(value, list) or not is_id(value):
             raise ValueError(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skclip._data._id_types import refuse_other_type
+from skclip._data._id_types import check_own_types, refuse_other_type
 from skclip._data._ids import ItemIndex, append_ids, as_id_array, factorize, labels
 from skclip._data._queries import warn_other_type
 
@@ -35,7 +35,7 @@ class Owners:
 
         `kinds` are those of "user" and "session" that have learned prompts. Returns the
         owners, new ones behind those that were there, and the codes of users and
-        sessions         (n_rows,), 0 = unknown; None without such prompts.
+        sessions (n_rows,), 0 = unknown; None without such prompts.
         """
         users = user_codes = sessions = session_codes = n_sessions = None
         if "user" in kinds:
@@ -57,7 +57,7 @@ class Owners:
         return Owners(users, sessions, n_sessions), user_codes, session_codes
 
 
-def codes_of_owners(index, ids, n_sessions):
+def codes_of_owners(index, ids, n_sessions, what):
     """Codes of the users or ids of sessions, 0 = unknown; None without an index."""
     if index is None:
         return None
@@ -65,7 +65,7 @@ def codes_of_owners(index, ids, n_sessions):
         return np.zeros(n_sessions, dtype=np.int32)
     codes = index.codes_of(ids)
     unknown = [i for i in ids[codes == 0].tolist() if i is not None]
-    warn_other_type(index, "users", as_id_array(unknown))
+    warn_other_type(index, what, as_id_array(unknown))
     return codes
 
 
@@ -82,7 +82,9 @@ def _taken_in(index, ids):
         return index, codes
     vocabulary, of_id = factorize(ids)
     if index is None:
-        return ItemIndex(vocabulary), of_id + 1
+        index = ItemIndex(vocabulary)
+        check_own_types(index, "users or ids")
+        return index, of_id + 1
     refuse_other_type(
         vocabulary[index.codes_of(vocabulary) == 0], index, "users or ids"
     )

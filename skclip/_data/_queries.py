@@ -69,7 +69,7 @@ class Queries:
 
 def query_data(X, index, y=None, *, every_prefix=False):
     """Encode sessions against a catalog, as `Queries`."""
-    sessions = as_sessions(X)
+    sessions = as_sessions(X, index)
     codes = index.codes_of(sessions.vocabulary)
     unseen = codes == 0
     codes[unseen] = len(index) + 1 + np.arange(unseen.sum(), dtype=np.int32)
@@ -100,7 +100,7 @@ def query_data(X, index, y=None, *, every_prefix=False):
     )
 
 
-def warn_unknown(queries, index, what_happens):
+def warn_unknown(queries, index, what_happens, where=""):
     """Tell of unseen items, empty sessions and ids of another type, once each.
 
     Parameters
@@ -110,27 +110,30 @@ def warn_unknown(queries, index, what_happens):
         The catalog; the warnings are given once for it.
     what_happens : str
         What becomes of unseen items, a sentence.
+    where : str, default=""
+        Where the sessions come from, if they are not what is asked at prediction.
     """
+    of = f" of {where}" if where else ""
     n_unseen = int((queries.codes > len(index)).sum())
     n_empty = int((np.diff(queries.offsets) == 0).sum())
     if n_unseen:
         warn_once(
             index,
-            "unseen items",
-            f"{n_unseen} of {len(queries.codes)} clicks are on items that were not "
+            ("unseen items", where),
+            f"{n_unseen} of {len(queries.codes)} clicks{of} are on items that were not "
             f"seen in fit. {what_happens}",
             UnseenItemWarning,
         )
     if n_empty:
         warn_once(
             index,
-            "empty sessions",
-            f"{n_empty} of {len(queries.offsets) - 1} sessions are empty. They are "
+            ("empty sessions", where),
+            f"{n_empty} of {len(queries.offsets) - 1} sessions{of} are empty. They are "
             "ranked by popularity.",
             UnseenItemWarning,
         )
     for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):
-        warn_other_type(index, name, ids)
+        warn_other_type(index, f"{name}{of}", ids)
 
 
 def warn_other_type(index, name, ids):

@@ -110,10 +110,16 @@ class Sessions:
         users=None,
     ):
         given = (codes, offsets, vocabulary, times, clusters, ids, users)
+        for name, values in zip(self._TYPES, given, strict=True):
+            if np.ma.is_masked(values):
+                raise ValueError(f"{name} has masked cells. Drop those events first.")
         parts = {  # copies: what the caller changes later changes nothing
             name: None if values is None else np.array(values, dtype=dtype)
             for (name, dtype), values in zip(self._TYPES.items(), given, strict=True)
         }
+        for name in self._SESSION_COLUMNS:
+            if parts[name] is not None and parts[name].dtype.kind in "fO":
+                parts[name] = labels(parts[name], name)  # some may be missing
         self._set_checked(parts)
 
     @classmethod
@@ -272,7 +278,7 @@ class Sessions:
             offsets,
             vocabulary,
             ids=None if ids is None else labels(ids),
-            users=None if users is None else labels(users),
+            users=None if users is None else labels(users, "users"),
         )
 
     # -- the sequence protocol that scikit-learn uses ------------------------
@@ -425,7 +431,7 @@ class Sessions:
         sessions : Sessions
             Which share all other columns with these.
         """
-        return self._with(users=labels(users))
+        return self._with(users=labels(users, "users"))
 
     def _with(self, **columns):
         state = self.__getstate__() | columns

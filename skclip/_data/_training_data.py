@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
-from skclip._data._id_types import refuse_other_type
+from skclip._data._id_types import check_own_types, refuse_other_type
 from skclip._data._ids import ItemIndex, append_ids, factorize, factorize_list
 from skclip._data._instances import session_instances
 from skclip._data._ragged import (
@@ -89,14 +89,19 @@ class TrainingData:
         if more is not None:  # items that no session has
             ids = append_ids(ids, more[ItemIndex(ids).codes_of(more) == 0])
         index = ItemIndex(ids)
+        check_own_types(index, "X")
         return replace(self, index=index, codes=codes[self.codes])
 
-    def with_items(self, item_ids):
-        """The same sessions in codes of a sorted catalog that has these items too."""
+    def with_items(self, item_ids, what):
+        """The same sessions in codes of a sorted catalog that has these items too.
+
+        `what` knows the items, for messages.
+        """
         own = self.index.item_ids
         new = item_ids[self.index.codes_of(item_ids) == 0]
         if len(new) == 0:
             return self
+        refuse_other_type(new, self.index, what)
         vocabulary, codes = factorize_list(own.tolist() + new.tolist())
         if own.dtype.kind == vocabulary.dtype.kind == "i" == new.dtype.kind:
             vocabulary = vocabulary.astype(np.result_type(own, new))
@@ -165,12 +170,15 @@ def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
         order = np.argsort(end_times, kind="stable")
     else:
         order = np.arange(len(sessions))
+    index = ItemIndex(item_ids)
+    if known is None:
+        check_own_types(index, "X")
     at, sorted_offsets = flat_positions(offsets[:-1][order], np.diff(offsets)[order])
     ends = None
     if y is not None:
         ends = sorted_offsets[1:][np.diff(sorted_offsets) > 1] - 1
     return TrainingData(
-        index=ItemIndex(item_ids),
+        index=index,
         codes=codes[at],
         offsets=sorted_offsets,
         clusters=None if clusters is None else clusters[at],

@@ -3,7 +3,19 @@
 import numpy as np
 import torch
 
-from skclip._data import as_list, factorize_list, flat_positions, warn_other_type
+from skclip._data import (
+    Sessions,
+    as_list,
+    check_hashable,
+    factorize_list,
+    flat_positions,
+    is_missing,
+    needs_care,
+    other_type,
+    plain_row,
+    warn_other_type,
+    warn_trailing_zeros,
+)
 
 
 class Filters:
@@ -32,8 +44,10 @@ class Filters:
 
 
 def _columns_of(ids, name, index, n_rows):
-    ids = as_list(ids, name)
-    per_row = [_is_row(i, index) for i in ids]
+    if isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
+        warn_trailing_zeros(ids, name, index)
+    ids = ids.to_lists() if isinstance(ids, Sessions) else as_list(ids, name)
+    per_row = [_is_row(i, index) for i in ids] if needs_care(ids) else [False]
     if not any(per_row):
         return _known_columns(ids, name, index)
     if not all(per_row):
@@ -45,10 +59,11 @@ def _columns_of(ids, name, index, n_rows):
     if len(ids) != n_rows:
         raise ValueError(
             f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
-            "or a flat list of ids for all of them."
+            f"or a flat list of ids for all of them. Its first is {ids[0]!r:.60}; ids "
+            f"are such as {index.item_ids[:1].tolist()[0]!r:.60}."
         )
     return [
-        _known_columns(as_list(row, f"{name}[{i}]"), name, index)
+        _known_columns(as_list(plain_row(row), f"{name}[{i}]"), name, index)
         for i, row in enumerate(ids)
     ]
 
@@ -57,11 +72,13 @@ def _is_row(value, index):
     """Whether an element of a filter is a list of ids, and no id itself."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         return False
-    hashable = isinstance(value, (tuple, frozenset))
-    return not (hashable and index.item_ids.dtype.kind == "O")
+    return not (isinstance(value, (tuple, frozenset)) and index.has_tuples)
 
 
 def _known_columns(ids, name, index):
+    if needs_care(ids):
+        ids = [value for value in ids if not is_missing(value)]
+        check_hashable(ids, name)
     vocabulary, _ = factorize_list(ids)
     codes = index.codes_of(vocabulary)
     warn_other_type(index, name, vocabulary[codes == 0])
@@ -80,11 +97,18 @@ def mask_seen(scores, at, codes, offsets):
 
 
 def check_fill_value(value, index):
+    check_hashable([value], "fill_value")
     vocabulary, _ = factorize_list([value])
     if index.codes_of(vocabulary)[0]:
         raise ValueError(
             f"fill_value={value!r} is an item of the catalog. Pass a fill_value that "
             "is no item id."
+        )
+    hint = other_type(vocabulary, index, kinds=False)
+    if hint:
+        raise ValueError(
+            f"fill_value={value!r} could be taken for an item. {hint} Or pass a "
+            "fill_value that looks like no item id."
         )
 
 

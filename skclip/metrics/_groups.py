@@ -8,6 +8,7 @@ from skclip._data import (
     checked_codes,
     factorize,
     labels,
+    own_codes,
     prefix_ends,
 )
 from skclip.metrics._accuracy import check_ranks, parse_metric
@@ -139,7 +140,7 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
     check_targets(y, len(X))
     lengths = X.lengths
     if X.ids is not None:
-        _, of_session = factorize(X.ids)
+        of_session = own_codes(X.ids, len(X))
         longest = np.zeros(of_session.max(initial=0) + 1, dtype=np.int64)
         np.maximum.at(longest, of_session, lengths)
         lengths = longest[of_session]

@@ -17,7 +17,7 @@ from skclip._data import (
     as_sessions,
     check_targets,
     checked_codes,
-    factorize,
+    own_codes,
     prefix_ends,
     with_targets,
 )
@@ -257,7 +257,7 @@ class _Queries:
         else:
             self.y = self.targets = check_targets(y, len(X))
             rows = np.arange(len(X))
-        of_row = rows if X.ids is None else factorize(X.ids)[1][rows]
+        of_row = own_codes(X.ids, len(X))[rows]
         _, self.sessions = np.unique(of_row, return_inverse=True)
 
     @cached_property

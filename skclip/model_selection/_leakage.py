@@ -13,6 +13,7 @@ from skclip._data import (
     checked_codes,
     content_hashes,
     factorize_list,
+    labels,
     prefix_ends,
 )
 from skclip._inside import clicked_graph_of, estimators_inside
@@ -195,7 +196,7 @@ def _session_ids(X_train, X_test):
     missing = _missing(check, X_train, X_test, "ids")
     if missing:
         return missing
-    asked, known = dict.fromkeys(X_test.ids.tolist()), set(X_train.ids.tolist())
+    known, asked = _labels(X_train.ids, X_test.ids, "ids")
     shared = [i for i in asked if i in known]
     message = f"{len(shared)} of {len(asked)} test sessions are training sessions, too."
     return _looked(check, shared, message, shared)
@@ -258,10 +259,20 @@ def _users(X_train, X_test):
     missing = _missing("users", X_train, X_test, "users")
     if missing:
         return missing
-    known, asked = set(X_train.users.tolist()), set(X_test.users.tolist())
-    n = len(known & asked)
+    known, asked = _labels(X_train.users, X_test.users, "users")
+    n = len(known.keys() & asked)
     message = f"{n} of {len(asked)} test users are in both parts."
     return Finding("users", "info", n, message)
+
+
+def _labels(train, test, what):
+    """Distinct ids of both parts in order, as keys; a missing one is none."""
+    known, asked = (
+        labels(list(dict.fromkeys(i for i in ids.tolist() if i is not None)))
+        for ids in (train, test)
+    )
+    checked_codes(asked, ItemIndex(known), f"X_test.{what}")
+    return dict.fromkeys(known.tolist()), dict.fromkeys(asked.tolist())
 
 
 def _unseen_items(items):
@@ -299,17 +310,16 @@ class _Items:
     """Both parts over one vocabulary; targets are events behind their rows."""
 
     def __init__(self, X_train, y_train, X_test, y_test):
-        words = X_train.vocabulary.tolist()
-        bounds = [0, len(words)]
-        parts = [X_test.vocabulary.tolist()]
-        for X, y in ((X_train, y_train), (X_test, y_test)):
-            parts.append([] if y is None else check_targets(y, len(X)).tolist())
-        for part in parts:
-            words = words + part
-            bounds.append(len(words))
+        parts = {"X_train": X_train.vocabulary, "X_test": X_test.vocabulary}
+        for name, X, y in (("y_train", X_train, y_train), ("y_test", X_test, y_test)):
+            parts[name] = np.empty(0) if y is None else check_targets(y, len(X))
+        known = ItemIndex(X_train.vocabulary)
+        for name, ids in parts.items():
+            checked_codes(ids, known, name)
+        words = [word for ids in parts.values() for word in ids.tolist()]
         self.vocabulary, codes = factorize_list(words)
-        checked_codes(X_test.vocabulary, ItemIndex(X_train.vocabulary), "X_test")
-        train, test, y_train, y_test = np.split(codes, bounds[1:-1])
+        bounds = np.cumsum([len(ids) for ids in parts.values()])
+        train, test, y_train, y_test = np.split(codes, bounds[:-1])
         self.train_codes, self.test_codes = train[X_train.codes], test[X_test.codes]
         n = len(self.vocabulary)
         self.train = _with_targets(self.train_codes, X_train.offsets, y_train)

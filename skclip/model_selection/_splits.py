@@ -7,8 +7,8 @@ import numpy as np
 from skclip._data import (
     Sessions,
     check_times_rise,
-    factorize,
     is_number,
+    own_codes,
     span_seconds,
 )
 from skclip._sklearn import warn_user
@@ -370,7 +370,7 @@ def _time_order(X, name, n_splits=1):
         )
     check_times_rise(X)
     ends = _end_times(X)
-    ids = np.arange(len(X)) if X.ids is None else factorize(X.ids)[1]
+    ids = own_codes(X.ids, len(X))
     order = np.lexsort((ids, ends))
     return order, ends[order]
 

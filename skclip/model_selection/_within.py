@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import Sessions, as_sessions, factorize, flat_positions, picked
+from skclip._data import Sessions, as_sessions, flat_positions, own_codes, picked
 from skclip.model_selection._splits import Splitter
 
 
@@ -224,7 +224,12 @@ class LeaveLastOut(Splitter):
                 f"X is {what}. LeaveLastOut needs prefixes that know their session: "
                 "X, y = sessions.to_prefixes(), of sessions with ids."
             )
-        _, of_session = factorize(X.ids)
+        if any(i is None for i in X.ids.tolist()):
+            raise ValueError(
+                "Some prefixes have no session id. LeaveLastOut needs prefixes that "
+                "know their session: drop those without, or give all sessions ids."
+            )
+        of_session = own_codes(X.ids, len(X))
         order = np.lexsort((X.lengths, of_session))
         last = np.append(np.diff(of_session[order]) > 0, True)
         if last.all():
