@@ -120,7 +120,7 @@ def warn_unknown(queries, index, what_happens, where=""):
         warn_once(
             index,
             ("unseen items", where),
-            f"{n_unseen} of {len(queries.codes)} clicks{of} are on items that were not "
+            f"{n_unseen:,} of {len(queries.codes):,} clicks{of} are on items that were not "
             f"seen in fit. {what_happens}",
             UnseenItemWarning,
         )
@@ -128,7 +128,7 @@ def warn_unknown(queries, index, what_happens, where=""):
         warn_once(
             index,
             ("empty sessions", where),
-            f"{n_empty} of {len(queries.offsets) - 1} sessions{of} are empty. They are "
+            f"{n_empty:,} of {len(queries.offsets) - 1:,} sessions{of} are empty. They are "
             "ranked by popularity.",
             UnseenItemWarning,
         )
