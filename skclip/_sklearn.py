@@ -1,6 +1,5 @@
 """The one place that touches names scikit-learn does not promise to keep."""
 
-import contextlib
 import logging
 import sys
 import threading
@@ -74,7 +73,7 @@ def warn_once(owner, key, message, category):
     What was told is kept here, not on the object: prediction writes nothing there.
     Without an owner each call warns.
     """
-    if getattr(_quiet, "depth", 0):
+    if len(_open_blocks()):
         return
     if owner is not None and was_told(owner, key, note=True):
         _LOGGER.debug(message)
@@ -95,11 +94,21 @@ def was_told(owner, key, note=False):
     return told
 
 
-@contextlib.contextmanager
-def told_already():
-    """Inside the block, `warn_once` is silent: the caller has warned itself."""
-    _quiet.depth = getattr(_quiet, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        _quiet.depth -= 1
+class told_already:
+    """Inside the block, `warn_once` is silent: the caller has warned itself.
+
+    Blocks are held weakly, so that one whose end was interrupted does not stay open.
+    """
+
+    def __enter__(self):
+        _open_blocks().add(self)
+
+    def __exit__(self, *error):
+        _open_blocks().discard(self)
+
+
+def _open_blocks():
+    """The blocks of this thread in which warnings are not repeated."""
+    if not hasattr(_quiet, "blocks"):
+        _quiet.blocks = weakref.WeakSet()
+    return _quiet.blocks

@@ -1,7 +1,6 @@
 """Columns of any data frame as arrays of codes and seconds."""
 
 import re
-import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from numbers import Real
@@ -18,6 +17,7 @@ _DAY = 86_400
 _TICKS = {"us": 10**6, "ns": 10**9}
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
 _ZONED = re.compile(r"(\s*\d{4}-\d{2}-\d{2}\D.*?)(Z|[+-]\d{2}(:?\d{2})?)\s*")
+_ZONE = re.compile(r"\s*(?:[Zz]|([+-])(\d{2})(?::?(\d{2}))?)$")
 
 
 @dataclass(frozen=True)
@@ -228,19 +228,28 @@ def _numeric_times(values, name):
 
 def _iso_times(values):
     """ISO 8601 texts without mixed zones as datetime64, or None."""
-    zoned = {bool(_ZONED.fullmatch(v)) for v in values}
-    if len(zoned) > 1:
+    values = [value.strip() for value in values]
+    zones = [_ZONE.search(value, 10) for value in values]  # behind the date
+    offsets = np.zeros(len(values), dtype="timedelta64[m]")
+    if all(zones):  # numpy would warn of each
+        values = [v[: zone.start()] for v, zone in zip(values, zones, strict=True)]
+        offsets += np.array([_minutes(*zone.groups()) for zone in zones])
+    elif any(zones):
         return None
     try:
-        with warnings.catch_warnings():  # numpy converts time zones, and says so
-            warnings.simplefilter("ignore", (UserWarning, DeprecationWarning))
-            coarse = np.array(values, dtype="datetime64[us]")
-            years = coarse.astype("datetime64[Y]").astype(int) + 1970
-            if years.min() > 1678 and years.max() < 2262:  # what nanoseconds can hold
-                return np.array(values, dtype="datetime64[ns]")
-            return coarse
+        coarse = np.array(values, dtype="datetime64[us]")
+        years = coarse.astype("datetime64[Y]").astype(int) + 1970
+        if years.min() > 1678 and years.max() < 2261:  # what nanoseconds can hold
+            return np.array(values, dtype="datetime64[ns]") - offsets
+        return coarse - offsets
     except ValueError:
         return None
+
+
+def _minutes(sign, hours, minutes):
+    """Minutes that a time zone is ahead of UTC; all None stands for UTC."""
+    ahead = 60 * int(hours or 0) + int(minutes or 0)
+    return -ahead if sign == "-" else ahead
 
 
 def first_row(mask):

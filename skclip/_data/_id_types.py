@@ -12,7 +12,7 @@ from skclip._data._ids import ItemIndex, as_id_array, is_missing
 from skclip._sklearn import warn_once, warn_user
 from skclip.exceptions import IdTypeWarning
 
-_LOOKED_AT = 200  # ids that are compared
+_LOOKED_AT = 50  # ids that are compared
 _WHOLE = re.compile(r"[+-]?\d{1,40}(\.0+)?")
 _KINDS = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
 _REMEDIES = {
@@ -45,15 +45,22 @@ def other_type(ids, index, *, kinds=True, where="which was seen in fit"):
     hint : str
         With an example from each side, and what to do.
     """
-    examples = _examples(ids)
-    if not examples or len(index) == 0:
+    are_numbers = index.item_ids.dtype.kind in "iuf"
+    if len(index) == 0 or (are_numbers and ids.dtype.kind in "iuf"):
         return ""
-    for value in examples:
-        variants = as_id_array(list(_variants(value, index.digits)))
-        codes = index.codes_of(variants)
-        if codes.any():
-            known = index.item_ids[codes.max() - 1 : codes.max()].tolist()[0]
-            return _hint(value, known, "looks like", where)
+    examples = _examples(ids)
+    if not examples:
+        return ""
+    variants = [
+        (v, value) for value in examples for v in _variants(value, index.digits)
+    ]
+    if are_numbers:
+        variants = [pair for pair in variants if isinstance(pair[0], Number)]
+    codes = index.codes_of(as_id_array([variant for variant, _ in variants]))
+    if codes.any():
+        at = int((codes > 0).argmax())
+        known = index.item_ids[codes[at] - 1 : codes[at]].tolist()[0]
+        return _hint(variants[at][1], known, "looks like", where)
     theirs = _kinds(index.item_ids)
     if kinds and theirs.isdisjoint(map(kind_of, examples)):
         known = index.item_ids[:1].tolist()[0]

@@ -5,12 +5,24 @@ import inspect
 import torch
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = {
-    *(getattr(torch, name) for name in ("rand", "randn", "randint", "randperm")),
-    *(
-        getattr(torch.Tensor, name)
-        for name in ("uniform_", "normal_", "random_", "bernoulli_", "exponential_")
-    ),
+_CREATE = {
+    getattr(torch, name)
+    for name in (
+        "rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial",
+        "poisson",
+    )
+} | {torch.Tensor.bernoulli, torch.Tensor.multinomial}  # fmt: skip
+_FILL = {
+    getattr(torch.Tensor, f"{name}_")
+    for name in (
+        "uniform", "normal", "random", "bernoulli", "exponential", "cauchy",
+        "log_normal", "geometric",
+    )
+}  # fmt: skip
+_LIKE = {  # which take no generator
+    torch.rand_like: torch.rand,
+    torch.randn_like: torch.randn,
+    torch.randint_like: torch.randint,
 }
 _FACTORIES = {
     getattr(torch, name) for name in ("empty", "zeros", "ones", "rand", "randn", "full")
@@ -23,24 +35,30 @@ class Draws(TorchFunctionMode):
     Layers of torch draw their weights from the generator of the process, and take its
     default type. A mode sees all calls of its own thread: it hands a private generator
     to those that draw, and float32 to those that make tensors. Without a generator
-    nothing is drawn, for networks whose weights are loaded.
+    weights are left as they are, for networks whose weights are loaded.
     """
 
     def __init__(self, generator=None):
         super().__init__()
-        self.generator = generator
+        self.fills = generator is not None
+        self.generator = generator if self.fills else torch.Generator()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if func in _FACTORIES and kwargs.get("dtype") is None:
             kwargs["dtype"] = self._default_type(func, args, kwargs)
-        if func in _DRAWS or _draws_weights(func):
-            if self.generator is not None:
-                kwargs["generator"] = self.generator
-            elif args or "tensor" in kwargs:  # in place: leave it as it is
-                first = kwargs.get("tensor", args[0] if args else None)
-                if isinstance(first, torch.Tensor):
-                    return first
+        if func in _LIKE:
+            like, *args = args
+            kwargs.pop("memory_format", None)
+            kwargs = {"dtype": like.dtype, "device": like.device} | kwargs
+            func, args = _LIKE[func], (*args, like.shape)
+        if func in _FILL or _draws_weights(func):
+            if not self.fills:
+                return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        elif func not in _CREATE:
+            return func(*args, **kwargs)
+        if kwargs.get("generator") is None:
+            kwargs["generator"] = self.generator
         return func(*args, **kwargs)
 
     @staticmethod
