@@ -120,16 +120,16 @@ def warn_unknown(queries, index, what_happens, where=""):
         warn_once(
             index,
             ("unseen items", where),
-            f"{n_unseen:,} of {len(queries.codes):,} clicks{of} are on items that were not "
-            f"seen in fit. {what_happens}",
+            f"{n_unseen:,} of {len(queries.codes):,} clicks{of} are on items that were "
+            f"not seen in fit. {what_happens}",
             UnseenItemWarning,
         )
     if n_empty:
         warn_once(
             index,
             ("empty sessions", where),
-            f"{n_empty:,} of {len(queries.offsets) - 1:,} sessions{of} are empty. They are "
-            "ranked by popularity.",
+            f"{n_empty:,} of {len(queries.offsets) - 1:,} sessions{of} are empty. They "
+            "are ranked by popularity.",
             UnseenItemWarning,
         )
     for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):
