@@ -34,10 +34,10 @@ def write_container(path, magic, document, arrays):
     tensors = safetensors.numpy.save(arrays)
     digest = hashlib.sha256(text + tensors).digest()
     head = _HEAD.pack(magic, _FORMAT, len(text), len(tensors), digest)
-    path = Path(os.path.realpath(path))  # a link stays a link
-    if path.exists() and not path.is_file():
+    given, path = Path(path), Path(os.path.realpath(path))  # a link stays a link
+    if given.exists() and not given.is_file():
         raise ValueError(
-            f"{path} is no regular file, and would be replaced by one. Pass another "
+            f"{given} is no regular file, and would be replaced by one. Pass another "
             "path."
         )
     name = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -33,10 +33,6 @@ class Checkpoint:
 
     def __init__(self, path, *bound_to):
         self.path = Path(path)
-        self.hash = joblib.hash(bound_to)
-        self.is_candidate = inside_search()
-        if self.is_candidate:
-            self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
         if self.path.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r} is a folder. Pass the path of a file in it."
@@ -45,6 +41,10 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint={str(path)!r} is no regular file. Pass another path."
             )
+        self.hash = joblib.hash(bound_to)
+        self.is_candidate = inside_search()
+        if self.is_candidate:
+            self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r}: there is no folder {self.path.parent}. "
