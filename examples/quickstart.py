@@ -47,7 +47,7 @@ def main():
         model.fit(train)
         rows.append((name, metrics(model, test), time.perf_counter() - begun))
 
-    print("\nEvery prefix of the test sessions, whole catalog; ties count against the target:")
+    print("\nEvery prefix of the test sessions, the whole catalog ranked:")
     print(f"{'model':<20}{'Recall@20':>10}{'MRR@20':>10}{'fit + score':>14}")
     for name, values, seconds in rows:
         print(
