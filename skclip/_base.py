@@ -1,8 +1,10 @@
 """What every estimator shares: becoming fitted, nested parameters, versions."""
 
+import copy
 import difflib
 from importlib.metadata import version
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skclip._sklearn import warn_user
@@ -134,6 +136,19 @@ class SessionEstimator(BaseEstimator):
                 "or open it with the version that saved it."
             )
         super().__setstate__(state)
+
+
+def plain_number(value):
+    """A value, Python's number for NumPy's, which torch and JSON do not take."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def with_plain_numbers(part):
+    """A copy of an object with parameters, Python's numbers in NumPy's place."""
+    part = copy.copy(part)
+    for name, value in part.get_params(deep=False).items():
+        setattr(part, name, plain_number(value))
+    return part
 
 
 def check_finite(numbers):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from skclip._base import plain_number, with_plain_numbers
 from skclip._model import Fusion, Prompt, as_fusion, as_prompt, kinds_of
 from skclip._sklearn import validate_parameter_constraints
 from skclip._training import (
@@ -160,8 +161,7 @@ def settings_of(estimator, config=None):
         if part is not None:
             part._validate_params()
     if config is None:
-        for name, value in spec.get_params(deep=False).items():
-            setattr(spec, name, _plain(value))
+        spec = with_plain_numbers(spec)
     if fusion is not None and fusion.features is None:
         fusion = None
     settings = Settings(
@@ -211,14 +211,9 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
     if is_auto(chosen["learning_rate"]) and (late or chosen["similarity"] == "cosine"):
         chosen["learning_rate"] = 0.005
     return {
-        key: _DEFAULTS.get(key, "auto") if is_auto(value) else _plain(value)
+        key: _DEFAULTS.get(key, "auto") if is_auto(value) else plain_number(value)
         for key, value in chosen.items()
     }
-
-
-def _plain(value):
-    """NumPy scalars as Python values, as torch wants them."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_training(estimator, name, training):

@@ -24,9 +24,13 @@ _LIKE = {  # which take no generator
     torch.randn_like: torch.randn,
     torch.randint_like: torch.randint,
 }
-_FACTORIES = {
-    getattr(torch, name) for name in ("empty", "zeros", "ones", "rand", "randn", "full")
-}
+_FLOATS = {
+    getattr(torch, name)
+    for name in (
+        "empty", "zeros", "ones", "rand", "randn", "eye", "linspace", "logspace",
+    )
+}  # fmt: skip
+_BY_VALUE = {torch.full, torch.tensor, torch.arange}  # floats if they are given floats
 
 
 class Draws(TorchFunctionMode):
@@ -45,8 +49,10 @@ class Draws(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if func in _FACTORIES and kwargs.get("dtype") is None:
-            kwargs["dtype"] = self._default_type(func, args, kwargs)
+        by_value = func in _BY_VALUE and _makes_floats(args, kwargs)
+        untyped = (by_value or func in _FLOATS) and kwargs.get("dtype") is None
+        if untyped and torch.get_default_dtype() != torch.float32:
+            kwargs["dtype"] = torch.float32
         if func in _LIKE:
             like, *args = args
             kwargs.pop("memory_format", None)
@@ -61,12 +67,15 @@ class Draws(TorchFunctionMode):
             kwargs["generator"] = self.generator
         return func(*args, **kwargs)
 
-    @staticmethod
-    def _default_type(func, args, kwargs):
-        if func is torch.full:
-            value = args[1] if len(args) > 1 else kwargs["fill_value"]
-            return torch.float32 if isinstance(value, float) else None
-        return torch.float32
+
+def _makes_floats(args, kwargs):
+    """Whether there are Python floats among the values, in lists too."""
+    values = [*args, *kwargs.values()]
+    return any(
+        isinstance(value, float)
+        or (isinstance(value, (list, tuple)) and _makes_floats(value, {}))
+        for value in values
+    )
 
 
 def _draws_weights(func):

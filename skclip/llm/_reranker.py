@@ -10,11 +10,18 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._base import SessionEstimator
+from skclip._base import SessionEstimator, plain_number, with_plain_numbers
 from skclip._data import query_data, training_data
 from skclip._inside import unwrap
 from skclip._ranking import RankingMixin
-from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context, warn_user
+from skclip._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    told_already,
+    warn_user,
+)
 from skclip.llm._asking import Asking
 from skclip.llm._budget import SENT, Budget, Meter, token_bound
 from skclip.llm._client import ChatModel, LLMError, check_client
@@ -188,7 +195,9 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
 
     def _settings(self):
         """Parameters, parts as objects."""
-        return SimpleNamespace(**(self.get_params(deep=False) | self._parts()))
+        parts = {name: with_plain_numbers(part) for name, part in self._parts().items()}
+        given = {k: plain_number(v) for k, v in self.get_params(deep=False).items()}
+        return SimpleNamespace(**(given | parts))
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
@@ -217,7 +226,10 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         parts = self._parts()
         for part in parts.values():
             part._validate_params()
-        estimator = self.estimator if self.prefit else clone(self.estimator).fit(X, y)
+        estimator = self.estimator
+        if not self.prefit:
+            with told_already():  # the sessions are read below
+                estimator = clone(estimator).fit(X, y)
         base, sessions = unwrap(estimator, X)
         if not hasattr(base, "_masked_chunks"):
             raise TypeError(
