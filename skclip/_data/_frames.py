@@ -14,7 +14,7 @@ from skclip.exceptions import IdTypeWarning, TimeWarning
 
 _LATEST = 1e11  # seconds: the year 5138
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
-_ZONE = re.compile(r"\s*(?:[Zz]|([+-])(\d{2})(?::?(\d{2}))?)$")
+_ZONE = re.compile(r"\s*(?:[Zz]|([+-])(\d{2})(?::?(\d{2}))?(?::?(\d{2}))?)$")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _encoded(series, name, role):
             _check_float_ids(values, name, role)
         return factorize(values)
     values = series.to_list()  # dates, objects: exact Python values
+    if series.dtype in (nw.List, nw.Array):  # what such a library makes of tuples
+        values = list(map(tuple, values))
     try:
         return factorize_list(values)
     except TypeError:
@@ -121,8 +123,9 @@ def read_times(frame, name):
         order = series.dt.timestamp(unit).to_numpy()
         return Times(order / (1e9 if unit == "ns" else 1e6), order)
     values = series.to_list()
-    if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
-        plain = _iso_times(values)
+    texts = [v.isoformat() if hasattr(v, "isoformat") else v for v in values]
+    if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in texts):
+        plain = _iso_times(texts)
         if plain is not None:
             unit = 1e9 if plain.dtype == "datetime64[ns]" else 1e6
             return Times(plain.astype(np.int64) / unit, plain.astype(np.int64))
@@ -178,10 +181,10 @@ def _iso_times(values):
     """ISO 8601 texts without mixed zones as datetime64, or None."""
     values = [value.strip() for value in values]
     zones = [_ZONE.search(value, 10) for value in values]  # behind the date
-    offsets = np.zeros(len(values), dtype="timedelta64[m]")
+    offsets = np.zeros(len(values), dtype="timedelta64[s]")
     if all(zones):  # numpy would warn of each
         values = [v[: zone.start()] for v, zone in zip(values, zones, strict=True)]
-        offsets += np.array([_minutes(*zone.groups()) for zone in zones])
+        offsets += np.array([_ahead(*zone.groups("0")) for zone in zones])
     elif any(zones):
         return None
     try:
@@ -194,9 +197,9 @@ def _iso_times(values):
         return None
 
 
-def _minutes(sign, hours, minutes):
-    """Minutes that a time zone is ahead of UTC; all None stands for UTC."""
-    ahead = 60 * int(hours or 0) + int(minutes or 0)
+def _ahead(sign, hours, minutes, seconds):
+    """Seconds that a time zone is ahead of UTC."""
+    ahead = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
     return -ahead if sign == "-" else ahead
 
 
@@ -264,6 +267,8 @@ def _encode_text(series):
 def _encode_categories(series):
     """Read a dictionary-encoded column by its codes."""
     native, library = series.to_native(), series.implementation
+    if library.is_pandas() and hasattr(native.dtype, "pyarrow_dtype"):
+        return _from_arrow(native.array.__arrow_array__())
     if library.is_pandas():
         return _sorted(native.cat.categories.tolist(), native.cat.codes.to_numpy())
     if library.is_polars():

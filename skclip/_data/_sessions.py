@@ -457,7 +457,13 @@ class Sessions:
         if self.clusters is not None:
             data["cluster"] = self.clusters[:, 0]
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
-        return nw.from_dict(data, backend=backend).to_native()
+        try:
+            return nw.from_dict(data, backend=backend).to_native()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(
+                f"{backend} cannot hold these ids in one column ({error!s:.80}). Pass "
+                "backend='pandas', or convert the ids to one type first."
+            ) from error
 
     def to_prefixes(self):
         """Return every prefix that has a next item, and that item.
@@ -555,7 +561,9 @@ class Sessions:
             "n_sessions": len(self),
             "n_events": self.n_events,
             "n_items": len(np.unique(self.codes)),
-            "n_users": None if self.users is None else len(set(self.users.tolist())),
+            "n_users": None
+            if self.users is None
+            else len({*self.users.tolist()} - {None}),
             "n_prefixes": int(np.maximum(lengths - 1, 0).sum()),
             "share_of_length_1": float((lengths == 1).mean()) if len(self) else 0.0,
             "mean_length": float(lengths.mean()) if len(self) else 0.0,
