@@ -318,7 +318,7 @@ def test_no_code_of_the_library_changes_what_all_threads_share():
             if isinstance(node, (ast.Attribute, ast.Name)) and name in shared:
                 found.add((str(path.relative_to(root)), name))
     assert found == {
-        ("_ranking/_topk.py", "set_num_threads"),  # in a forked child
+        ("_fork.py", "set_num_threads"),  # in a forked child
         ("_training/_devices.py", "manual_seed"),  # own networks, under a lock
         ("_training/_devices.py", "set_num_threads"),  # put back
     }
