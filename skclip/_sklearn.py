@@ -15,6 +15,8 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.metaestimators import _BaseComposition as Composition
 
+from skclip._fork import after_fork
+
 try:  # experimental in scikit-learn 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
@@ -57,6 +59,13 @@ _PASSED_OVER = ("skclip.", "sklearn.", "torch.", "joblib.", "contextlib")
 _LOGGER = logging.getLogger("skclip")
 _told, _told_lock = {}, threading.Lock()
 _quiet = threading.local()
+
+
+@after_fork
+def _new_locks():
+    """A thread of the parent may have held the lock when the child was forked."""
+    global _told_lock
+    _told_lock = threading.Lock()
 
 
 def warn_user(message, category=UserWarning):

@@ -1,5 +1,6 @@
 """Fits, loads and draws in one process do not influence each other or the caller."""
 
+import ast
 import copy
 import functools
 import os
@@ -7,6 +8,7 @@ import pickle
 import random
 import threading
 import warnings
+from pathlib import Path
 
 import igraph
 import joblib
@@ -298,3 +300,25 @@ def test_a_file_that_another_thread_writes_keeps_its_mode(tmp_path):
     finally:
         os.umask(old)
     assert modes == {0o640}
+
+
+def test_no_code_of_the_library_changes_what_all_threads_share():
+    """Python's warning filters above all: two threads may leave each other's behind."""
+    root, found = Path(skclip.__file__).parent, set()
+    shared = {"catch_warnings", "simplefilter", "filterwarnings", "umask", "chdir"}
+    shared |= {
+        "manual_seed",
+        "set_num_threads",
+        "set_default_dtype",
+        "setswitchinterval",
+    }
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "attr", getattr(node, "id", None))
+            if isinstance(node, (ast.Attribute, ast.Name)) and name in shared:
+                found.add((str(path.relative_to(root)), name))
+    assert found == {
+        ("_fork.py", "set_num_threads"),  # in a forked child
+        ("_training/_devices.py", "manual_seed"),  # own networks, under a lock
+        ("_training/_devices.py", "set_num_threads"),  # put back
+    }

@@ -16,8 +16,8 @@ _LATEST = 1e11  # seconds: the year 5138
 _DAY = 86_400
 _TICKS = {"us": 10**6, "ns": 10**9}
 _ISO_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}(\D|$)")
-_ZONED = re.compile(r"(\s*\d{4}-\d{2}-\d{2}\D.*?)(Z|[+-]\d{2}(:?\d{2})?)\s*")
-_ZONE = re.compile(r"\s*(?:[Zz]|([+-])(\d{2})(?::?(\d{2}))?)$")
+_ZONED = re.compile(r"(\s*\d{4}-\d{2}-\d{2}\D.*?)(Z|[+-]\d{2}(:?\d{2})?(:?\d{2})?)\s*")
+_ZONE = re.compile(r"\s*(?:[Zz]|([+-])(\d{2})(?::?(\d{2}))?(?::?(\d{2}))?)$")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ def _encoded(series, name, role):
             _refuse_infinite(values, name, role)
         return factorize(values)
     values = series.to_list()  # dates, objects: exact Python values
+    if series.dtype in (nw.List, nw.Array):  # what such a library makes of tuples
+        values = list(map(tuple, values))
     try:
         return factorize_list(values)
     except TypeError:
@@ -120,6 +122,8 @@ def warn_float_ids(frame, **named):
         if name is None or not frame.get_column(name).dtype.is_float():
             continue
         values = np.asarray(frame.get_column(name).to_numpy())
+        if role == "user" and np.isnan(values).any():
+            continue  # guests: `column_with_gaps` reads the others as whole numbers
         values = values[np.isfinite(values)]
         if len(values) and (values == np.floor(values)).all():
             warn_user(
@@ -172,8 +176,9 @@ def _dated_times(series):
 
 
 def _listed_times(values, name):
-    if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in values):
-        dates = _iso_times(values)
+    texts = [v.isoformat() if hasattr(v, "isoformat") else v for v in values]
+    if values and all(isinstance(v, str) and _ISO_DATE.match(v) for v in texts):
+        dates = _iso_times(texts)
         if dates is not None:
             unit, _ = np.datetime_data(dates.dtype)
             return Times(dates.astype(np.int64), _TICKS[unit])
@@ -230,10 +235,10 @@ def _iso_times(values):
     """ISO 8601 texts without mixed zones as datetime64, or None."""
     values = [value.strip() for value in values]
     zones = [_ZONE.search(value, 10) for value in values]  # behind the date
-    offsets = np.zeros(len(values), dtype="timedelta64[m]")
+    offsets = np.zeros(len(values), dtype="timedelta64[s]")
     if all(zones):  # numpy would warn of each
         values = [v[: zone.start()] for v, zone in zip(values, zones, strict=True)]
-        offsets += np.array([_minutes(*zone.groups()) for zone in zones])
+        offsets += np.array([_ahead(*zone.groups("0")) for zone in zones])
     elif any(zones):
         return None
     try:
@@ -246,9 +251,9 @@ def _iso_times(values):
         return None
 
 
-def _minutes(sign, hours, minutes):
-    """Minutes that a time zone is ahead of UTC; all None stands for UTC."""
-    ahead = 60 * int(hours or 0) + int(minutes or 0)
+def _ahead(sign, hours, minutes, seconds):
+    """Seconds that a time zone is ahead of UTC."""
+    ahead = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
     return -ahead if sign == "-" else ahead
 
 
@@ -317,6 +322,8 @@ def _encode_text(series):
 def _encode_categories(series):
     """Read a dictionary-encoded column by its codes."""
     native, library = series.to_native(), series.implementation
+    if library.is_pandas() and hasattr(native.dtype, "pyarrow_dtype"):
+        return _from_arrow(native.array.__arrow_array__())
     if library.is_pandas():
         return _sorted(native.cat.categories.tolist(), native.cat.codes.to_numpy())
     if library.is_polars():

@@ -479,7 +479,13 @@ class Sessions:
         if self.clusters is not None:
             data["cluster"] = self.clusters[:, 0]
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
-        return nw.from_dict(data, backend=backend).to_native()
+        try:
+            return nw.from_dict(data, backend=backend).to_native()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(
+                f"{backend} cannot hold these ids in one column ({error!s:.80}). Pass "
+                "backend='pandas', or convert the ids to one type first."
+            ) from error
 
     def to_prefixes(self):
         """Return every prefix that has a next item, and that item.

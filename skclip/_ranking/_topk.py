@@ -1,7 +1,5 @@
 """Scores to the top k or the rank of the target, exactly, with one tie rule."""
 
-import os
-
 import numpy as np
 import torch
 
@@ -17,11 +15,6 @@ _SMALL = 2**16  # scores that one call finds as soon as several
 
 
 _COLUMNS = 4096  # compared with the target's score at a time
-
-
-if hasattr(os, "register_at_fork"):
-    # torch's threads do not live on in a forked child, and waiting for them would hang.
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def rows_per_chunk(n_items):

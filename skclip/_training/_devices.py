@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from skclip._fork import after_fork, has_lost_threads
+from skclip._sklearn import warn_user
 from skclip.backbones import Dropout
+from skclip.exceptions import TrainingWarning
 
 _GLOBAL_DRAWS = threading.RLock()
 
@@ -40,6 +43,14 @@ class _Threads:
     _lock, _active, _outside = threading.Lock(), 0, None
 
     def __init__(self, n_threads):
+        if n_threads not in (None, 1) and has_lost_threads():
+            warn_user(
+                "This process was forked from one that had loaded torch, whose threads "
+                f"do not live on here. It trains with one thread, not n_threads="
+                f"{n_threads}. Start processes by spawn, or by joblib's loky.",
+                TrainingWarning,
+            )
+            n_threads = 1
         self.n_threads = n_threads
 
     def __enter__(self):
@@ -57,6 +68,14 @@ class _Threads:
         with self._lock:
             _Threads._active -= 1
             torch.set_num_threads(_Threads._outside)
+
+
+@after_fork
+def _new_locks():
+    """Threads of the parent may have held these when the child was forked."""
+    global _GLOBAL_DRAWS
+    _GLOBAL_DRAWS = threading.RLock()
+    _Threads._lock, _Threads._active = threading.Lock(), 0
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from skclip._sklearn import inside_search, warn_user
+from skclip.exceptions import TrainingWarning
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ class _Run:
         kept = "the weights of the best epoch" if self.early_stopping else "its weights"
         warn_user(
             f"Training was interrupted in epoch {len(self.history) + 1}. The model "
-            f"keeps {kept}."
+            f"keeps {kept}.",
+            TrainingWarning,
         )
 
     def keep_best(self):
