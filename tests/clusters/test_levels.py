@@ -202,8 +202,7 @@ def test_inside_and_as_a_step(model, train, test, tmp_path):
 def test_unseen_items_are_voted_for_at_each_level(model):
     items, levels = model.item_ids_.tolist(), model.clusterer_.levels_ + 1
     rows = [[items[3], "new"], ["other"]]
-    with pytest.warns(UserWarning, match="not seen in fit"):
-        seen = model._fitted.observed(query_data(rows, model._index))
+    seen = model._fitted.observed(query_data(rows, model._index))
     first, alone = (
         seen.clusters[a:b] for a, b in zip(seen.starts, seen.stops, strict=True)
     )
