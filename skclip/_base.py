@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import sys
 from importlib.metadata import version
 
 import numpy as np
@@ -136,6 +137,11 @@ class SessionEstimator(BaseEstimator):
                 "or open it with the version that saved it."
             )
         super().__setstate__(state)
+
+
+def shows_bars():
+    """Whether progress is drawn: in a terminal or a notebook, not in a log."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def plain_number(value):

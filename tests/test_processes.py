@@ -256,6 +256,7 @@ def test_a_terminal_gets_the_bar(monkeypatch):
     assert out == ""
     assert "3/3" in bar
     assert "loss=" in bar
+    assert "validation=" in bar
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -1,6 +1,5 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
-import sys
 import time
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from skclip._base import shows_bars
 from skclip._sklearn import inside_search, warn_user
 from skclip.exceptions import TrainingWarning
 
@@ -114,7 +114,7 @@ class _Run:
             total=self.plan.max_epochs,
             initial=len(self.history),
             unit="epoch",
-            disable=not self.plan.verbose or not _shows_bars(),
+            disable=not self.plan.verbose or not shows_bars(),
             desc="fit",
         )
         return self.bar
@@ -141,7 +141,7 @@ class _Run:
         self.history.append(row)
         self.bar.update()
         self.bar.set_postfix(_summary(row), refresh=True)
-        if self.plan.verbose and not _shows_bars():
+        if self.plan.verbose and not shows_bars():
             print(self._line(row), flush=True)
 
     def _line(self, row):
@@ -258,11 +258,6 @@ def _likely_cause(plan, model):
         f"Try a learning_rate below {plan.learning_rate:g}, and look for very large "
         "values of item_features."
     )
-
-
-def _shows_bars():
-    """Whether progress is drawn: in a terminal or a notebook, not in a log."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _summary(row):

@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from tqdm.auto import tqdm
 
+from skclip._base import shows_bars
 from skclip._clusters import SessionClusterer
 from skclip._data import (
     as_sessions,
@@ -290,7 +291,8 @@ def _groups(by, queries, X_train):
 def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
     """Add all metrics to the table; fitted estimators, and seconds to fit and rank."""
     fitted, times = {}, []
-    with tqdm(total=len(estimators), unit="model", disable=not verbose) as progress:
+    hidden = not (verbose and shows_bars())
+    with tqdm(total=len(estimators), unit="model", disable=hidden) as progress:
         for name, estimator in estimators.items():
             progress.set_description(name if fit_to is None else f"{name}: fit")
             fitted[name], fit_seconds = _fitted(estimator, fit_to)
@@ -307,6 +309,10 @@ def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
                 else:
                     lists.add(table, metric, k)
             progress.update()
+            if verbose and hidden:  # a line for each in a log
+                seconds = np.nansum(times[-1])
+                row = f"model {len(times)}/{len(estimators)}, {name}, {seconds:.1f} s"
+                print(row, flush=True)
     return fitted, times
 
 

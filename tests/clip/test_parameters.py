@@ -235,8 +235,8 @@ def test_every_parameter_of_a_loss_has_an_effect(change, train, test):
 
 @pytest.mark.parametrize(
     ("n_instances", "batch_size", "max_epochs"),
-    [(1, 1, 100), (3_300, 64, 20), (12_800, 128, 10), (56_000, 512, 10),
-     (10**6, 512, 10)],
+    [(1, 1, 100), (50, 50, 100), (3_300, 64, 20), (12_800, 128, 10),
+     (56_000, 512, 10), (10**6, 512, 10)],
 )  # fmt: skip
 def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
     model = CLIPSessionRecommender()

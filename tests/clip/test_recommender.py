@@ -115,6 +115,10 @@ def test_sessions_that_carry_no_cluster_at_all():
     X = Sessions.from_lists([["a", "b"], ["b", "c"]] * 10)
     with pytest.raises(ValueError, match="carry clusters, but no item has one"):
         small().fit(X.with_clusters(np.zeros(X.n_events)))
+    clusters = np.where(X.codes == 0, 1, 0)  # of one item at least
+    model = small().fit(X.with_clusters(clusters))
+    assert model.membership_.tolist() == [0, -1, -1]
+    assert model.predict([["new"], ["a", "new"]]).shape == (2,)
 
 
 @pytest.mark.parametrize("cluster", [0, 1, 2])
@@ -310,7 +314,7 @@ def test_progress_only_when_verbose(train, capsys, monkeypatch):
         r"epoch 1/2, loss \S+, validation \S+, \S+ s, \d+ s left", first
     )
     assert second.startswith("epoch 2/2")
-    monkeypatch.setattr("skclip._training._trainer._shows_bars", lambda: True)
+    monkeypatch.setattr("skclip._training._trainer.shows_bars", lambda: True)
     model.fit(train[:60])
     shown, bar = capsys.readouterr()
     assert shown == ""

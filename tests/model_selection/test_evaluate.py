@@ -1,6 +1,8 @@
 """evaluate: the same numbers as score, intervals as a naive bootstrap has them."""
 
 import importlib.util
+import re
+import sys
 import warnings
 from itertools import product
 
@@ -284,11 +286,18 @@ def test_one_ranking_pass_for_all_cut_offs(parts, monkeypatch):
     assert calls == ["rank_targets", "rank_targets", "predict_topk"]
 
 
-def test_progress_bar(parts, capsys):
+def test_progress_is_a_bar_or_lines_of_a_log(parts, capsys, monkeypatch):
     of_popularity(*parts, n_boot=0)
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
     of_popularity(*parts, n_boot=0, verbose=True)
-    assert "1/1" in capsys.readouterr().err
+    out, bars = capsys.readouterr()
+    assert bars == ""
+    assert re.fullmatch(r"model 1/1, pop, \d+\.\d s\n", out)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    of_popularity(*parts, n_boot=0, verbose=True)
+    out, bars = capsys.readouterr()
+    assert out == ""
+    assert "1/1" in bars
 
 
 @pytest.mark.parametrize("backend", ["polars", "pyarrow"])
