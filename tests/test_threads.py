@@ -182,7 +182,7 @@ def test_a_search_in_threads_or_processes_has_the_scores_of_a_sequential_one(bac
         return found["test_score"]
 
     expected = search()
-    with joblib.parallel_config(backend, n_jobs=3):
+    with joblib.parallel_config(backend, n_jobs=2):
         np.testing.assert_array_equal(search(), expected)
 
 
