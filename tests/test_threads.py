@@ -21,6 +21,7 @@ from sklearn.model_selection import cross_validate
 
 import skclip
 from skclip import SessionClusterer
+from skclip._training import torch_session
 from skclip.backbones import BACKBONES, CORE, GCSAN, Backbone, BackboneSpec
 from skclip.datasets import make_sessions
 from skclip.losses import SampledSoftmax
@@ -181,7 +182,7 @@ def test_a_search_in_threads_or_processes_has_the_scores_of_a_sequential_one(bac
         return found["test_score"]
 
     expected = search()
-    with joblib.parallel_config(backend, n_jobs=3):
+    with joblib.parallel_config(backend, n_jobs=2):
         np.testing.assert_array_equal(search(), expected)
 
 
@@ -280,6 +281,20 @@ def test_another_fits_number_of_threads_does_not_stay():
     assert torch.get_num_threads() == before
     (seen,) = in_threads(torch.get_num_threads)  # a thread that begins later
     assert seen == before
+
+
+def test_a_fit_without_a_number_of_threads_has_that_of_the_caller():
+    """What another fit sets holds for threads that begin later, too."""
+    before = torch.get_num_threads()
+
+    def number():
+        with torch_session(None):
+            return torch.get_num_threads()
+
+    with torch_session(before + 1):
+        assert in_threads(torch.get_num_threads) == [before + 1]
+        assert in_threads(number) == [before]
+    assert torch.get_num_threads() == before
 
 
 def test_a_file_that_another_thread_writes_keeps_its_mode(tmp_path):

@@ -31,14 +31,15 @@ def torch_session(n_threads):
     """Switch gradients on and set torch's threads inside the block.
 
     A number of threads that torch is given holds for threads that begin later as well.
-    So what it was is read while no other session runs, and put back by each.
+    So what it was is read while no other session runs, and put back by each. A session
+    without a number of its own has that one, whatever others have set meanwhile.
     """
     with torch.inference_mode(False), torch.enable_grad(), _Threads(n_threads):
         yield
 
 
 class _Threads:
-    """Set torch's number of threads inside the block, where one is given."""
+    """Set torch's number of threads inside the block."""
 
     _lock, _active, _outside = threading.Lock(), 0, None
 
@@ -54,17 +55,13 @@ class _Threads:
         self.n_threads = n_threads
 
     def __enter__(self):
-        if self.n_threads is None:
-            return
         with self._lock:
             if _Threads._active == 0:
                 _Threads._outside = torch.get_num_threads()
             _Threads._active += 1
-        torch.set_num_threads(self.n_threads)
+        torch.set_num_threads(self.n_threads or _Threads._outside)
 
     def __exit__(self, *error):
-        if self.n_threads is None:
-            return
         with self._lock:
             _Threads._active -= 1
             torch.set_num_threads(_Threads._outside)
