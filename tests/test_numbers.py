@@ -181,8 +181,12 @@ def test_a_users_network_is_float32_too(dtype):
         same(tiny(ScaledSpec()).fit(X), usual, ASKED)
 
 
+def autocast():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
 @pytest.mark.parametrize(
-    "surrounding", [torch.no_grad, torch.inference_mode, gradients_off]
+    "surrounding", [torch.no_grad, torch.inference_mode, gradients_off, autocast]
 )
 @pytest.mark.parametrize("backbone", ["gru4rec", "gcegnn"])
 def test_surrounding_modes_do_not_matter(surrounding, backbone, tmp_path):

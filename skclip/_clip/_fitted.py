@@ -104,7 +104,8 @@ class Fitted:
             for start in range(0, len(positions), step):
                 at = positions[start : start + step]
                 part = take_rows(state, slice(start, start + step))
-                scores = self.model.scores(part, keys, out=buffer[: len(at)])
+                with torch.autocast(keys.device.type, enabled=False):
+                    scores = self.model.scores(part, keys, out=buffer[: len(at)])
                 yield where[at], scores
         popular = torch.from_numpy(self.popularity.astype(np.float32))
         popular = popular.to(keys.device)
@@ -207,7 +208,8 @@ def candidate_vectors(model):
     ValueError
         They are not finite.
     """
-    keys = model.keys()
+    with torch.autocast(model.item_table.device.type, enabled=False):
+        keys = model.keys()
     check_finite(keys)
     return keys.T.contiguous().T
 

@@ -56,7 +56,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     holders = Holders(data.coded.index, clusters.of_items, data.owners)
     config = _model_config(params, settings, data, holders, before if grow else None)
     draws = generator_on("cpu", seeds["torch"])
-    with torch_session(params.n_threads):
+    with torch_session(params.n_threads, settings.device.type):
         build = grown_model if grow else new_model
         with Draws(draws):
             model = build(config, data, settings.device, holders, before)

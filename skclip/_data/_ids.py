@@ -129,11 +129,9 @@ def parts_to_join(parts, kind):
 def append_ids(ids, new):
     """Ids followed by new ones, in one type if that is exact, else as objects."""
     kinds = {ids.dtype.kind, new.dtype.kind}
-    if len(kinds) == 1 and kinds <= set("iufUb"):
+    if len(kinds) == 1 and kinds <= set("iufb"):
         return np.concatenate([ids, new])
-    array = np.empty(len(ids) + len(new), dtype=object)
-    array[:] = ids.tolist() + new.tolist()
-    return array
+    return as_id_array(ids.tolist() + new.tolist())
 
 
 class CatalogMixin:
@@ -496,9 +494,8 @@ def with_gaps(vocabulary, codes):
     missing = codes < 0
     if not missing.any():
         return vocabulary[codes]
-    array = np.empty(len(codes), dtype=object)
-    array[~missing] = vocabulary[codes[~missing]].tolist()
-    return array
+    known = as_id_array([*vocabulary.tolist(), None])  # -1 is the last
+    return known.astype(object)[codes]
 
 
 def is_missing(value):

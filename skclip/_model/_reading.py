@@ -95,7 +95,8 @@ def read_states(model, instances, states=None):
         return int(_READ_FLOATS // model.network.floats_per_query(length, dim))
 
     for rows in batches.in_order_of_length(_BATCH, most):
-        state = (states or model.states)(batches.batch(rows))
+        with torch.autocast(device.type, enabled=False):  # whatever the caller has set
+            state = (states or model.states)(batches.batch(rows))
         check_finite(state[0] if isinstance(state, tuple) else state)
         read = batches.instances_of(rows)
         at, _ = flat_positions(begins[read], counts[read])

@@ -27,14 +27,19 @@ def resolve_precision(precision, device):
 
 
 @contextmanager
-def torch_session(n_threads):
-    """Switch gradients on and set torch's threads inside the block.
+def torch_session(n_threads, device_type="cpu"):
+    """Switch gradients on, autocast off, and set torch's threads inside the block.
 
     A number of threads that torch is given holds for threads that begin later as well.
     So what it was is read while no other session runs, and put back by each. A session
     without a number of its own has that one, whatever others have set meanwhile.
     """
-    with torch.inference_mode(False), torch.enable_grad(), _Threads(n_threads):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device_type, enabled=False),
+        _Threads(n_threads),
+    ):
         yield
 
 

@@ -296,6 +296,13 @@ def test_a_log_with_guests_is_welcome(library, kind):
         read(visit, library)
 
 
+def test_users_that_are_tuples_have_guests_beside_them():
+    users = [("shop", 1), None, ("shop", 2)]
+    assert Sessions.from_lists([["a"]] * 3, users=users).users.tolist() == users
+    columns = {"s": [1, 2, 3], "i": list("abc"), "u": users}
+    assert read(columns).users.tolist() == users
+
+
 def test_guests_are_nobody_in_whatever_counts_users_and_sessions():
     rows = [["a", "b"], ["b", "c", "a"], ["a", "c"], ["c", "a", "b"]]
     users = [None, "u", None, "v"]
@@ -412,6 +419,14 @@ def test_one_long_id_does_not_multiply_every_array():
     assert peak < 60e6  # 16,000 targets alone would take 16 MB, the lists 20 MB
     assert pickle.loads(pickle.dumps(X)).to_lists() == rows
     assert model.rank_targets([rows[7][:2]], [rows[7][2]])[0] < np.inf
+
+
+def test_one_long_new_id_does_not_multiply_the_catalog():
+    names = [f"sku-{i}" for i in range(400)]
+    model = small(embedding_dim=4, max_epochs=1).fit([names[i::4] for i in range(4)])
+    model.partial_fit([[names[0], "x" * 250], ["x" * 250, names[1]]])
+    assert model.item_ids_.tolist() == [*sorted(names), "x" * 250]
+    assert model.item_ids_.nbytes < 20_000
 
 
 def test_long_ids_that_are_all_long_stay_text():
