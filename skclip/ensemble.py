@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from skclip._data import unmasked
 from skclip._inside import unwrap
 from skclip._sklearn import (
     Composition,
@@ -169,7 +170,7 @@ class VotingRecommender(BaselineRecommender, Composition):
         self._validate_names([name for name, _ in members])
         if self.weights is None:
             return np.ones(len(members))
-        weights = np.asarray(self.weights, dtype=np.float64)
+        weights = unmasked(self.weights, "weights").astype(np.float64)
         fine = np.isfinite(weights) & (weights >= 0)
         if weights.shape != (len(members),) or not fine.all():
             raise ValueError(

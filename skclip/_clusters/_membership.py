@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import ItemIndex, labels, other_type
+from skclip._data import ItemIndex, labels, other_type, unmasked
 
 
 def levels_of(clusterer, item_ids, clicked=None):
@@ -66,7 +66,7 @@ def _checked(clusterer, n_items):
             f"{type(clusterer).__name__} has no membership_ after fit. Set it to one "
             "cluster (0, 1, ...) for each item, in the order of the sorted item ids."
         )
-    found = np.asarray(found)
+    found = unmasked(found, "clusterer.membership_")
     if found.shape != (n_items,):
         raise ValueError(
             f"clusterer.membership_ has shape {found.shape}, expected "
@@ -77,7 +77,7 @@ def _checked(clusterer, n_items):
     _check_numbers(found, "membership_")
     if not hasattr(clusterer, "levels_"):
         return found[:, None]
-    levels = np.asarray(clusterer.levels_)
+    levels = unmasked(clusterer.levels_, "clusterer.levels_")
     if levels.ndim != 2 or len(levels) != n_items or levels.shape[1] == 0:
         raise ValueError(
             f"clusterer.levels_ has shape {levels.shape}, expected ({n_items}, "

@@ -41,6 +41,7 @@ from skclip._data._ids import (
     needs_care,
     own_codes,
     plain_row,
+    unmasked,
     warn_trailing_zeros,
 )
 from skclip._data._instances import Instances, distinct_prefixes, session_instances

@@ -121,28 +121,28 @@ def _from_array(X, owner):
     return Sessions(codes, offsets, vocabulary)
 
 
-def check_targets(y, n_sessions):
+def check_targets(y, n_sessions, name="y"):
     """Return the targets `y` as a 1-D array of raw ids, one per session."""
     if isinstance(y, Sessions):
         raise TypeError(
-            "y is Sessions. Expected one target item per session: a 1-D array."
+            f"{name} is Sessions. Expected one target item per session: a 1-D array."
         )
     if isinstance(y, np.ma.MaskedArray):
         if np.ma.getmaskarray(y).any():
             raise ValueError(
-                "y has masked cells. Expected an item id per session; drop sessions "
-                "without a target."
+                f"{name} has masked cells. Expected an item id per session; drop "
+                "sessions without a target."
             )
         y = np.asarray(y)
     if not isinstance(y, np.ndarray) and hasattr(y, "__array__"):
         y = np.asarray(y)
     if not isinstance(y, np.ndarray):
         try:
-            vocabulary, codes = factorize_list(as_list(y, "y", ordered=True))
+            vocabulary, codes = factorize_list(as_list(y, name, ordered=True))
         except TypeError:
             raise TypeError(
-                f"y is {y!r:.60}. Expected a 1-D array with one target item id per "
-                "session, such as a string or a number."
+                f"{name} is {y!r:.60}. Expected a 1-D array with one target item id "
+                "per session, such as a string or a number."
             ) from None
         y = vocabulary[codes]
     if y.dtype.kind == "M":
@@ -151,8 +151,8 @@ def check_targets(y, n_sessions):
         y = column_or_1d(y, warn=True)
     if y.ndim != 1 or len(y) != n_sessions:
         raise ValueError(
-            f"y has shape {y.shape}, expected ({n_sessions},): one target item per "
-            "session of X."
+            f"{name} has shape {y.shape}, expected ({n_sessions},): one target item "
+            "per session of X."
         )
     if y.dtype.kind == "c":
         raise ValueError("Complex data not supported: item ids must be real numbers.")
@@ -164,7 +164,7 @@ def check_targets(y, n_sessions):
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"y[{row}] is {plain(y[row])!r}: Input y contains NaN, infinity or None. "
-            "Expected an item id per session; drop sessions without a target."
+            f"{name}[{row}] is {plain(y[row])!r}: Input {name} contains NaN, infinity "
+            "or None. Expected an item id per session; drop sessions without a target."
         )
     return y

@@ -306,6 +306,13 @@ def as_list(values, what, *, ordered=False):
     return _plain_values(list(values))
 
 
+def unmasked(values, what):
+    """An array of numbers, refused where cells are masked."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{what} has masked cells. Expected a value in each.")
+    return np.asarray(values)
+
+
 def as_table(values):
     """A pyarrow RecordBatch as a Table; all else as it is."""
     if type(values).__name__ == "RecordBatch":

@@ -14,6 +14,7 @@ from skclip._data._ids import (
     factorize_list,
     is_id,
     parts_to_join,
+    unmasked,
 )
 
 
@@ -57,7 +58,7 @@ class ItemFeatures:
     def __init__(self, item_ids, vectors):
         self.item_ids, self._place = _checked_ids(item_ids)
         check_own_types(self._place, "item_ids", portable=False)
-        vectors = np.asarray(vectors)
+        vectors = unmasked(vectors, "vectors")
         if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
             raise ValueError(
                 f"vectors has shape {vectors.shape} and type {vectors.dtype}. Expected "

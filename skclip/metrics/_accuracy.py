@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from skclip._data import unmasked
+
 
 def target_ranks(scores, targets, *, ties="pessimistic"):
     r"""Return the rank of each row's target among all columns, 1 = best.
@@ -42,7 +44,7 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     shares = {"pessimistic": 1.0, "average": 0.5, "optimistic": 0.0}
     if ties not in shares:
         raise ValueError(f"ties must be one of {sorted(shares)}, got {ties!r}.")
-    scores, targets = np.asarray(scores), np.asarray(targets)
+    scores, targets = unmasked(scores, "scores"), unmasked(targets, "targets")
     _check_columns(scores, targets)
     own = np.take_along_axis(scores, targets[:, None], axis=1)
     better = (scores > own).sum(axis=1)
@@ -191,7 +193,7 @@ def _mean_gain(name, ranks, k):
 
 def check_ranks(ranks):
     """Return ranks as a 1-D array of floats, or say what is wrong with them."""
-    ranks = np.asarray(ranks, dtype=np.float64)
+    ranks = unmasked(ranks, "ranks").astype(np.float64)
     if ranks.ndim != 1 or len(ranks) == 0 or not (ranks >= 1).all():
         raise ValueError(
             f"ranks must be a non-empty 1-D array of numbers >= 1, got {ranks!r:.80}."

@@ -10,6 +10,7 @@ from skclip._data import (
     labels,
     own_codes,
     prefix_ends,
+    unmasked,
 )
 from skclip.metrics._accuracy import check_ranks, parse_metric
 from skclip.metrics._lists import item_counts
@@ -100,7 +101,7 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     ['6-20', '1-5', '0']
     """
     index, counts = item_counts(X_train)
-    targets = check_targets(targets, len(targets))
+    targets = check_targets(targets, len(targets), "targets")
     codes = checked_codes(targets, index, "targets")
     return _binned(np.concatenate([[0], counts])[codes], bins, 0)
 
@@ -184,7 +185,7 @@ def group_codes(groups, n, names=None):
         vocabulary, codes = factorize(labels(groups))
         names = vocabulary.tolist()
     else:
-        codes, names = np.asarray(groups), list(names)
+        codes, names = unmasked(groups, "groups"), list(names)
     if codes.shape != (n,):
         raise ValueError(
             f"groups has shape {codes.shape}, expected ({n},): one for each rank."

@@ -9,7 +9,14 @@ from numbers import Integral
 
 import numpy as np
 
-from skclip._data import ItemIndex, as_sessions, check_targets, checked_codes
+from skclip._data import (
+    ItemIndex,
+    as_list,
+    as_sessions,
+    check_targets,
+    checked_codes,
+    unmasked,
+)
 
 
 def catalog_coverage(items, catalog, *, k=None):
@@ -214,7 +221,8 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     ... # ac and bc of the pairs ab, ac, bc differ, and ab does not: (2/3 + 0) / 2
     0.3333
     """
-    index, membership = _catalog_index(item_ids), np.asarray(membership)
+    index = _catalog_index(item_ids, "item_ids", ordered=True)
+    membership = unmasked(membership, "membership")
     if membership.shape != (len(index),):
         raise ValueError(
             f"membership has shape {membership.shape}, expected ({len(index)},): the "
@@ -236,6 +244,8 @@ LIST_METRICS = (
 
 def list_codes(items, index, k=None):
     """Codes of recommended ids, shape (n, k), 0 = not in the index."""
+    if np.ma.is_masked(items):
+        items = np.array(items.tolist(), dtype=object)  # None is no item
     if isinstance(items, list) and all(isinstance(row, list) for row in items):
         items = _as_table(items)
     elif not isinstance(items, np.ndarray):
@@ -332,11 +342,12 @@ def _mean(values):
     return float(values.mean()) if len(values) else np.nan
 
 
-def _catalog_index(item_ids):
-    n = len(item_ids)
+def _catalog_index(item_ids, name="catalog", ordered=False):
+    ids = as_list(item_ids, name, ordered=ordered)
+    n = len(ids)
     if n == 0:
         raise ValueError("The catalog is empty. Pass the ids of at least one item.")
-    ids = check_targets(item_ids, n)
+    ids = check_targets(ids, n, name)
     if len(set(ids.tolist())) < n:
         raise ValueError(
             f"The catalog names {n - len(set(ids.tolist()))} items twice. Pass "

@@ -549,3 +549,13 @@ def test_what_a_member_knows_by_features_can_be_voted_for(shop):
     ranked = vote.predict_topk(shop[1], k=len(ids))
     assert (ranked == "brand-new").any(axis=1).all()
     assert vote.item_counts_.sum() == shop[0].n_events
+
+
+@pytest.mark.parametrize("fitted", ["sknn", "vsknn", "stan", "vstan"])
+def test_the_variant_of_fit_answers_until_the_next_fit(fitted, shop_split):
+    X, asked = shop_split[0], shop_split[1][:20]
+    model = SessionKNN(fitted).fit(X)
+    scores = model.decision_function(asked)
+    for other in ("sknn", "vsknn", "stan", "vstan"):
+        model.set_params(variant=other, weighting="log", lambda1=3.0)
+        np.testing.assert_array_equal(model.decision_function(asked), scores)

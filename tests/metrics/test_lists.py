@@ -1,17 +1,22 @@
 """Metrics of whole lists, against slow loops and worked by hand."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skclip import PopularityRecommender
 from skclip.metrics import (
+    by_group,
     catalog_coverage,
     cluster_diversity,
     gini_index,
     novelty,
+    popularity_groups,
     popularity_lift,
+    recall_at_k,
 )
 
 CATALOG = list("abcdef")
@@ -128,3 +133,35 @@ def test_ids_that_are_tuples_stand_in_plain_lists():
     assert novelty(lists, [[("s", 1), ("m", 2)]]) == 1.0
     with pytest.raises(ValueError, match="lists of 1 to 2 ids.*Fill short ones"):
         catalog_coverage([[1, 2], [3]], [1, 2, 3])
+
+
+def test_masked_cells_are_empty_places_or_refused():
+    lists = np.ma.array([[1, 2], [1, 3]], mask=[[0, 0], [0, 1]])
+    assert catalog_coverage(lists, [1, 2, 3, 4]) == 0.5
+    assert novelty(lists, [[1, 2, 3]]) == novelty([[1, 2], [1, None]], [[1, 2, 3]])
+    masked = np.ma.array([1, 2], mask=[0, 1])
+    for call in (
+        lambda: cluster_diversity([[1, 2]], [1, 2], masked),
+        lambda: catalog_coverage([[1, 2]], masked),
+        lambda: recall_at_k(masked, 1),
+        lambda: by_group([1, 2], masked, names=["a", "b", "c"]),
+        lambda: popularity_groups(masked, [[1, 2]]),
+    ):
+        with pytest.raises(ValueError, match="masked cells"):
+            call()
+
+
+def test_catalogs_come_in_any_array_and_are_named_in_messages():
+    for catalog in (
+        ["a", "b"],
+        {"a", "b"},
+        pd.Series(["a", "b"]),
+        pa.array(["a", "b"]),
+    ):
+        assert catalog_coverage([["a", "x"]], catalog) == 0.5
+    with pytest.raises(TypeError, match="item_ids is a set, which has no order"):
+        cluster_diversity([["a", "b"]], {"a", "b"}, [0, 1])
+    with pytest.raises(TypeError, match="catalog is a str"):
+        catalog_coverage([["a"]], "a")
+    with pytest.raises(ValueError, match="catalog\\[1\\] is None"):
+        catalog_coverage([["a"]], ["a", None])
