@@ -552,8 +552,8 @@ def test_what_a_member_knows_by_features_can_be_voted_for(shop):
 
 
 @pytest.mark.parametrize("fitted", ["sknn", "vsknn", "stan", "vstan"])
-def test_the_variant_of_fit_answers_until_the_next_fit(fitted, shop_split):
-    X, asked = shop_split[0], shop_split[1][:20]
+def test_the_variant_of_fit_answers_until_the_next_fit(fitted, shop):
+    X, asked = shop[0], shop[1][:20]
     model = SessionKNN(fitted).fit(X)
     scores = model.decision_function(asked)
     for other in ("sknn", "vsknn", "stan", "vstan"):
