@@ -73,9 +73,10 @@ def _factorize_hashable(values):
 
 
 def _python_numbers(values):
-    """A list without NumPy's numbers, which Decimal cannot compare with."""
-    if any(issubclass(kind, np.number) for kind in set(map(type, values))):
-        return [v.item() if isinstance(v, np.number) else v for v in values]
+    """A list without NumPy's numbers, which do not compare with all of Python's."""
+    theirs = (np.number, np.bool_)
+    if any(issubclass(kind, theirs) for kind in set(map(type, values))):
+        return [v.item() if isinstance(v, theirs) else v for v in values]
     return values
 
 

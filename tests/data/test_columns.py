@@ -390,6 +390,12 @@ def test_zero_padding_is_asked_for():
     assert Sessions.from_lists([[1, 9, 9], [9]], padding=9).to_lists() == [[1], []]
 
 
+def test_numpys_numbers_meet_those_of_python_that_they_cannot_compare_with():
+    rows = [[np.uint64(2**63), np.True_, 2**70], [np.int64(3), Decimal(3), 3.0, True]]
+    X = Sessions.from_lists(rows)
+    assert X.to_lists() == [[2**63, True, 2**70], [3, 3, 3, True]]
+
+
 def test_decimals_without_a_value_are_missing():
     for bad in (Decimal("NaN"), Decimal("Infinity")):
         with pytest.raises(ValueError, match="the item id is Decimal"):
