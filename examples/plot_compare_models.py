@@ -6,12 +6,12 @@ Which model, and what does it cost?
 does the order hold from one period to the next?
 
 **Answer.** Fit each on the past and rank the period that follows, twice. A model is
-better where the interval of its *difference* to the yardstick leaves zero out, in both
+better where the interval of its *difference* to the baseline leaves zero out, in both
 periods; what its fit costs stands beside it.
 """
 
 # %%
-# Yardsticks first
+# Baselines first
 # ----------------
 # A network that does not beat neighbors and a linear model is not worth its
 # electricity. Put further ones into the dictionary; all share ``fit``, ``score`` and

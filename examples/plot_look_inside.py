@@ -10,7 +10,7 @@ shares of item and prompt by frequency, and a session with what each click has d
 """
 
 # %%
-# A model and a yardstick
+# A model and a baseline
 # -----------------------
 # All displays work on fitted estimators, also inside a Pipeline or a search.
 

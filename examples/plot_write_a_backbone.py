@@ -75,7 +75,7 @@ search = GridSearchCV(
 print(search.best_params_)
 
 # %%
-# Beside a network of the house, and the yardstick:
+# Beside a network of the library, and popularity:
 
 scores = {
     "popularity": PopularityRecommender().fit(train).score(test),

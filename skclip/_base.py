@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 
 VERSION = version("skclip")
 

@@ -1,10 +1,6 @@
 """The one place that touches names scikit-learn does not promise to keep."""
 
-import logging
 import sys
-import threading
-import warnings
-import weakref
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import (
@@ -14,8 +10,6 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.metaestimators import _BaseComposition as Composition
-
-from skclip._fork import after_fork
 
 try:  # experimental in scikit-learn 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -36,11 +30,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "inside_search",
-    "told_already",
-    "warn_once",
-    "was_told",
     "validate_parameter_constraints",
-    "warn_user",
     "with_callbacks",
 ]
 
@@ -53,71 +43,3 @@ def inside_search():
             return True
         frame = frame.f_back
     return False
-
-
-_PASSED_OVER = ("skclip.", "sklearn.", "torch.", "joblib.", "contextlib")
-_LOGGER = logging.getLogger("skclip")
-_told, _told_lock = {}, threading.Lock()
-_quiet = threading.local()
-
-
-@after_fork
-def _new_locks():
-    """A thread of the parent may have held the lock when the child was forked."""
-    global _told_lock
-    _told_lock = threading.Lock()
-
-
-def warn_user(message, category=UserWarning):
-    """Warn at the line that called into skclip, so that Python tells callers apart."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PASSED_OVER):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
-
-
-def warn_once(owner, key, message, category):
-    """Warn once for an object and a key; later messages go to the logger "skclip".
-
-    What was told is kept here, not on the object: prediction writes nothing there.
-    Without an owner each call warns.
-    """
-    if len(_open_blocks()):
-        return
-    if owner is not None and was_told(owner, key, note=True):
-        _LOGGER.debug(message)
-    else:
-        warn_user(message, category)
-
-
-def was_told(owner, key, note=False):
-    """Whether `warn_once` has warned; with `note`, it has from now on."""
-    with _told_lock:
-        if id(owner) not in _told:
-            gone = weakref.finalize(owner, _told.pop, id(owner), None)
-            gone.atexit = False
-            _told[id(owner)] = set()
-        told = key in _told[id(owner)]
-        if note:
-            _told[id(owner)].add(key)
-    return told
-
-
-class told_already:
-    """Inside the block, `warn_once` is silent: the caller has warned itself.
-
-    Blocks are held weakly, so that one whose end was interrupted does not stay open.
-    """
-
-    def __enter__(self):
-        _open_blocks().add(self)
-
-    def __exit__(self, *error):
-        _open_blocks().discard(self)
-
-
-def _open_blocks():
-    """The blocks of this thread in which warnings are not repeated."""
-    if not hasattr(_quiet, "blocks"):
-        _quiet.blocks = weakref.WeakSet()
-    return _quiet.blocks

@@ -16,7 +16,8 @@ from skclip._clusters import (
     levels_of,
 )
 from skclip._data import training_data
-from skclip._sklearn import HasMethods, _fit_context, told_already
+from skclip._sklearn import HasMethods, _fit_context
+from skclip._warnings import told_already
 
 __all__ = ["OneCluster", "RandomClusters"]
 

@@ -9,13 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._data import unmasked
 from skclip._inside import unwrap
-from skclip._sklearn import (
-    Composition,
-    Interval,
-    StrOptions,
-    _fit_context,
-    told_already,
-)
+from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
+from skclip._warnings import told_already
 from skclip.baselines import BaselineRecommender, fitted_catalog
 
 __all__ = ["VotingRecommender"]

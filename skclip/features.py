@@ -14,7 +14,8 @@ from skclip._data import (
     training_data,
     warn_other_type,
 )
-from skclip._sklearn import HasMethods, StrOptions, _fit_context, told_already
+from skclip._sklearn import HasMethods, StrOptions, _fit_context
+from skclip._warnings import told_already
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
 

@@ -24,7 +24,7 @@ from skclip._clusters import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
 from skclip._model import Fusion, Prompt
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 from skclip.backbones import BackboneSpec
 from skclip.metrics import SessionScorer
 
@@ -138,7 +138,7 @@ def load(path, *, backbones=()):
             raise _Damaged("the document is no object")
         return _decode(document.get("estimator"), arrays, classes)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = str(error) if isinstance(error, _Damaged) else f"{error!r:.200}"
+        what = f"{error!r:.200}" if isinstance(error, KeyError) else f"{error!s:.200}"
         saved_by = document.get("skclip") if isinstance(document, dict) else None
         if isinstance(saved_by, str) and saved_by != VERSION:
             raise ValueError(

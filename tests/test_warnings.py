@@ -16,7 +16,7 @@ from test_recommender_contract import RECOMMENDERS
 
 import skclip
 from skclip import MarkovRecommender, SessionClusterer, SessionKNN, VotingRecommender
-from skclip import _sklearn as told
+from skclip import _warnings as told
 from skclip.datasets import make_sessions
 from skclip.exceptions import (
     IdTypeWarning,

@@ -25,7 +25,6 @@ from skclip._data import (
     warn_unknown,
 )
 from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
-from skclip._sklearn import told_already
 from skclip._training import (
     Checkpoint,
     Plan,
@@ -35,6 +34,7 @@ from skclip._training import (
     torch_session,
     train,
 )
+from skclip._warnings import told_already
 from skclip.metrics import parse_metric
 
 

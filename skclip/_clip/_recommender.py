@@ -48,7 +48,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     Parameters
     ----------
     backbone : str or BackboneSpec, default="narm"
-        Name in ``skclip.backbones.BACKBONES`` or a spec object with hyper-parameters
+        Name in ``skclip.backbones.BACKBONES`` or a spec object with hyperparameters
         of its own, such as ``NARM(hidden_dim=64)``. ``set_params(backbone__x=...)``
         replaces a name by its spec object.
     clusterer : SessionClusterer or compatible object, default=None
@@ -98,8 +98,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         with `lr_schedule` and `max_epochs` on validation data.
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
-        pass stay together. "auto" is 512, or on small data the power of two from 64
-        that makes about 100 steps an epoch.
+        pass stay together. More than there are means all of them. "auto" is 512, or on
+        small data the power of two from 64 that makes about 100 steps an epoch.
     max_epochs : int, default="auto"
         "auto" is 10, or on small data as many as make 1,000 steps, at most 100.
     weight_decay : float, default="auto"
@@ -125,7 +125,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         parameters, data and versions that finds it goes on from there and ends with
         the same model as one that was never interrupted; other parameters or data are
         refused. The file is removed when training has ended, kept when it was
-        interrupted or `max_time` was over. Needs an integer `random_state`.
+        interrupted or `max_time` was over. In a search each candidate has a file of
+        its own beside it; the fit on all data after the search removes them. Needs an
+        integer `random_state`.
     min_item_count : int, default=1
         Items with fewer events are taken out of the training sessions, whose other
         items then follow each other, and are unseen items in prediction.
@@ -133,10 +135,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
     precision : {"auto", "float32", "bf16"}, default="auto"
-        Of the products in the full softmax: "bf16" multiplies in bfloat16 and sums
-        in float32. "auto" is "bf16" where the device does that in hardware (AMX, or
-        CUDA of compute capability 8), else "float32". A scorer that is no dot product
-        (TAGNN) always has "float32".
+        Precision of the products in the full softmax: "bf16" multiplies in bfloat16 and
+        sums in float32. "auto" is "bf16" where the device does that in hardware (AMX,
+        or CUDA of compute capability 8), else "float32". A scorer that is no dot
+        product (TAGNN) always has "float32".
     device : str, default="auto"
         "auto" is CUDA where available, else the CPU.
     n_threads : int, default=None
@@ -150,7 +152,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     random_state : int, RandomState instance or None, default=None
         Seeds everything: clusters, split, weights, order of batches, dropout.
     verbose : bool, default=False
-        Show a progress bar with loss and validation score.
+        Show loss and validation score: a progress bar in a terminal or notebook, a
+        line for each epoch elsewhere.
 
     Attributes
     ----------
@@ -192,10 +195,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     Notes
     -----
     Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
-    most 128 MiB in a training step. An unseen item is voted into a cluster by
-    its neighbors in the observed prefix and speaks through its prompt; without
-    cluster prompts it is dropped from the input. What is then empty ranks by
-    popularity. Sessions of users that were not trained on, or without users, have no
+    most 128 MiB in a training step. An unseen item is read as the prompt of a cluster:
+    the one that the items beside it in the observed prefix vote for. Without cluster
+    prompts it is ignored. Sessions without a known item get the most popular items.
+    Sessions of users that were not trained on, or without users, have no
     user prompt (see `Prompt`).
 
     References

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from skclip._clusters._clusterer import SessionClusterer
 from skclip._clusters._membership import levels_of
-from skclip._sklearn import told_already, warn_user
+from skclip._warnings import told_already, warn_user
 
 
 @dataclass(frozen=True)

@@ -28,23 +28,24 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=No
         return membership, 1
     node = np.cumsum(linked) - 1
     edges = np.column_stack([node[upper.row], node[upper.col]])
-    network = igraph.Graph(n=int(linked.sum()), edges=edges)
     if start is not None:
         start = start[linked]
         alone = start < 0
         start[alone] = start.max() + 1 + np.arange(alone.sum())
         start = np.unique(start, return_inverse=True)[1].tolist()
     search = _leidenalg if engine == "leidenalg" else _igraph
-    found = search(network, upper.data.tolist(), resolution, n_iterations, seed, start)
+    found = search(
+        int(linked.sum()), edges, upper.data, resolution, n_iterations, seed, start
+    )
     membership[linked], n_clusters = canonical_clusters(np.asarray(found))
     return membership, n_clusters
 
 
-def _leidenalg(network, weights, resolution, n_iterations, seed, start):
+def _leidenalg(n_items, edges, weights, resolution, n_iterations, seed, start):
     partition = leidenalg.RBConfigurationVertexPartition(
-        network,
+        igraph.Graph(n=n_items, edges=edges),
         initial_membership=start,
-        weights=weights,
+        weights=weights.tolist(),
         resolution_parameter=resolution,
     )
     optimizer = leidenalg.Optimiser()
@@ -57,7 +58,7 @@ def _leidenalg(network, weights, resolution, n_iterations, seed, start):
     return partition.membership
 
 
-def _igraph(network, weights, resolution, n_iterations, seed, start):
+def _igraph(n_items, edges, weights, resolution, n_iterations, seed, start):
     """Run igraph in a process of its own: it draws from one generator per process.
 
     That of the caller could not be put back. Ctrl-C ends the process.
@@ -65,9 +66,9 @@ def _igraph(network, weights, resolution, n_iterations, seed, start):
     given = io.BytesIO()
     np.savez(
         given,
-        edges=np.array(network.get_edgelist(), dtype=np.int64).reshape(-1, 2),
-        weights=np.array(weights),
-        numbers=np.array([network.vcount(), n_iterations, seed]),
+        edges=edges,
+        weights=weights,
+        numbers=np.array([n_items, n_iterations, seed]),
         resolution=resolution,
         start=np.array([] if start is None else start, dtype=np.int64),
     )

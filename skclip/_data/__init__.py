@@ -27,9 +27,6 @@ from skclip._data._id_types import (
     refuse_other_type,
 )
 from skclip._data._ids import (
-    CatalogMixin,
-    ItemIndex,
-    append_ids,
     as_list,
     check_hashable,
     factorize,
@@ -44,6 +41,7 @@ from skclip._data._ids import (
     unmasked,
     warn_trailing_zeros,
 )
+from skclip._data._index import CatalogMixin, ItemIndex, append_ids
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
 from skclip._data._item_features import ItemFeatures, as_item_features
 from skclip._data._owners import Owners, codes_of_owners

@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
-from skclip._data._ids import append_ids
+from skclip._data._index import append_ids
 from skclip._data._instances import Instances
 from skclip._data._owners import Owners
 from skclip._data._training_data import TrainingData
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 from skclip.exceptions import ShortSessionWarning
 
 

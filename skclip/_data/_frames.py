@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._data._ids import as_table, factorize, factorize_list, is_hashable, plain
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 from skclip.exceptions import IdTypeWarning, TimeWarning
 
 _LATEST = 1e11  # seconds: the year 5138

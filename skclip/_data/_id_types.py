@@ -8,8 +8,9 @@ from numbers import Number
 
 import numpy as np
 
-from skclip._data._ids import ItemIndex, as_id_array, is_missing
-from skclip._sklearn import warn_once, warn_user
+from skclip._data._ids import as_id_array, is_missing
+from skclip._data._index import ItemIndex
+from skclip._warnings import warn_once, warn_user
 from skclip.exceptions import IdTypeWarning
 
 _LOOKED_AT = 50  # ids that are compared

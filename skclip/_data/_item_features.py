@@ -7,15 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from skclip._data._id_types import check_own_types, other_type, refuse_other_type
-from skclip._data._ids import (
-    ItemIndex,
-    append_ids,
-    as_list,
-    factorize_list,
-    is_id,
-    parts_to_join,
-    unmasked,
-)
+from skclip._data._ids import as_list, factorize_list, is_id, parts_to_join, unmasked
+from skclip._data._index import ItemIndex, append_ids
 
 
 class ItemFeatures:

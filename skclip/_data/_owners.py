@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skclip._data._id_types import check_own_types, refuse_other_type
-from skclip._data._ids import ItemIndex, append_ids, as_id_array, factorize, labels
+from skclip._data._ids import as_id_array, factorize, labels
+from skclip._data._index import ItemIndex, append_ids
 from skclip._data._queries import warn_other_type
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
 from skclip._data._id_types import other_type
-from skclip._data._ids import append_ids
+from skclip._data._index import append_ids
 from skclip._data._ragged import flat_positions, picked, prefix_ends
 from skclip._data._sessions import Sessions
-from skclip._sklearn import warn_once, was_told
+from skclip._warnings import warn_once, was_told
 from skclip.exceptions import IdTypeWarning, UnseenItemWarning
 
 

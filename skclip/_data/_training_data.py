@@ -6,7 +6,8 @@ import numpy as np
 
 from skclip._data._as_sessions import as_sessions, check_targets
 from skclip._data._id_types import check_own_types, refuse_other_type
-from skclip._data._ids import ItemIndex, append_ids, factorize, factorize_list
+from skclip._data._ids import factorize, factorize_list
+from skclip._data._index import ItemIndex, append_ids
 from skclip._data._instances import session_instances
 from skclip._data._ragged import (
     check_times_rise,

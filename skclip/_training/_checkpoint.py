@@ -134,7 +134,8 @@ class Checkpoint:
         """Remove the file, and those of a search before: the run is over."""
         if self.is_candidate:
             return
-        for path in [self.path, *self.path.parent.glob(f"{self.path.name}.*")]:
-            digest = path.name.removeprefix(self.path.name).removeprefix(".")
-            if digest == "" or _HASH.fullmatch(digest):
+        self.path.unlink(missing_ok=True)
+        for path in self.path.parent.iterdir():
+            name, _, digest = path.name.rpartition(".")
+            if name == self.path.name and _HASH.fullmatch(digest):
                 path.unlink(missing_ok=True)

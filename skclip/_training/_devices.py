@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from skclip._fork import after_fork, has_lost_threads
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 from skclip.backbones import Dropout
 from skclip.exceptions import TrainingWarning
 

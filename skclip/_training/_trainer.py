@@ -8,7 +8,8 @@ import torch
 from tqdm.auto import tqdm
 
 from skclip._base import shows_bars
-from skclip._sklearn import inside_search, warn_user
+from skclip._sklearn import inside_search
+from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
 

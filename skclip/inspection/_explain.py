@@ -17,7 +17,7 @@ from skclip._data import (
 )
 from skclip._inside import recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
-from skclip._sklearn import told_already
+from skclip._warnings import told_already
 from skclip.inspection._figure import DARK, SMALL, Display, namer
 
 _MEASURES = ("score", "log_probability")

@@ -14,14 +14,8 @@ from skclip._base import SessionEstimator, plain_number, with_plain_numbers
 from skclip._data import query_data, training_data
 from skclip._inside import unwrap
 from skclip._ranking import RankingMixin
-from skclip._sklearn import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    _fit_context,
-    told_already,
-    warn_user,
-)
+from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skclip._warnings import told_already, warn_user
 from skclip.llm._asking import Asking
 from skclip.llm._budget import SENT, Budget, Meter, token_bound
 from skclip.llm._client import ChatModel, LLMError, check_client

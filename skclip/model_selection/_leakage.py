@@ -17,7 +17,7 @@ from skclip._data import (
     prefix_ends,
 )
 from skclip._inside import clicked_graph_of, estimators_inside
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from skclip._data import (
     own_codes,
     span_seconds,
 )
-from skclip._sklearn import warn_user
+from skclip._warnings import warn_user
 
 _STRADDLING = ("warn", "keep", "drop", "raise")
 

@@ -38,7 +38,7 @@ def expected():
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "run.skclip"
+    return tmp_path / "run[1].skclip"  # brackets mean something in a glob
 
 
 @pytest.fixture
