@@ -72,6 +72,71 @@ def train_and_valid(data):
     return split_rows(rows)
 
 
+LOGS = (
+    "rsc15",
+    "rsc15_16",
+    "diginetica",
+    "tmall",
+    "retailrocket",
+    "lastfm",
+    "wikispeedia",
+    "ml_100k",
+)
+
+
+def log_train_and_valid(log):
+    """Training and validation sessions of one of `LOGS`, in order of time.
+
+    rsc15_16: every 16th training session of rsc15. retailrocket: days 1 to 5, and 6.
+    wikispeedia, ml_100k: the first 70 %, and the next 10 %. The rest are those of
+    `train_and_valid`.
+    """
+    if log == "rsc15_16":
+        train, valid = train_and_valid("rsc15")
+        return train[::16], valid
+    if log == "retailrocket":
+        X = _retailrocket()
+        days = days_of(X)
+        return X[days <= 5], X[days == 6]
+    if log in ("wikispeedia", "ml_100k"):
+        X = _in_time(log)
+        return X[: int(0.7 * len(X))], X[int(0.7 * len(X)) : int(0.8 * len(X))]
+    return train_and_valid(log)
+
+
+# What begins with an underscore reads test parts as well: only for this module and
+# `benchmarks.report._test_parts`.
+
+
+def _retailrocket(**columns):
+    """Visits of eight days that have two events or more, with times."""
+    file = data_home() / "retailrocket_last8days" / "events.parquet"
+    X = Sessions.from_events(
+        pd.read_parquet(file),
+        session="session_id",
+        item="item_id",
+        time="timestamp",
+        **columns,
+    )
+    return X[X.lengths > 1]
+
+
+def days_of(X):
+    """Days of the sessions' ends, counted from the first event: 1, 2, ..., 8."""
+    days = 1 + (X.end_times - X.times.min()) // 86400
+    return np.minimum(days, 8)  # the last 22 minutes belong to day 8
+
+
+def _in_time(log):
+    """Sessions of two events or more, in order of their ends."""
+    folder = {"wikispeedia": "wikispeedia_unfinished"}.get(log, log)
+    events = pd.read_parquet(data_home() / folder / "events.parquet")
+    session = "session_8h" if log == "ml_100k" else "session_id"
+    X = Sessions.from_events(events, session=session, item="item_id", time="timestamp")
+    X = X[X.lengths > 1]
+    return X[np.argsort(X.end_times, kind="stable")]
+
+
 def clicks_of(X):
     """Item -> its number of events in some sessions."""
     counts = np.bincount(X.codes, minlength=len(X.vocabulary))

@@ -21,7 +21,8 @@ against train_valid of the YooChoose sample; wikispeedia_unfinished and ml_100k 
 of a user with no gap of eight hours) the first 80 % of their sessions against the next
 10 %; batches of 256, at most 20 epochs. Test parts are not touched. Every prefix, whole
 catalog, ties count against the target. All cells: d = 32, batches of 128, at most 12
-epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise.
+epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise, and
+the rest as in `benchmarks/_november.py`.
 
 A cell that has a row is not run again. Tables go to docs/pomrec.md.
 """
@@ -33,6 +34,7 @@ import time
 import numpy as np
 
 from benchmarks._data import first_and_next, rsc15
+from benchmarks._november import old_defaults
 from benchmarks._results import (
     add_row,
     current_names,
@@ -141,7 +143,7 @@ def run(cell):
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
         PoMRec(**cell["spec"]), random_state=cell["seed"], n_threads=1
-    ).set_params(**options)
+    ).set_params(**old_defaults("pomrec", **options))
     model.fit(train)
     seconds = time.perf_counter() - begun
     ranks = model.rank_targets(held_out)
@@ -200,8 +202,8 @@ def count_parameters():
     )
     for name, spec in specs.items():
         model = CLIPSessionRecommender(
-            spec, max_session_length=20, max_epochs=1, random_state=0, n_threads=1
-        )
+            spec, max_session_length=20, random_state=0, n_threads=1
+        ).set_params(**old_defaults(name, X[:200], max_epochs=1))
         report = model.fit(X[:200]).parameter_report()
         n_items = model.n_items_
         own = sum(v for k, v in report.items() if k.startswith("backbone."))

@@ -4,12 +4,14 @@
 
 CLIP-GRU4Rec on rsc15_100k, fit on train_tr, validated on train_valid, float32 over
 some seeds and bf16 with the first ones. Without hardware for bfloat16 the bf16 runs
-take some thirty times as long; the numbers do not depend on it.
+take some thirty times as long; the numbers do not depend on it. The rest is as
+in `benchmarks/_november.py`.
 """
 
 import time
 
 from benchmarks._data import rsc15
+from benchmarks._november import old_defaults
 from benchmarks._results import data_hash, new_parser, save
 from skclip import CLIPSessionRecommender, SessionClusterer
 
@@ -17,8 +19,9 @@ from skclip import CLIPSessionRecommender, SessionClusterer
 def run(precision, seed, max_epochs, train, valid):
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
-        "gru4rec", precision=precision, max_epochs=max_epochs, random_state=seed
-    ).fit(train, eval_set=(valid, None))
+        "gru4rec", precision=precision, random_state=seed
+    ).set_params(**old_defaults("gru4rec", train, max_epochs=max_epochs))
+    model.fit(train, eval_set=(valid, None))
     return {
         "precision": precision,
         "seed": seed,

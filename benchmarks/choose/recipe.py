@@ -9,7 +9,8 @@ tmall: the last twentieth of the training sessions, the rest trains; lastfm: its
 suggested validation part (the tenth before the last). `variants`: "none" is no prompt,
 "leiden" the clusters of SessionClusterer, "random" and "one" its controls with as many
 clusters of the same sizes, and one; "levels" its clusters at three resolutions, "random
-levels" their control. Rows that exist are kept.
+levels" their control. What a setting leaves open is as in `_november.py`, and
+{"preset": "strong"} in it is the former strong preset. Rows that exist are kept.
 """
 
 import itertools
@@ -20,6 +21,7 @@ import numpy as np
 from sklearn.base import clone
 
 from benchmarks._data import train_and_valid
+from benchmarks._november import old_defaults, old_strong
 from benchmarks._results import (
     add_row,
     current_names,
@@ -76,16 +78,14 @@ def cells_done():
 
 
 def run(cell, train, valid):
-    setting = cell["setting"]
-    if cell["variant"] == "none":  # there is no prompt to set anything of
-        setting = {k: v for k, v in setting.items() if not k.startswith("prompt__")}
+    train, backbone = train[:: cell["every"]], cell["backbone"]
+    setting = clusterer(cell["variant"], **cell["clusters"]) | cell["setting"]
+    old = old_strong if setting.pop("preset", None) == "strong" else old_defaults
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
-        BACKBONES[cell["backbone"]](**cell["spec"]),
-        **clusterer(cell["variant"], **cell["clusters"]),
-        random_state=cell["seed"],
-    ).set_params(**setting)
-    model.fit(train[:: cell["every"]], eval_set=(valid, None))
+        BACKBONES[backbone](**cell["spec"]), random_state=cell["seed"]
+    ).set_params(**old(backbone, train, **setting))
+    model.fit(train, eval_set=(valid, None))
     row = {
         "cell": cell,
         **SCORER(model, valid),

@@ -11,9 +11,10 @@ ten epochs of the full softmax, the same for all; the epoch is chosen on the val
 targets too.
 
 `tune` chooses the learning rate by MRR@20, for bare models (which "init" and
-"init_frozen" take over) and for "gate" (all other kinds); without it the rates are the
-library's own. `cold`: what never clicked items weigh as negatives; its table goes to
-docs/semantics.md. A cell that has a row is not run again. No test part is opened.
+"init_frozen" take over) and for "gate" (all other kinds); without it the rates are
+those of `benchmarks/_november.py`, and so is the rest. `cold`: what never clicked items
+weigh as negatives; its table goes to docs/semantics.md. A cell that has a row is not
+run again. No test part is opened.
 """
 
 import time
@@ -22,6 +23,7 @@ from functools import cache
 import numpy as np
 
 from benchmarks._data import beauty_items, beauty_train_and_valid, clicks_of
+from benchmarks._november import old_defaults
 from benchmarks._results import (
     add_row,
     current_names,
@@ -94,17 +96,16 @@ def model_of(cell, rate):
             kind=cell["fusion"],
             cold_item_weight=cell.get(COLD_WEIGHT, 0.1),
         )
+    options = FIXED | {
+        "prompt": cell["prompt"],
+        "similarity": cell.get("similarity", "auto"),
+        "clusterer": clusterer,
+        "item_features": fusion,
+        "learning_rate": rate,
+    }
     return CLIPSessionRecommender(
-        cell["backbone"],
-        prompt=cell["prompt"],
-        similarity=cell.get("similarity", "auto"),
-        clusterer=clusterer,
-        item_features=fusion,
-        learning_rate=rate,
-        random_state=cell["seed"],
-        device="cpu",
-        **FIXED,
-    )
+        cell["backbone"], random_state=cell["seed"], device="cpu"
+    ).set_params(**old_defaults(cell["backbone"], **options))
 
 
 def scores(model, train, X, y):

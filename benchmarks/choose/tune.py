@@ -3,7 +3,8 @@
     SKCLIP_DATA=... python -m benchmarks.choose.tune rsc15
 
 rsc15: fit on train_tr, validate on train_valid. diginetica: the last quarter of the
-training sessions, of which the last tenth validates. Rows that exist are kept.
+training sessions, of which the last tenth validates. What a grid leaves open is as in
+`benchmarks/_november.py`. Rows that exist are kept.
 """
 
 import itertools
@@ -12,6 +13,7 @@ import time
 import numpy as np
 
 from benchmarks._data import rsc15, split_rows, training_rows
+from benchmarks._november import old_defaults
 from benchmarks._results import current_names, data_hash, new_parser, rows_of, save
 from skclip import CLIPSessionRecommender, SessionClusterer
 from skclip.backbones import BACKBONES
@@ -65,10 +67,10 @@ def chosen_learning_rates():
 def run(setting, max_epochs, train, valid):
     begun = time.perf_counter()
     model = CLIPSessionRecommender(
-        clusterer=SessionClusterer(engine="igraph"),
-        max_epochs=max_epochs,
-        random_state=0,
-    ).set_params(**setting)
+        clusterer=SessionClusterer(engine="igraph"), random_state=0
+    )
+    options = {"max_epochs": max_epochs} | setting
+    model.set_params(**old_defaults(setting["backbone"], train, **options))
     model.fit(train, eval_set=(valid, None))
     scores = [row["validation_score"] for row in model.history_]
     return {

@@ -3,9 +3,9 @@
     SKCLIP_DATA=... python -m benchmarks.choose.tune_baselines rsc15 --trials 100
 
 rsc15: train_tr -> train_valid. diginetica, tmall: the last twentieth of the training
-sessions validates (every third of them), the rest trains. Chosen by MRR@20; every model
-has at least 30 trials, the neighbors on rsc15 and tmall 100. Nothing here looks at a
-test part. A trial that has a row is not run again; more trials go on with the same
+sessions validates (every third of them), the rest trains. On these three every model
+has at least 30 trials, the neighbors on rsc15 and tmall 100. The other logs of
+`_data.LOGS` have 30 trials of V-SKNN and of VSTAN. Nothing here looks at a test part. A trial that has a row is not run again; more trials go on with the same
 draws.
 """
 
@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from benchmarks._data import train_and_valid
+from benchmarks._data import LOGS, log_train_and_valid
 from benchmarks._results import add_row, environment, new_parser, rows_of
 from skclip import SLIST, AssociationRules, MarkovRecommender, SequentialRules
 from skclip.baselines import SessionKNN
@@ -60,8 +60,11 @@ TIMED = ("lambda2", "delta_time")  # left out where there are no times
 
 def parts(data):
     """Training and validation sessions."""
-    train, valid = train_and_valid(data)
-    return train, valid if data == "rsc15" else valid[::3]
+    train, valid = log_train_and_valid(data)
+    if data in ("diginetica", "tmall"):
+        return train, valid[::3]
+    every = max(1, round((valid.lengths - 1).sum() / 10_000))
+    return train, valid if data.startswith("rsc15") else valid[::every]
 
 
 def trials(name, n_trials, timed, rng):
@@ -87,6 +90,12 @@ def chosen_baselines(data, criteria=("mrr@20",)):
     return {name: settings for name, (_, settings) in best.items()}
 
 
+def chosen_row(log, models=("vsknn", "vstan")):
+    """The row of the neighbors with the best sum of logarithms of both metrics."""
+    rows = [r for r in rows_of(ROWS) if r["data"] == log and r["model"] in models]
+    return max(rows, key=lambda row: row["recall@20"] * row["mrr@20"])
+
+
 def run(data, name, setting, train, valid):
     begun = time.perf_counter()
     model = SPACES[name][0](**setting).fit(train)
@@ -110,7 +119,7 @@ def run(data, name, setting, train, valid):
 
 def main():
     parser = new_parser(__doc__)
-    parser.add_argument("data", nargs="+", choices=["rsc15", "tmall", "diginetica"])
+    parser.add_argument("data", nargs="+", choices=LOGS)
     parser.add_argument("--models", nargs="+", default=list(SPACES), choices=SPACES)
     parser.add_argument("--trials", type=int, default=30)
     arguments = parser.parse_args()

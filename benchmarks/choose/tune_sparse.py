@@ -1,4 +1,4 @@
-"""The strong preset where clicks are few: every variant with settings of its own.
+"""The former strong preset where clicks are few: settings of its own for every variant.
 
     SKCLIP_DATA=... python -m benchmarks.choose.tune_sparse run --backbones gru4rec core
     python -m benchmarks.choose.tune_sparse table
@@ -6,12 +6,12 @@
 On every 8th training session of rsc15_100k (train_tr; validation: all of train_valid) a
 backbone gets the same trials of epochs, learning rate, temperature and embedding with
 every variant: no prompt, clusters, and their controls (see `recipe.py`). The first five
-are the preset for six epochs, for fewer and for more; the others are drawn. So a gain
-of clusters that goes away once a control is trained for longer, or at another
-temperature, does not count as one. Chosen by MRR@20 of seed 0, for each backbone and
-variant apart; `report/reproduce.py` runs what was chosen on the test part (form
-"tuned"). No test part is opened here. A trial that has a row is not run again; more
-trials go on with the same draws.
+are the preset (`benchmarks/_november.py`) for six epochs, for fewer and for more; the
+others are drawn. So a gain of clusters that goes away once a control is trained for
+longer, or at another temperature, does not count as one. Chosen by MRR@20 of seed 0,
+for each backbone and variant apart; `report/reproduce.py` runs what was chosen on the
+test part (form "tuned"). No test part is opened here. A trial that has a row is not run
+again; more trials go on with the same draws.
 """
 
 import itertools
@@ -21,6 +21,7 @@ from collections import defaultdict
 import numpy as np
 
 from benchmarks._data import train_and_valid
+from benchmarks._november import old_strong
 from benchmarks._results import add_row, environment, markdown, new_parser, rows_of
 from benchmarks.choose.recipe import SCORER, clusterer
 from skclip import CLIPSessionRecommender
@@ -71,14 +72,9 @@ def run(backbones, variants, n_trials):
         if cell in done:
             continue
         begun = time.perf_counter()
-        model = CLIPSessionRecommender(
-            backbone,
-            preset="strong",
-            early_stopping=False,
-            random_state=0,
-            **clusterer(variant),
-            **setting,
-        ).fit(train)
+        options = {"early_stopping": False} | clusterer(variant) | setting
+        model = CLIPSessionRecommender(backbone, random_state=0)
+        model.set_params(**old_strong(backbone, train, **options)).fit(train)
         row = {
             "cell": cell,
             **SCORER(model, valid),

@@ -1,15 +1,17 @@
-"""The strong preset on a large catalog: loss, temperature, rate and epochs.
+"""The former strong preset on a large catalog: loss, temperature, rate and epochs.
 
     SKCLIP_DATA=... python -m benchmarks.choose.tune_strong
 
 CLIP-GRU4Rec, and other backbones where a row names them, on every 4th training session
 of Diginetica (in order of time); the last twentieth of these validates, every prefix,
-the rest trains. No test part is opened. A setting that has a row is not run again.
+the rest trains. The preset is in `benchmarks/_november.py`. No test part is opened. A
+setting that has a row is not run again.
 """
 
 import time
 
 from benchmarks._data import split_rows, training_rows
+from benchmarks._november import old_strong
 from benchmarks._results import (
     current_names,
     data_hash,
@@ -52,10 +54,9 @@ def setting_of(row):
 
 def run(setting, train, valid):
     begun = time.process_time()
-    model = CLIPSessionRecommender(
-        "gru4rec", preset="strong", random_state=0, early_stopping=False, n_threads=1
-    ).set_params(**setting)
-    model.fit(train)
+    options = {"backbone": "gru4rec", "early_stopping": False} | setting
+    model = CLIPSessionRecommender(random_state=0, n_threads=1)
+    model.set_params(**old_strong(options["backbone"], train, **options)).fit(train)
     seconds = time.process_time() - begun
     ranks = model.rank_targets(valid)
     return {

@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._data import (
+    _in_time,
+    _retailrocket,
     beauty_rows,
     data_home,
+    days_of,
     rsc15,
     rsc15_sessions,
     split_rows,
@@ -56,15 +59,29 @@ def beauty_test(every):
 
 def retailrocket(**columns):
     """Visits of eight days that have two events or more, with times."""
-    file = data_home() / "retailrocket_last8days" / "events.parquet"
-    X = Sessions.from_events(
-        pd.read_parquet(file),
-        session="session_id",
-        item="item_id",
-        time="timestamp",
-        **columns,
-    )
-    return X[X.lengths > 1]
+    return _retailrocket(**columns)
+
+
+def log_train_and_test(log):
+    """All training sessions of one of `LOGS`, and (X, y) of its test part.
+
+    With ``y=None`` every prefix of the test sessions is meant. Training sessions are
+    those of `log_train_and_valid` and the validation part.
+    """
+    if log == "rsc15_16":
+        return rsc15("train_tr", "train_valid")[::16], rsc15_test(), None
+    if log == "retailrocket":
+        X = retailrocket()
+        days = days_of(X)
+        return X[days <= 6], X[days > 6], None
+    if log in ("wikispeedia", "ml_100k"):
+        X = _in_time(log)
+        cut = int(0.8 * len(X))
+        return X[:cut], X[cut:], None
+    train, valid, (X, y) = load_parts(log)
+    if valid is not None:
+        train = Sessions.concat([train, valid[0]])
+    return train, X, y
 
 
 def load_parts(data, every=1):

@@ -3,15 +3,17 @@
     SKCLIP_DATA=... python -m benchmarks.report.backbones [--backbones narm] [--seeds 3]
 
 Learning rate: the best on the validation part (`choose/tune.py` rsc15_bare); everything
-else is the library's default, for every backbone alike. Fits on train_tr + train_valid,
-of which the library cuts its own validation part for early stopping, and ranks the
-whole catalog for every prefix of the test sessions; ties count against the target. Rows
-that exist are kept, so that the run can be taken up again. Prints the table.
+else is as in `benchmarks/_november.py`, for every backbone alike. Fits on train_tr +
+train_valid, of which the library cuts its own validation part for early stopping, and
+ranks the whole catalog for every prefix of the test sessions; ties count against the
+target. Rows that exist are kept, so that the run can be taken up again. Prints the
+table.
 """
 
 import time
 
 from benchmarks._data import rsc15
+from benchmarks._november import old_defaults, without_latest
 from benchmarks._results import data_hash, new_parser, rows_of, save, seed_table
 from benchmarks.choose.tune import chosen_learning_rates
 from benchmarks.report._test_parts import log_test_evaluation, rsc15_test
@@ -25,9 +27,9 @@ NAME = "report/backbones_rsc15.json"
 
 def run(name, rate, seed, train, test):
     begun = time.perf_counter()
-    model = CLIPSessionRecommender(
-        name, prompt=None, learning_rate=rate, random_state=seed
-    ).fit(train)
+    options = {"prompt": None, "learning_rate": rate}
+    model = CLIPSessionRecommender(name, random_state=seed)
+    model.set_params(**old_defaults(name, without_latest(train), **options)).fit(train)
     seconds = time.perf_counter() - begun
     values = SCORER(model, test)
     log_test_evaluation(

@@ -5,12 +5,12 @@
 
 Baselines have the settings that a random search chose on the validation part
 (`choose/tune_baselines.py`; SLIST on large catalogs: settings of its authors);
-backbones have `preset="strong"`, trained on all training sessions, with clusters
-("CLIP") and without a prompt ("bare"), seed 0. On rsc15 for the preset's six epochs of
-the full softmax; on the two large catalogs for three epochs of the sampled one, at a
-temperature and a learning rate chosen for CLIP-GRU4Rec on a validation part of
-Diginetica (`choose/tune_strong.py`). "vsknn, by both" is chosen by the sum of Recall@20
-and MRR@20.
+backbones have the former strong preset (`benchmarks/_november.py`), trained on all
+training sessions, with clusters ("CLIP") and without a prompt ("bare"), seed 0. On
+rsc15 for the preset's epochs of the full softmax; on the two large catalogs for three
+epochs of the sampled one, at a temperature and a learning rate chosen for CLIP-GRU4Rec
+on a validation part of Diginetica (`choose/tune_strong.py`). "vsknn, by both" is chosen
+by the sum of Recall@20 and MRR@20.
 
 The row of a network goes to the rows of `reproduce.py` as well, where those have the
 same cell (the sampled form; on rsc15 bare). Nothing is chosen on a test part, and a
@@ -28,6 +28,7 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks._november import old_strong, spelled_out
 from benchmarks._results import (
     add_row,
     current_names,
@@ -110,8 +111,9 @@ def form_of(data):
 
 
 def network(data, name, prompt):
-    strong = strong_parameters(name, form_of(data))
-    return CLIPSessionRecommender(name, random_state=0).set_params(**strong | prompt)
+    settings = strong_parameters(name, form_of(data)) | prompt
+    model = CLIPSessionRecommender(name, random_state=0)
+    return model.set_params(**old_strong(name, **settings))
 
 
 def parts(data):
@@ -189,6 +191,8 @@ def table(data):
             continue
         r, now = rows[name], plain(make().get_params())
         settings = current_names(r["settings"])
+        if "backbone" in settings:
+            settings = spelled_out(settings)
         if any(now.get(key, value) != value for key, value in settings.items()):
             raise SystemExit(f"{data}, {name}: other settings now; run it --again")
         lines.append(

@@ -5,9 +5,10 @@
 
 Training sessions of the SR-GNN split: the last twentieth validates (in order of time),
 the rest trains; the epoch with the best validation MRR@20 is kept. Learning rate 0.01
-was chosen on a quarter of the training sessions (`choose/tune.py` diginetica). The test
-part is looked at once by each model that is meant for the table, and by no sampled one.
-Rows that exist are kept. Prints the table.
+was chosen on a quarter of the training sessions (`choose/tune.py` diginetica), and what
+is not set here is as in `benchmarks/_november.py`. The test part is looked at once by
+each model that is meant for the table, and by no sampled one. Rows that exist are kept.
+Prints the table.
 """
 
 import time
@@ -15,6 +16,7 @@ import time
 import numpy as np
 
 from benchmarks._data import train_and_valid
+from benchmarks._november import old_defaults
 from benchmarks._results import data_hash, markdown, new_parser, rows_of, save
 from benchmarks.report._test_parts import log_test_evaluation, test_pairs
 from skclip import CLIPSessionRecommender, SessionClusterer
@@ -38,14 +40,11 @@ RUNS = {
 
 def run(name, arguments, train, valid, test):
     begun, spent = time.perf_counter(), time.process_time()
-    model = CLIPSessionRecommender(
-        **RUNS[name],
-        learning_rate=0.01,
-        batch_size=512,
-        max_epochs=arguments.max_epochs,
-        n_threads=arguments.threads,
-        random_state=0,
-    ).fit(train, eval_set=(valid, None))
+    options = {"learning_rate": 0.01, "batch_size": 512} | RUNS[name]
+    options["max_epochs"] = arguments.max_epochs
+    model = CLIPSessionRecommender(n_threads=arguments.threads, random_state=0)
+    model.set_params(**old_defaults(options["backbone"], **options))
+    model.fit(train, eval_set=(valid, None))
     row = {
         "model": name,
         "fit_seconds": time.perf_counter() - begun,

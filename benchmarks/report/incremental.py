@@ -6,8 +6,9 @@ Visits of eight days with two events or more. The model is fitted on the first t
 days; then each next day is ranked (every prefix, before it is learned) by three models:
 "stale" is never updated, "partial_fit" has taken in the days in between one by one,
 "refit" is fitted on all days before. Targets that a model does not know are misses, as
-for all others. Library defaults, GRU4Rec, seeds 0 to 2, no early stopping (so that all
-three use all sessions). One thread. Writes a table of docs/production.md.
+for all others. GRU4Rec with the settings of `benchmarks/_november.py`, seeds 0 to 2, no
+early stopping (so that all three use all sessions). One thread. Writes a table of
+docs/production.md.
 """
 
 import copy
@@ -16,6 +17,7 @@ import time
 import numpy as np
 from sklearn.base import clone
 
+from benchmarks._november import old_defaults, old_sizes
 from benchmarks._results import (
     data_hash,
     load,
@@ -38,11 +40,14 @@ def models_by_day(X, day, seed):
     model = CLIPSessionRecommender(
         "gru4rec",
         clusterer=SessionClusterer(engine="igraph"),
-        early_stopping=False,
         random_state=seed,
         n_threads=1,
-    )
-    stale = clone(model).fit(X[day < FIRST_DAYS])
+    ).set_params(**old_defaults("gru4rec", early_stopping=False))
+
+    def fitted(X):
+        return clone(model).set_params(**old_sizes(X)).fit(X)
+
+    stale = fitted(X[day < FIRST_DAYS])
     updated = copy.deepcopy(stale)
     for d in range(FIRST_DAYS, day.max() + 1):
         today = X[day == d]
@@ -50,11 +55,12 @@ def models_by_day(X, day, seed):
             continue
         begun = time.perf_counter()
         if d > FIRST_DAYS:
-            updated.partial_fit(X[day == d - 1])
+            yesterday = X[day == d - 1]
+            updated.set_params(**old_sizes(yesterday)).partial_fit(yesterday)
         seconds = time.perf_counter() - begun
         found = {"stale": (stale, 0.0), "partial_fit": (updated, seconds)}
         begun = time.perf_counter()
-        refit = clone(model).fit(X[day < d])
+        refit = fitted(X[day < d])
         yield d, today, found | {"refit": (refit, time.perf_counter() - begun)}
 
 

@@ -11,10 +11,10 @@ mapping and limits work, and nothing about the quality of any model.
 
 Simulated shop with titles (`make_titled_sessions`, 2,000 sessions, 600 items, a tenth
 of them on sale only in the last fifth of the time, so cold); sessions that end in the
-first 80 % of the time train a GRU4Rec with cluster prompts (library defaults), the
-first 300 distinct prefixes after that, whose target is in the catalog, are ranked.
-Seeds 0 to 4 for shop, model and clients; mean and standard deviation. Tables go to
-docs/llm_reranking.md.
+first 80 % of the time train a GRU4Rec with cluster prompts (settings of
+`benchmarks/_november.py`), the first 300 distinct prefixes after that, whose target is
+in the catalog, are ranked. Seeds 0 to 4 for shop, model and clients; mean and standard
+deviation. Tables go to docs/llm_reranking.md.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks._november import old_defaults, without_latest
 from benchmarks._results import (
     data_hash,
     load,
@@ -92,7 +93,8 @@ def shop(seed):
     train, test = X[X.end_times < end], X[X.times[X.offsets[:-1]] >= end]
     model = CLIPSessionRecommender(
         "gru4rec", random_state=seed, n_threads=1, device="cpu"
-    ).fit(train)
+    ).set_params(**old_defaults("gru4rec", without_latest(train)))
+    model.fit(train)
     titles = dict(zip(truth.item_ids.tolist(), truth.titles.tolist(), strict=True))
     prefixes, targets = test.to_prefixes()
     next_title, rows = {}, []

@@ -7,20 +7,21 @@ Questions: rq1 each backbone with and without CLIP; rq2 kinds of prompts, under 
 protocols; rq3 the training time beside the quality (a column of rq1); rq4 resolution
 (on the validation part); density: every n-th training session.
 
-Forms: "paper" is the paper's model (raw candidates, the backbone's own score) trained
-by the library's defaults at the learning rate that is best for the bare backbone on the
-validation part (`choose/tune.py` rsc15_bare); "strong" is ``preset="strong"``;
-"sampled" is the strong preset with three epochs of a sampled softmax, at the
-temperature and the rate that `choose/tune_strong.py` chose on a validation part of
-Diginetica; "long" the same with six epochs of 8,192 negatives and "longer" with ten,
-both better there; "tuned" is the strong preset where clicks are few (every 8th session
-of rsc15), each backbone and variant at the epochs, rate, temperature and embedding of
-its own that `choose/tune_sparse.py` chose on the validation part, out of equally many
-trials. Variants: "none" no prompt, "leiden" CLIP, "random" clusters of the same sizes,
-"one" cluster for all, "levels" CLIP with clusters at three resolutions (1, 16, 256),
-"random levels" the same with random clusters of the same sizes; clusters by igraph, in
-"sampled", "long" and "longer" by leidenalg, as `compare.py` has them. All variants of a
-form but "tuned" have the same parameters. Nothing is chosen on a test part.
+Forms, by the settings of `benchmarks/_november.py`: "paper" is the paper's model (raw
+candidates, the backbone's own score) trained by the defaults at the learning rate that
+is best for the bare backbone on the validation part (`choose/tune.py` rsc15_bare);
+"strong" is the former strong preset; "sampled" is that with three epochs of a sampled
+softmax, at the temperature and the rate that `choose/tune_strong.py` chose on a
+validation part of Diginetica; "long" the same with six epochs of 8,192 negatives and
+"longer" with ten, both better there; "tuned" is the strong preset where clicks are few
+(every 8th session of rsc15), each backbone and variant at the epochs, rate, temperature
+and embedding of its own that `choose/tune_sparse.py` chose on the validation part, out
+of equally many trials. Variants: "none" no prompt, "leiden" CLIP, "random" clusters of
+the same sizes, "one" cluster for all, "levels" CLIP with clusters at three resolutions
+(1, 16, 256), "random levels" the same with random clusters of the same sizes; clusters
+by igraph, in "sampled", "long" and "longer" by leidenalg, as `compare.py` has them. All
+variants of a form but "tuned" have the same parameters. Nothing is chosen on a test
+part.
 
 Protocols: all forms but "paper" train their number of epochs on all training sessions,
 without early stopping. "paper" stops early: rsc15: train_tr + train_valid, of which the
@@ -33,8 +34,7 @@ misses.
 A cell that has a row is not run again, unless `--again` asks for it, and then the last
 row counts. Ranks of the targets are written to `results/ranks`, which git does not
 keep, for the intervals of `reproduce_tables.py`. `--again` runs the cells whose ranks
-are not there. A cell does not say what the preset was: after a change of the preset,
-run its cells again.
+are not there.
 """
 
 import hashlib
@@ -45,6 +45,7 @@ import time
 import numpy as np
 
 from benchmarks._data import clicks_of
+from benchmarks._november import OWN_RATES, old_defaults, old_strong, without_latest
 from benchmarks._results import (
     add_row,
     data_hash,
@@ -77,7 +78,7 @@ RESOLUTIONS = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0]
 
 
 def tuned_parameters(cell):
-    """The strong preset with what was chosen for a backbone and a variant."""
+    """What the strong preset gets that was chosen for a backbone and a variant."""
     if (cell["data"], cell["every"]) != ("rsc15", EVERY):
         raise SystemExit(f'The form "tuned" is of rsc15 at --every {EVERY} alone.')
     setting = best_settings(cell["backbone"])[cell["variant"]]["cell"]["setting"]
@@ -85,11 +86,12 @@ def tuned_parameters(cell):
 
 
 def strong_parameters(backbone, form):
-    """The strong preset, on all rows; with a sampled loss for large catalogs."""
+    """What the strong preset gets: all rows, and a sampled loss for large catalogs."""
     # A rate of the backbone's own (CORE's) is not replaced by that of GRU4Rec.
-    own = BACKBONES[backbone]().default_training
-    parameters = {k: v for k, v in STRONG[form].items() if k not in own}
-    return {"preset": "strong", "early_stopping": False} | parameters
+    parameters = {"early_stopping": False} | STRONG[form]
+    if backbone in OWN_RATES:
+        parameters.pop("learning_rate", None)
+    return parameters
 
 
 def cells(question, data, backbones, forms, variants, seeds, every):
@@ -115,7 +117,7 @@ def cells(question, data, backbones, forms, variants, seeds, every):
                    "variant": variant, "seed": seed}  # fmt: skip
 
 
-def model_of(cell, extra):
+def model_of(cell, extra, train, valid):
     """The model of a cell, not fitted."""
     backbone, form = cell["backbone"], cell["form"]
     if form == "paper":
@@ -133,8 +135,11 @@ def model_of(cell, extra):
         parameters["prompt"] = None if kinds is None else tuple(kinds)
         if cell["pooled"]:
             parameters["prompt__session"] = "pooled"
+    old = old_strong
+    if form == "paper":
+        old, train = old_defaults, without_latest(train) if valid is None else train
     model = CLIPSessionRecommender(backbone, random_state=cell["seed"])
-    return model.set_params(**extra | parameters)
+    return model.set_params(**old(backbone, train, **extra | parameters))
 
 
 def run(cell, tag, extra):
@@ -142,7 +147,7 @@ def run(cell, tag, extra):
     if cell["form"] in STRONG and valid is not None and valid[1] is None:
         train, valid = Sessions.concat([train, valid[0]]), None
     begun = time.perf_counter()
-    model = model_of(cell, extra).fit(train, eval_set=valid)
+    model = model_of(cell, extra, train, valid).fit(train, eval_set=valid)
     fit_seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     ranks = model.rank_targets(X_test, y_test)

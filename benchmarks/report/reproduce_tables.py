@@ -404,7 +404,7 @@ def _draw_density(ax, rows):
     ax.set_xscale("log", base=2)
     ax.set_xlabel("share of the training sessions")
     ax.set_ylabel("MRR@20, test, mean of 3 seeds")
-    ax.set_title("rsc15_100k, GRU4Rec, strong preset")
+    ax.set_title("rsc15_100k, GRU4Rec, former strong preset")
     ax.legend(frameon=False)
 
 

@@ -7,12 +7,14 @@ test part, a third of whose events are of unseen items. Ranks every prefix whose
 is known: all, and apart those that observe an unseen item. "voted": the observed prefix
 votes the unseen item into a cluster, whose prompt stands for it; "dropped": the same
 model, unseen items taken out of the test sessions' prefixes by hand; "no prompt": a
-model without prompts, which drops them itself. Seeds 0 to 2, library defaults and
-``preset="strong"``. Writes a table of docs/reproduction.md.
+model without prompts, which drops them itself. Seeds 0 to 2, the former defaults and
+the former strong preset (`benchmarks/_november.py`). Writes a table of
+docs/reproduction.md.
 """
 
 import numpy as np
 
+from benchmarks._november import old_defaults, old_strong, without_latest
 from benchmarks._results import (
     data_hash,
     load,
@@ -28,6 +30,7 @@ from skclip.metrics import mrr_at_k, recall_at_k
 from skclip.model_selection import temporal_split
 
 NAME = "report/unseen.json"
+FORMS = {"default": old_defaults, "strong": old_strong}
 WAYS = ("voted", "dropped", "no prompt")
 PARTS = ("all", "with unseen items", "of unseen items only")
 
@@ -45,15 +48,16 @@ def questions(test, known):
     return prefixes, dropped, targets
 
 
-def ranks_by_way(preset, seed, train, prefixes, dropped, targets):
+def ranks_by_way(form, seed, train, prefixes, dropped, targets):
+    learned = without_latest(train)
     models = {
         kind: CLIPSessionRecommender(
             "gru4rec",
-            preset=preset,
-            prompt=kind,
             clusterer=SessionClusterer(engine="igraph"),
             random_state=seed,
-        ).fit(train)
+        )
+        .set_params(**FORMS[form]("gru4rec", learned, prompt=kind))
+        .fit(train)
         for kind in ("cluster", None)
     }
     return {
@@ -82,16 +86,16 @@ def run():
     )
     rows = []
     for seed in range(3):
-        for preset in (None, "strong"):
-            found = ranks_by_way(preset, seed, train, prefixes, dropped, targets)
+        for form in FORMS:
+            found = ranks_by_way(form, seed, train, prefixes, dropped, targets)
             for way, ranks in found.items():
-                row = {"form": preset or "default", "way": way, "seed": seed}
+                row = {"form": form, "way": way, "seed": seed}
                 row |= {name: measured(ranks[part]) for name, part in inside.items()}
                 rows.append(row)
                 log_test_evaluation(
                     "unseen.py",
                     "retailrocket_last8days",
-                    f"gru4rec, {row['form']}, {way}, seed {seed}",
+                    f"gru4rec, {form}, {way}, seed {seed}",
                     {k: row["all"][k] for k in ("recall@20", "mrr@20")},
                 )
                 print(row, flush=True)
@@ -108,7 +112,7 @@ def write_table():
     rows = load(NAME)["rows"]
     sizes = [f"{part} (n = {rows[0][part]['n']})" for part in PARTS]
     lines = []
-    for form in ("default", "strong"):
+    for form in FORMS:
         for way in WAYS:
             some = [r for r in rows if r["form"] == form and r["way"] == way]
             cells = [form, way]

@@ -7,7 +7,7 @@ Each cell trains in a process of its own for some seconds after a warm-up of one
 clusters come from igraph's engine and are not counted. The baseline of the ratio is
 one usual loss step of the same shape, timed in the same process. PATH is an
 interpreter that has RecBole; its models then run on the same prefixes in between
-(`peer_recbole.py`).
+(`peer_recbole.py`). Loss and scores of a form are those of `benchmarks/_november.py`.
 """
 
 import json
@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks._data import rsc15, training_rows
+from benchmarks._november import old_defaults
 from benchmarks._results import load, markdown, new_parser, replace_table, save
 from benchmarks.speed._measuring import (
     counted,
@@ -61,13 +62,9 @@ def cell(data, backbone, form, seconds):
     X, steps = sessions(data), []
     if "CLIP" in form:
         X = SessionClusterer(engine="igraph", random_state=0).fit_transform(X)
-    model = CLIPSessionRecommender(
-        counted(BACKBONES[backbone], steps),
-        early_stopping=False,
-        random_state=0,
-        batch_size=512,
-        max_epochs=1000,
-    ).set_params(**FORMS[form])
+    options = {"early_stopping": False, "batch_size": 512, "max_epochs": 1000}
+    model = CLIPSessionRecommender(counted(BACKBONES[backbone], steps), random_state=0)
+    model.set_params(**old_defaults(backbone, **options | FORMS[form]))
     model.set_params(max_time=1).fit(X)  # warm-up
     steps.clear()
     model.set_params(max_time=seconds).fit(X)

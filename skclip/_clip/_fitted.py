@@ -60,6 +60,11 @@ class Fitted:
         """Clusters 1..K of the items, (n_items, n_levels), 0 = none; or None."""
         return self.holders.clusters
 
+    @property
+    def votes(self):
+        """Whether unseen items get a cluster by the votes of those beside them."""
+        return self.settings["unseen_items"] == "vote" and self.item_clusters is not None
+
     def attributes(self):
         """The fitted attributes that users see."""
         users, clusters = self.holders.owners.users, self.item_clusters
@@ -83,7 +88,7 @@ class Fitted:
         (users, sessions), n = self.owners, len(queries.offsets) - 1
         return observed_prefixes(
             queries,
-            item_clusters=self.item_clusters,
+            item_clusters=self.item_clusters if self.votes else None,
             n_items=len(self.index),
             max_length=self.config["max_length"],
             users=codes_of_owners(users, queries.users, n, "users"),

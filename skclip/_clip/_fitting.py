@@ -116,7 +116,7 @@ def _first_sessions(params, X, y, eval_set, settings, seeds):
     def split(coded, rows):
         if eval_set is not None:
             return rows, checked_eval_set(eval_set)
-        if not params.early_stopping:
+        if not settings.values["early_stopping"]:
             return rows, None
         return latest_part(coded, rows, params.validation_fraction, seeds["split"])
 
@@ -214,7 +214,7 @@ def _plan(params, values, grow):
         optimizer=values["optimizer"],
         weight_decay=values["weight_decay"],
         lr_schedule=values["lr_schedule"],
-        n_iter_no_change=values["n_iter_no_change"] if params.early_stopping else None,
+        n_iter_no_change=values["n_iter_no_change"] if values["early_stopping"] else None,
         max_time=params.max_time,
         verbose=params.verbose,
     )

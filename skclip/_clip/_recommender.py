@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from skclip._base import SessionEstimator
 from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps
-from skclip._clip._settings import PRESETS
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
 from skclip._ranking import RankingMixin
@@ -47,23 +46,23 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     Parameters
     ----------
-    backbone : str or BackboneSpec, default="narm"
+    backbone : str or BackboneSpec, default="gru4rec"
         Name in ``skclip.backbones.BACKBONES`` or a spec object with hyperparameters
-        of its own, such as ``NARM(hidden_dim=64)``. ``set_params(backbone__x=...)``
+        of its own, such as ``GRU4Rec(hidden_dim=64)``. ``set_params(backbone__x=...)``
         replaces a name by its spec object.
     clusterer : SessionClusterer or compatible object, default=None
         Anything with ``fit(X, y)`` and ``membership_`` (and ``levels_``, if it has
-        clusters at several resolutions); None is a default `SessionClusterer`. Not
+        clusters at several resolutions). None is a default `SessionClusterer`. Not
         used for sessions that carry clusters already, or without a prompt. Its
         `random_state`, where None, is drawn from this one's.
-    preset : {"paper", "strong"} or None, default=None
-        What the parameters below that are left at "auto" become. "paper" is the form
-        and the training of [1]_: raw candidates, the backbone's own score, MRR@5 with
-        patience 10, at most 50 epochs at a constant learning rate of 0.01, batches of
-        256. "strong" prompts the candidates as well and compares by cosine with a
-        temperature of 0.1, for six epochs (NARM: 12, CORE: 20). Explicit values
-        win, and `training` of the backbone before a preset; `resolved_params_` shows
-        the outcome.
+    preset : "paper" or None, default=None
+        Values of the parameters below that are left at "auto". None is the recipe that
+        did best on the validation parts of eight click logs: prompted candidates, a
+        cosine score, a fixed number of epochs on all sessions. "paper" is the form and
+        the training of [1]_: raw candidates, the backbone's own score, early stopping
+        by MRR@5 with patience 10, at most 50 epochs at a constant learning rate of
+        0.01, batches of 256. Explicit values win over the backbone's `training`, which
+        wins over the preset. `resolved_params_` shows the outcome.
     prompt : str, tuple of str, Prompt or None, default="cluster"
         Learned vectors that join those of the items (section 4.3 of [1]_): of the
         item's cluster, of the user, of the session. `Prompt` has their parameters,
@@ -71,9 +70,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     similarity : {"dot", "cosine"} or None, default="auto"
         How sessions are compared with items. None is the backbone's own score.
         "cosine" normalizes session and item vectors and divides by `temperature`.
-        "auto" is None, unless a preset says otherwise, as for every "auto" below.
+        "auto" is "cosine", unless a preset says otherwise, as for every "auto" below.
     temperature : float, default="auto"
-        Temperature of the cosine score. "auto" is 0.07 as in CORE.
+        Temperature of the cosine score. "auto" is 0.1, and 0.07 with a sampled loss.
     item_features : ItemFeatures, data frame, mapping or Fusion, default=None
         Vectors of items, such as those of their titles (`skclip.text`), one for each
         item of the sessions. A pandas data frame has the item ids as its index.
@@ -90,18 +89,19 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         items; only the item vectors that a step touches are then updated, and
         `weight_decay` spares them. `SampledSoftmax` and its like have their
         parameters. "auto" is the full softmax while a batch of its scores fits
-        512 MiB, else the sampled one.
+        512 MiB and, on a CPU, `fit` computes at most 10 billion scores: prefixes times
+        epochs times items. Else it is the sampled softmax.
     optimizer : {"adam", "adamw"}, default="auto"
         "auto" is "adam".
     learning_rate : float, default="auto"
-        "auto" is 0.01, 0.005 with ``similarity="cosine"``, and 0.0025 for CORE, chosen
-        with `lr_schedule` and `max_epochs` on validation data.
+        "auto" is 0.005 with ``similarity="cosine"``, else 0.01.
     batch_size : int, default="auto"
         Prefixes per step, approximately: all prefixes of a session that share a
         pass stay together. More than there are means all of them. "auto" is 512, or on
         small data the power of two from 64 that makes about 100 steps an epoch.
     max_epochs : int, default="auto"
-        "auto" is 10, or on small data as many as make 1,000 steps, at most 100.
+        "auto" is 10. On small data it is as many as make 400 steps, at most 100, and on
+        large data as many as read 4 million prefixes, at least 3.
     weight_decay : float, default="auto"
         Added to the gradient by "adam", taken off the weights by "adamw". "auto" is 0.
     lr_schedule : {"constant", "cosine", "step"}, default="auto"
@@ -109,15 +109,16 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         tenth of it after every 3 epochs. "auto" is "cosine".
     max_session_length : int, default=50
         Prefixes keep their latest items.
-    early_stopping : bool, default=True
-        Hold out a validation part (or use `eval_set`), stop when `scoring` does not
-        improve, keep the best weights. False trains `max_epochs` on all rows.
+    early_stopping : bool, default="auto"
+        Whether to hold out a validation part (or use `eval_set`), stop when `scoring`
+        does not improve, and keep the best weights. False trains `max_epochs` epochs on
+        all rows. "auto" is False, and True with ``preset="paper"``.
     validation_fraction : float, default=0.1
-        Share of the sessions held out: the latest ones by the time of their last
-        event where times are known, else a seeded draw. Graph, clusters and
-        catalog use all rows; the model is not refitted on them.
+        Share of the sessions held out by early stopping: the latest ones by the time
+        of their last event where times are known, else a seeded draw. Graph, clusters
+        and catalog use all rows; the model is not refitted on them.
     n_iter_no_change : int, default="auto"
-        Epochs without improvement before stopping. "auto" is 3.
+        Epochs without improvement before early stopping. "auto" is 3.
     max_time : float, default=None
         Seconds after which training stops; None means no limit.
     checkpoint : path-like, default=None
@@ -131,6 +132,12 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     min_item_count : int, default=1
         Items with fewer events are taken out of the training sessions, whose other
         items then follow each other, and are unseen items in prediction.
+    unseen_items : {"drop", "vote"}, default="auto"
+        What prediction does with items that were not seen in `fit`. "drop" ignores
+        them. "vote" reads each as the prompt of a cluster: the one that the items
+        beside it in the observed prefix vote for. Without cluster prompts they are
+        always dropped. Sessions without a known item get the most popular items.
+        "auto" is "drop", and "vote" with ``preset="paper"``.
     scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
@@ -195,11 +202,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     Notes
     -----
     Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
-    most 128 MiB in a training step. An unseen item is read as the prompt of a cluster:
-    the one that the items beside it in the observed prefix vote for. Without cluster
-    prompts it is ignored. Sessions without a known item get the most popular items.
-    Sessions of users that were not trained on, or without users, have no
-    user prompt (see `Prompt`).
+    most 128 MiB in a training step. Sessions of users that were not trained on, or
+    without users, have no user prompt (see `Prompt`).
 
     References
     ----------
@@ -219,7 +223,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
         "clusterer": [HasMethods(["fit"]), None],
-        "preset": [StrOptions(set(PRESETS)), None],
+        "preset": [str, None],
         "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
         "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
@@ -233,12 +237,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         "weight_decay": [Interval(Real, 0, None, closed="left"), _AUTO],
         "lr_schedule": [StrOptions({"auto", "constant", "cosine", "step"})],
         "max_session_length": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", _AUTO],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "checkpoint": [str, os.PathLike, None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
+        "unseen_items": [StrOptions({"auto", "drop", "vote"})],
         "scoring": [str, callable],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
@@ -250,7 +255,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     def __init__(
         self,
-        backbone="narm",
+        backbone="gru4rec",
         *,
         clusterer=None,
         preset=None,
@@ -267,12 +272,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         weight_decay="auto",
         lr_schedule="auto",
         max_session_length=50,
-        early_stopping=True,
+        early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change="auto",
         max_time=None,
         checkpoint=None,
         min_item_count=1,
+        unseen_items="auto",
         scoring="auto",
         precision="auto",
         device="auto",
@@ -303,6 +309,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         self.max_time = max_time
         self.checkpoint = checkpoint
         self.min_item_count = min_item_count
+        self.unseen_items = unseen_items
         self.scoring = scoring
         self.precision = precision
         self.device = device
@@ -423,11 +430,12 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     @property
     def _what_happens(self):
-        if self._fitted.item_clusters is None:
+        if not self._fitted.votes:
             return super()._what_happens
         return (
             "Each is read as the prompt of the cluster that the other items of its "
-            "session vote for; empty sessions get the most popular items."
+            "session vote for; sessions without a known item get the most popular "
+            "items."
         )
 
     @property

@@ -20,32 +20,37 @@ from skclip._training import (
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
-# What "auto" stands for where no preset, no backbone and no data decide.
+# What "auto" stands for where no preset, no backbone and no data decide: what did best
+# on the validation parts of eight logs.
 _DEFAULTS = {
     "prompt__gate": "elementwise",
     "prompt__normalization": "unit",
-    "prompt__candidates": "raw",
-    "similarity": None,
-    "temperature": 0.07,
+    "prompt__candidates": "prompted",
+    "similarity": "cosine",
     "scoring": "mrr@20",
     "embedding_dim": 64,
     "optimizer": "adam",
-    "learning_rate": 0.01,
     "weight_decay": 0.0,
     "lr_schedule": "cosine",
+    "early_stopping": False,
+    "unseen_items": "drop",
     "n_iter_no_change": 3,
     "loss__shared": True,
 }
-_READ_FROM_DATA = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
+_SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
+_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate")  # others decide: data, score
+_FEWEST_STEPS = 400
+_MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together
 _TRAINING = (  # what `training` of a backbone may set
     "embedding_dim",
     "optimizer",
     "learning_rate",
     "weight_decay",
     "lr_schedule",
+    "early_stopping",
     "n_iter_no_change",
     "loss__shared",
-    *_READ_FROM_DATA,
+    *_SIZES,
 )
 # Parameters that a model is built by -> argument of `SessionModel`.
 MODEL_PARAMS = {
@@ -68,17 +73,11 @@ PRESETS = {
         "learning_rate": 0.01,
         "weight_decay": 0.0,
         "lr_schedule": "constant",
+        "early_stopping": True,
+        "unseen_items": "vote",
         "n_iter_no_change": 10,
         "batch_size": 256,
         "max_epochs": 50,
-    },
-    "strong": {
-        "prompt__gate": "elementwise",
-        "prompt__normalization": "unit",
-        "prompt__candidates": "prompted",
-        "similarity": "cosine",
-        "temperature": 0.1,
-        "max_epochs": 6,
     },
 }
 
@@ -130,16 +129,22 @@ class Settings:
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
             batch_size = min(512, max(64, batch_size))
         batch_size = min(batch_size, max(1, n_instances))
-        if is_auto(max_epochs):
+        if is_auto(max_epochs):  # ten, or more of few prefixes, or fewer of many
             steps = -(-n_instances // batch_size)
-            max_epochs = min(100, max(10, -(-1000 // steps)))
-        n_negatives = values["loss__n_negatives"]
+            max_epochs = min(100, max(10, -(-_FEWEST_STEPS // steps)))
+            max_epochs = min(max_epochs, max(3, _MOST_PREFIXES // n_instances))
+        n_negatives, temperature = values["loss__n_negatives"], values["temperature"]
         if is_auto(n_negatives):
             n_negatives = min(2048, n_items)
+        n_scores = n_instances * max_epochs * n_items
+        loss = resolve_loss(values["loss"], batch_size, n_items, n_scores, self.device)
+        if is_auto(temperature):
+            temperature = 0.1 if loss == "cross_entropy" else 0.07
         resolved = {
             "batch_size": batch_size,
             "max_epochs": max_epochs,
-            "loss": resolve_loss(values["loss"], batch_size, n_items),
+            "loss": loss,
+            "temperature": temperature,
             "loss__n_negatives": n_negatives,
             "precision": resolve_precision(estimator.precision, self.device),
             "device": str(self.device),
@@ -197,23 +202,37 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
         given |= {name: config[key] for name, key in MODEL_PARAMS.items()}
     training = spec.training or {}
     _check_training(estimator, "training", training)
-    preset = PRESETS.get(estimator.preset, {})
-    if estimator.preset == "strong":
-        _check_training(estimator, "strong_training", spec.strong_training)
-        preset = preset | spec.strong_training
-    chosen = {key: given[key] for key in (*_DEFAULTS, *_READ_FROM_DATA)}
+    preset = _preset(estimator.preset)
+    chosen = {key: given[key] for key in (*_DEFAULTS, *_LEFT_OPEN)}
     for source in (training, preset, spec.default_training):
         chosen = {
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
-    late = fusion is not None and fusion.kind == "late"
-    if is_auto(chosen["learning_rate"]) and (late or chosen["similarity"] == "cosine"):
-        chosen["learning_rate"] = 0.005
-    return {
+    chosen = {
         key: _DEFAULTS.get(key, "auto") if is_auto(value) else plain_number(value)
         for key, value in chosen.items()
     }
+    if is_auto(chosen["learning_rate"]):
+        late = fusion is not None and fusion.kind == "late"
+        cosine = late or chosen["similarity"] == "cosine"
+        chosen["learning_rate"] = 0.005 if cosine else 0.01
+    return chosen
+
+
+def _preset(name):
+    """What a preset sets."""
+    if name == "strong":
+        raise ValueError(
+            "preset='strong' is the default now. Leave preset at None, or pass 'paper' "
+            "for the form of the paper."
+        )
+    if name is not None and name not in PRESETS:
+        raise ValueError(
+            f"preset={name!r} is unknown. Pass None, which is the recipe that did best "
+            "on validation data, or 'paper', which is the form of the paper."
+        )
+    return PRESETS.get(name, {})
 
 
 def _check_training(estimator, name, training):

@@ -31,7 +31,7 @@ class Prompt(BaseEstimator):
         Whether both are scaled to length 1 before the gate. "auto" is "unit".
     candidates : {"auto", "raw", "prompted"}, default="auto"
         Item vectors that sessions are compared with: the raw ones, or those with the
-        prompt of their cluster. "auto" is "raw".
+        prompt of their cluster. "auto" is "prompted", unless a preset says otherwise.
     session : {"table", "pooled"}, default="table"
         Kind of session prompt. "table" learns a vector for each training session,
         which is used again only for sessions of the same id, as in the within-session

@@ -29,7 +29,8 @@ def observed_prefixes(
     With `item_clusters` (n_items, n_levels), 1..K and 0 = none, an unseen item is voted
     into a cluster (at each level) by the prefix alone, and keeps its code; with None it
     is dropped. `users` and `sessions` are codes (n_sessions,) of those with a prompt.
-    Returns `Instances` in the order of the queries; some may be empty.
+    Returns `Instances` in the order of the queries; those without a known item are
+    empty.
     """
     instances = _observed(queries, item_clusters, n_items, max_length)
     return replace(
@@ -54,6 +55,7 @@ def _observed(queries, item_clusters, n_items, max_length):
     starts = np.maximum(starts, stops - max_length)
     known = np.where(unseen, 0, codes)
     levels = np.pad(item_clusters, ((1, 0), (0, 0)))[known].astype(np.int32)
+    stops = np.where(before[stops] - before[starts] == stops - starts, starts, stops)
     # A prefix with an unseen item is read apart: its votes are its own.
     apart = np.flatnonzero(before[stops] > before[starts])
     at, cuts = flat_positions(starts[apart], (stops - starts)[apart])

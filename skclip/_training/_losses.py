@@ -21,6 +21,9 @@ from skclip._training._sampled_losses import (
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
 
+_MOST_SCORES_ON_CPU = 10**10  # and beyond this many scores, about 3 minutes of a core
+
+
 _WORKSPACE_BYTES = 2**27  # exponentials that one block of rows may keep
 
 
@@ -256,12 +259,17 @@ def _scorer_cross_entropy(scorer, state, targets, keys, bias):
     return (torch.stack(sums).logsumexp(dim=0) - sum(owns)).mean()
 
 
-def resolve_loss(loss, batch_size, n_items):
-    """``"auto"`` is the full softmax while a batch of its scores fits 512 MiB."""
+def resolve_loss(loss, batch_size, n_items, n_scores, device):
+    """``"auto"`` is the full softmax while it can be afforded.
+
+    A batch of scores fits 512 MiB, and all of a fit, `n_scores`, are few enough for a
+    CPU. The limit is a number, not a measured time, so that it does not flip.
+    """
     if loss != "auto":
         return loss
     fits = 4 * batch_size * n_items <= _FULL_SOFTMAX_BYTES
-    return "cross_entropy" if fits else "sampled_softmax"
+    fast = device.type != "cpu" or n_scores <= _MOST_SCORES_ON_CPU
+    return "cross_entropy" if fits and fast else "sampled_softmax"
 
 
 LOSSES = {"cross_entropy": CrossEntropy, **SAMPLED_LOSSES}

@@ -377,9 +377,7 @@ class BackboneSpec(BaseEstimator):
     Attributes
     ----------
     default_training : dict
-        Such settings where `training` is None or silent.
-    strong_training : dict
-        What ``preset="strong"`` sets otherwise for this backbone.
+        Such settings where neither `training` nor a preset has one.
 
     Examples
     --------
@@ -391,7 +389,6 @@ class BackboneSpec(BaseEstimator):
     _parameter_constraints: dict = {}
     training = None
     default_training: dict = {}
-    strong_training: dict = {}
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

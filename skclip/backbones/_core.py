@@ -116,8 +116,7 @@ class CORE(BackboneSpec):
     temperature: float = parameter(0.07, POSITIVE)
     training: dict | None = parameter(None, dict, None)
 
-    default_training = {"learning_rate": 0.0025}
-    strong_training = {"max_epochs": 20}  # six are too few at this rate
+    default_training = {"learning_rate": 0.005}
 
     @classmethod
     def published(cls):

@@ -84,8 +84,6 @@ class NARM(BackboneSpec):
     attention: str = parameter("plain", StrOptions({"plain", "softmax"}))
     training: dict | None = parameter(None, dict, None)
 
-    strong_training = {"max_epochs": 12}  # it learns more slowly than a bare GRU
-
     @classmethod
     def published(cls):
         """Return the authors' configuration; they cut sessions to 19 items."""

@@ -124,7 +124,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
 
     def _score_chunks(self, queries):
         base = self._base_scores()
-        step = min(rows_per_chunk(len(base)), max(1, len(queries)))
+        step = min(self._rows_per_chunk(), max(1, len(queries)))
         buffer = np.empty((step, len(base)), dtype=np.float32)
         for start in range(0, len(queries), step):
             at = np.arange(start, min(start + step, len(queries)))
@@ -132,6 +132,9 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
             scores[:] = base
             self._add_scores(scores, queries.take(at))
             yield at, torch.from_numpy(scores)
+
+    def _rows_per_chunk(self):
+        return rows_per_chunk(len(self.item_ids_))
 
     def _check_fitted(self):
         check_is_fitted(self, "item_ids_")

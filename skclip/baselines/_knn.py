@@ -46,6 +46,7 @@ _AUTO = StrOptions({"auto"})
 _LOWEST = 10 * BACKOFF_TOTAL  # items of neighbors rank before all other items
 _TINY = 1e-9  # where all neighbors are old or far, their factors are scaled up
 _LONGEST = 50  # distinct items of a query that are read; a float64 has 53 bits
+_MOST_ITEMS = 2**22  # in the sessions of all neighbors of a chunk of queries
 _SORT_RATIO = 8  # sort if sessions are so many times more than candidates
 
 
@@ -230,6 +231,13 @@ class SessionKNN(BaselineRecommender):
                 raise needs_times("lambda2", self.lambda2)
             resolved["lambda2"] = None
         return resolved
+
+    def _rows_per_chunk(self):
+        """As many as have about 4 million items in the sessions of their neighbors."""
+        n_sessions = self.sessions_.shape[0]
+        n_neighbors = min(self.n_neighbors, n_sessions)
+        of_query = n_neighbors * self.sessions_.nnz / n_sessions
+        return max(1, min(super()._rows_per_chunk(), int(_MOST_ITEMS // of_query)))
 
     def _add_scores(self, scores, queries):
         params = self.resolved_params_

@@ -15,7 +15,7 @@ from skclip._data import (
     picked,
     query_data,
 )
-from skclip._inside import recommender_inside, unwrap
+from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._warnings import told_already
 from skclip.inspection._figure import DARK, SMALL, Display, namer
@@ -72,8 +72,9 @@ def explain(
         left that the model could read. Empty sessions have no rows.
 
         The columns of clusters are there if the recommender has ``membership_``, whose
-        numbers they hold; -1 = none. An item that was not seen in `fit` gets the
-        cluster that its neighbors in the session vote for.
+        numbers they hold; -1 = none. An item that was not seen in `fit` has none,
+        unless the recommender reads it as the prompt of a cluster
+        (``unseen_items="vote"``).
 
     Raises
     ------
@@ -390,8 +391,8 @@ def _occlusion(estimator, X, k, measure, filters):
     known, clusters, cluster_drop = queries.codes <= len(item_ids), None, None
     membership = getattr(recommender, "membership_", None)
     if membership is not None:
-        known[:] = True  # unseen items count by the prompt of a cluster
-        clusters = _clusters_of_events(queries, membership)
+        votes = getattr(fitted_of(recommender), "votes", False)
+        clusters = _clusters_of_events(queries, membership, votes)
 
     def drop(group):
         variants, read, source = _without_each(sessions, group, known)
@@ -420,11 +421,13 @@ def _rows_of_events(sessions):
     return np.repeat(np.arange(len(sessions)), sessions.lengths)
 
 
-def _clusters_of_events(queries, membership):
-    """Cluster of each event, 0-based, -1 = none; unseen items are voted into one."""
+def _clusters_of_events(queries, membership, votes):
+    """Cluster of each event, 0-based, -1 = none; `votes` give unseen items theirs."""
     unseen = queries.codes > len(membership)
     table = np.concatenate([[0], membership + 1]).astype(np.int32)
     clusters = table[np.where(unseen, 0, queries.codes)]
+    if not votes:
+        return clusters - 1
     sizes = np.bincount(membership[membership >= 0])
     voted = vote_clusters(queries.codes, clusters, queries.offsets, sizes)
     return np.where(unseen, voted, clusters) - 1

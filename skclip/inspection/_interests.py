@@ -89,8 +89,8 @@ def interest_assignments(recommender, X):
     -------
     assignments : list of ndarray of shape (n_read, n_interests), float32
         For each session the attention that each interest pays to the events that
-        were read: the latest `max_session_length` ones, without cluster prompts
-        only those known from training. An event may feed several interests.
+        were read: the latest `max_session_length` ones, unseen items only with
+        ``unseen_items="vote"``. An event may feed several interests.
     prompt_share : ndarray of shape (n_sessions, n_interests), float32
         Attention paid to the extractor's prompt tokens; with a column of the
         assignments it sums to 1. NaN where nothing could be read.
