@@ -20,7 +20,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skclip
-from skclip import CLIPSessionRecommender, PopularityRecommender, SessionClusterer
+from skclip import (
+    CLIPSessionRecommender,
+    PopularityRecommender,
+    SessionClusterer,
+    SessionKNN,
+)
 from skclip.datasets import make_sessions
 from skclip.metrics import SessionScorer
 from skclip.model_selection import TemporalSplit, temporal_split
@@ -42,7 +47,6 @@ pipeline = make_pipeline(
         embedding_dim=32,
         batch_size=256,
         max_epochs=6,
-        early_stopping=False,
         n_threads=1,
         random_state=0,
     ),
@@ -66,7 +70,9 @@ print(skclip.predict_topk(search, test[:2], k=3))
 score = SessionScorer("mrr@20")
 popular = PopularityRecommender().fit(train)
 print(f"MRR@20 of the future: {score(search, test):.3f}", end=", ")
-print(f"by popularity {score(popular, test):.3f}")
+neighbors = SessionKNN("vstan").fit(train)
+print(f"by popularity {score(popular, test):.3f}", end=", ")
+print(f"by neighbors {score(neighbors, test):.3f}")
 
 # %%
 # What the search saw

@@ -31,11 +31,9 @@ X, _ = make_sessions(1000, 300, n_communities=8, p_stray=0.1, random_state=0)
 train, _, test = temporal_split(X, test_size=0.2, validation_size=0)
 clip = CLIPSessionRecommender(
     "gru4rec",
-    preset="strong",
     embedding_dim=32,
     batch_size=256,
     max_epochs=6,
-    early_stopping=False,
     n_threads=1,
     random_state=0,
 ).fit(train)

@@ -64,7 +64,6 @@ model = CLIPSessionRecommender(
     embedding_dim=32,
     batch_size=256,
     max_epochs=8,
-    early_stopping=False,
     n_threads=1,
     random_state=0,
 )

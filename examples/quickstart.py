@@ -17,7 +17,12 @@ from pathlib import Path
 import numpy as np
 
 import skclip
-from skclip import CLIPSessionRecommender, PopularityRecommender, Sessions
+from skclip import (
+    CLIPSessionRecommender,
+    PopularityRecommender,
+    SessionKNN,
+    Sessions,
+)
 from skclip.datasets import make_sessions
 from skclip.metrics import SessionScorer
 from skclip.model_selection import TemporalSplit
@@ -31,14 +36,11 @@ def main():
     train, test = hold_out_later(X)
     print(f"Train on {len(train)} sessions, test on the {len(test)} that end last.\n")
 
+    clip = CLIPSessionRecommender(arguments.backbone, random_state=0, verbose=True)
     models = {
         "popularity": PopularityRecommender(),
-        f"{arguments.backbone}, bare": CLIPSessionRecommender(
-            arguments.backbone, prompt=None, random_state=0, verbose=True
-        ),
-        f"{arguments.backbone}, CLIP": CLIPSessionRecommender(
-            arguments.backbone, random_state=0, verbose=True
-        ),
+        "nearest neighbors": SessionKNN("vstan"),
+        f"CLIP, {arguments.backbone}": clip,
     }
     metrics = SessionScorer("recall@20", "mrr@20")
     rows = []
@@ -55,7 +57,6 @@ def main():
             f"{seconds:>12.1f} s"
         )
 
-    clip = models[f"{arguments.backbone}, CLIP"]
     print(
         f"\nThe CLIP model found {clip.clusterer_.n_clusters_} item clusters "
         f"(modularity {clip.clusterer_.modularity_:.2f}) among {clip.n_items_} items."
@@ -82,7 +83,7 @@ def parse_arguments():
     parser.add_argument("--session", help="column of session ids")
     parser.add_argument("--item", help="column of item ids")
     parser.add_argument("--time", help="column of times, for the order of clicks")
-    parser.add_argument("--backbone", default="narm")
+    parser.add_argument("--backbone", default="gru4rec")
     parser.add_argument("--save", type=Path, help="where to leave the model")
     arguments = parser.parse_args()
     if arguments.events and not (arguments.session and arguments.item):

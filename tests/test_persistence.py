@@ -58,7 +58,7 @@ def test_every_backbone_comes_back_bit_for_bit(backbone, train, test, tmp_path):
         {"random_state": np.random.RandomState(3)},
         {"scoring": SessionScorer("recall@5")},
         {"backbone": NARM(hidden_dim=12), "learning_rate": np.float64(0.01)},
-        {"preset": "strong", "temperature": 0.5},
+        {"preset": "paper", "similarity": "cosine", "temperature": 0.5},
     ],
     ids=lambda params: next(iter(params)),
 )

@@ -239,7 +239,8 @@ def trained(monkeypatch, is_terminal, **params):
 
 
 def test_a_log_gets_a_line_for_each_epoch(monkeypatch):
-    out, bars = trained(monkeypatch, False, max_epochs=3, verbose=True)
+    options = {"early_stopping": True, "max_epochs": 3, "verbose": True}
+    out, bars = trained(monkeypatch, False, **options)
     assert bars == ""
     lines = out.splitlines()
     assert len(lines) == 3
@@ -257,7 +258,8 @@ def test_a_log_gets_a_line_for_each_epoch(monkeypatch):
 
 
 def test_a_terminal_gets_the_bar(monkeypatch):
-    out, bar = trained(monkeypatch, True, max_epochs=3, verbose=True)
+    options = {"early_stopping": True, "max_epochs": 3, "verbose": True}
+    out, bar = trained(monkeypatch, True, **options)
     assert out == ""
     assert "3/3" in bar
     assert "loss=" in bar

@@ -135,7 +135,7 @@ def test_members_and_validation_leave_the_telling_to_what_was_asked():
     def fit(model):
         model.fit(ROWS, eval_set=([["a", "new", "b"], ["new", "c"]], None))
 
-    model = small(max_epochs=3, n_iter_no_change=5)
+    model = small(early_stopping=True, max_epochs=3, n_iter_no_change=5)
     (warning,) = caught(fit, model)
     message = "2 of 5 clicks of eval_set are on items that were not seen in fit."
     assert str(warning.message).startswith(message)

@@ -8,13 +8,15 @@ Criterion, written down before the first trial: the mean over the eight logs of
     log(Recall@20 / that of the neighbors) + log(MRR@20 / that of the neighbors),
 
 where the neighbors are the best VSTAN or V-SKNN of `choose/tune_baselines.py`, fitted
-on the same training part (rows with the setting {"model": ...}). A setting that needs more than five minutes on two cores for
-700,000 clicks and 40,000 items is out. Differences below 0.01 are no reason to change a
-setting. Budget: one hour on two cores, one thread for each fit.
+on the same training part (rows with the setting {"model": ...}). A setting that needs
+more than five minutes on two cores for 700,000 clicks and 40,000 items is out.
+Differences below 0.01 are no reason to change a setting. Budget: one hour on two cores,
+one thread for each fit. `lab/2026-11-29-defaults-by-evidence.md` has what was decided.
 
 Training parts of diginetica, tmall and lastfm are a quarter of their sessions ("large"
-logs); "lastfm_all" and so on have all of them. Of long validation parts an even sample of sessions is ranked, every prefix. No
-test part is opened. A trial that has a row is not run again.
+logs); "lastfm_all" and so on have all of them. Of long validation parts an even sample
+of sessions is ranked, every prefix. No test part is opened. A trial that has a row is
+not run again.
 """
 
 import json
@@ -25,7 +27,7 @@ from functools import cache
 
 from benchmarks._data import LOGS, log_train_and_valid
 from benchmarks._results import add_row, environment, markdown, new_parser, rows_of
-from benchmarks.choose._defaults_trials import LARGE_TRIALS, TRIALS
+from benchmarks.choose._defaults_trials import TRIALS
 from benchmarks.choose.tune_baselines import chosen_row
 from skclip import CLIPSessionRecommender, SessionClusterer, SessionKNN
 from skclip.metrics import mrr_at_k, recall_at_k

@@ -99,7 +99,9 @@ def run(log, name, seed, parts, n_threads):
     add_row(ROWS, row)
     log_test_evaluation("eight_logs.py", log, f"{name}, seed {seed}", values)
     shown = " / ".join(f"{value:.4f}" for value in values.values())
-    print(f"{log}, {name}, seed {seed}: {shown}, {row['fit_seconds']:.1f} s", flush=True)
+    print(
+        f"{log}, {name}, seed {seed}: {shown}, {row['fit_seconds']:.1f} s", flush=True
+    )
     return row
 
 

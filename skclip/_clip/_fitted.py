@@ -63,7 +63,9 @@ class Fitted:
     @property
     def votes(self):
         """Whether unseen items get a cluster by the votes of those beside them."""
-        return self.settings["unseen_items"] == "vote" and self.item_clusters is not None
+        return (
+            self.settings["unseen_items"] == "vote" and self.item_clusters is not None
+        )
 
     def attributes(self):
         """The fitted attributes that users see."""

@@ -214,7 +214,9 @@ def _plan(params, values, grow):
         optimizer=values["optimizer"],
         weight_decay=values["weight_decay"],
         lr_schedule=values["lr_schedule"],
-        n_iter_no_change=values["n_iter_no_change"] if values["early_stopping"] else None,
+        n_iter_no_change=values["n_iter_no_change"]
+        if values["early_stopping"]
+        else None,
         max_time=params.max_time,
         verbose=params.verbose,
     )

@@ -112,7 +112,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     early_stopping : bool, default="auto"
         Whether to hold out a validation part (or use `eval_set`), stop when `scoring`
         does not improve, and keep the best weights. False trains `max_epochs` epochs on
-        all rows. "auto" is False, and True with ``preset="paper"``.
+        all rows. "auto" is False, unless `n_iter_no_change` is given, by you, by the
+        backbone's `training` or by ``preset="paper"``.
     validation_fraction : float, default=0.1
         Share of the sessions held out by early stopping: the latest ones by the time
         of their last event where times are known, else a seeded draw. Graph, clusters
@@ -354,7 +355,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
             transition from the last item of ``X[i]`` to ``y[i]`` enters the graph.
             Sessions that carry clusters tell none for an item that is in `y` alone.
         eval_set : tuple (X, y), default=None
-            Validation sessions and targets (or None), instead of a part of `X`.
+            Validation sessions and targets (or None), instead of a part of `X`. They
+            are scored after each epoch, and stop the training with
+            ``early_stopping=True``.
 
         Returns
         -------

@@ -32,13 +32,12 @@ _DEFAULTS = {
     "optimizer": "adam",
     "weight_decay": 0.0,
     "lr_schedule": "cosine",
-    "early_stopping": False,
     "unseen_items": "drop",
     "n_iter_no_change": 3,
     "loss__shared": True,
 }
 _SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
-_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate")  # others decide: data, score
+_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate", "early_stopping")
 _FEWEST_STEPS = 400
 _MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together
 _TRAINING = (  # what `training` of a backbone may set
@@ -73,7 +72,6 @@ PRESETS = {
         "learning_rate": 0.01,
         "weight_decay": 0.0,
         "lr_schedule": "constant",
-        "early_stopping": True,
         "unseen_items": "vote",
         "n_iter_no_change": 10,
         "batch_size": 256,
@@ -209,6 +207,8 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
+    if is_auto(chosen["early_stopping"]):
+        chosen["early_stopping"] = not is_auto(chosen["n_iter_no_change"])
     chosen = {
         key: _DEFAULTS.get(key, "auto") if is_auto(value) else plain_number(value)
         for key, value in chosen.items()

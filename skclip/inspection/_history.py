@@ -38,7 +38,9 @@ class TrainingHistoryDisplay(Display):
     >>> from skclip.datasets import make_sessions
     >>> from skclip.inspection import TrainingHistoryDisplay
     >>> X, _ = make_sessions(n_sessions=300, n_items=60, random_state=0)
-    >>> rec = CLIPSessionRecommender("gru4rec", max_epochs=3, random_state=0).fit(X)
+    >>> rec = CLIPSessionRecommender(
+    ...     "gru4rec", max_epochs=3, early_stopping=True, random_state=0
+    ... ).fit(X)
     >>> display = TrainingHistoryDisplay.from_estimator(rec)
     >>> display.epochs.tolist(), [ax.get_ylabel() for ax in display.axes_]
     ([1, 2, 3], ['training loss', 'validation mrr@20'])

@@ -260,9 +260,10 @@ def test_published_configuration(spec):
     published = type(spec).published()
     published._validate_params()
     assert clone(published).get_params() == published.get_params()
-    recommender = CLIPSessionRecommender(published, max_epochs=1, random_state=0)
-    recommender.fit([[1, 2, 3], [2, 3], [3, 1, 2, 4]] * 5)
+    recommender = CLIPSessionRecommender(
+        published, max_epochs=1, early_stopping=False, random_state=0
+    ).fit([[1, 2, 3], [2, 3], [3, 1, 2, 4]] * 5)
     expected = dict(published.training) | {"max_epochs": 1}  # explicit values win
-    expected["batch_size"] = 25  # no more prefixes train
+    expected["batch_size"] = 30  # there are no more prefixes
     found = recommender.resolved_params_
     assert {key: found[key] for key in expected} == expected

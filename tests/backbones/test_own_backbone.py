@@ -107,11 +107,15 @@ def test_training_settings_of_a_backbone():
     model = small(backbone, learning_rate=0.003, weight_decay=0.1).fit(ROWS)
     expected = {"learning_rate": 0.003, "optimizer": "adamw", "lr_schedule": "cosine"}
     assert expected.items() <= model.resolved_params_.items()
+
+    class Slow(SRGNN):
+        default_training = {"learning_rate": 0.002}
+
     for backbone, similarity, rate in (
         ("narm", None, 0.01),
         ("narm", "cosine", 0.005),
-        ("core", None, 0.0025),
-        ("core", "cosine", 0.0025),
+        (Slow(), None, 0.002),
+        (Slow(), "cosine", 0.002),
     ):
         plain = small(backbone, similarity=similarity).fit(ROWS)
         assert plain.resolved_params_["learning_rate"] == rate
@@ -122,14 +126,6 @@ def test_training_settings_of_a_backbone():
     ):
         with pytest.raises(ValueError, match=message):
             model.set_params(backbone=SRGNN(training=training)).fit(ROWS)
-
-
-def test_a_misspelt_setting_of_the_strong_preset():
-    class Own(SRGNN):
-        strong_training = {"epochs": 3}
-
-    with pytest.raises(ValueError, match="`strong_training`.*'epochs'. It may set"):
-        small(Own(), preset="strong").fit(ROWS)
 
 
 class PairNetwork(Backbone):
@@ -151,7 +147,7 @@ class Pair(BackboneSpec):
 
 
 def test_a_state_of_two_tensors():
-    model = small(Pair()).fit(ROWS)
+    model = small(Pair(), similarity=None, unseen_items="vote").fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         assert model.predict([["zz", "a"], ["zz"]]).shape == (2,)
     with pytest.raises(TypeError, match=r"must define normalize\(state\)"):
@@ -171,7 +167,7 @@ def test_what_is_no_spec_is_refused():
 
 @pytest.mark.parametrize("backbone", ["srgnn", "gcegnn", "lessr", "tagnn", "gcsan"])
 def test_unseen_items_are_nodes_of_their_own(backbone):
-    model = small(backbone).fit(ROWS)
+    model = small(backbone, unseen_items="vote").fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         two, same, again = model.decision_function(
             [["x", "a", "y"], ["x", "a", "x"], ["q", "a", "q"]]

@@ -22,6 +22,7 @@ from skclip import (
     Sessions,
     VotingRecommender,
 )
+from skclip._ranking import _topk
 from skclip.baselines import _knn
 from skclip.datasets import make_sessions
 from skclip.features import ItemFeatures
@@ -274,6 +275,41 @@ def test_sorted_and_multiplied_neighbors_are_the_same_bits(variant, monkeypatch)
     monkeypatch.undo()
     alone = [model.decision_function(X[i : i + 1])[0] for i in range(350, 400)]
     assert (alone == by_product).all()
+
+
+@pytest.mark.parametrize("variant", ["sknn", "vsknn", "stan", "vstan"])
+def test_small_chunks_of_queries_are_the_same_bits(variant, shop, monkeypatch):
+    X, asked = shop
+    model = SessionKNN(variant, n_neighbors=30).fit(X)
+    expected = model.decision_function(asked)
+    ranks, add_scores, sizes = model.rank_targets(asked), SessionKNN._add_scores, []
+
+    def recorded(self, scores, queries):
+        sizes.append(len(scores))
+        add_scores(self, scores, queries)
+
+    monkeypatch.setattr(SessionKNN, "_add_scores", recorded)
+    for most in (1, 500, 2000):
+        monkeypatch.setattr(_knn, "_MOST_ITEMS", most)
+        np.testing.assert_array_equal(model.decision_function(asked), expected)
+        assert max(sizes) == model._rows_per_chunk() < len(asked)
+        np.testing.assert_array_equal(model.rank_targets(asked), ranks)
+        sizes.clear()
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 30, 10**6])
+def test_a_chunk_has_no_more_neighbors_than_fit(n_neighbors, shop, monkeypatch):
+    model = SessionKNN(n_neighbors=n_neighbors).fit(shop[0])
+    lengths = np.diff(model.sessions_.indptr)
+    of_query = min(n_neighbors, len(lengths)) * lengths.mean()  # items of neighbors
+    for most in (1, 100, 10_000, 2**22):
+        monkeypatch.setattr(_knn, "_MOST_ITEMS", most)
+        for most_scores in (1, 1000, 2**24):
+            monkeypatch.setattr(_topk, "_CHUNK_FLOATS", most_scores)
+            rows = model._rows_per_chunk()
+            share = max(of_query / most, len(model.item_ids_) / most_scores)
+            assert rows == 1 or rows * share <= 1
+            assert (rows + 1) * share > 1  # it is no smaller than it must be
 
 
 def test_each_prefix_has_its_own_time():

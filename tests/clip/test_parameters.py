@@ -42,9 +42,10 @@ def test_at_most_thirty_parameters():
         ({"item_features": Fusion(FEATURES)}, {"item_features__cold_item_weight": 1.0},
          Fusion(FEATURES, cold_item_weight=1.0)),
         ({}, {"clusterer__resolution": 2.0}, SessionClusterer(2.0)),
-        ({}, {"backbone__hidden_dim": 7}, NARM(hidden_dim=7)),
+        ({"backbone": "narm"}, {"backbone__hidden_dim": 7}, NARM(hidden_dim=7)),
         # If a part is set along with a nested key, the part is set first.
-        ({}, {"backbone__hidden_dim": 7, "backbone": "gru4rec"}, GRU4Rec(hidden_dim=7)),
+        ({"backbone": "narm"}, {"backbone__hidden_dim": 7, "backbone": "gru4rec"},
+         GRU4Rec(hidden_dim=7)),
         ({}, {"loss__n_negatives": 9, "loss": "bpr"}, BPR(9)),
         ({"prompt": None}, {"prompt__gate": "add", "prompt": "user"},
          Prompt("user", gate="add")),
@@ -194,9 +195,10 @@ def test_files_and_pickles_hold_the_parts(params, train, test, tmp_path):
         {"prompt__normalization": "none"},
         {"prompt__gate": "scalar"},
         {"prompt__gate": "add"},
-        {"prompt__candidates": "prompted"},
-        {"similarity": "cosine"},
-        {"similarity": "cosine", "temperature": 0.5},
+        {"prompt__candidates": "raw"},
+        {"similarity": None},
+        {"similarity": "dot"},
+        {"temperature": 0.5},
         {"embedding_dim": 8},
         {"learning_rate": 0.02},
         {"lr_schedule": "constant"},
@@ -208,7 +210,7 @@ def test_files_and_pickles_hold_the_parts(params, train, test, tmp_path):
         {"backbone__dropout": 0.9},
         {"backbone__tied": True},
         {"clusterer__resolution": 5.0},
-        {"validation_fraction": 0.5},
+        {"early_stopping": True, "validation_fraction": 0.5},
         {"precision": "bf16"},
     ],
     ids=str,
@@ -235,11 +237,11 @@ def test_every_parameter_of_a_loss_has_an_effect(change, train, test):
 
 @pytest.mark.parametrize(
     ("n_instances", "batch_size", "max_epochs"),
-    [(1, 1, 100), (50, 50, 100), (3_300, 64, 20), (12_800, 128, 10),
-     (56_000, 512, 10), (10**6, 512, 10)],
+    [(1, 1, 100), (50, 50, 100), (640, 64, 40), (3_300, 64, 10), (12_800, 128, 10),
+     (56_000, 512, 10), (500_000, 512, 8), (10**6, 512, 4), (10**8, 512, 3)],
 )  # fmt: skip
 def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
-    model = CLIPSessionRecommender()
+    model = CLIPSessionRecommender(device="cpu")
     found = settings_of(model).with_sizes(model, n_instances, 300).values
     assert (found["batch_size"], found["max_epochs"]) == (batch_size, max_epochs)
     assert found["loss__n_negatives"] == 300
@@ -247,45 +249,107 @@ def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
     assert fitted.resolved_params_["loss"] == "cross_entropy"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "n_items", "loss", "temperature"),
+    [
+        ({}, 10_000, "cross_entropy", 0.1),  # 10 epochs of 100,000 prefixes: 10**10
+        ({}, 10_001, "sampled_softmax", 0.07),
+        ({"max_epochs": 2}, 50_000, "cross_entropy", 0.1),
+        ({"loss": "cross_entropy"}, 10_001, "cross_entropy", 0.1),
+        ({"loss": "bpr"}, 100, "bpr", 0.07),
+        ({"temperature": 0.3}, 10_001, "sampled_softmax", 0.3),
+    ],
+)
+def test_automatic_loss_and_temperature(parameters, n_items, loss, temperature):
+    model = CLIPSessionRecommender(device="cpu", **parameters)
+    found = settings_of(model).with_sizes(model, 100_000, n_items).values
+    assert (found["loss"], found["temperature"]) == (loss, temperature)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rate"),
+    [({}, 0.005), ({"similarity": None}, 0.01), ({"similarity": "dot"}, 0.01),
+     ({"preset": "paper"}, 0.01), ({"similarity": None, "backbone": "core"}, 0.005)],
+)  # fmt: skip
+def test_automatic_learning_rate(parameters, rate):
+    model = CLIPSessionRecommender(**parameters)
+    assert settings_of(model).values["learning_rate"] == rate
+
+
 def test_presets_set_documented_parameters(train):
     paper = CLIPSessionRecommender("gru4rec", preset="paper", max_epochs=1)
     expected = {
         "scoring": "mrr@5", "n_iter_no_change": 10, "prompt__candidates": "raw",
-        "similarity": None, "batch_size": 256,
+        "similarity": None, "batch_size": 256, "early_stopping": True,
+        "unseen_items": "vote",
         "max_epochs": 1,  # explicit values win
     }  # fmt: skip
     assert expected.items() <= paper.fit(train).resolved_params_.items()
-    strong = small(preset="strong", scoring="recall@5").fit(train)
-    resolved = strong.resolved_params_
+
+
+def test_the_default_says_what_it_chose(train):
+    default = small(scoring="recall@5").fit(train)
+    resolved = default.resolved_params_
     expected = {"similarity": "cosine", "prompt__candidates": "prompted",
+                "early_stopping": False, "unseen_items": "drop",
                 "scoring": "recall@5"}  # fmt: skip
     assert expected.items() <= resolved.items()
     explicit = ("prompt__gate", "prompt__normalization", "prompt__candidates",
-                "similarity", "temperature", "learning_rate", "scoring")  # fmt: skip
+                "similarity", "temperature", "learning_rate", "scoring",
+                "early_stopping", "lr_schedule")  # fmt: skip
     again = small(**{key: resolved[key] for key in explicit}).fit(train)
-    same(again, strong, train[:9])
+    same(again, default, train[:9])
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("strong", "preset='strong' is the default now. Leave preset at None"),
+        ("papr", "preset='papr' is unknown. Pass None.*or 'paper'"),
+        (3, "'preset' parameter"),
+    ],
+)
+def test_presets_that_do_not_exist(preset, message):
+    with pytest.raises(ValueError, match=message):
+        small(preset=preset).fit([["a", "b"]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "stops"),
+    [
+        ({}, False),
+        ({"n_iter_no_change": 5}, True),
+        ({"n_iter_no_change": 5, "early_stopping": False}, False),
+        ({"early_stopping": True}, True),
+        ({"preset": "paper"}, True),
+        ({"preset": "paper", "early_stopping": False}, False),
+        ({"backbone": NARM.published()}, True),
+    ],
+)
+def test_automatic_early_stopping(parameters, stops):
+    values = settings_of(CLIPSessionRecommender(**parameters)).values
+    assert values["early_stopping"] is stops
 
 
 def test_every_preset_key_is_a_parameter():
     parameters = CLIPSessionRecommender().get_params()
-    own = [spec.strong_training for spec in BACKBONES.values()]
+    own = [spec.default_training for spec in BACKBONES.values()]
     for preset in (*PRESETS.values(), _DEFAULTS, *own):
         for key in preset:
             assert parameters[key] == "auto"
 
 
 @pytest.mark.parametrize(
-    ("parameters", "epochs"),
+    ("parameters", "rate"),
     [
-        ({"backbone": "gru4rec"}, 6),
-        ({"backbone": "narm"}, 12),
-        ({"backbone": "core"}, 20),
-        ({"backbone": CORE(training={"max_epochs": 3})}, 3),
-        ({"backbone": "core", "max_epochs": 2}, 2),
-        ({"backbone": "core", "preset": "paper"}, 50),
+        ({"backbone": CORE(training={"learning_rate": 0.2})}, 0.2),
+        ({"backbone": CORE(training={"learning_rate": 0.2}), "preset": "paper"}, 0.2),
+        ({"backbone": "core", "learning_rate": 0.3}, 0.3),
+        ({"backbone": "core", "preset": "paper"}, 0.01),
+        ({"backbone": "core"}, CORE.default_training["learning_rate"]),
     ],
 )
-def test_epochs_of_the_strong_preset(parameters, epochs):
-    """A backbone's own number before the preset's, but behind what the user says."""
-    model = CLIPSessionRecommender(**{"preset": "strong"} | parameters)
-    assert settings_of(model).values["max_epochs"] == epochs
+def test_what_wins(parameters, rate):
+    """The parameter, the backbone's `training`, the preset, its `default_training`."""
+    model = CLIPSessionRecommender(**parameters)
+    assert settings_of(model).values["learning_rate"] == rate

@@ -20,7 +20,7 @@ NEW = [["item-001", "new-a", "new-b"], ["new-a", "new-b", "item-002"]] * 30
 
 @pytest.fixture
 def model(train):
-    return small(max_epochs=6, n_iter_no_change=6).fit(train)
+    return small(early_stopping=True, max_epochs=6, n_iter_no_change=6).fit(train)
 
 
 def codes_of(model, *items):
@@ -126,10 +126,10 @@ def test_ids_of_another_type_are_appended():
 
 def test_the_model_is_that_of_fit(train):
     model = small().fit(train)
-    model.set_params(embedding_dim=8, similarity="cosine", prompt="user")
+    model.set_params(embedding_dim=8, similarity=None, prompt="user")
     model.partial_fit(NEW)
     assert model.resolved_params_["embedding_dim"] == 16
-    assert model.resolved_params_["similarity"] is None
+    assert model.resolved_params_["similarity"] == "cosine"
 
 
 # -- warm_start ------------------------------------------------------------------------

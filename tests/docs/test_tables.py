@@ -36,20 +36,47 @@ def test_every_marked_table_has_rows():
             assert table(page, name), f"{page.name}: {name}"
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "file"),
-    [
-        (ROOT / "README.md", "first_table", "first_table.json"),
-        (DOCS / "which_backbone.md", "backbones", "backbones_rsc15.json"),
-    ],
-)
-def test_means_over_seeds(page, name, file):
-    shown = {model: values for model, *values in table(page, name)}
+def test_means_over_seeds():
+    file = "backbones_rsc15.json"
+    shown = {m: values for m, *values in table(DOCS / "which_backbone.md", "backbones")}
     assert set(shown) == {row["model"] for row in results(file)}
     for model, values in shown.items():
         runs = [row for row in results(file) if row["model"] == model]
         for metric, value in zip(METRICS, values, strict=False):
             assert value.split()[0] == f"{mean(run[metric] for run in runs):.3f}"
+
+
+def eight_logs(log, model, metric):
+    """Mean of a metric over seeds, for a log as the pages name it."""
+    folder, _, part = log.partition(", 1/")
+    return mean(
+        row[metric]
+        for row in results("eight_logs.jsonl")
+        if row["model"] == model
+        and folder.startswith(row["log"].removesuffix("_16"))
+        and part == "16" * row["log"].endswith("_16")
+    )
+
+
+def test_short_table_of_eight_logs():
+    shown = table(ROOT / "README.md", "eight_logs")
+    assert len(shown) == len({row["log"] for row in results("eight_logs.jsonl")})
+    for log, *cells, _ in shown:
+        models = ("popularity", "neighbors", "default")
+        for model, cell in zip(models, cells, strict=True):
+            values = [f"{eight_logs(log, model, m):.3f}"[1:] for m in METRICS]
+            assert cell == " / ".join(values), (log, model)
+
+
+def test_long_table_of_eight_logs():
+    for log, model, *cells in table(DOCS / "comparison.md", "eight_logs"):
+        for at, metric in enumerate(METRICS):
+            value = eight_logs(log, model, metric)
+            assert cells[at] == f"{value:.4f}", (log, model)
+            if model != "default":
+                difference = eight_logs(log, "default", metric) - value
+                shown = float(cells[4 + at].split()[0])
+                assert shown == pytest.approx(difference, abs=6e-5), (log, model)
 
 
 def test_speed_of_the_backbones():

@@ -55,6 +55,11 @@ def pipeline(small_recommender, shop_split):
 
 
 @pytest.fixture(scope="module")
+def validated(small_recommender, shop_split):
+    return clone(small_recommender).set_params(early_stopping=True).fit(shop_split[0])
+
+
+@pytest.fixture(scope="module")
 def popular(shop_split):
     return PopularityRecommender().fit(shop_split[0])
 
@@ -87,9 +92,9 @@ def make(display, estimator, X, **options):
 
 
 @pytest.mark.parametrize("kind", PANELS)
-def test_axes_are_made_or_used_and_displays_survive_pickle(kind, fitted, shop_split):
+def test_axes_are_made_or_used_and_displays_survive_pickle(kind, validated, shop_split):
     before, figures = dict(matplotlib.rcParams), set(plt.get_fignums())
-    display = drawn(make(kind, fitted, shop_split[1]))
+    display = drawn(make(kind, validated, shop_split[1]))
     assert set(plt.get_fignums()) - figures == {display.figure_.number}
     assert dict(matplotlib.rcParams) == before
     assert len(display.axes_) == PANELS[kind]
@@ -107,7 +112,7 @@ def test_axes_are_made_or_used_and_displays_survive_pickle(kind, fitted, shop_sp
     plt.close("all")
     figure, (ax, other) = plt.subplots(1, 2, layout="constrained")
     plt.sca(other)
-    display = drawn(make(kind, fitted, shop_split[1], ax=ax))
+    display = drawn(make(kind, validated, shop_split[1], ax=ax))
     assert (display.ax_, display.figure_) == (ax, figure)
     assert plt.get_fignums() == [figure.number]
     assert plt.gca() is other
@@ -182,10 +187,10 @@ def test_unfitted_and_wrong_estimators(kind):
 # -- TrainingHistoryDisplay ------------------------------------------------------------
 
 
-def test_history_of_an_estimator(fitted):
-    display = TrainingHistoryDisplay.from_estimator(fitted)
+def test_history_of_an_estimator(validated):
+    display = TrainingHistoryDisplay.from_estimator(validated)
     assert display.epochs.tolist() == [1, 2]
-    scores = [row["validation_score"] for row in fitted.history_]
+    scores = [row["validation_score"] for row in validated.history_]
     assert display.validation_score.tolist() == scores
     upper, lower = display.axes_
     labels = upper.get_ylabel(), lower.get_ylabel(), lower.get_xlabel()
@@ -270,15 +275,17 @@ def test_gate_shares_equal_the_equations(
     gate, normalization, small_recommender, shop_split
 ):
     rec = clone(small_recommender).set_params(
-        prompt__gate=gate, prompt__normalization=normalization, max_epochs=1
-    )
+        prompt__gate=gate, prompt__normalization=normalization, max_epochs=1,
+        clusterer=SessionClusterer((1.0, 4.0, 16.0)),
+    )  # fmt: skip
     display = GateDisplay.from_estimator(rec.fit(shop_split[0]))
     np.testing.assert_allclose(display.item_share + display.prompt_share, 1.0)
     state = {k: v.numpy() for k, v in fitted_of(rec).model.state_dict().items()}
     W, b = (state.get(f"prompt.gate_item.{name}") for name in ("weight", "bias"))
     of_cluster = "prompt.kinds.cluster"
     V, c = (state.get(f"{of_cluster}.gate.{name}") for name in ("weight", "bias"))
-    x, p = state["item_table"], state[f"{of_cluster}.levels.0"][rec.membership_ + 1]
+    x, levels = state["item_table"], rec.clusterer_.levels_
+    p = sum(state[f"{of_cluster}.levels.{i}"][levels[:, i] + 1] for i in range(3)) / 3
 
     def length(rows):
         return np.linalg.norm(rows, axis=1, keepdims=True)
@@ -510,7 +517,7 @@ def test_explain_finds_the_click_that_matters(popular):
     rec = CLIPSessionRecommender(
         "gru4rec", **small, early_stopping=False, random_state=0, n_threads=1
     ).fit(X)
-    frame = explain(rec, [["x", "a"]], k=1)
+    frame = explain(rec, [["x", "a"]], k=1, measure="log_probability")
     assert frame["item"].tolist() == ["b", "b"]
     assert frame["drop"][1] > 1 > abs(frame["drop"][0])
     assert frame["item_cluster"][0] == frame["click_cluster"][1]
@@ -520,17 +527,27 @@ def test_explain_finds_the_click_that_matters(popular):
     assert frame["drop"].tolist() == [0.0] * 6  # it ignores the session
 
 
-def test_explain_unseen_items_and_short_sessions(bare, fitted):
+def test_explain_unseen_items(bare, fitted, shop_split):
     known = fitted.item_ids_[0]
     with pytest.warns(UserWarning, match="1 of 2 clicks .* not seen in fit"):
         frame = explain(bare, [[known, "never seen"]], k=1)
     assert np.isnan(frame["drop"][0])  # the rest would rank by popularity
     assert frame["drop"][1] == pytest.approx(0, abs=1e-5)  # it is dropped anyway
     assert "click_cluster" not in frame
-    frame = explain(fitted, [[known, "never seen"]], k=1)
-    assert np.isfinite(frame["drop"]).all()
-    assert frame["click_cluster"].nunique() == 1  # voted by its neighbor
+    dropped = explain(fitted, [[known, "never seen"]], k=1)
+    for name in ("drop", "cluster_drop"):
+        np.testing.assert_allclose(dropped[name], [np.nan, 0], atol=1e-5)
+    assert dropped["click_cluster"].tolist() == [fitted.membership_[0], -1]
+    voting = clone(fitted).set_params(unseen_items="vote").fit(shop_split[0])
+    voted = explain(voting, [[known, "never seen"]], k=1)
+    assert np.isnan(voted["drop"][0])
+    assert abs(voted["drop"][1]) > 1e-3  # it is read as a prompt
+    assert voted["cluster_drop"].isna().all()  # both are of one cluster
+    assert voted["click_cluster"].tolist() == [fitted.membership_[0]] * 2
 
+
+def test_explain_short_sessions(fitted):
+    known = fitted.item_ids_[0]
     frame = explain(fitted, [[], [known], [known, known]], k=2)
     assert frame["session"].tolist() == [1, 1, 2, 2, 2, 2]
     assert frame["drop"].isna().tolist() == [True, True, False, False, False, False]

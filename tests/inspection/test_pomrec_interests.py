@@ -20,6 +20,7 @@ from skclip.inspection import (
 @pytest.fixture(scope="module")
 def pomrec(train):
     model = small("pomrec", embedding_dim=8, max_epochs=1, max_session_length=6)
+    model.set_params(similarity=None, unseen_items="vote")
     return model.fit(train[:150])
 
 

@@ -59,17 +59,23 @@ def is_new(model):
 # -- without features nothing has changed ----------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", [GRU4Rec(), CORE(attention_dropout=0.0)])
+FORMER_CORE = CORE(attention_dropout=0.0, training={"learning_rate": 0.0025})
+
+
+@pytest.mark.parametrize("backbone", [GRU4Rec(), FORMER_CORE])
 def test_without_features_scores_are_those_before_features_came(backbone):
     """Numbers of the last version without them; rounding differs between machines."""
     X, _ = make_sessions(n_sessions=300, n_items=50, n_communities=4, random_state=3)
+    former = {"similarity": None, "prompt__candidates": "raw", "temperature": 0.07,
+              "clusterer": SessionClusterer(), "early_stopping": True,
+              "embedding_dim": 8, "batch_size": 64}  # fmt: skip
     expected = json.loads((GOLDEN / "no_features.json").read_text())
     for name, params in {
         "plain": {},
         "cosine": {"similarity": "cosine", "prompt__candidates": "prompted"},
         "bpr-max": {"loss": BPRMax(20), "prompt": None},
     }.items():
-        model = small(backbone, embedding_dim=8, batch_size="auto", **params)
+        model = small(backbone, **former).set_params(**params)
         model.fit(X[:250]).partial_fit(X[250:280])
         found = model.decision_function(X[280:])[0, :4]
         values = expected[f"{type(backbone).__name__} {name}"]
@@ -204,7 +210,7 @@ def test_late_scores_equal_two_cosines(backbone, model_of, train, test):
 @pytest.mark.parametrize("loss", ["cross_entropy", BPR(3, shared=False)], ids=str)
 def test_the_nearest_interest_meets_features(kind, loss, model_of, train, test):
     """Training chooses an interest by the target's vector; "late" has two."""
-    model = model_of(kind, loss=loss, max_epochs=1)
+    model = model_of(kind, loss=loss, max_epochs=1, similarity=None)
     model.set_params(backbone=PoMRec(n_interests=2, aggregation="max")).fit(train[:60])
     X, (fusion, table) = test[:3], parts(model)
     v, keys, dim = interest_vectors(model, X), model._fitted.keys.numpy(), len(table.T)
@@ -226,7 +232,8 @@ def test_the_nearest_interest_meets_features(kind, loss, model_of, train, test):
 @pytest.mark.parametrize("backbone", ["niser", "pomrec", "gru4rec"])
 @every_kind
 def test_vectors_and_counts_with_features(kind, backbone, model_of, train, test):
-    model = model_of(kind, backbone=backbone, max_epochs=1).fit(train[:60])
+    model = model_of(kind, backbone=backbone, max_epochs=1, similarity=None)
+    model.fit(train[:60])
     sessions = [["new-0"], *test[:4]]
     found = model.session_vectors(sessions) @ model.item_vectors_.T
     expected = model.decision_function(sessions)
@@ -242,7 +249,7 @@ def test_vectors_and_counts_with_features(kind, backbone, model_of, train, test)
     }.get(kind, 0)
     learned = {"init_frozen": 0, "nullspace": d - min(d // 2, m)}.get(kind, d)
     assert report["item table"] == model.n_items_ * learned
-    padding = d  # the row of no cluster
+    padding = d * model.clusterer_.levels_.shape[1]  # rows of no cluster
     n_all = sum(p.numel() for p in model._fitted.model.parameters()) - padding
     assert report["total"] == n_all - model.n_items_ * (d - learned)
 
@@ -347,7 +354,7 @@ def test_the_more_they_weigh_the_lower_new_items_stand(model_of, train, test):
 def test_items_of_the_validation_part_alone_count_as_new(model_of, train):
     valid = [["new-0", "new-1"]] * 60
     X = skclip.Sessions.from_lists(train.to_lists()[:99] + valid)
-    model = model_of().fit(X)
+    model = model_of(early_stopping=True).fit(X)
     clicks, popular = parts(model)[0].counts.numpy(), model.item_counts_
     assert (clicks <= popular).all()
     assert clicks.sum() < popular.sum()  # a tenth validates

@@ -49,7 +49,8 @@ def features(shift=0.0):
 )
 def test_resumed_is_as_never_interrupted(params, train, test, tmp_path):
     train, eval_set, path = train[:200], (test[:50], None), tmp_path / "run"
-    model = small(**{"max_epochs": 5, "n_iter_no_change": 5} | params)
+    given = {"early_stopping": True, "max_epochs": 5, "n_iter_no_change": 5} | params
+    model = small(**given)
     whole = clone(model).set_params(scoring=Stop(-1)).fit(train, eval_set=eval_set)
     cut = clone(model).set_params(scoring=Stop(3), checkpoint=path)
     if whole.n_iter_ >= 3:
@@ -69,7 +70,9 @@ def test_resumed_is_as_never_interrupted(params, train, test, tmp_path):
 
 def test_another_run_is_refused(train, tmp_path):
     train, path = train[:200], tmp_path / "run"
-    model = small(checkpoint=path, scoring=Stop(2), item_features=features())
+    model = small(
+        early_stopping=True, checkpoint=path, scoring=Stop(2), item_features=features()
+    )
     with pytest.raises(RuntimeError, match="power cut"):
         model.fit(train)
     for change in (
@@ -109,7 +112,7 @@ def test_a_function_is_known_by_its_code(train, tmp_path):
 
         return scoring
 
-    model = small(checkpoint=tmp_path / "run", scoring=cut(1.0))
+    model = small(early_stopping=True, checkpoint=tmp_path / "run", scoring=cut(1.0))
     with pytest.raises(RuntimeError, match="power cut"):
         model.fit(train[:200])
     model.set_params(scoring=lambda estimator, X, y=None: -1.0)
@@ -122,7 +125,7 @@ def test_a_function_is_known_by_its_code(train, tmp_path):
 def test_the_keyboard_keeps_the_checkpoint(train, tmp_path):
     path = tmp_path / "run"
     scoring = Stop(3, KeyboardInterrupt())
-    model = small(checkpoint=path, max_epochs=4, scoring=scoring)
+    model = small(early_stopping=True, checkpoint=path, max_epochs=4, scoring=scoring)
     with pytest.warns(UserWarning, match="interrupted in epoch 3"):
         model.fit(train[:200])
     assert model.n_iter_ == 2
@@ -132,7 +135,8 @@ def test_the_keyboard_keeps_the_checkpoint(train, tmp_path):
 
 
 def test_inside_a_search_the_keyboard_stops_the_search(train):
-    model = small(max_epochs=4, scoring=Stop(3, KeyboardInterrupt()))
+    scoring = Stop(3, KeyboardInterrupt())
+    model = small(early_stopping=True, max_epochs=4, scoring=scoring)
     search = GridSearchCV(model, {"learning_rate": [0.01, 0.02]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(train)
@@ -149,7 +153,7 @@ def test_a_run_that_is_out_of_time_goes_on_later(train, test, tmp_path, monkeypa
             return super().__call__(estimator, X, y)
 
     model = small(checkpoint=path, scoring=Slow(-1), max_epochs=4, n_iter_no_change=4)
-    model.set_params(max_time=0.7).fit(train)
+    model.set_params(early_stopping=True, max_time=0.7).fit(train)
     assert model.n_iter_ == 2
     assert path.exists()
     model.set_params(max_time=None).fit(train)

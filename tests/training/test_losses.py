@@ -151,10 +151,13 @@ def test_workspace_is_reused():
 
 
 def test_automatic_choices():
-    assert resolve_loss("auto", 512, 43_097) == "cross_entropy"
-    assert resolve_loss("auto", 512, 1_000_000) == "sampled_softmax"
-    assert resolve_loss("bpr", 512, 10) == "bpr"
-    cpu = torch.device("cpu")
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert resolve_loss("auto", 512, 43_097, 10**10, cpu) == "cross_entropy"
+    assert resolve_loss("auto", 512, 43_097, 10**10 + 1, cpu) == "sampled_softmax"
+    assert resolve_loss("auto", 512, 43_097, 10**12, cuda) == "cross_entropy"
+    assert resolve_loss("auto", 512, 1_000_000, 10**8, cpu) == "sampled_softmax"
+    assert resolve_loss("auto", 512, 1_000_000, 10**8, cuda) == "sampled_softmax"
+    assert resolve_loss("bpr", 512, 10, 10**12, cpu) == "bpr"
     assert resolve_precision("bf16", cpu) == "bf16"
     assert resolve_precision("auto", cpu) in ("float32", "bf16")
 

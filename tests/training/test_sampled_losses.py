@@ -131,7 +131,6 @@ def test_sampled_losses_train(kind, candidates, train, test):
         prompt__candidates=candidates,
         learning_rate=0.03 if kind == "gbce" else 0.01,  # it learns slowly
         max_epochs=40,
-        n_iter_no_change=40,
         batch_size=128,
     ).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
