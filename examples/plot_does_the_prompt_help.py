@@ -92,7 +92,8 @@ plt.show()
 
 # %%
 # Dots are seeds, red bars means, and the dashed line the nearest neighbors. A gain over
-# "no prompt" alone could be one of capacity. What counts is the distance to the controls
-# **and** to no prompt, for the metric that you need: clusters bring the target into the
-# list, not to its top. The clusters of this shop are as clear as clusters can be, and a
-# community of 40 items is only twice as long as the list, which flatters the recall.
+# "no prompt" alone could be one of capacity. What counts is the distance to the
+# controls **and** to no prompt, for the metric that you need: clusters bring the target
+# into the list, not to its top. The clusters of this shop are as clear as clusters can
+# be, and a community of 40 items is only twice as long as the list, which flatters the
+# recall.

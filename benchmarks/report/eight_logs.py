@@ -1,6 +1,7 @@
 """Popularity, tuned neighbors and the default recommender on the test parts of 8 logs.
 
     SKCLIP_DATA=... python -m benchmarks.report.eight_logs run
+    SKCLIP_DATA=... python -m benchmarks.report.eight_logs differences
     python -m benchmarks.report.eight_logs table
 
 Models: popularity; the best V-SKNN or VSTAN of `choose/tune_baselines.py`, chosen on

@@ -52,7 +52,9 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
         data, clusters = _further_sessions(params, X, y, settings, seeds, before)
     else:
         data, clusters = _first_sessions(params, X, y, eval_set, settings, seeds)
-    settings = settings.with_sizes(params, len(data.instances), data.coded.n_items)
+    n_instances, n_items = len(data.instances), data.coded.n_items
+    known = before.settings if grow else None
+    settings = settings.with_sizes(params, n_instances, n_items, known)
     holders = Holders(data.coded.index, clusters.of_items, data.owners)
     config = _model_config(params, settings, data, holders, before if grow else None)
     draws = generator_on("cpu", seeds["torch"])
@@ -72,7 +74,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
         )
         checkpoint = None
         if params.checkpoint is not None and not grow:
-            checkpoint = _checkpoint(params, data, eval_set, before)
+            checkpoint = _checkpoint(params, data, eval_set, before, fitted.settings)
         if callbacks is not None:
             callbacks.fitted = lambda: snapshot(params, fitted)
         values, popularity = fitted.settings, fitted.popularity
@@ -264,8 +266,11 @@ def snapshot(params, fitted):
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 
 
-def _checkpoint(params, data, eval_set, before):
-    """Where this run leaves its state, known by its parameters and data."""
+def _checkpoint(params, data, eval_set, before, values):
+    """Where this run leaves its state, known by its parameters and data.
+
+    `values` are what parameters at "auto" stand for, some of them on this device.
+    """
     if not isinstance(params.random_state, Integral):
         raise ValueError(
             f"checkpoint needs an integer random_state, got {params.random_state!r}: "
@@ -276,7 +281,7 @@ def _checkpoint(params, data, eval_set, before):
         key: _known_by(value)
         for key, value in params.get_params().items()
         if key not in ignored
-    }
+    } | {f"{key} is": _known_by(value) for key, value in values.items()}
     state = None
     if before is not None:
         state = [v.cpu().numpy() for v in before.model.state_dict().values()]

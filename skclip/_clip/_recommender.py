@@ -57,7 +57,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         `random_state`, where None, is drawn from this one's.
     preset : "paper" or None, default=None
         Values of the parameters below that are left at "auto". None is the recipe that
-        did best on the validation parts of eight click logs: prompted candidates, a
+        was chosen on the validation parts of eight click logs: prompted candidates, a
         cosine score, a fixed number of epochs on all sessions. "paper" is the form and
         the training of [1]_: raw candidates, the backbone's own score, early stopping
         by MRR@5 with patience 10, at most 50 epochs at a constant learning rate of
@@ -72,7 +72,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         "cosine" normalizes session and item vectors and divides by `temperature`.
         "auto" is "cosine", unless a preset says otherwise, as for every "auto" below.
     temperature : float, default="auto"
-        Temperature of the cosine score. "auto" is 0.1, and 0.07 with a sampled loss.
+        Temperature of the cosine score. "auto" is the `temperature` of the backbone
+        (CORE, NISER), else 0.1, or 0.07 with a sampled loss.
     item_features : ItemFeatures, data frame, mapping or Fusion, default=None
         Vectors of items, such as those of their titles (`skclip.text`), one for each
         item of the sessions. A pandas data frame has the item ids as its index.
@@ -90,7 +91,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         `weight_decay` spares them. `SampledSoftmax` and its like have their
         parameters. "auto" is the full softmax while a batch of its scores fits
         512 MiB and, on a CPU, `fit` computes at most 10 billion scores: prefixes times
-        epochs times items. Else it is the sampled softmax.
+        items times the epochs of ``max_epochs="auto"``, or the catalog has at most
+        8,192 items. Else it is the sampled softmax.
     optimizer : {"adam", "adamw"}, default="auto"
         "auto" is "adam".
     learning_rate : float, default="auto"
@@ -100,8 +102,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         pass stay together. More than there are means all of them. "auto" is 512, or on
         small data the power of two from 64 that makes about 100 steps an epoch.
     max_epochs : int, default="auto"
-        "auto" is 10. On small data it is as many as make 400 steps, at most 100, and on
-        large data as many as read 4 million prefixes, at least 3.
+        "auto" is 10. Small data get as many epochs as make 400 steps, at most 100.
+        Large data get as many as read 4 million prefixes, at least 3.
     weight_decay : float, default="auto"
         Added to the gradient by "adam", taken off the weights by "adamw". "auto" is 0.
     lr_schedule : {"constant", "cosine", "step"}, default="auto"
@@ -138,7 +140,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         them. "vote" reads each as the prompt of a cluster: the one that the items
         beside it in the observed prefix vote for. Without cluster prompts they are
         always dropped. Sessions without a known item get the most popular items.
-        "auto" is "drop", and "vote" with ``preset="paper"``.
+        "auto" is "drop", and "vote" with ``preset="paper"``. Takes effect in `fit`.
     scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
@@ -224,7 +226,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
         "clusterer": [HasMethods(["fit"]), None],
-        "preset": [str, None],
+        "preset": "no_validation",  # the message names the two that exist
         "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
         "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
@@ -548,6 +550,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
                 raise ValueError(f"the parameter {key!r} is one of {part!r} now")
+        if "unseen_items" not in state:
+            raise ValueError(
+                "it was saved before skclip 0.1.0.dev2, which has the new parameter "
+                "'unseen_items'. Fit the model again"
+            )
         super().__setstate__(state)
         if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"

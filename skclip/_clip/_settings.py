@@ -20,7 +20,7 @@ from skclip._training import (
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
-# What "auto" stands for where no preset, no backbone and no data decide: what did best
+# What "auto" stands for where no preset, no backbone and no data decide. It was chosen
 # on the validation parts of eight logs.
 _DEFAULTS = {
     "prompt__gate": "elementwise",
@@ -69,6 +69,7 @@ PRESETS = {
         "scoring": "mrr@5",
         "embedding_dim": 64,
         "optimizer": "adam",
+        "loss": "cross_entropy",
         "learning_rate": 0.01,
         "weight_decay": 0.0,
         "lr_schedule": "constant",
@@ -119,25 +120,34 @@ class Settings:
             return self
         return replace(self, values=self.values | {"precision": "float32"})
 
-    def with_sizes(self, estimator, n_instances, n_items):
-        """The same with what depends on the data and the device."""
+    def with_sizes(self, estimator, n_instances, n_items, before=None):
+        """The same with what depends on the data and the device.
+
+        `before` are the values of a fit that goes on, which keeps its loss.
+        """
         values = self.values
         batch_size, max_epochs = values["batch_size"], values["max_epochs"]
         if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
             batch_size = min(512, max(64, batch_size))
         batch_size = min(batch_size, max(1, n_instances))
-        if is_auto(max_epochs):  # ten, or more of few prefixes, or fewer of many
-            steps = -(-n_instances // batch_size)
-            max_epochs = min(100, max(10, -(-_FEWEST_STEPS // steps)))
-            max_epochs = min(max_epochs, max(3, _MOST_PREFIXES // n_instances))
-        n_negatives, temperature = values["loss__n_negatives"], values["temperature"]
+        # Ten epochs, or more of few prefixes, or fewer of many.
+        steps = -(-n_instances // batch_size)
+        n_epochs = min(100, max(10, -(-_FEWEST_STEPS // steps)))
+        n_epochs = min(n_epochs, max(3, _MOST_PREFIXES // n_instances))
+        if is_auto(max_epochs):
+            max_epochs = n_epochs
+        loss, n_negatives = values["loss"], values["loss__n_negatives"]
+        if is_auto(loss) and before is not None:
+            loss = before["loss"]
         if is_auto(n_negatives):
             n_negatives = min(2048, n_items)
-        n_scores = n_instances * max_epochs * n_items
-        loss = resolve_loss(values["loss"], batch_size, n_items, n_scores, self.device)
+        n_scores = n_instances * n_epochs * n_items
+        loss = resolve_loss(loss, batch_size, n_items, n_scores, self.device)
+        temperature = values["temperature"]
         if is_auto(temperature):
             temperature = 0.1 if loss == "cross_entropy" else 0.07
+            temperature = getattr(self.spec, "temperature", temperature)
         resolved = {
             "batch_size": batch_size,
             "max_epochs": max_epochs,
@@ -227,10 +237,10 @@ def _preset(name):
             "preset='strong' is the default now. Leave preset at None, or pass 'paper' "
             "for the form of the paper."
         )
-    if name is not None and name not in PRESETS:
+    if name is not None and not (isinstance(name, str) and name in PRESETS):
         raise ValueError(
-            f"preset={name!r} is unknown. Pass None, which is the recipe that did best "
-            "on validation data, or 'paper', which is the form of the paper."
+            f"preset={name!r} is unknown. Pass None for the default recipe, or 'paper' "
+            "for the form of the paper."
         )
     return PRESETS.get(name, {})
 

@@ -55,6 +55,7 @@ def _observed(queries, item_clusters, n_items, max_length):
     starts = np.maximum(starts, stops - max_length)
     known = np.where(unseen, 0, codes)
     levels = np.pad(item_clusters, ((1, 0), (0, 0)))[known].astype(np.int32)
+    # Without a known item a prefix is as if it were empty.
     stops = np.where(before[stops] - before[starts] == stops - starts, starts, stops)
     # A prefix with an unseen item is read apart: its votes are its own.
     apart = np.flatnonzero(before[stops] > before[starts])

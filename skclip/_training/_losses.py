@@ -21,6 +21,9 @@ from skclip._training._sampled_losses import (
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
 
+_SMALL_CATALOG = 8192  # four times the automatic sample
+
+
 _MOST_SCORES_ON_CPU = 10**10  # and beyond this many scores, about 3 minutes of a core
 
 
@@ -263,12 +266,14 @@ def resolve_loss(loss, batch_size, n_items, n_scores, device):
     """``"auto"`` is the full softmax while it can be afforded.
 
     A batch of scores fits 512 MiB, and all of a fit, `n_scores`, are few enough for a
-    CPU. The limit is a number, not a measured time, so that it does not flip.
+    CPU, or a sample would save little. The limit is a number and not a measured time,
+    so that two runs decide alike.
     """
     if loss != "auto":
         return loss
     fits = 4 * batch_size * n_items <= _FULL_SOFTMAX_BYTES
-    fast = device.type != "cpu" or n_scores <= _MOST_SCORES_ON_CPU
+    fast = n_scores <= _MOST_SCORES_ON_CPU or n_items <= _SMALL_CATALOG
+    fast = fast or device.type != "cpu"
     return "cross_entropy" if fits and fast else "sampled_softmax"
 
 

@@ -46,7 +46,7 @@ def train(
 ):
     """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
-    The model ends in evaluation mode, with the best weights if `validate` is given:
+    The model ends in evaluation mode, with the best weights if it stops early.
     ``validate()`` scores the model as it stands, higher is better. The loss is called
     as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
     torch.Generator of dropout and samples. `checkpoint` keeps the state after each
@@ -137,7 +137,8 @@ class _Run:
         self.model.eval()
         if self.validate is not None:
             row["validation_score"] = self.validate()
-            self.best.offer(row["validation_score"], epoch)
+            if self.early_stopping:
+                self.best.offer(row["validation_score"], epoch)
         row["seconds"] = time.perf_counter() - begun
         self.history.append(row)
         self.bar.update()

@@ -231,7 +231,8 @@ class Backbone(nn.Module):
         if isinstance(state, tuple):
             raise TypeError(
                 f"{type(self).__name__} has states of several tensors, so it must "
-                "define normalize(state) before it can score by cosine similarity."
+                "define normalize(state) before it can score by cosine similarity. "
+                "Pass similarity=None for its own score."
             )
         return F.normalize(state, dim=-1)
 

@@ -87,8 +87,7 @@ class CORE(BackboneSpec):
     hidden_dropout, attention_dropout : float, default=0.5
         In the transformer.
     temperature : float, default=0.07
-        Divides the cosines. The recommender's `similarity` and `temperature` replace
-        both if `similarity` is given there.
+        Divides the cosines, unless the recommender has another `temperature`.
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 

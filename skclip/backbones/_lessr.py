@@ -203,7 +203,12 @@ class LESSR(BackboneSpec):
 
         They drop the last, incomplete batch of an epoch; here it is used.
         """
-        training = {"embedding_dim": 32, "learning_rate": 1e-3, "batch_size": 512}
+        training = {
+            "loss": "cross_entropy",
+            "embedding_dim": 32,
+            "learning_rate": 1e-3,
+            "batch_size": 512,
+        }
         training |= {"optimizer": "adamw", "weight_decay": 1e-4, "max_epochs": 30}
         training |= {"lr_schedule": "constant", "n_iter_no_change": 2}
         return cls(training=training)

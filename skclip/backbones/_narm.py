@@ -87,7 +87,12 @@ class NARM(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the authors' configuration; they cut sessions to 19 items."""
-        training = {"embedding_dim": 50, "learning_rate": 1e-3, "batch_size": 512}
+        training = {
+            "loss": "cross_entropy",
+            "embedding_dim": 50,
+            "learning_rate": 1e-3,
+            "batch_size": 512,
+        }
         training |= {"max_epochs": 30, "lr_schedule": "constant", "weight_decay": 0.0}
         training |= {"n_iter_no_change": 30}
         return cls(hidden_dim=100, training=training)

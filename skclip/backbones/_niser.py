@@ -74,8 +74,8 @@ class NISER(BackboneSpec):
     step : int, default=1
         Rounds of messages.
     temperature : float, default=0.0625
-        Divides the cosines; 1/16, sigma = 16 in [1]_. The recommender's `similarity`
-        and `temperature` replace both if `similarity` is given there.
+        Divides the cosines, unless the recommender has another `temperature`; 1/16,
+        sigma = 16 in [1]_.
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 

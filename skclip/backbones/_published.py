@@ -2,6 +2,7 @@
 
 RECBOLE = {
     "embedding_dim": 64,
+    "loss": "cross_entropy",
     "learning_rate": 1e-3,
     "batch_size": 2048,
     "max_epochs": 300,
@@ -12,6 +13,7 @@ RECBOLE = {
 
 SRGNN_FAMILY = {  # SR-GNN and TAGNN; GCE-GNN's start from them
     "embedding_dim": 100,
+    "loss": "cross_entropy",
     "learning_rate": 1e-3,
     "batch_size": 100,
     "max_epochs": 30,

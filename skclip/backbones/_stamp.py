@@ -80,7 +80,12 @@ class STAMP(BackboneSpec):
     @classmethod
     def published(cls):
         """Return the configuration of the authors' program, but for its clipping."""
-        training = {"embedding_dim": 100, "learning_rate": 3e-3, "batch_size": 512}
+        training = {
+            "loss": "cross_entropy",
+            "embedding_dim": 100,
+            "learning_rate": 3e-3,
+            "batch_size": 512,
+        }
         training |= {"max_epochs": 10, "lr_schedule": "constant", "weight_decay": 0.0}
         training |= {"n_iter_no_change": 10}
         return cls(training=training)

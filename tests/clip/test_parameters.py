@@ -254,7 +254,16 @@ def test_automatic_sizes(fitted, n_instances, batch_size, max_epochs):
     [
         ({}, 10_000, "cross_entropy", 0.1),  # 10 epochs of 100,000 prefixes: 10**10
         ({}, 10_001, "sampled_softmax", 0.07),
-        ({"max_epochs": 2}, 50_000, "cross_entropy", 0.1),
+        ({"max_epochs": 1000}, 10_000, "cross_entropy", 0.1),  # candidates of a search
+        ({"preset": "paper"}, 10_001, "cross_entropy", 0.1),
+        ({"backbone": "core"}, 10_001, "sampled_softmax", 0.07),
+        ({"backbone": CORE(temperature=0.2)}, 10_000, "cross_entropy", 0.2),
+        (
+            {"backbone": CORE(temperature=0.2), "temperature": 0.1},
+            10,
+            "cross_entropy",
+            0.1,
+        ),
         ({"loss": "cross_entropy"}, 10_001, "cross_entropy", 0.1),
         ({"loss": "bpr"}, 100, "bpr", 0.07),
         ({"temperature": 0.3}, 10_001, "sampled_softmax", 0.3),
@@ -264,6 +273,23 @@ def test_automatic_loss_and_temperature(parameters, n_items, loss, temperature):
     model = CLIPSessionRecommender(device="cpu", **parameters)
     found = settings_of(model).with_sizes(model, 100_000, n_items).values
     assert (found["loss"], found["temperature"]) == (loss, temperature)
+
+
+def test_a_small_catalog_has_the_full_softmax():
+    model = CLIPSessionRecommender(device="cpu")
+    for n_items, loss in ((8_192, "cross_entropy"), (8_193, "sampled_softmax")):
+        found = settings_of(model).with_sizes(model, 10**8, n_items).values
+        assert found["loss"] == loss
+
+
+def test_partial_fit_keeps_the_loss(train, monkeypatch):
+    monkeypatch.setattr("skclip._training._losses._SMALL_CATALOG", 0)
+    monkeypatch.setattr("skclip._training._losses._MOST_SCORES_ON_CPU", 10**5)
+    model = small().fit(train)
+    assert model.resolved_params_["loss"] == "sampled_softmax"
+    model.partial_fit(train[:9])  # so few that they would have the full one
+    assert model.resolved_params_["loss"] == "sampled_softmax"
+    assert model.resolved_params_["temperature"] == 0.07
 
 
 @pytest.mark.parametrize(
@@ -306,7 +332,8 @@ def test_the_default_says_what_it_chose(train):
     [
         ("strong", "preset='strong' is the default now. Leave preset at None"),
         ("papr", "preset='papr' is unknown. Pass None.*or 'paper'"),
-        (3, "'preset' parameter"),
+        (3, "preset=3 is unknown. Pass None.*or 'paper'"),
+        (["paper"], "unknown. Pass None"),
     ],
 )
 def test_presets_that_do_not_exist(preset, message):

@@ -154,6 +154,7 @@ def test_automatic_choices():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert resolve_loss("auto", 512, 43_097, 10**10, cpu) == "cross_entropy"
     assert resolve_loss("auto", 512, 43_097, 10**10 + 1, cpu) == "sampled_softmax"
+    assert resolve_loss("auto", 512, 8_192, 10**12, cpu) == "cross_entropy"
     assert resolve_loss("auto", 512, 43_097, 10**12, cuda) == "cross_entropy"
     assert resolve_loss("auto", 512, 1_000_000, 10**8, cpu) == "sampled_softmax"
     assert resolve_loss("auto", 512, 1_000_000, 10**8, cuda) == "sampled_softmax"
