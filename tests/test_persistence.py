@@ -259,6 +259,7 @@ def test_a_forged_file_builds_known_classes_only(fitted, tmp_path):
     [
         (small(), {"gate": "add", "n_negatives": None}, ["_fitted"]),
         (small(), {"feature_fusion": "gate"}, ["prompt"]),
+        (small(), {}, ["unseen_items"]),
         (SessionClusterer(), {}, ["levels_"]),
     ],
 )
@@ -274,6 +275,14 @@ def test_files_of_older_versions_say_what_to_do(estimator, former, gone, tmp_pat
     message = "saved by skclip 0.0.9, and .* cannot open it .* Fit the model again, or"
     with pytest.raises(ValueError, match=message):
         skclip.load(path)
+
+
+def test_a_joblib_file_of_before_unseen_items(tmp_path):
+    model = small().fit([["a", "b", "c"]] * 9)
+    del model.unseen_items
+    joblib.dump(model, tmp_path / "model.joblib")
+    with pytest.raises(ValueError, match="before 'unseen_items' .* Fit it again"):
+        joblib.load(tmp_path / "model.joblib")
 
 
 @pytest.mark.filterwarnings("ignore:This .* was saved by skclip")

@@ -150,6 +150,11 @@ def differences(log):
     return found
 
 
+def clicks_per_item(log):
+    train, _, _ = log_train_and_test(log)
+    return round(train.n_events / len(np.unique(train.codes)), 1)
+
+
 def gain(ranks, metric):
     """What each target adds to the mean of a metric."""
     hits = ranks <= 20
@@ -227,7 +232,11 @@ def main():
             run_log(log, arguments.threads)
     elif arguments.command == "differences":
         found = {log: differences(log) for log in logs}
-        save(DIFFERENCES, {"protocol": __doc__, "differences": found})
+        content = {"protocol": __doc__, "differences": found}
+        save(
+            DIFFERENCES,
+            content | {"clicks_per_item": {log: clicks_per_item(log) for log in logs}},
+        )
     else:
         replace_table("README.md", "eight_logs", short_table())
         replace_table("docs/comparison.md", "eight_logs", long_table())

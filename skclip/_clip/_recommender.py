@@ -552,8 +552,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
                 raise ValueError(f"the parameter {key!r} is one of {part!r} now")
         if "unseen_items" not in state:
             raise ValueError(
-                "it was saved before skclip 0.1.0.dev2, which has the new parameter "
-                "'unseen_items'. Fit the model again"
+                "The recommender was saved before 'unseen_items' was a parameter. Fit "
+                "it again."
             )
         super().__setstate__(state)
         if "_fitted" in state:

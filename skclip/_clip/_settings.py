@@ -37,6 +37,7 @@ _DEFAULTS = {
     "loss__shared": True,
 }
 _SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
+# What the data or other parameters decide in the end.
 _LEFT_OPEN = (*_SIZES, "temperature", "learning_rate", "early_stopping")
 _FEWEST_STEPS = 400
 _MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together

@@ -58,6 +58,12 @@ def eight_logs(log, model, metric):
     )
 
 
+def test_the_timed_fit_is_that_of_the_results():
+    (row,) = results("first_fit.json")
+    text = f"{row['items']:,} items takes {row['fit_seconds']:.0f} s"
+    assert text in (ROOT / "README.md").read_text()
+
+
 def test_short_table_of_eight_logs():
     shown = table(ROOT / "README.md", "eight_logs")
     assert len(shown) == len({row["log"] for row in results("eight_logs.jsonl")})

@@ -68,6 +68,16 @@ def test_resumed_is_as_never_interrupted(params, train, test, tmp_path):
     assert again == plain
 
 
+def test_what_auto_stands_for_belongs_to_a_run(train, tmp_path, monkeypatch):
+    """It may be something else on another device: here, the loss."""
+    model = small(early_stopping=True, checkpoint=tmp_path / "run", scoring=Stop(2))
+    with pytest.raises(RuntimeError, match="power cut"):
+        model.fit(train[:200])
+    monkeypatch.setattr("skclip._training._losses._FULL_SOFTMAX_BYTES", 1)
+    with pytest.raises(ValueError, match="checkpoint of another run.*delete"):
+        clone(model).fit(train[:200])
+
+
 def test_another_run_is_refused(train, tmp_path):
     train, path = train[:200], tmp_path / "run"
     model = small(
