@@ -13,7 +13,7 @@ def small(backbone="gru4rec", **params):
     """A recommender that trains in a moment."""
     model = CLIPSessionRecommender(
         backbone, embedding_dim=16, max_epochs=2, batch_size=256, random_state=0,
-        n_threads=1, device="cpu",
+        n_threads=1, device="cpu", repeats=False,
     )  # fmt: skip
     return model.set_params(**params)
 

@@ -72,6 +72,7 @@ def run(log, setting, seed):
         "train_loss": model.history_[-1]["train_loss"],
         "batch_size": resolved["batch_size"],
         "loss": resolved["loss"],
+        "repeats": resolved["repeats"],
     }
 
 

@@ -20,6 +20,7 @@ from skclip._model import (
     SessionModel,
     observed_prefixes,
     read_states,
+    seen_in_instances,
     take_rows,
 )
 from skclip._ranking import rows_per_chunk
@@ -111,8 +112,10 @@ class Fitted:
             for start in range(0, len(positions), step):
                 at = positions[start : start + step]
                 part = take_rows(state, slice(start, start + step))
+                seen = self._seen(instances.take(where[at]))
+                out = buffer[: len(at)]
                 with torch.autocast(keys.device.type, enabled=False):
-                    scores = self.model.scores(part, keys, out=buffer[: len(at)])
+                    scores = self.model.scores(part, keys, seen, out=out)
                 yield where[at], scores
         popular = torch.from_numpy(self.popularity.astype(np.float32))
         popular = popular.to(keys.device)
@@ -121,6 +124,14 @@ class Fitted:
         for start in range(0, len(where), step):
             at = where[start : start + step]
             yield at, popular.repeat(len(at), 1)
+
+    def _seen(self, instances):
+        """The items that prefixes have observed, if they have a bias."""
+        repeats = self.model.repeats
+        if repeats is None:
+            return None
+        device = self.model.item_table.device
+        return repeats(seen_in_instances(instances, len(self.index), device))
 
     @torch.no_grad()
     def read(self, X, rows):

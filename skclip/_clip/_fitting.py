@@ -1,6 +1,7 @@
 """The steps of fit and partial_fit: one call for each stage."""
 
 import copy
+import time
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -10,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from skclip._base import VERSION
 from skclip._clip._fitted import Fitted, candidate_vectors
-from skclip._clip._settings import MODEL_PARAMS, settings_of
+from skclip._clip._settings import MODEL_PARAMS, is_auto, settings_of
 from skclip._clusters import Assignment, assign_clusters, extend_clusters
 from skclip._data import (
     check_further,
@@ -22,6 +23,7 @@ from skclip._data import (
     latest_part,
     query_data,
     training_data,
+    trial_parts,
     warn_unknown,
 )
 from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
@@ -36,6 +38,11 @@ from skclip._training import (
 )
 from skclip._warnings import told_already
 from skclip.metrics import parse_metric
+
+# `repeats="auto"` is False if fewer targets are items of their session, else two fits of
+# this share of the epochs tell.
+_FEWEST_REPEATS = 0.01
+_TRIAL_EPOCHS = 0.2
 
 
 def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks=None):
@@ -55,46 +62,107 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     n_instances, n_items = len(data.instances), data.coded.n_items
     known = before.settings if grow else None
     settings = settings.with_sizes(params, n_instances, n_items, known)
-    holders = Holders(data.coded.index, clusters.of_items, data.owners)
-    config = _model_config(params, settings, data, holders, before if grow else None)
-    draws = generator_on("cpu", seeds["torch"])
+    plan = _plan(params, settings.values, grow)
     with torch_session(params.n_threads, settings.device.type):
-        build = grown_model if grow else new_model
-        with Draws(draws):
-            model = build(config, data, settings.device, holders, before)
-        if settings.device.type != "cpu":
-            draws = generator_on(settings.device, seeds["torch"])
-        fitted = Fitted(
-            holders,
-            popularity=_popularity(data, before if grow else None),
-            clusterer=clusters.clusterer,
-            settings=settings.with_model(model).values,
-            config=config,
-            model=model,
+        if is_auto(settings.values["repeats"]):
+            begun = time.perf_counter()
+            pays = _repeats_pay(params, settings, data, clusters, seeds)
+            settings = settings.with_repeats(pays)
+            plan = plan.later(time.perf_counter() - begun)
+
+        def checkpoint(values):
+            if params.checkpoint is None or grow:
+                return None
+            return _checkpoint(params, data, eval_set, before, values)
+
+        fitted = _learned(
+            params,
+            settings,
+            data,
+            clusters,
+            plan,
+            seeds["torch"],
+            before=before,
+            grow=grow,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
         )
-        checkpoint = None
-        if params.checkpoint is not None and not grow:
-            checkpoint = _checkpoint(params, data, eval_set, before, fitted.settings)
-        if callbacks is not None:
-            callbacks.fitted = lambda: snapshot(params, fitted)
-        values, popularity = fitted.settings, fitted.popularity
-        with private_draws(model, draws):
-            history, score = train(
-                model,
-                Batches(data.instances, settings.device, model.shares_prefixes),
-                make_loss(values, settings.loss, model, popularity, draws),
-                _plan(params, values, grow),
-                rng=np.random.default_rng(seeds["torch"]),
-                draws=draws,
-                validate=_validator(params, fitted, data.held_out),
-                checkpoint=checkpoint,
-                callbacks=callbacks,
-            )
-    model.release()
+    fitted.model.release()
+    history, score = fitted.history, fitted.best_score
     if grow:
         history, score = _continued(before.history, history), None
-    keys = candidate_vectors(model)
+    keys = candidate_vectors(fitted.model)
     return replace(fitted, keys=keys, history=history, best_score=score)
+
+
+def _learned(
+    params,
+    settings,
+    data,
+    clusters,
+    plan,
+    seed,
+    *,
+    before=None,
+    grow=False,
+    checkpoint=lambda values: None,
+    callbacks=None,
+):
+    """Build a model and train it: `Fitted` without candidate vectors."""
+    holders = Holders(data.coded.index, clusters.of_items, data.owners)
+    config = _model_config(params, settings, data, holders, before if grow else None)
+    draws = generator_on("cpu", seed)
+    build = grown_model if grow else new_model
+    with Draws(draws):
+        model = build(config, data, settings.device, holders, before)
+    if settings.device.type != "cpu":
+        draws = generator_on(settings.device, seed)
+    fitted = Fitted(
+        holders,
+        popularity=_popularity(data, before if grow else None),
+        clusterer=clusters.clusterer,
+        settings=settings.with_model(model).values,
+        config=config,
+        model=model,
+    )
+    if callbacks is not None:
+        callbacks.fitted = lambda: snapshot(params, fitted)
+    values, popularity = fitted.settings, fitted.popularity
+    with private_draws(model, draws):
+        history, score = train(
+            model,
+            Batches(data.instances, settings.device, model.shares_prefixes),
+            make_loss(values, settings.loss, model, popularity, draws),
+            plan,
+            rng=np.random.default_rng(seed),
+            draws=draws,
+            validate=_validator(params, fitted, data.held_out),
+            checkpoint=checkpoint(values),
+            callbacks=callbacks,
+        )
+    return replace(fitted, history=history, best_score=score)
+
+
+def _repeats_pay(params, settings, data, clusters, seeds):
+    """Whether a bias for items of the session ranks held-out sessions better.
+
+    Two short fits, with and without, tell; neither is kept.
+    """
+    if data.repeat_share < _FEWEST_REPEATS:
+        return False
+    trial, held_out = trial_parts(data, params.validation_fraction, seeds["split"])
+    if held_out is None:
+        return False
+    epochs = int(np.ceil(_TRIAL_EPOCHS * settings.values["max_epochs"]))
+    scores = []
+    for repeats in (False, True):
+        tried = settings.with_repeats(repeats)
+        plan = _plan(params, tried.values | {"max_epochs": epochs}, grow=False)
+        plan = replace(plan, n_iter_no_change=None, verbose=False, kept=False)
+        plan = plan.later(0.9 * (params.max_time or 0))
+        fitted = _learned(params, tried, trial, clusters, plan, seeds["torch"])
+        scores.append(_validator(params, fitted, held_out)())
+    return scores[1] > scores[0]
 
 
 def as_estimator(params, fitted):

@@ -141,6 +141,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         beside it in the observed prefix vote for. Without cluster prompts they are
         always dropped. Sessions without a known item get the most popular items.
         "auto" is "drop", and "vote" with ``preset="paper"``. Takes effect in `fit`.
+    repeats : bool, default="auto"
+        Whether items that are in the session already get a learned bias, by how
+        recently and how often they were clicked (`repeat_bias_`). "auto" tries both on
+        held-out sessions, in two short fits, and is False for a backbone that scores
+        items of the session in a way of its own.
     scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
@@ -174,6 +179,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         Size of the catalog.
     item_counts_ : ndarray of shape (n_items,)
         Training events of each item.
+    repeat_bias_ : ndarray of shape (12, 4), or None
+        What is added to the score of an item that is in the session already, by its
+        recency and its number of clicks; None without `repeats`.
     fusion_weight_ : float or None
         What the item's own vector weighs on average over the clicked items that have
         features ("gate"), or the features do ("add", "late"); None otherwise.
@@ -247,6 +255,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         "checkpoint": [str, os.PathLike, None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "unseen_items": [StrOptions({"auto", "drop", "vote"})],
+        "repeats": ["boolean", _AUTO],
         "scoring": [str, callable],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
@@ -282,6 +291,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         checkpoint=None,
         min_item_count=1,
         unseen_items="auto",
+        repeats="auto",
         scoring="auto",
         precision="auto",
         device="auto",
@@ -313,6 +323,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         self.checkpoint = checkpoint
         self.min_item_count = min_item_count
         self.unseen_items = unseen_items
+        self.repeats = repeats
         self.scoring = scoring
         self.precision = precision
         self.device = device
@@ -516,6 +527,19 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         model = self._fitted.model
         return None if model.fusion is None else model.fusion.weight(model.item_table)
 
+    @property
+    def repeat_bias_(self):
+        """Bias of items of the session, ndarray of shape (12, 4), or None.
+
+        Row p is for items whose last click is p clicks before the newest one, the last
+        row for 11 or more. Column n is for items with n + 1 clicks, the last column for
+        4 or more. It is added to the scores.
+        """
+        if not hasattr(self, "_fitted"):
+            raise AttributeError("repeat_bias_ is there after fit.")
+        repeats = self._fitted.model.repeats
+        return None if repeats is None else repeats.table().detach().cpu().numpy()
+
     def parameter_report(self):
         """Return how many numbers are learned, by component.
 
@@ -550,11 +574,12 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
                 raise ValueError(f"the parameter {key!r} is one of {part!r} now")
-        if "unseen_items" not in state:
-            raise ValueError(
-                "The recommender was saved before 'unseen_items' was a parameter. Fit "
-                "it again."
-            )
+        for key in ("unseen_items", "repeats"):
+            if key not in state:
+                raise ValueError(
+                    f"The recommender was saved before {key!r} was a parameter. Fit it "
+                    "again."
+                )
         super().__setstate__(state)
         if "_fitted" in state:
             device = "auto" if self.device != "cpu" else "cpu"

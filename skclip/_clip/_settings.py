@@ -38,7 +38,7 @@ _DEFAULTS = {
 }
 _SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
 # What the data or other parameters decide in the end.
-_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate", "early_stopping")
+_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate", "early_stopping", "repeats")
 _FEWEST_STEPS = 400
 _MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together
 _TRAINING = (  # what `training` of a backbone may set
@@ -60,6 +60,7 @@ MODEL_PARAMS = {
     "prompt__candidates": "candidates",
     "similarity": "similarity",
     "temperature": "temperature",
+    "repeats": "repeats",
 }
 PRESETS = {
     "paper": {
@@ -75,6 +76,7 @@ PRESETS = {
         "weight_decay": 0.0,
         "lr_schedule": "constant",
         "unseen_items": "vote",
+        "repeats": False,
         "n_iter_no_change": 10,
         "batch_size": 256,
         "max_epochs": 50,
@@ -114,6 +116,10 @@ class Settings:
         """The loss object of the resolved name."""
         name = self.values["loss"]
         return self.given_loss if self.given_loss.name == name else LOSSES[name]()
+
+    def with_repeats(self, repeats):
+        """The same with or without a bias for items of the session."""
+        return replace(self, values=self.values | {"repeats": bool(repeats)})
 
     def with_model(self, model):
         """The same for a model: scores that are no dot product stay in float32."""
@@ -218,6 +224,14 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
+    if spec.scores_repeats and chosen["repeats"] is True:
+        name = type(spec).__name__
+        raise ValueError(
+            f"repeats=True, but {name} scores items of the session in a way of its "
+            "own. Leave repeats at 'auto', or choose another backbone."
+        )
+    if spec.scores_repeats:
+        chosen["repeats"] = False
     if is_auto(chosen["early_stopping"]):
         chosen["early_stopping"] = not is_auto(chosen["n_iter_no_change"])
     chosen = {

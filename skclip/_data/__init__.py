@@ -9,6 +9,7 @@ from skclip._data._fit_data import (
     further_fit_data,
     grown_catalog,
     latest_part,
+    trial_parts,
 )
 from skclip._data._frames import (
     as_frame,

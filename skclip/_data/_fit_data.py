@@ -1,6 +1,6 @@
 """What a model is trained on: rows of training sessions, owners, prefixes, features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,16 @@ class FitData:
     def clicks(self):
         """Events of each item in the rows, (n_items,)."""
         return np.bincount(self.sequences[0], minlength=self.coded.n_items + 1)[1:]
+
+    @property
+    def repeat_share(self):
+        """Share of the targets that are in their session already."""
+        codes, offsets = self.coded.codes.astype(np.int64), self.coded.offsets
+        session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        _, first = np.unique(session * (codes.max() + 1) + codes, return_index=True)
+        again = np.ones(len(codes), dtype=bool)
+        again[first] = False
+        return again[self.instances.stops].mean()
 
 
 def first_fit_data(coded, features, kinds, split, max_length):
@@ -106,6 +116,29 @@ def latest_part(coded, rows, fraction, seed):
         rows = np.random.default_rng(int(seed)).permutation(rows)
     held_out = coded.as_fit_arguments(np.sort(rows[-n_held_out:]))
     return np.sort(rows[:-n_held_out]), held_out
+
+
+def trial_parts(data, fraction, seed, n_prefixes=100_000, n_targets=10_000):
+    """Some of the `FitData` for a short fit, and what validates it, (X, y) or None.
+
+    The latest prefixes are learned. The validation part, that of `data` or the latest
+    rows, is thinned out to about `n_targets`.
+    """
+    rows, held_out = data.rows, data.held_out
+    if held_out is None:
+        rows, held_out = latest_part(data.coded, rows, fraction, seed)
+    if held_out is None:
+        return data, None
+    X, y = held_out
+    n = len(X) if y is not None else np.maximum(X.lengths - 1, 0).sum()
+    some = slice(None, None, max(1, round(n / n_targets)))
+    held_out = X[some], None if y is None else y[some]
+    session = np.searchsorted(data.coded.offsets, data.instances.stops, "right") - 1
+    learned = np.flatnonzero(np.isin(session, rows))[-n_prefixes:]
+    rows = rows[np.isin(rows, session[learned])]
+    instances = data.instances.take(learned)
+    trial = replace(data, rows=rows, instances=instances, held_out=None)
+    return trial, held_out
 
 
 def checked_eval_set(eval_set):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
+from skclip._model._repeats import RepeatBias, seen_in_batch
 from skclip.backbones import Backbone
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
@@ -28,6 +29,7 @@ class SessionModel(nn.Module):
     `similarity` None is the backbone's own; "cosine" normalizes session and item
     vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
     ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
+    `repeats` adds a `RepeatBias` to the scores of the items of the session.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SessionModel(nn.Module):
         temperature,
         unknown_user="zero",
         fusion=None,
+        repeats=False,
     ):
         super().__init__()
         self.n_items = n_items
@@ -89,6 +92,7 @@ class SessionModel(nn.Module):
             if kind.starts_as_directions:
                 with torch.no_grad():
                     self.item_table /= self.item_table.norm(dim=1).mean()
+        self.repeats = RepeatBias() if repeats else None
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         # Positions and rows of the item table that training leaves as they are.
@@ -156,6 +160,8 @@ class SessionModel(nn.Module):
             groups.append({"params": list(self.prompt.parameters())})
         if self.fusion is not None and any(True for _ in self.fusion.parameters()):
             groups.append({"params": list(self.fusion.parameters())})
+        if self.repeats is not None:
+            groups.append({"params": list(self.repeats.parameters())})
         return groups + self.network.param_groups()
 
     def parameter_counts(self):
@@ -177,6 +183,8 @@ class SessionModel(nn.Module):
             counts["prompt gates"] = gates
         if self.fusion is not None:
             counts["feature fusion"] = sum(p.numel() for p in self.fusion.parameters())
+        if self.repeats is not None:
+            counts["repeats"] = sum(p.numel() for p in self.repeats.parameters())
         for name, parameter in self.network.named_parameters():
             part = f"backbone.{name.split('.')[0]}"
             counts[part] = counts.get(part, 0) + parameter.numel()
@@ -247,6 +255,12 @@ class SessionModel(nn.Module):
             return torch.cat([(1 - omega) * state, omega * u], dim=1)
         return (*state, u) if isinstance(state, tuple) else (state, u)
 
+    def seen(self, batch):
+        """The items that the queries of a batch have observed, `Seen`, or None."""
+        if self.repeats is None:
+            return None
+        return self.repeats(seen_in_batch(batch, self.n_items))
+
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
         table = self.item_table
@@ -273,8 +287,11 @@ class SessionModel(nn.Module):
         text, _ = self.fusion.text(slice(None) if items is None else items)
         return torch.cat([table, text], dim=1)
 
-    def scores(self, state, keys, out=None):
-        """Scores (n_queries, n_items), written to `out` if given."""
+    def scores(self, state, keys, seen=None, out=None):
+        """Scores (n_queries, n_items), written to `out` if given.
+
+        `seen` are the items that the queries have observed, if they have a bias.
+        """
         if self.network.dot_product:
             scores = torch.mm(state * self.scale, keys.T, out=out)
         else:
@@ -284,7 +301,8 @@ class SessionModel(nn.Module):
             for begin in range(0, len(keys), width):
                 part = slice(begin, begin + width)
                 scores[:, part] = self.score_chunk(state, keys[part])
-        return scores if self.bias is None else scores.add_(self.bias)
+        scores = scores if self.bias is None else scores.add_(self.bias)
+        return scores if seen is None else seen.add_to(scores)
 
     def score_chunk(self, state, keys):
         """Scores of some candidates by a scorer that is no dot product; no bias."""

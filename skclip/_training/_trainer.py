@@ -1,7 +1,7 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ class Plan:
     """How long and how fast to train.
 
     `n_iter_no_change` stops after so many epochs without a better score; None never
-    stops early and keeps the last weights. `max_time` is in seconds.
+    stops early and keeps the last weights. `max_time` is in seconds. An interrupt ends the
+    training; it is raised if the model was only tried and is not `kept`.
     """
 
     batch_size: int
@@ -30,6 +31,13 @@ class Plan:
     n_iter_no_change: int = None
     max_time: float = None
     verbose: bool = False
+    kept: bool = True
+
+    def later(self, seconds):
+        """The same where some of `max_time` is over."""
+        if self.max_time is None:
+            return self
+        return replace(self, max_time=max(0.0, self.max_time - seconds))
 
 
 def train(
@@ -74,7 +82,7 @@ def train(
                     best, optimizers = run.best, run.optimizers
                     checkpoint.save(model, best, optimizers, rngs, run.history)
         except KeyboardInterrupt:
-            if not run.history or inside_search():
+            if not run.history or not plan.kept or inside_search():
                 raise
             interrupted = True
             run.warn_interrupted()
@@ -229,6 +237,7 @@ class _Stepper:
             scale=model.scale,
             bias=model.bias,
             scorer=None if model.network.dot_product else model,
+            seen=model.seen(batch),
         )
         value = float(loss.detach())
         if np.isfinite(value):

@@ -379,6 +379,9 @@ class BackboneSpec(BaseEstimator):
     ----------
     default_training : dict
         Such settings where neither `training` nor a preset has one.
+    scores_repeats : bool
+        Whether the network scores items of the session in a way of its own, so that
+        the recommender learns no bias for them (its parameter `repeats`).
 
     Examples
     --------
@@ -390,6 +393,7 @@ class BackboneSpec(BaseEstimator):
     _parameter_constraints: dict = {}
     training = None
     default_training: dict = {}
+    scores_repeats = False
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

@@ -91,6 +91,8 @@ class TAGNN(BackboneSpec):
     step: int = parameter(1, AT_LEAST_1)
     training: dict | None = parameter(None, dict, None)
 
+    scores_repeats = True  # candidates attend to the session, and so to themselves
+
     @classmethod
     def published(cls):
         """Return the configuration of the authors' program."""
