@@ -39,8 +39,8 @@ from skclip._training import (
 from skclip._warnings import told_already
 from skclip.metrics import parse_metric
 
-# `repeats="auto"` is False if fewer targets are items of their session, else two fits of
-# this share of the epochs tell.
+# `repeats="auto"` is False if fewer targets are items of their session. Else it goes by
+# two fits of this share of the epochs.
 _FEWEST_REPEATS = 0.01
 _TRIAL_EPOCHS = 0.2
 

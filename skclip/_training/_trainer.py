@@ -18,8 +18,8 @@ class Plan:
     """How long and how fast to train.
 
     `n_iter_no_change` stops after so many epochs without a better score; None never
-    stops early and keeps the last weights. `max_time` is in seconds. An interrupt ends the
-    training; it is raised if the model was only tried and is not `kept`.
+    stops early and keeps the last weights. `max_time` is in seconds. An interrupt is
+    raised if the model is only tried and not `kept`.
     """
 
     batch_size: int
