@@ -68,10 +68,13 @@ RECOMMENDERS = {
     "slist from the last item": SLIST(direction="sr"),
     "votes": VotingRecommender([MARKOV, KNN]),
     "scores": VotingRecommender([MARKOV, ("s", SLIST())], method="score"),
+    "blend": VotingRecommender([MARKOV, ("s", SLIST())], method="blend"),
+    "learned blend": VotingRecommender([MARKOV, KNN], method="blend", weights="auto"),
     "llm": LLMReranker(PopularityRecommender(), TITLES, client=newest_first),
 }
 # Whose answer depends on which of two equal sessions is the more recent.
 ORDERED = ("markov without backoff", "sknn", "vsknn", "stan", "vstan", "votes")
+ORDERED += ("learned blend",)
 READ_NOTHING = ("popularity", "popularity with half-life", "llm")  # of the items
 
 
