@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skclip._clip import CLIPSessionRecommender
     from skclip._clusters import SessionClusterer
     from skclip._data import Sessions
-    from skclip._inside import predict_topk
+    from skclip._inside import partial_fit, predict_topk
     from skclip._model import Fusion, Prompt
     from skclip.baselines import (
         SLIST,
@@ -47,6 +47,7 @@ __all__ = [
     "Sessions",
     "VotingRecommender",
     "load",
+    "partial_fit",
     "predict_topk",
     "save",
 ]
@@ -61,6 +62,7 @@ _HOMES = {
     "Sessions": "_data",
     "VotingRecommender": "ensemble",
     "load": "persistence",
+    "partial_fit": "_inside",
     "predict_topk": "_inside",
     "save": "persistence",
 }

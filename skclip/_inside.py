@@ -4,6 +4,10 @@ This is the only file that looks through what holds other estimators, and the on
 outside an estimator's own package that reads its private attributes.
 """
 
+import copy
+
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 # What holds one estimator, in the order of preference: of a search the winner, of a
@@ -123,6 +127,146 @@ def predict_topk(estimator, X, k=None, **options):
     """
     recommender, X = unwrap(estimator, X)
     return recommender.predict_topk(X, k, **options)
+
+
+def partial_fit(estimator, X, y=None):
+    """Update a recommender inside a Pipeline or a search with further sessions.
+
+    scikit-learn's Pipeline and GridSearchCV have no ``partial_fit``. Each step of a
+    Pipeline is updated by its own ``partial_fit``, in order, and transforms the
+    sessions for the next one. A step without it, or in a FrozenEstimator, transforms
+    them as it is. If a step fails, nothing has changed.
+
+    Parameters
+    ----------
+    estimator : recommender, Pipeline or fitted search
+        What holds a recommender with ``partial_fit`` as its last step or best
+        estimator. A Pipeline that is not fitted is fitted. A search keeps its scores
+        and parameters; its best estimator is updated.
+    X : Sessions or list of lists
+        Further training sessions, shape (n_sessions,), as they come before the first
+        step.
+    y : array-like of shape (n_sessions,), default=None
+        Next items, as in ``fit``.
+
+    Returns
+    -------
+    estimator : object
+        What was passed. Updated steps are copies, put in the place of the old ones.
+
+    Raises
+    ------
+    TypeError
+        There is no recommender inside `estimator`, it or a clusterer before it has no
+        ``partial_fit``, or it is frozen.
+    NotFittedError
+        A search is not fitted, or keeps no estimator (``refit=False``).
+
+    See Also
+    --------
+    predict_topk : Ranks with a recommender inside a Pipeline or a search.
+
+    Notes
+    -----
+    Clusters keep their numbers (`SessionClusterer.partial_fit`). A
+    `CLIPSessionRecommender` behind a clusterer reads clusters from the sessions, so
+    items that are not in `X` keep the clusters that they had. With a clusterer of its
+    own it reads those of all items.
+
+    Examples
+    --------
+    >>> import skclip
+    >>> from sklearn.pipeline import make_pipeline
+    >>> shop = make_pipeline(
+    ...     skclip.SessionClusterer(random_state=0), skclip.PopularityRecommender()
+    ... )
+    >>> shop = shop.fit([["a", "b"], ["b", "c"], ["b"]])
+    >>> shop = skclip.partial_fit(shop, [["c", "d"], ["d", "c"], ["d", "d"]])
+    >>> skclip.predict_topk(shop, [["a"]], k=3).tolist()
+    [['d', 'b', 'c']]
+    """
+    recommender, _ = unwrap(estimator, None)
+    if not hasattr(recommender, "partial_fit"):
+        raise TypeError(
+            f"{type(recommender).__name__} has no partial_fit. Fit it again, on old "
+            "and further sessions together."
+        )
+    if hasattr(estimator, "predict_topk"):
+        _refuse_frozen(estimator)
+        return estimator.partial_fit(X, y)
+    vars(estimator).update(_updated_parts(estimator, X, y))
+    return estimator
+
+
+def _updated(estimator, X, y):
+    """A copy of an estimator, updated with further sessions."""
+    _refuse_frozen(estimator)
+    if hasattr(estimator, "predict_topk"):
+        return copy.deepcopy(estimator).partial_fit(X, y)
+    other = copy.copy(estimator)
+    vars(other).update(_updated_parts(estimator, X, y))
+    return other
+
+
+def _updated_parts(estimator, X, y):
+    """The attribute that holds the recommender, updated with further sessions."""
+    _refuse_frozen(estimator)
+    if hasattr(estimator, "steps"):
+        return {"steps": _updated_steps(estimator, X, y)}
+    for name in ("best_estimator_", "estimator_"):
+        if hasattr(estimator, name):
+            return {name: _updated(getattr(estimator, name), X, y)}
+    raise NotFittedError(
+        f"This {type(estimator).__name__} has no best_estimator_ to update. Fit it "
+        "first, with refit=True."
+    )
+
+
+def _updated_steps(pipeline, X, y):
+    try:
+        check_is_fitted(pipeline)
+    except NotFittedError:
+        return copy.deepcopy(pipeline).fit(X, y).steps
+    steps, X = _updated_transformers(pipeline.steps[:-1], X, y)
+    name, last = pipeline.steps[-1]
+    return [*steps, (name, _updated(last, X, y))]
+
+
+def _updated_transformers(steps, X, y):
+    """Steps updated with the sessions, and what they make of these."""
+    updated = []
+    for name, step in steps:
+        if step is not None and step != "passthrough":
+            step = _updated_transformer(step, X, y)
+            X = step.transform(X)
+        updated.append((name, step))
+    return updated, X
+
+
+def _updated_transformer(step, X, y):
+    if isinstance(step, FrozenEstimator):
+        return step
+    if hasattr(step, "steps"):
+        other = copy.copy(step)
+        other.steps, _ = _updated_transformers(step.steps, X, y)
+        return other
+    if hasattr(step, "partial_fit"):
+        return copy.deepcopy(step).partial_fit(X, y)
+    if hasattr(step, "membership_"):
+        raise TypeError(
+            f"{type(step).__name__} has no partial_fit, so its clusters cannot take "
+            "new sessions in. Use SessionClusterer, fit on all sessions, or keep the "
+            "clusters as they are: put the fitted step into a FrozenEstimator."
+        )
+    return step
+
+
+def _refuse_frozen(estimator):
+    if isinstance(estimator, FrozenEstimator):
+        raise TypeError(
+            f"The {type(estimator.estimator).__name__} is frozen, so it cannot be "
+            "updated. Pass what FrozenEstimator holds, its attribute estimator."
+        )
 
 
 # -- what fitted estimators keep to themselves -----------------------------------------

@@ -175,6 +175,30 @@ def test_a_fit_that_fails_changes_nothing(name, change, data, message, tmp_path)
     assert answers(estimator) == expected(name)
 
 
+GROWING = [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "partial_fit")]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "0 sample"),
+        ([[], []], "All 2 sessions are empty"),
+        (["abc"], "Session 0 of X is a str: 'abc'"),
+        ([[1, 2], [3, 1]], "ids of another type"),
+        (FALLING, "session 1 are not in order: event 1 is"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+@pytest.mark.parametrize("name", GROWING)
+def test_a_partial_fit_that_fails_changes_nothing(name, data, message, tmp_path):
+    estimator = clone(ESTIMATORS[name]).fit(X)
+    file = saved(estimator, tmp_path)
+    with pytest.raises((ValueError, TypeError), match=message):
+        estimator.partial_fit(data)
+    assert saved(estimator, tmp_path) == file
+    assert answers(estimator) == expected(name)
+
+
 # -- fits that are interrupted ---------------------------------------------------------
 
 
@@ -214,8 +238,7 @@ def places(n_lines, n):
     ("name", "method"),
     [
         *((name, "fit") for name in ESTIMATORS),
-        ("clip", "partial_fit"),
-        ("clusterer", "partial_fit"),
+        *((name, "partial_fit") for name in GROWING if "clip " not in name),
     ],
 )
 def test_an_interrupted_fit_changes_nothing(name, method, first, error, tmp_path):

@@ -452,9 +452,11 @@ def test_one_stray_id_among_many_is_found():
 
 def test_a_days_file_with_another_dtype_does_not_poison_the_catalog():
     model = clip().fit(rows("int"))
+    popular = PopularityRecommender().fit(rows("int"))
     for day in ("text", "zero-padded text", "bytes"):
-        with pytest.raises(ValueError, match="X has ids of another type.* looks like"):
-            model.partial_fit(rows(day))
+        for fitted in (model, popular):
+            with pytest.raises(ValueError, match="X has ids of another type.* looks l"):
+                fitted.partial_fit(rows(day))
     assert model.item_ids_.tolist() == list(ALL)
     assert len(model.partial_fit(rows("int", [[1, 13], [13, 2]])).item_ids_) == 13
 

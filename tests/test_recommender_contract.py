@@ -350,6 +350,23 @@ def test_order_of_rows_changes_nothing(new, name, model, shop):
     same(clone(new).fit(X, y), clone(new).fit(X[order], y[order]), test)
 
 
+def test_further_sessions_come_in_anywhere(new, name, shop):
+    first, further = shop[0][:150], shop[0][150:]
+    pipe = make_pipeline(SessionClusterer(random_state=0), clone(new)).fit(first)
+    if not hasattr(new, "partial_fit"):
+        with pytest.raises(TypeError, match=f"{type(new).__name__} has no partial_fit"):
+            skclip.partial_fit(pipe, further)
+        return
+    assert skclip.partial_fit(pipe, further) is pipe
+    alone = clone(new).partial_fit(first)
+    same(alone, clone(new).fit(first), shop[1])
+    alone.partial_fit(further)
+    if name in ("clip", "clip of the paper"):
+        assert pipe[-1].item_ids_.tolist() == alone.item_ids_.tolist()
+    else:
+        same(pipe[-1], alone, shop[1])
+
+
 def test_text_and_numbers_rank_alike(new, model, shop):
     numbers = [int(item[5:]) for item in shop[0].vocabulary]
     assert (shop[0].vocabulary == shop[1].vocabulary).all()

@@ -107,13 +107,16 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
             return super()._what_happens
         return "They are ignored."
 
-    def _training_data(self, X, y):
-        """Encode what `fit` was given, sessions in order of their end times."""
+    def _training_data(self, X, y, known=None):
+        """Encode what `fit` was given, sessions in order of their end times.
+
+        Sessions without a time, NaN, are last. Where none has one, there are no times.
+        """
         if not callable(self.scoring):
             parse_metric(self.scoring)
-        data = training_data(X, y, in_order=True)
-        if data.end_times is not None:
-            data = replace(data, end_times=_without_gaps(data.end_times))
+        data = training_data(X, y, known=known, in_order=True)
+        if data.end_times is not None and np.isnan(data.end_times).all():
+            data = replace(data, end_times=None)
         return data
 
     def _base_scores(self):
@@ -141,6 +144,90 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         check_is_fitted(self, "item_ids_")
 
 
+class CountingRecommender(BaselineRecommender):
+    """A baseline that counts further sessions on top of those of `fit`.
+
+    ``_grow(data, item_counts)`` of a subclass returns its fitted attributes for the old
+    sessions and `data`, whose codes are those of the catalog that has grown.
+    """
+
+    _read_at_prediction = ("backoff", "scoring")
+
+    def partial_fit(self, X, y=None):
+        """Count further sessions; the result is that of `fit` on all sessions.
+
+        Scores of an item are those of a `fit` on the old and then the further sessions,
+        up to the rounding of sums of fractions. New items are appended to `item_ids_`.
+        The time it takes depends on the further sessions; what was learned is copied.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Further training sessions, shape (n_sessions,). They need not be later than
+            the others. Times must be there if they were in `fit`, and only then, where
+            the model reads them.
+        y : array-like of shape (n_sessions,), default=None
+            Next items, as in `fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator itself. Unfitted before, it is fitted.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`. Or a parameter that takes effect in `fit` was changed, ids are
+            of another type than those of `fit`, or only some sessions have times that
+            the model reads.
+        """
+        if not hasattr(self, "item_ids_"):
+            return self.fit(X, y)
+        self._validate_params()
+        self._check_fit_params()
+        data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
+        counts = data.item_counts()
+        counts[: len(self.item_counts_)] += self.item_counts_
+        fitted = fitted_catalog(data) | {"item_counts_": counts}
+        return self._adopt(X, **fitted, **self._grow(data, counts))
+
+    def _adopt(self, X=None, **fitted):
+        return super()._adopt(X, **fitted, _fit_params=self._params_of_fit())
+
+    def _params_of_fit(self):
+        params = self.get_params(deep=False).items()
+        return {k: v for k, v in params if k not in self._read_at_prediction}
+
+    def _check_fit_params(self):
+        if not hasattr(self, "_fit_params"):
+            raise ValueError(
+                f"This {type(self).__name__} comes from a version of skclip without "
+                "partial_fit. Fit it again on all sessions."
+            )
+        for name, value in self._params_of_fit().items():
+            before = self._fit_params[name]
+            if value != before:
+                raise ValueError(
+                    f"{name}={value!r}, but the model was fitted with {before!r}, on "
+                    f"which its counts depend. Set {name}={before!r}, or fit again on "
+                    "all sessions."
+                )
+
+    def _check_times(self, had_times, data):
+        """Refuse times where `fit` had none, and none where it had times."""
+        if had_times and data.end_times is None:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on sessions with times, and "
+                "these have none. Pass time= to Sessions.from_events."
+            )
+        if data.end_times is not None and not had_times:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on sessions without times, and "
+                "these have times, so it is unknown which are later. Pass X.to_lists() "
+                "to count these as later, or fit again on all sessions with times."
+            )
+
+
 def fitted_catalog(data):
     """Fitted attributes that every baseline has."""
     return {
@@ -154,7 +241,8 @@ def ages_in_days(data, name, value):
     """Days from the end of each session to the last end; parameter `name` needs it."""
     if data.end_times is None:
         raise needs_times(name, value)
-    return (data.end_times.max() - data.end_times) / SECONDS_PER_DAY
+    end_times = without_gaps(data.end_times)
+    return (end_times.max() - end_times) / SECONDS_PER_DAY
 
 
 def needs_times(name, value):
@@ -164,10 +252,9 @@ def needs_times(name, value):
     )
 
 
-def _without_gaps(end_times):
-    """End times in order; sessions without one are last and get the latest."""
-    known = ~np.isnan(end_times)
-    return np.where(known, end_times, end_times[known].max()) if known.any() else None
+def without_gaps(end_times):
+    """End times, the latest one where a session has none."""
+    return np.where(np.isnan(end_times), np.nanmax(end_times), end_times)
 
 
 def rows_of(values, codes, offsets, n_items):
@@ -176,6 +263,13 @@ def rows_of(values, codes, offsets, n_items):
     rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
     rows.sum_duplicates()  # in place, offsets included
     return rows
+
+
+def widened(matrix, n_rows, n_columns):
+    """A sparse matrix with empty rows and columns behind its own."""
+    more = np.full(n_rows - matrix.shape[0], matrix.indptr[-1], matrix.indptr.dtype)
+    parts = matrix.data, matrix.indices, np.concatenate([matrix.indptr, more])
+    return sparse.csr_array(parts, shape=(n_rows, n_columns))
 
 
 def add_at(scores, rows, columns, values):

@@ -11,10 +11,12 @@ from skclip.baselines._base import (
     BACKOFF_TOTAL,
     POSITIVE,
     SECONDS_PER_DAY,
-    BaselineRecommender,
+    CountingRecommender,
     add_at,
     needs_times,
     observed,
+    widened,
+    without_gaps,
 )
 
 # Weight of the click that is `steps` before the newest one, of `n` clicks.
@@ -50,7 +52,7 @@ _MOST_ITEMS = 2**22  # in the sessions of all neighbors of a chunk of queries
 _SORT_RATIO = 8  # sort if sessions are so many times more than candidates
 
 
-class SessionKNN(BaselineRecommender):
+class SessionKNN(CountingRecommender):
     r"""Rank by the items of the most similar training sessions.
 
     Candidates are the `sample_size` most recent training sessions that share an item
@@ -119,7 +121,8 @@ class SessionKNN(BaselineRecommender):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
+        the training events of each.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
         Distinct items of the training sessions, oldest session first; the value is the
         place of the last click on the item, from 1.
@@ -129,7 +132,9 @@ class SessionKNN(BaselineRecommender):
     Notes
     -----
     `n_neighbors`, `sample_size` and `backoff` are read at prediction, so they can be
-    changed without a new `fit`. All other parameters take effect in `fit`.
+    changed without a new `fit`. All other parameters take effect in `fit`, and
+    `partial_fit` refuses others than then. It puts further sessions among the old ones
+    by their end times; where these are equal or missing, old sessions come first.
 
     A query costs the number of sessions that have one of its items, plus `n_neighbors`
     times their length. The newest 50 distinct items of a query are read. In [3]_ the
@@ -166,8 +171,9 @@ class SessionKNN(BaselineRecommender):
         "lambda2": [POSITIVE, _AUTO, None],
         "lambda3": [POSITIVE, _AUTO],
         "lambda4": [POSITIVE, _AUTO],
-        **BaselineRecommender._parameter_constraints,
+        **CountingRecommender._parameter_constraints,
     }
+    _read_at_prediction = ("n_neighbors", "sample_size", "backoff", "scoring")
 
     def __init__(
         self,
@@ -200,16 +206,22 @@ class SessionKNN(BaselineRecommender):
 
     def _learn(self, data):
         params = self._resolved(data.end_times is not None)
-        kept = np.flatnonzero(np.diff(data.offsets) > 0)
-        sessions = _last_places(data)[kept]
-        idf = np.maximum(0, np.log(len(kept) / data.item_counts()))
-        return {
-            "resolved_params_": params,
-            "sessions_": sessions,
-            "_times": None if data.end_times is None else data.end_times[kept],
-            "_item_weights": 1 + params.get("idf_weight", 0) * idf,
-            "_sessions_of_item": _sessions_of_item(sessions),
-        }
+        learned = _learned(*_sessions_and_times(data), data.item_counts(), params)
+        return learned | {"resolved_params_": params}
+
+    def _grow(self, data, item_counts):
+        self._check_times(self._times is not None, data)
+        sessions, times = _sessions_and_times(data)
+        before = widened(self.sessions_, self.sessions_.shape[0], data.n_items)
+        sessions = sparse.vstack([before, sessions], format="csr")
+        if times is not None:
+            known = self._times.copy()
+            known[len(known) - self._n_undated :] = np.nan
+            times = np.concatenate([known, times])
+            order = np.argsort(times, kind="stable")  # NaN is last
+            if (np.diff(order) < 0).any():
+                sessions, times = sessions[order], times[order]
+        return _learned(sessions, times, item_counts, self.resolved_params_)
 
     def _resolved(self, has_times):
         """The parameters of the variant, "auto" replaced."""
@@ -347,6 +359,25 @@ class SessionKNN(BaselineRecommender):
         super().__setstate__(state)
         if "sessions_" in state:
             self._sessions_of_item = _sessions_of_item(self.sessions_)
+
+
+def _sessions_and_times(data):
+    """Sessions that are not empty, and their end times or None."""
+    kept = np.diff(data.offsets) > 0
+    times = None if data.end_times is None else data.end_times[kept]
+    return _last_places(data)[np.flatnonzero(kept)], times
+
+
+def _learned(sessions, times, item_counts, params):
+    """Fitted attributes; `times` are in order, NaN last."""
+    idf = np.maximum(0, np.log(sessions.shape[0] / item_counts))
+    return {
+        "sessions_": sessions,
+        "_times": None if times is None else without_gaps(times),
+        "_n_undated": 0 if times is None else int(np.isnan(times).sum()),
+        "_item_weights": 1 + params.get("idf_weight", 0) * idf,
+        "_sessions_of_item": _sessions_of_item(sessions),
+    }
 
 
 def _last_places(data):

@@ -2,10 +2,15 @@
 
 import numpy as np
 
-from skclip.baselines._base import POSITIVE, BaselineRecommender, ages_in_days
+from skclip.baselines._base import (
+    POSITIVE,
+    SECONDS_PER_DAY,
+    CountingRecommender,
+    needs_times,
+)
 
 
-class PopularityRecommender(BaselineRecommender):
+class PopularityRecommender(CountingRecommender):
     r"""Rank the items by their number of training events, whatever the session.
 
     The simplest baseline: a model that does not beat it has learned nothing about
@@ -15,15 +20,16 @@ class PopularityRecommender(BaselineRecommender):
     Parameters
     ----------
     half_life : float, default=None
-        Days after which an event counts half; needs sessions with times. None counts
-        all events equally.
+        Days after which an event counts half; needs sessions with times. Events of a
+        session without a time never count less. None counts all events equally.
     scoring : str or callable, default="mrr@20"
         Metric that `score` returns.
 
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
+        the training events of each.
     item_scores_ : ndarray of shape (n_items,), float32
         Score of each item, the same for all sessions.
 
@@ -45,15 +51,51 @@ class PopularityRecommender(BaselineRecommender):
         self.scoring = scoring
 
     def _learn(self, data):
-        scores = data.item_counts()
-        if self.half_life is not None:
-            ages = ages_in_days(data, "half_life", self.half_life)
-            weights = np.repeat(0.5 ** (ages / self.half_life), np.diff(data.offsets))
-            scores = np.bincount(data.codes, weights, data.n_items + 1)[1:]
-        return {"item_scores_": scores.astype(np.float32)}
+        if self.half_life is None:
+            return {"item_scores_": data.item_counts().astype(np.float32)}
+        if data.end_times is None:
+            raise needs_times("half_life", self.half_life)
+        latest = np.nanmax(data.end_times)
+        return _fading_scores(*self._weights(data, latest), latest)
+
+    def _grow(self, data, item_counts):
+        if self.half_life is None:
+            return {"item_scores_": item_counts.astype(np.float32)}
+        self._check_times(True, data)
+        latest = max(self._latest, np.nanmax(data.end_times))
+        dated, undated = self._weights(data, latest)
+        n_before = len(self.item_scores_)
+        dated[:n_before] += self._dated * self._factor(latest - self._latest)
+        undated[:n_before] += self._undated
+        return _fading_scores(dated, undated, latest)
+
+    def _factor(self, seconds):
+        """What an event of that age counts."""
+        return 0.5 ** (seconds / SECONDS_PER_DAY / self.half_life)
+
+    def _weights(self, data, latest):
+        """What the events of each item count, those with and those without a time.
+
+        Sessions without a time are never older than the latest one.
+        """
+        factors = self._factor(latest - data.end_times)
+        factors = np.repeat(factors, np.diff(data.offsets))
+        dated, n = ~np.isnan(factors), data.n_items + 1
+        undated = np.bincount(data.codes[~dated], minlength=n)[1:]
+        return np.bincount(data.codes[dated], factors[dated], n)[1:], undated
 
     def _base_scores(self):
         return self.item_scores_
 
     def _add_scores(self, scores, queries):
         """Add nothing: the scores do not depend on the session."""
+
+
+def _fading_scores(dated, undated, latest):
+    """Fitted attributes: scores at the latest end, and what fades further."""
+    return {
+        "item_scores_": (dated + undated).astype(np.float32),
+        "_dated": dated,
+        "_undated": undated,
+        "_latest": float(latest),
+    }

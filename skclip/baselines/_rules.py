@@ -6,11 +6,21 @@ import numpy as np
 from scipy import sparse
 
 from skclip._sklearn import Interval, StrOptions
-from skclip.baselines._base import BaselineRecommender, add_rows, observed, rows_of
+from skclip.baselines._base import (
+    CountingRecommender,
+    add_rows,
+    observed,
+    rows_of,
+    widened,
+)
 
 
-class _LastItemRules(BaselineRecommender):
+class _LastItemRules(CountingRecommender):
     """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
+
+    def _grow(self, data, item_counts):
+        before = widened(self.rules_, data.n_items, data.n_items)
+        return {"rules_": before + self._learn(data)["rules_"]}
 
     def _add_scores(self, scores, queries):
         clicks = observed(queries, scores.shape[1])
@@ -47,7 +57,8 @@ class MarkovRecommender(_LastItemRules):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
+        the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Transitions from the item of the row to that of the column. With
         ``tie_break="first"`` the place in the ranking of the row, counted from its end.
@@ -58,7 +69,9 @@ class MarkovRecommender(_LastItemRules):
 
     Notes
     -----
-    Cost of `fit`: a sort of the events.
+    Cost of `fit`: a sort of the events. With ``tie_break="first"``, `partial_fit` also
+    sorts the transitions that there are, and sessions of earlier calls come before
+    others with equal or without times.
 
     Examples
     --------
@@ -70,7 +83,7 @@ class MarkovRecommender(_LastItemRules):
 
     _parameter_constraints: dict = {
         "tie_break": [StrOptions({"first"}), None],
-        **BaselineRecommender._parameter_constraints,
+        **CountingRecommender._parameter_constraints,
     }
 
     def __init__(self, *, tie_break=None, backoff="popularity", scoring="mrr@20"):
@@ -80,18 +93,58 @@ class MarkovRecommender(_LastItemRules):
 
     def _learn(self, data):
         before, after = _pairs(data, 1)
-        n = data.n_items
-        keys = (data.codes[before].astype(np.int64) - 1) * n + data.codes[after] - 1
-        keys, first, counts = np.unique(keys, return_index=True, return_counts=True)
-        rows, columns = keys // n, keys % n
-        values = counts
+        rows, columns = data.codes[before] - 1, data.codes[after] - 1
         if self.tie_break == "first":
-            order = np.lexsort((-first, counts, rows))  # worst first
-            starts = np.searchsorted(rows, rows)  # of the row of each rule
-            values = np.empty(len(keys), dtype=np.int64)
-            values[order] = np.arange(len(keys)) - starts[order] + 1
-        values = values.astype(np.float32)
-        return {"rules_": sparse.csr_array((values, (rows, columns)), shape=(n, n))}
+            seen = _seen(data, after)
+            return _ranked(rows, columns, seen, data)
+        counts = np.ones(len(after), dtype=np.int64), (rows, columns)
+        counts = sparse.csr_array(counts, shape=(data.n_items, data.n_items))
+        return {"rules_": counts.astype(np.float32)}
+
+    def _grow(self, data, item_counts):
+        if self.tie_break is None:
+            return super()._grow(data, item_counts)
+        self._check_times(self._has_times, data)
+        before, after = _pairs(data, 1)
+        rules = self.rules_.tocoo()
+        rows = np.concatenate([rules.row, data.codes[before] - 1])
+        columns = np.concatenate([rules.col, data.codes[after] - 1])
+        seen = _seen(data, after, self.item_counts_.sum())
+        return _ranked(rows, columns, np.hstack([self._seen, seen]), data)
+
+
+def _seen(data, after, n_before=0):
+    """How often, in which session and where a transition was seen, (3, n).
+
+    A session is told by its end time, a place by the number of events before it in all
+    sessions that were learned. The earliest of some transitions has the smallest end
+    time, then the smallest place.
+    """
+    session = np.searchsorted(data.offsets, after, side="right") - 1
+    times = np.zeros(data.n_sessions) if data.end_times is None else data.end_times
+    times = np.where(np.isnan(times), np.inf, times)
+    return np.stack([np.ones(len(after)), times[session], n_before + after])
+
+
+def _ranked(rows, columns, seen, data):
+    """Fitted attributes of ``tie_break="first"``; equal transitions become one."""
+    order = np.lexsort((seen[2], seen[1], columns, rows))
+    rows, columns, seen = rows[order], columns[order], seen[:, order]
+    new = (np.diff(rows, prepend=-1) != 0) | (np.diff(columns, prepend=-1) != 0)
+    firsts = np.flatnonzero(new)
+    counts = np.bincount(np.cumsum(new) - 1, seen[0], len(firsts))
+    rows, columns = rows[firsts], columns[firsts]
+    seen = np.stack([counts, *seen[1:, firsts]])
+    order = np.lexsort((-seen[2], -seen[1], counts, rows))  # worst first
+    starts = np.searchsorted(rows, rows)  # of the row of each rule
+    places = np.empty(len(rows), dtype=np.float32)
+    places[order] = np.arange(len(rows)) - starts[order] + 1
+    shape = data.n_items, data.n_items
+    return {
+        "rules_": sparse.csr_array((places, (rows, columns)), shape=shape),
+        "_seen": seen,
+        "_has_times": data.end_times is not None,
+    }
 
 
 _GAP_WEIGHTS = {
@@ -126,7 +179,8 @@ class SequentialRules(_LastItemRules):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
+        the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Weight of each follower (column) of an item (row).
 
@@ -146,7 +200,7 @@ class SequentialRules(_LastItemRules):
     _parameter_constraints: dict = {
         "max_gap": [Interval(Integral, 1, None, closed="left")],
         "weighting": [StrOptions(set(_GAP_WEIGHTS))],
-        **BaselineRecommender._parameter_constraints,
+        **CountingRecommender._parameter_constraints,
     }
 
     def __init__(
@@ -190,7 +244,8 @@ class AssociationRules(_LastItemRules):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
+        the training events of each.
     rules_ : csr_array of shape (n_items, n_items), float32
         Symmetric counts of pairs.
 
