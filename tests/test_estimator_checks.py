@@ -56,7 +56,7 @@ def newest_first(messages):
         VotingRecommender([("markov", MarkovRecommender()), ("knn", SessionKNN())]),
         VotingRecommender([("knn", SessionKNN())], method="score"),
         VotingRecommender(
-            [("markov", MarkovRecommender()), ("slist", SLIST())],
+            [("markov", MarkovRecommender()), ("knn", SessionKNN("vstan"))],
             method="blend",
             weights="auto",
         ),

@@ -35,13 +35,13 @@ def probability_chunks(recommender, sessions, temperature):
     Rows sum to 1. Those of weights that are all 0 stay 0.
     """
     queries = recommender._queries(sessions)
-    for at, levels, popular in _chunks(recommender, queries):
+    for at, levels, fixed, shares in _chunks(recommender, queries):
         if recommender._scores_are == "logits":
-            levels.div_(temperature).exp_()
-        elif temperature != 1:  # not pow_, which rounds equal values differently
-            levels.log_().div_(temperature).exp_()
-        levels.div_(_positive(levels.sum(dim=1, keepdim=True)))
-        levels[popular] = _popularity(recommender, levels)
+            _tempered(levels, temperature, out=levels)
+        elif temperature != 1:
+            _tempered(levels.log_(), temperature, out=levels)
+        levels.div_(levels.sum(dim=1, keepdim=True))
+        levels[fixed] = shares
         yield at, levels.cpu()
 
 
@@ -55,50 +55,52 @@ def target_probabilities(recommender, sessions, targets):
     known = np.flatnonzero(codes)
     table = np.zeros((len(TEMPERATURES), len(targets)))
     queries = queries.take(known)
-    for at, levels, popular in _chunks(recommender, queries):
+    for at, levels, fixed, shares in _chunks(recommender, queries):
         if recommender._scores_are == "weights":
             levels.log_()
         column = torch.from_numpy(codes[known[at]] - 1).long().to(levels.device)
-        by_counts = _popularity(recommender, levels)[column[popular]]
         tempered = torch.empty_like(levels)
         for row, temperature in zip(table, TEMPERATURES.tolist(), strict=True):
-            torch.div(levels, temperature, out=tempered).exp_()
-            own = tempered.gather(1, column[:, None])[:, 0]
-            own /= _positive(tempered.sum(dim=1))
-            own[popular] = by_counts
+            _tempered(levels, temperature, out=tempered)
+            own = tempered.gather(1, column[:, None])[:, 0] / tempered.sum(dim=1)
+            own[fixed] = shares[column[fixed]]
             row[known[at]] = own.cpu().numpy()
     return table
 
 
-def _chunks(recommender, queries):
-    """Yield positions, scores with 0 (logits) or 1 as the largest, unread rows.
+def _tempered(logits, temperature, out):
+    """exp(logits / temperature) of logits up to 0; not pow of what they are logs of.
 
-    A recommender with logits gives counts to sessions of which it knows no item: they
-    are to be ranked by popularity.
+    pow rounds equal values differently. Powers below e ** -80 would be subnormal
+    numbers, which take many times longer.
+    """
+    return torch.div(logits, temperature, out=out).clamp_(min=-80).exp_()
+
+
+def _chunks(recommender, queries):
+    """Yield positions, scores, rows that have fixed probabilities, and those.
+
+    The largest score of a row is made 0 (logits) or 1 (weights). A recommender with
+    logits ranks sessions by popularity of which it knows no item: items then have their
+    share of the clicks. Weights that are all 0 say nothing.
     """
     logits = recommender._scores_are == "logits"
     unread = _without_known_item(queries, len(recommender.item_ids_))
     for at, scores in recommender._masked_chunks(queries):
         largest = scores.amax(dim=1, keepdim=True)
-        levels = scores.sub_(largest) if logits else scores.div_(_positive(largest))
-        popular = unread[at] if logits else np.zeros(len(at), dtype=bool)
-        yield at, levels, torch.from_numpy(np.flatnonzero(popular)).to(levels.device)
+        counts = scores.new_tensor(recommender.item_counts_)
+        if logits:
+            fixed = torch.from_numpy(unread[at]).to(scores.device)
+            yield at, scores.sub_(largest), fixed, counts / counts.sum()
+        else:
+            fixed = largest[:, 0] <= 0
+            yield at, scores.div_(largest), fixed, 0 * counts
 
 
 def _without_known_item(queries, n_items):
     n_known = np.concatenate([[0], np.cumsum(queries.codes <= n_items)])
     starts = queries.offsets[:-1][queries.rows]
     return n_known[starts + queries.ends] == n_known[starts]
-
-
-def _popularity(recommender, like):
-    counts = like.new_tensor(recommender.item_counts_)
-    return counts / counts.sum()
-
-
-def _positive(numbers):
-    """Divisors: 1 where a row has nothing to divide."""
-    return torch.where(numbers > 0, numbers, 1)
 
 
 # -- learning --------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._data import as_sessions, check_targets, unmasked
-from skclip._inside import unwrap
+from skclip._inside import partial_fit, unwrap
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
 from skclip._warnings import told_already, warn_user
 from skclip.baselines import BaselineRecommender, fitted_catalog
@@ -277,9 +277,8 @@ class VotingRecommender(BaselineRecommender, Composition):
                     f"The member {name!r} is a {type(recommender).__name__}, which has "
                     "no partial_fit. Call fit with all sessions, or leave it out."
                 )
-        from skclip._inside import partial_fit
-
-        data = self._training_data(X, y).appended_to(self.item_ids_)
+        self._validate_params()
+        data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
         members = {}
         with told_already():
             for name, member in self.named_estimators_.items():
@@ -372,6 +371,13 @@ class VotingRecommender(BaselineRecommender, Composition):
         known = ranked > 0
         votes[row[known], ranked[known] - 1] = 1 / (_RRF + 1 + rank[known])
         return votes
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "_weights" in state:  # saved when there were no temperatures
+            state["weights_"] = state.pop("_weights")
+            state["temperatures_"] = np.ones(len(state["weights_"]))
+        super().__setstate__(state)
 
 
 def _take(sessions, y, rows):

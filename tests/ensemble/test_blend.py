@@ -9,6 +9,7 @@ import pytest
 from common import small
 from scipy.special import softmax
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -215,6 +216,20 @@ def test_files_keep_weights_and_temperatures(shop, tmp_path):
         )
 
 
+def test_a_state_of_before_there_were_temperatures(shop):
+    model = VotingRecommender([MARKOV, KNN], weights=[1, 3]).fit(shop[0])
+    state = model.__getstate__()
+    del state["temperatures_"]
+    state["_weights"] = state.pop("weights_")
+    again = VotingRecommender([])
+    again.__setstate__(state)
+    for method in ("rrf", "blend"):
+        np.testing.assert_array_equal(
+            again.set_params(method=method).decision_function(shop[1]),
+            model.set_params(method=method).decision_function(shop[1]),
+        )
+
+
 def test_the_method_can_be_changed_after_fit(shop):
     model = VotingRecommender([MARKOV, KNN], weights=[1, 3]).fit(shop[0])
     expected = blend(MARKOV, KNN, weights=[1, 3]).fit(shop[0])
@@ -399,6 +414,74 @@ def test_learning_leaves_no_checkpoint_of_other_sessions(shop, tmp_path):
 def test_a_blend_is_better_than_its_members(shop):
     model = blend(MARKOV, SLOPE, KNN, weights="auto").fit(shop[0])
     assert model.score(shop[1]) > max(m.score(shop[1]) for m in model.estimators_)
+
+
+# -- updates ---------------------------------------------------------------------------
+
+
+def test_an_update_equals_updated_members(shop):
+    parts = shop[0][:400], shop[0][400:]
+    pipe = ("pipe", make_pipeline(SessionClusterer(random_state=0), SessionKNN()))
+    model = blend(MARKOV, pipe, weights="auto").fit(parts[0])
+    weights, temperatures = model.weights_, model.temperatures_
+    before, old_ids = model.decision_function(shop[1]), model.item_ids_
+    first = model.estimators_[0]
+    assert model.partial_fit(parts[1]) is model
+    np.testing.assert_array_equal(model.weights_, weights)
+    np.testing.assert_array_equal(model.temperatures_, temperatures)
+    assert model.item_ids_[: len(old_ids)].tolist() == old_ids.tolist()
+    assert set(model.item_ids_) == set(MarkovRecommender().fit(shop[0]).item_ids_)
+    assert model.item_counts_.sum() == shop[0].n_events
+    whole = blend(MARKOV, pipe, weights=weights).fit(shop[0])
+    whole.temperatures_ = temperatures
+    np.testing.assert_allclose(
+        model.decision_function(shop[1])[:, np.argsort(model.item_ids_)],
+        whole.decision_function(shop[1]),
+        rtol=1e-4,
+        atol=1e-7,
+    )
+    assert len(first.item_ids_) == len(old_ids)  # members are copied
+    assert (model.decision_function(shop[1])[:, : len(old_ids)] != before).any()
+    assert model.estimators_ == list(model.named_estimators_.values())
+
+
+def test_an_update_with_targets_and_new_items(shop):
+    X, y = shop[0].to_prefixes()
+    model = VotingRecommender([MARKOV, KNN]).fit(X.to_lists(), y)
+    model.partial_fit([["item-001"], ["new"], ["item-001"]], ["newer", "new", "newer"])
+    assert model.item_ids_[-2:].tolist() == ["new", "newer"]
+    assert model.item_counts_[-2:].tolist() == [2, 2]
+    assert model.predict([["new"]]).tolist() == ["new"]
+    model = blend(MARKOV, KNN).partial_fit(shop[0])  # unfitted before
+    assert model.item_counts_.sum() == shop[0].n_events
+
+
+def test_an_update_that_fails_changes_nothing(shop):
+    class Fails(MarkovRecommender):
+        def partial_fit(self, X, y=None):
+            super().partial_fit(X, y)
+            raise RuntimeError("too late")
+
+    markov, fails = MarkovRecommender().fit(shop[0]), Fails().fit(shop[0])
+    model = blend(("markov", markov), ("fails", fails), prefit=True).fit(shop[0])
+    before, state = model.decision_function(shop[1]), dict(vars(model))
+    with pytest.raises(RuntimeError, match="too late"):
+        model.partial_fit([["new", "item-001"]])
+    assert vars(model) == state
+    np.testing.assert_array_equal(model.decision_function(shop[1]), before)
+    model = blend(("markov", markov), prefit=True).fit(shop[0])
+    model.partial_fit([["new", "item-001"]])
+    assert "new" in model.item_ids_
+    assert "new" not in markov.item_ids_  # what was passed stays as it is
+
+
+def test_a_member_that_cannot_be_updated_is_named(shop):
+    model = blend(MARKOV, SLOPE).fit(shop[0])
+    with pytest.raises(TypeError, match="The member 'slist' is a SLIST.* partial_fit"):
+        model.partial_fit(shop[1])
+    frozen = ("cold", FrozenEstimator(MarkovRecommender().fit(shop[0])))
+    with pytest.raises(TypeError, match="The MarkovRecommender is frozen"):
+        blend(KNN, frozen).fit(shop[0]).partial_fit(shop[1])
 
 
 # -- bad input -------------------------------------------------------------------------
