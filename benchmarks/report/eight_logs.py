@@ -159,11 +159,12 @@ def run_log(log, n_threads):
                 done[name, seed] = run(log, name, seed, parts, n_threads)
 
 
-def blend_log(log, n_threads):
-    """Network and blend, of as many seeds as the network had in "run"."""
+def blend_log(log, seeds, n_threads):
+    """Network and blend, of no more seeds than the network had in "run"."""
     parts = log_train_and_test(log)
     done = {row["seed"] for row in cells(log, "blend")}
-    for seed in sorted({row["seed"] for row in cells(log, "default")} - done):
+    had = {row["seed"] for row in cells(log, "default")}
+    for seed in sorted(had & set(seeds) - done):
         run_blend(log, seed, parts, n_threads)
 
 
@@ -274,6 +275,7 @@ def main():
     parser.add_argument("command", choices=["run", "blend", "differences", "table"])
     parser.add_argument("logs", nargs="*", help=f"of {LOGS}; all by default")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     logs = arguments.logs or LOGS
     if arguments.command == "run":
@@ -281,7 +283,7 @@ def main():
             run_log(log, arguments.threads)
     elif arguments.command == "blend":
         for log in logs:
-            blend_log(log, arguments.threads)
+            blend_log(log, arguments.seeds, arguments.threads)
     elif arguments.command == "differences":
         models = ("neighbors", *BLEND)
         found = {log: differences(log, models, "blend") for log in logs}
