@@ -10,8 +10,9 @@ chosen on the validation part; ``CLIPSessionRecommender(repeats=False)`` with no
 else set but the seed and the number of threads; the same without prompts; the same with
 random clusters of the same sizes. Models of "blend": the recommender with nothing set,
 and a `VotingRecommender` of it and the neighbors, with ``method="blend"`` and
-``weights="auto"``, whose member it is. All are fitted on the training and the validation
-part. Seeds 0, 1 and 2 where a fit of seed 0 takes less than three minutes, else seed 0.
+``weights="auto"``, whose member it is. All are fitted on the training and the
+validation part. Seeds 0, 1 and 2 where a fit of seed 0 takes less than three minutes,
+else seed 0.
 
 The whole catalog is ranked, ties count against the target, and a target that was not
 seen in training is a miss. Test: the given pairs of diginetica and tmall, every prefix
@@ -135,9 +136,7 @@ def evaluate(log, name, seed, parts, n_threads, model, fit_seconds):
     add_row(ROWS, row)
     log_test_evaluation("eight_logs.py", log, f"{name}, seed {seed}", values)
     shown = " / ".join(f"{value:.4f}" for value in values.values())
-    print(
-        f"{log}, {name}, seed {seed}: {shown}, {row['fit_seconds']:.1f} s", flush=True
-    )
+    print(f"{log}, {name}, seed {seed}: {shown}, {fit_seconds} s", flush=True)
     return row
 
 
