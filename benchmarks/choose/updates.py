@@ -16,8 +16,11 @@ Rows with `trial` are earlier variants of the update, which were tried on the sa
 and have no parameter today: `epochs` of each update, `rate` as a share of the learning
 rate of a fit, `n` old sessions ("latest" or "random"), `keep` (true: vectors of known
 items stay, "absent": those that no session at hand has, false: none), `repeat` (how
-often an epoch reads the new sessions), `ratio` (old sessions drawn for each new one).
-They were measured while the machine was busy. No test part is opened.
+often an epoch reads the new sessions), `ratio` (old sessions drawn for each new one),
+`noise` (what is left of the random vector of a new item) and `init` ("neighbors": its
+vector begins at those beside it). Their batches were of `batch`, or as for a fit. They
+had no bias of items of the session, whose trial fits are part of a refit's seconds in the
+other rows. All rows were measured while the machine was busy. No test part is opened.
 """
 
 import copy

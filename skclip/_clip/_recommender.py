@@ -147,11 +147,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         held-out sessions, in two short fits, and is False for a backbone that scores
         items of the session in a way of its own.
     n_rehearsed : int, default=100_000
-        Number of training sessions that the model keeps, the latest ones, which
-        `partial_fit` learns again with the further ones. Without times they are chosen
-        by a hash of their items. They take 4 bytes a click. A file of the model holds
-        them with the ids of the items, so that whoever has the file can read them. 0
-        keeps none: updates are then faster and bring less.
+        Number of training sessions that the model keeps and that `partial_fit` learns
+        again with further ones: the latest, or without times a sample. More sessions
+        bring more and take more time. They take 4 bytes a click. Files of the model
+        contain them, so that whoever has the file can read them. 0 keeps none.
     scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
