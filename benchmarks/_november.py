@@ -23,6 +23,7 @@ DEFAULTS = {
     "early_stopping": True,
     "n_iter_no_change": 3,
     "unseen_items": "vote",
+    "repeats": False,
 }
 STRONG = {"prompt__candidates": "prompted", "similarity": "cosine", "temperature": 0.1}
 STRONG_EPOCHS = {"narm": 12, "core": 20}  # six otherwise

@@ -55,6 +55,11 @@ def newest_first(messages):
         SLIST(),
         VotingRecommender([("markov", MarkovRecommender()), ("knn", SessionKNN())]),
         VotingRecommender([("knn", SessionKNN())], method="score"),
+        VotingRecommender(
+            [("markov", MarkovRecommender()), ("knn", SessionKNN("vstan"))],
+            method="blend",
+            weights="auto",
+        ),
         OneCluster(),
         RandomClusters(random_state=0),
         ClusterFeatures(SessionClusterer(random_state=0)),

@@ -19,8 +19,8 @@ items stay, "absent": those that no session at hand has, false: none), `repeat` 
 often an epoch reads the new sessions), `ratio` (old sessions drawn for each new one),
 `noise` (what is left of the random vector of a new item) and `init` ("neighbors": its
 vector begins at those beside it). Their batches were of `batch`, or as for a fit. They
-had no bias of items of the session, whose trial fits are part of a refit's seconds in the
-other rows. All rows were measured while the machine was busy. No test part is opened.
+had no bias of items of the session. In the other rows a refit also tries that bias, in
+its seconds. All rows were measured on a busy machine. No test part is opened.
 """
 
 import copy

@@ -1,6 +1,7 @@
 """What a fit leaves: a value that can be asked for scores."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from skclip._model import (
     SessionModel,
     observed_prefixes,
     read_states,
-    seen_in_instances,
+    seen_items,
     take_rows,
 )
 from skclip._ranking import rows_per_chunk
@@ -115,10 +116,11 @@ class Fitted:
             for start in range(0, len(positions), step):
                 at = positions[start : start + step]
                 part = take_rows(state, slice(start, start + step))
-                seen = self._seen(instances.take(where[at]))
-                out = buffer[: len(at)]
                 with torch.autocast(keys.device.type, enabled=False):
-                    scores = self.model.scores(part, keys, seen, out=out)
+                    scores = self.model.scores(part, keys, out=buffer[: len(at)])
+                if self.model.repeats is not None:
+                    seen = seen_items(instances.take(where[at]), n_items, keys.device)
+                    self.model.repeats.add_to(scores, seen)
                 yield where[at], scores
         popular = torch.from_numpy(self.popularity.astype(np.float32))
         popular = popular.to(keys.device)
@@ -128,13 +130,33 @@ class Fitted:
             at = where[start : start + step]
             yield at, popular.repeat(len(at), 1)
 
-    def _seen(self, instances):
-        """The items that prefixes have observed, if they have a bias."""
-        repeats = self.model.repeats
-        if repeats is None:
-            return None
-        device = self.model.item_table.device
-        return repeats(seen_in_instances(instances, len(self.index), device))
+    def known_targets(self, X, y):
+        """Yield scores, target positions and `Seen` of chunks of what can be scored.
+
+        That is what has a target in the catalog, and a known item before it.
+        """
+        queries = query_data(X, self.index, y, every_prefix=True)
+        queries = queries.take(np.flatnonzero(queries.targets > 0))
+        instances = self.observed(queries)
+        read = np.flatnonzero(instances.stops > instances.starts)
+        queries, instances = queries.take(read), instances.take(read)
+        for at, scores in self.score_chunks(queries):
+            seen = seen_items(instances.take(at), len(self.index), scores.device)
+            targets = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
+            yield scores, targets.long(), seen
+
+    def with_repeats(self, bias):
+        """The same with a `RepeatBias`, or with none."""
+        has_bias = bias is not None
+        model = copy.copy(self.model)  # of the same parameters
+        model._modules = dict(model._modules)
+        model.repeats = bias.to(model.item_table.device) if has_bias else None
+        return replace(
+            self,
+            model=model,
+            settings=self.settings | {"repeats": has_bias},
+            config=self.config | {"repeats": has_bias},
+        )
 
     @torch.no_grad()
     def read(self, X, rows):

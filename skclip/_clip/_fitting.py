@@ -17,16 +17,25 @@ from skclip._data import (
     check_further,
     checked_eval_set,
     codes_of_owners,
+    few_held_out,
     first_fit_data,
     further_fit_data,
     grown_catalog,
     latest_part,
     query_data,
     training_data,
-    trial_parts,
     warn_unknown,
 )
-from skclip._model import Batches, Draws, Holders, grown_model, new_model, used_features
+from skclip._model import (
+    Batches,
+    Draws,
+    HeldOut,
+    Holders,
+    grown_model,
+    learned_bias,
+    new_model,
+    used_features,
+)
 from skclip._training import (
     Checkpoint,
     Plan,
@@ -36,13 +45,12 @@ from skclip._training import (
     torch_session,
     train,
 )
-from skclip._warnings import told_already
+from skclip._warnings import told_already, warn_user
+from skclip.exceptions import TrainingWarning
 from skclip.metrics import parse_metric
 
-# `repeats="auto"` is False if fewer targets are items of their session. Else it goes by
-# two fits of this share of the epochs.
-_FEWEST_REPEATS = 0.01
-_TRIAL_EPOCHS = 0.2
+_FEWEST_REPEATS = 0.01  # share of targets below which repeats="auto" is False
+_ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
 
 
 def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks=None):
@@ -63,19 +71,13 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     known = before.settings if grow else None
     settings = settings.with_sizes(params, n_instances, n_items, known)
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
-    with torch_session(params.n_threads, settings.device.type):
-        if is_auto(settings.values["repeats"]):
-            begun = time.perf_counter()
-            pays = _repeats_pay(params, settings, data, clusters, seeds)
-            settings = settings.with_repeats(pays)
-            plan = plan.later(time.perf_counter() - begun)
 
-        def checkpoint(values):
-            if params.checkpoint is None or grow:
-                return None
-            return _checkpoint(params, data, eval_set, before, values)
-
-        fitted = _learned(
+    def learn(data, plan):
+        """A model of these data; one that is kept may be watched and resumed."""
+        checkpoint = None
+        if params.checkpoint is not None and plan.kept and not grow:
+            checkpoint = _checkpoint(params, data, eval_set, before, settings.values)
+        return _learned(
             params,
             settings,
             data,
@@ -85,8 +87,16 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             before=before,
             grow=grow,
             checkpoint=checkpoint,
-            callbacks=callbacks,
+            callbacks=callbacks if plan.kept else None,
         )
+
+    with torch_session(params.n_threads, settings.device.type):
+        if grow:
+            fitted = learn(data, plan)
+        elif _learns_repeats(settings, data):
+            fitted = _with_repeats(params, data, plan, learn, seeds["split"])
+        else:
+            fitted = learn(data, plan).with_repeats(None)
     fitted.model.release()
     history, score = fitted.history, fitted.best_score
     if grow:
@@ -105,7 +115,7 @@ def _learned(
     *,
     before=None,
     grow=False,
-    checkpoint=lambda values: None,
+    checkpoint=None,
     callbacks=None,
 ):
     """Build a model and train it: `Fitted` without candidate vectors."""
@@ -138,32 +148,69 @@ def _learned(
             rng=np.random.default_rng(seed),
             draws=draws,
             validate=_validator(params, fitted, data.held_out),
-            checkpoint=checkpoint(values),
+            checkpoint=checkpoint,
             callbacks=callbacks,
         )
     return replace(fitted, history=history, best_score=score)
 
 
-def _repeats_pay(params, settings, data, clusters, seeds):
-    """Whether a bias for items of the session ranks held-out sessions better.
+# -- items of the session itself -------------------------------------------------------
 
-    Two short fits, with and without, tell; neither is kept.
+
+def _bias_of_too_few(params):
+    if not is_auto(params.repeats):
+        warn_user(
+            "repeats=True needs held-out sessions to learn a bias from, and there are "
+            "too few. There is no bias. Pass more sessions, or repeats='auto'.",
+            TrainingWarning,
+        )
+
+
+def _learns_repeats(settings, data):
+    repeats = settings.values["repeats"]
+    return repeats is True or (
+        is_auto(repeats) and data.repeat_share >= _FEWEST_REPEATS
+    )
+
+
+def _with_repeats(params, data, plan, learn, seed):
+    """A model, and a bias for items of the session by sessions that it has not seen.
+
+    With early stopping these are the validation part. A few others are not missed. If
+    they are more, the bias is that of a first model, and a second one learns them too.
     """
-    if data.repeat_share < _FEWEST_REPEATS:
-        return False
-    trial, held_out = trial_parts(data, params.validation_fraction, seeds["split"])
+    begun, held_out, part = time.perf_counter(), data.held_out, data
+    if plan.n_iter_no_change is None or held_out is None:
+        part, held_out = few_held_out(data, params.validation_fraction, seed)
     if held_out is None:
-        return False
-    epochs = int(np.ceil(_TRIAL_EPOCHS * settings.values["max_epochs"]))
-    scores = []
-    for repeats in (False, True):
-        tried = settings.with_repeats(repeats)
-        plan = _plan(params, tried.values | {"max_epochs": epochs})
-        plan = replace(plan, n_iter_no_change=None, verbose=False, kept=False)
-        plan = plan.later(0.9 * (params.max_time or 0))
-        fitted = _learned(params, tried, trial, clusters, plan, seeds["torch"])
-        scores.append(_validator(params, fitted, held_out)())
-    return scores[1] > scores[0]
+        return learn(data, plan).with_repeats(_bias_of_too_few(params))
+    if len(part.instances) >= _ENOUGH * len(data.instances):
+        fitted = learn(part, plan)
+        return fitted.with_repeats(_repeat_bias(params, fitted, *held_out))
+    first = replace(plan, verbose=False, kept=False)
+    first = first.later((plan.max_time or 0) / 2)
+    bias = _repeat_bias(params, learn(replace(part, held_out=None), first), *held_out)
+    plan = plan.later(time.perf_counter() - begun)
+    return learn(data, plan).with_repeats(bias)
+
+
+def _repeat_bias(params, fitted, X, y):
+    """The bias that makes held-out targets most likely, or None.
+
+    "auto" takes it if it ranks the targets better. That is asked by halves: each is
+    scored with the bias of the other half.
+    """
+    halves = [(X[i::2], None if y is None else y[i::2]) for i in (0, 1)]
+    read = [HeldOut(fitted.known_targets(*half)) for half in halves]
+    if not all(half.n_targets for half in read):
+        return _bias_of_too_few(params)
+    if not is_auto(params.repeats):
+        return learned_bias(*read)
+    gain = 0.0
+    for half, other in zip(halves, reversed(read), strict=True):
+        for sign, bias in ((-1, None), (1, learned_bias(other))):
+            gain += sign * _validator(params, fitted.with_repeats(bias), half)()
+    return learned_bias(*read) if gain > 0 else None
 
 
 def as_estimator(params, fitted):
@@ -253,6 +300,7 @@ def _model_config(params, settings, data, holders, before):
     return sizes | {
         "spec": settings.spec,
         **{key: settings.values[name] for name, key in MODEL_PARAMS.items()},
+        "repeats": False,  # learned after training
         "unknown_user": "zero" if prompt is None else prompt.unknown_user,
         "max_length": params.max_session_length,
         "fusion": fusion

@@ -143,9 +143,14 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         "auto" is "drop", and "vote" with ``preset="paper"``. Takes effect in `fit`.
     repeats : bool, default="auto"
         Whether items that are in the session already get a learned bias, by how
-        recently and how often they were clicked (`repeat_bias_`). "auto" tries both on
-        held-out sessions, in two short fits, and is False for a backbone that scores
-        items of the session in a way of its own.
+        recently and how often they were clicked (`repeat_bias_`). It is learned after
+        training, from held-out sessions. "auto" has one if it ranks them better, and if
+        at least 1 % of the training targets are items of their session. Without early
+        stopping, sessions of about 5,000 prefixes are drawn for it, at most
+        `validation_fraction` of all. Where they are more than 3 % of the prefixes, the
+        model is then fitted again on all sessions, so that `fit` takes twice as long.
+        A backbone that scores items of the session in a way of its own (TAGNN) has no
+        bias. `partial_fit` leaves it as it is.
     n_rehearsed : int, default=100_000
         Number of training sessions that the model keeps and that `partial_fit` learns
         again with further ones: the latest, or without times a sample. More sessions
@@ -487,7 +492,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         Returns
         -------
         vectors : ndarray of shape (n_sessions, n_dims), float32
-            ``vectors @ item_vectors_.T`` are the scores. Where the backbone has a bias
+            ``vectors @ item_vectors_.T`` are the scores, without the bias that items of
+            the session may have (`repeat_bias_`). Where the backbone has a bias
             for each item, a last column of ones meets it. Rows of NaN stand for
             sessions of which nothing could be read; they rank by popularity.
 

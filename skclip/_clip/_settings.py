@@ -117,10 +117,6 @@ class Settings:
         name = self.values["loss"]
         return self.given_loss if self.given_loss.name == name else LOSSES[name]()
 
-    def with_repeats(self, repeats):
-        """The same with or without a bias for items of the session."""
-        return replace(self, values=self.values | {"repeats": bool(repeats)})
-
     def with_model(self, model):
         """The same for a model: scores that are no dot product stay in float32."""
         if model.network.dot_product or self.values["loss"] != "cross_entropy":

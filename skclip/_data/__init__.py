@@ -5,11 +5,11 @@ from skclip._data._fit_data import (
     FitData,
     check_further,
     checked_eval_set,
+    few_held_out,
     first_fit_data,
     further_fit_data,
     grown_catalog,
     latest_part,
-    trial_parts,
 )
 from skclip._data._frames import (
     as_frame,

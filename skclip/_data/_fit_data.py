@@ -140,27 +140,21 @@ def latest_part(coded, rows, fraction, seed):
     return np.sort(rows[:-n_held_out]), held_out
 
 
-def trial_parts(data, fraction, seed, n_prefixes=100_000, n_targets=10_000):
-    """Some of the `FitData` for a short fit, and what validates it, (X, y) or None.
+def few_held_out(data, fraction, seed, n_targets=5000):
+    """`FitData` without some sessions, and these, (X, y), or None if none is left.
 
-    The latest prefixes are learned. The validation part, that of `data` or the latest
-    rows, is thinned out to about `n_targets`.
+    They are drawn, about as many as have `n_targets`, and at most a share of all.
     """
-    rows, held_out = data.rows, data.held_out
-    if held_out is None:
-        rows, held_out = latest_part(data.coded, rows, fraction, seed)
-    if held_out is None:
+    n_rows = len(data.rows)
+    n = int(min(fraction, n_targets / len(data.instances)) * n_rows + 0.5)
+    if n == 0:
         return data, None
-    X, y = held_out
-    n = len(X) if y is not None else np.maximum(X.lengths - 1, 0).sum()
-    some = slice(None, None, max(1, round(n / n_targets)))
-    held_out = X[some], None if y is None else y[some]
-    session = np.searchsorted(data.coded.offsets, data.instances.stops, "right") - 1
-    learned = np.flatnonzero(np.isin(session, rows))[-n_prefixes:]
-    rows = rows[np.isin(rows, session[learned])]
-    instances = data.instances.take(learned)
-    trial = replace(data, rows=rows, instances=instances, held_out=None)
-    return trial, held_out
+    drawn = np.random.default_rng(seed).permutation(n_rows)
+    rows, held_out = np.sort(data.rows[drawn[n:]]), np.sort(data.rows[drawn[:n]])
+    of_row = np.searchsorted(data.coded.offsets, data.instances.stops, "right") - 1
+    learned = np.isin(of_row, rows)
+    part = replace(data, rows=rows, instances=data.instances.take(learned))
+    return part, data.coded.as_fit_arguments(held_out)
 
 
 def checked_eval_set(eval_set):

@@ -1,67 +1,35 @@
-"""A learned bias for the items that a session has already, by recency and count."""
+"""A learned bias for the items that a session has already, by recency and count.
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+It is learned from sessions that the network was not trained on. On its training
+sessions the network knows the next item better than it ever will again, so there the
+bias would say that nobody comes back.
+"""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import nn
 
 from skclip._data import flat_positions
 
-_N_STEPS, _N_COUNTS = 12, 4
-_SPEED = 10.0  # the steps of Adam are made for vectors, whose products add up
+N_STEPS, N_COUNTS = 12, 4
+_SPREAD = 2.0  # of the normal prior of both parts of the bias
+_TEMPERATURES = 2.0 ** np.arange(-1, 2.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is added to the scores of the items that queries have observed.
+    """The items that queries have observed: an entry for each query and item.
 
-    One entry for each query and item, in order of the items and then the queries.
     `rows` are the queries, `items` positions 0..n_items-1. `steps` (clicks since the
-    last one on the item) and `counts` (clicks on it) are places in the tables of
-    `RepeatBias`, `values` is its bias, `places` number the entries.
+    last one on the item) and `counts` (clicks on it) are places in `RepeatBias`.
     """
 
     rows: torch.Tensor
     items: torch.Tensor
     steps: torch.Tensor
     counts: torch.Tensor
-    places: torch.Tensor
-    n_queries: int
-    values: torch.Tensor = None
-
-    def take(self, which):
-        names = ("rows", "items", "steps", "counts", "places", "values")
-        return replace(self, **{name: getattr(self, name)[which] for name in names})
-
-    def of_rows(self, start, stop):
-        """The entries of some queries, which count from 0 then."""
-        part = self.take((self.rows >= start) & (self.rows < stop))
-        return replace(part, rows=part.rows - start)
-
-    def between(self, borders):
-        """The entries of each range of items, which count from 0 then; or None."""
-        cuts = torch.tensor(borders, device=self.items.device)
-        cuts = torch.searchsorted(self.items, cuts).tolist()
-        parts = []
-        for first, (start, stop) in zip(borders, pairwise(cuts), strict=False):
-            part = self.take(slice(start, stop)) if stop > start else None
-            parts.append(part and replace(part, items=part.items - first))
-        return parts
-
-    def of(self, rows, items):
-        """The bias of items for queries, 0 where they are not observed."""
-        if len(self.rows) == 0:
-            return torch.zeros(items.shape, device=items.device)
-        own = self.items * self.n_queries + self.rows
-        keys = items * self.n_queries + rows
-        at = torch.searchsorted(own, keys).clamp_(max=len(own) - 1)
-        return self.values[at].where(own[at] == keys, 0.0)
-
-    def add_to(self, scores):
-        """Add the bias to scores (n_queries, n_items), in place."""
-        scores[self.rows, self.items] += self.values.to(scores.dtype)
-        return scores
 
 
 class RepeatBias(nn.Module):
@@ -73,46 +41,113 @@ class RepeatBias(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.recency = nn.Parameter(torch.zeros(_N_STEPS))
-        self.count = nn.Parameter(torch.zeros(_N_COUNTS))
+        self.register_buffer("recency", torch.zeros(N_STEPS))
+        self.register_buffer("count", torch.zeros(N_COUNTS))
 
-    def forward(self, seen):
-        """The same `Seen` with its values."""
-        values = self.recency[seen.steps] + self.count[seen.counts]
-        return replace(seen, values=_SPEED * values)
+    def add_to(self, scores, seen):
+        """Add the bias to scores (n_queries, n_items), in place."""
+        bias = self.recency[seen.steps] + self.count[seen.counts]
+        scores[seen.rows, seen.items] += bias
+        return scores
 
     def table(self):
         """The bias for each recency and count, (12, 4)."""
-        return _SPEED * (self.recency[:, None] + self.count)
+        return self.recency[:, None] + self.count
 
 
-def seen_in_batch(batch, n_items):
-    """The items that the queries of a `Batch` have observed."""
-    rows, at = batch.mask.nonzero(as_tuple=True)
-    codes = batch.codes[batch.rows[rows], at]
-    return _seen(rows, codes, batch.ends[rows] - 1 - at, len(batch.ends), n_items)
-
-
-def seen_in_instances(instances, n_items, device):
-    """The same for `Instances`."""
+def seen_items(instances, n_items, device):
+    """The items that `Instances` have observed, `Seen`; unseen ones are none."""
     lengths = instances.stops - instances.starts
     at, _ = flat_positions(instances.starts, lengths)
     codes = torch.from_numpy(instances.codes[at]).to(device).long()
     lengths = torch.from_numpy(lengths).to(device)
     rows = torch.repeat_interleave(lengths)
-    ends = lengths.cumsum(0)[rows]
-    steps = ends - 1 - torch.arange(len(rows), device=device)
-    return _seen(rows, codes, steps, len(lengths), n_items)
-
-
-def _seen(rows, codes, steps, n_queries, n_items):
-    """Entries of clicks `steps` before the newest; unseen items have none."""
+    steps = lengths.cumsum(0)[rows] - 1 - torch.arange(len(rows), device=device)
     known = codes <= n_items
-    keys = (codes[known] - 1) * n_queries + rows[known]
+    keys = rows[known] * n_items + codes[known] - 1
     keys, which, counts = torch.unique(keys, return_inverse=True, return_counts=True)
-    last = torch.full_like(keys, _N_STEPS - 1)
-    last.scatter_reduce_(0, which, steps[known], "amin")
-    items = torch.div(keys, n_queries, rounding_mode="floor")
-    counts = counts.clamp_(max=_N_COUNTS) - 1
-    places = torch.arange(len(keys), device=keys.device)
-    return Seen(keys - items * n_queries, items, last, counts, places, n_queries)
+    newest = torch.full_like(keys, N_STEPS - 1)
+    newest.scatter_reduce_(0, which, steps[known], "amin")
+    rows = torch.div(keys, n_items, rounding_mode="floor")
+    return Seen(rows, keys - rows * n_items, newest, counts.clamp_(max=N_COUNTS) - 1)
+
+
+class HeldOut:
+    """Scores of held-out targets, and all that a bias changes of their likelihood.
+
+    A bias changes a few scores of a row, so the sum over the catalog is kept, and
+    corrected for these: the likelihood is that of the softmax over the whole catalog.
+    """
+
+    def __init__(self, chunks):
+        """Read chunks (scores, targets, seen); targets are positions of items."""
+        parts = [self._read(*chunk) for chunk in chunks]
+        sizes = [len(part["own"]) for part in parts]
+        for part, first in zip(parts, np.cumsum([0, *sizes]), strict=False):
+            part["rows"] += int(first)
+        self.n_targets = sum(sizes)
+        names = parts[0] if parts else ()
+        self._parts = {k: torch.cat([part[k] for part in parts]) for k in names}
+
+    @staticmethod
+    def _read(scores, targets, seen):
+        sums = [torch.logsumexp(scores / t, dim=1) for t in _TEMPERATURES.tolist()]
+        part = {
+            "own": scores.gather(1, targets[:, None]).squeeze(1),  # of each query
+            "log_sums": torch.stack(sums, dim=1),
+            "rows": seen.rows,  # of each item that a query has observed
+            "scores": scores[seen.rows, seen.items],
+            "hits": seen.items == targets[seen.rows],
+            "steps": seen.steps,
+            "counts": seen.counts,
+        }
+        return {name: values.cpu() for name, values in part.items()}
+
+    def losses(self, recency, count, temperature):
+        """Negative log likelihood of the targets, (n,), float64.
+
+        It is that of (scores + bias) / temperature.
+        """
+        parts, at = self._parts, _TEMPERATURES.tolist().index(temperature)
+        log_sums, own = parts["log_sums"][:, at].double(), parts["own"].double()
+        rows, hits = parts["rows"], parts["hits"]
+        bias = recency[parts["steps"]] + count[parts["counts"]]
+        shares = (parts["scores"].double() / temperature - log_sums[rows]).exp()
+        more = torch.zeros_like(own)
+        more = more.index_add(0, rows, shares * torch.expm1(bias / temperature))
+        own = own.index_add(0, rows[hits], bias[hits])
+        more = more.clamp_min(1e-6 - 1)  # scores are rounded
+        return log_sums + torch.log1p(more) - own / temperature
+
+
+def learned_bias(*held_out):
+    """The `RepeatBias` that makes the targets of several `HeldOut` most likely.
+
+    The temperature is learned along: a network that is too sure of itself needs a
+    larger bias to be contradicted. It changes no ranking, so it is not kept.
+    """
+    bias, best = RepeatBias(), np.inf
+    for temperature in _TEMPERATURES.tolist():
+        loss, recency, count = _most_likely(held_out, temperature)
+        if loss < best:
+            best, bias.recency, bias.count = loss, recency.float(), count.float()
+    return bias
+
+
+def _most_likely(held_out, temperature):
+    parts = [torch.zeros(n, dtype=torch.float64) for n in (N_STEPS, N_COUNTS)]
+    parts = [part.requires_grad_() for part in parts]
+    optimizer = torch.optim.LBFGS(parts, max_iter=100, line_search_fn="strong_wolfe")
+
+    def objective():
+        optimizer.zero_grad()
+        recency, count = (temperature * part for part in parts)
+        prior = sum(part.square().sum() for part in parts) / (2 * _SPREAD**2)
+        losses = [part.losses(recency, count, temperature) for part in held_out]
+        loss = prior + sum(part.sum() for part in losses)
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)
+    loss = float(objective().detach())
+    return loss, *(temperature * part.detach() for part in parts)

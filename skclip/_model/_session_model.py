@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
-from skclip._model._repeats import RepeatBias, seen_in_batch
+from skclip._model._repeats import RepeatBias
 from skclip.backbones import Backbone
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
@@ -29,7 +29,8 @@ class SessionModel(nn.Module):
     `similarity` None is the backbone's own; "cosine" normalizes session and item
     vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
     ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
-    `repeats` adds a `RepeatBias` to the scores of the items of the session.
+    `repeats` adds a `RepeatBias`, which ranking adds to the scores; training leaves it
+    as it is.
     """
 
     def __init__(
@@ -160,8 +161,6 @@ class SessionModel(nn.Module):
             groups.append({"params": list(self.prompt.parameters())})
         if self.fusion is not None and any(True for _ in self.fusion.parameters()):
             groups.append({"params": list(self.fusion.parameters())})
-        if self.repeats is not None:
-            groups.append({"params": list(self.repeats.parameters())})
         return groups + self.network.param_groups()
 
     def parameter_counts(self):
@@ -184,7 +183,7 @@ class SessionModel(nn.Module):
         if self.fusion is not None:
             counts["feature fusion"] = sum(p.numel() for p in self.fusion.parameters())
         if self.repeats is not None:
-            counts["repeats"] = sum(p.numel() for p in self.repeats.parameters())
+            counts["repeats"] = sum(part.numel() for part in self.repeats.buffers())
         for name, parameter in self.network.named_parameters():
             part = f"backbone.{name.split('.')[0]}"
             counts[part] = counts.get(part, 0) + parameter.numel()
@@ -255,12 +254,6 @@ class SessionModel(nn.Module):
             return torch.cat([(1 - omega) * state, omega * u], dim=1)
         return (*state, u) if isinstance(state, tuple) else (state, u)
 
-    def seen(self, batch):
-        """The items that the queries of a batch have observed, `Seen`, or None."""
-        if self.repeats is None:
-            return None
-        return self.repeats(seen_in_batch(batch, self.n_items))
-
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
         table = self.item_table
@@ -287,11 +280,8 @@ class SessionModel(nn.Module):
         text, _ = self.fusion.text(slice(None) if items is None else items)
         return torch.cat([table, text], dim=1)
 
-    def scores(self, state, keys, seen=None, out=None):
-        """Scores (n_queries, n_items), written to `out` if given.
-
-        `seen` are the items that the queries have observed, if they have a bias.
-        """
+    def scores(self, state, keys, out=None):
+        """Scores (n_queries, n_items), written to `out` if given."""
         if self.network.dot_product:
             scores = torch.mm(state * self.scale, keys.T, out=out)
         else:
@@ -301,8 +291,7 @@ class SessionModel(nn.Module):
             for begin in range(0, len(keys), width):
                 part = slice(begin, begin + width)
                 scores[:, part] = self.score_chunk(state, keys[part])
-        scores = scores if self.bias is None else scores.add_(self.bias)
-        return scores if seen is None else seen.add_to(scores)
+        return scores if self.bias is None else scores.add_(self.bias)
 
     def score_chunk(self, state, keys):
         """Scores of some candidates by a scorer that is no dot product; no bias."""

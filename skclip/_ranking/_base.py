@@ -21,6 +21,10 @@ class RankingMixin(CatalogMixin):
     not keep it: the next chunk may stand in the same memory.
     """
 
+    # What a blend makes probabilities of: "logits", by their softmax; "weights", none
+    # negative, by their sum; None, nothing: the scores say an order and no more.
+    _scores_are = "logits"
+
     def predict_topk(
         self,
         X,

@@ -3,10 +3,7 @@
 A loss is called as ``loss(queries, targets, keys, scale=, bias=)``, where ``keys()``
 gives the candidate vectors of all items and ``keys(items)`` those of some positions.
 For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
-``seen=`` is what is added to the scores of items that the queries have observed.
 """
-
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,22 +78,17 @@ class FullSoftmax:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._workspace = torch.empty(0)
 
-    def __call__(
-        self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None, seen=None
-    ):
+    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss, a scalar tensor.
 
         `queries` is (n, d), or a state for `scorer`; `targets` (n,) are positions
         0..n_items-1; ``keys()`` gives the candidate vectors (n_items, d); `bias` is
         (n_items,) or None. `scorer`, a `SessionModel`, has ``score_chunk`` and
-        ``chunk_width``; `scale` is then its own affair. `seen` is a `Seen` or None.
+        ``chunk_width``; `scale` is then its own affair.
         """
         if scorer is not None:
-            return _scorer_cross_entropy(scorer, queries, targets, keys(), bias, seen)
-        values = None if seen is None else seen.values
-        return _LinearCrossEntropy.apply(
-            queries * scale, keys(), targets, bias, values, seen, self
-        )
+            return _scorer_cross_entropy(scorer, queries, targets, keys(), bias)
+        return _LinearCrossEntropy.apply(queries * scale, keys(), targets, bias, self)
 
     def workspace(self, size, like):
         """`size` numbers to write to, on the device of `like`."""
@@ -111,18 +103,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Leaves the gradient of a leaf of keys in its ``.grad``; made for `backward`."""
 
     @staticmethod
-    def forward(ctx, queries, keys, targets, bias, values, seen, loss):
+    def forward(ctx, queries, keys, targets, bias, loss):
         n, n_items = len(queries), len(keys)
         grad_queries = torch.empty_like(queries)
         grad_keys = torch.empty_like(keys)
         grad_bias = None if bias is None else torch.empty_like(bias)
-        grad_values = None if values is None else torch.empty_like(values)
         total = queries.new_zeros(())
         itemsize = 2 if loss._dtype == torch.bfloat16 else 4
         rows = max(1, min(n, _WORKSPACE_BYTES // (itemsize * n_items)))
         for start in range(0, n, rows):
             block = slice(start, start + rows)
-            of_block = None if seen is None else seen.of_rows(start, start + rows)
             total += _sweep(
                 queries[block],
                 keys,
@@ -133,25 +123,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_queries[block],
                 grad_keys,
                 grad_bias,
-                of_block,
-                grad_values,
                 add=start > 0,
             )
         ctx.keys = keys
-        ctx.save_for_backward(grad_queries, grad_keys, grad_bias, grad_values)
+        ctx.save_for_backward(grad_queries, grad_keys, grad_bias)
         return total / n
 
     @staticmethod
     def backward(ctx, grad):
-        queries, keys, bias, values = ctx.saved_tensors
+        queries, keys, bias = ctx.saved_tensors
         if not bool(grad == 1):
             queries, keys = queries * grad, keys * grad
             bias = None if bias is None else bias * grad
-            values = None if values is None else values * grad
         if ctx.keys.is_leaf and ctx.keys.grad is None:
             ctx.keys.grad = keys  # so that look-ups can add to it in place
             keys = None
-        return queries, keys, None, bias, values, None, None
+        return queries, keys, None, bias, None
 
 
 def _sweep(
@@ -164,8 +151,6 @@ def _sweep(
     grad_queries,
     grad_keys,
     grad_bias,
-    seen,
-    grad_values,
     *,
     add,
 ):
@@ -175,40 +160,29 @@ def _sweep(
     taken while the exponentials still stand in the workspace, chunk by chunk, so that
     scores are computed once and never all exist as an autograd graph. Dividing by the
     sums is left to the smaller side of each product.
-
-    The bias of items that a row has observed is added to the few scores concerned while
-    their chunk is at hand, so no mask as large as the scores is needed.
     """
     n, n_items = len(queries), len(keys)
     space = loss.workspace(n * n_items, queries)
     low_queries, low_keys = queries.to(space.dtype), keys.to(space.dtype)
     width = max(_SMALLEST_CHUNK, _CHUNK // n)
-    borders = [*range(0, n_items, width), n_items]
-    observed = [None] * (len(borders) - 1) if seen is None else seen.between(borders)
     chunks = [
-        (slice(a, b), space[n * a : n * b], some)
-        for (a, b), some in zip(pairwise(borders), observed, strict=True)
+        (slice(a, min(a + width, n_items)), space[n * a : n * min(a + width, n_items)])
+        for a in range(0, n_items, width)
     ]
 
-    def scores_of(items, out, some):
+    def scores_of(items, out):
         scores = torch.mm(low_queries, low_keys[items].T, out=out.view(n, -1))
-        scores = scores if bias is None else scores.add_(bias[items])
-        return scores if some is None else some.add_to(scores)
+        return scores if bias is None else scores.add_(bias[items])
 
     own = (queries * keys[targets]).sum(dim=1)
     if bias is not None:
         own = own + bias[targets]
-    if seen is not None:
-        own = own + seen.of(torch.arange(n, device=own.device), targets)
     sums, shift = _stable_sums(scores_of, chunks, own, space)
     weights = (share / sums)[:, None]
     weighted = (queries * weights).to(space.dtype)
     grad_queries.zero_()
-    for items, out, some in chunks:
+    for items, out in chunks:
         exponentials = out.view(n, -1)
-        if some is not None:
-            likely = exponentials[some.rows, some.items] * weights[some.rows, 0]
-            grad_values[some.places] = likely.to(grad_values.dtype)
         if space.dtype == queries.dtype:
             grad_queries.addmm_(exponentials, low_keys[items])
             if add:
@@ -226,8 +200,6 @@ def _sweep(
     grad_keys.index_add_(0, targets, queries, alpha=-share)
     if bias is not None:
         grad_bias.index_add_(0, targets, torch.full_like(own, -share))
-    if seen is not None:
-        grad_values[seen.places[seen.items == targets[seen.rows]]] -= share
     return (sums.log() + shift - own).sum()
 
 
@@ -244,8 +216,8 @@ def _stable_sums(scores_of, chunks, own, space):
     if bool((sums < _LARGEST_SUM).all()):  # false for NaN as well
         return sums, shift
     shift = own
-    for chunk in chunks:
-        largest = scores_of(*chunk).amax(dim=1).to(own.dtype)
+    for items, out in chunks:
+        largest = scores_of(items, out).amax(dim=1).to(own.dtype)
         shift = torch.maximum(shift, largest)
     shift = _as_stored(shift, space)
     return _exponentiate(scores_of, chunks, shift), shift
@@ -259,22 +231,19 @@ def _as_stored(shift, space):
 def _exponentiate(scores_of, chunks, shift):
     """Write exp(scores - shift) into the chunks; return their sums over items."""
     sums = torch.zeros_like(shift)
-    for chunk in chunks:
-        scores = scores_of(*chunk)
+    for items, out in chunks:
+        scores = scores_of(items, out)
         scores.sub_(shift[:, None].to(scores.dtype)).exp_()
         sums += scores.sum(dim=1, dtype=shift.dtype)
     return sums
 
 
-def _scorer_cross_entropy(scorer, state, targets, keys, bias, seen):
+def _scorer_cross_entropy(scorer, state, targets, keys, bias):
     """Cross-entropy by chunks of items, whose scores gradients compute again."""
 
-    def part(state, keys, bias, some, begin):
+    def part(state, keys, bias, begin):
         scores = scorer.score_chunk(state, keys)
         scores = scores if bias is None else scores + bias
-        if some is not None:
-            places = some.rows, some.items
-            scores = scores.index_put(places, some.values, accumulate=True)
         inside = (targets >= begin) & (targets < begin + len(keys))
         at = (targets - begin).clamp(0, len(keys) - 1)
         own = scores.gather(1, at[:, None]).squeeze(1)
@@ -282,15 +251,11 @@ def _scorer_cross_entropy(scorer, state, targets, keys, bias, seen):
 
     width = scorer.chunk_width(state)
     parts = keys.split(width)
-    biases = observed = [None] * len(parts)
-    if bias is not None:
-        biases = bias.split(width)
-    if seen is not None:
-        observed = seen.between([*range(0, len(keys), width), len(keys)])
+    biases = [None] * len(parts) if bias is None else bias.split(width)
     sums, owns = zip(
         *(
-            checkpoint(part, state, *some, i * width, use_reentrant=False)
-            for i, some in enumerate(zip(parts, biases, observed, strict=True))
+            checkpoint(part, state, some, b, i * width, use_reentrant=False)
+            for i, (some, b) in enumerate(zip(parts, biases, strict=True))
         ),
         strict=True,
     )

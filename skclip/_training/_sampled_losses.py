@@ -258,9 +258,7 @@ class Sampler:
             return losses
         return losses * self.item_weights[sample]
 
-    def __call__(
-        self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None, seen=None
-    ):
+    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss; see `FullSoftmax` for the arguments."""
         sample = self._drawn(len(targets), targets.device)
         vectors = keys(torch.cat([targets, sample]))
@@ -272,30 +270,21 @@ class Sampler:
             positive = _own_scores(scorer, queries, own)
         if bias is not None:
             positive = positive + bias[targets]
-        if seen is not None:
-            rows = torch.arange(len(targets), device=targets.device)
-            positive = positive + seen.of(rows, targets)
         if not self.shared:
             sample = sample.view(len(targets), -1)
             negatives = negatives.view(len(targets), self.n_negatives, -1)
             negative = _scores_of_own_samples(scorer, queries, negatives)
             if bias is not None:
                 negative = negative + bias[sample]
-            if seen is not None:
-                negative = negative + seen.of(rows[:, None], sample)
             hit = sample == targets[:, None]
             return self.loss._of(positive, negative, hit, self, sample)
         hits = _hits(sample, targets)
-        at = values = None
-        if seen is not None:  # sampled items that a row has observed
-            which, columns = _hits(sample, seen.items)
-            at, values = (seen.rows[which], columns), seen.values[which]
         if isinstance(self.loss, SampledSoftmax) and scorer is None:
             offset = -self.log_expected[sample]
             if bias is not None:
                 offset = offset + bias[sample]
             return _SampledSoftmax.apply(
-                queries, positive, negatives, offset, values, at, hits, self
+                queries, positive, negatives, offset, hits, self
             )
         if scorer is None:
             negative = queries @ negatives.T
@@ -303,8 +292,6 @@ class Sampler:
             negative = _chunked_scores(scorer, queries, negatives)
         if bias is not None:
             negative = negative + bias[sample]
-        if at is not None:
-            negative = negative.index_put(at, values, accumulate=True)
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
         return self.loss._of(positive, negative, hit, self, sample)
@@ -356,10 +343,10 @@ def _chunked_scores(scorer, state, keys):
     return torch.cat(parts, dim=1)
 
 
-def _hits(sample, items):
-    """Places of the items, and columns at which a sorted sample holds them."""
-    first = torch.searchsorted(sample, items)
-    counts = torch.searchsorted(sample, items, right=True) - first
+def _hits(sample, targets):
+    """Rows and columns at which a sorted sample holds the target itself."""
+    first = torch.searchsorted(sample, targets)
+    counts = torch.searchsorted(sample, targets, right=True) - first
     rows = torch.repeat_interleave(counts)
     before = counts.cumsum(0) - counts
     return rows, first[rows] + torch.arange(len(rows), device=rows.device) - before[
@@ -374,11 +361,9 @@ class _SampledSoftmax(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, queries, positive, negatives, offset, values, at, hits, loss):
+    def forward(ctx, queries, positive, negatives, offset, hits, loss):
         scores = loss.workspace(len(queries), queries)
         torch.mm(queries, negatives.T, out=scores).add_(offset)
-        if at is not None:
-            scores[at] += values
         scores[hits] = -torch.inf
         shift = torch.maximum(scores.amax(dim=1), positive)
         exponentials = scores.sub_(shift[:, None]).exp_()
@@ -390,14 +375,13 @@ class _SampledSoftmax(torch.autograd.Function):
             own * weights - 1.0 / len(queries),
             exponentials.T @ (queries * weights[:, None]),
             exponentials.T @ weights,
-            None if at is None else exponentials[at] * weights[at[0]],
         )
         return (sums.log() + shift - positive).mean()
 
     @staticmethod
     def backward(ctx, grad):
-        gradients = [None if p is None else grad * p for p in ctx.saved_tensors]
-        return *gradients, None, None, None
+        gradients = [grad * part for part in ctx.saved_tensors]
+        return *gradients, None, None
 
 
 def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):

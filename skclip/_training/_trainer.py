@@ -19,7 +19,7 @@ class Plan:
 
     `n_iter_no_change` stops after so many epochs without a better score; None never
     stops early and keeps the last weights. `max_time` is in seconds. An interrupt is
-    raised if the model is only tried and not `kept`.
+    raised if the model is not `kept`.
     """
 
     batch_size: int
@@ -237,7 +237,6 @@ class _Stepper:
             scale=model.scale,
             bias=model.bias,
             scorer=None if model.network.dot_product else model,
-            seen=model.seen(batch),
         )
         value = float(loss.detach())
         if np.isfinite(value):

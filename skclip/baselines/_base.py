@@ -73,6 +73,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         "backoff": [StrOptions({"popularity"}), None],
         "scoring": [str, callable],
     }
+    _scores_are = "weights"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):

@@ -102,6 +102,7 @@ class SLIST(BaselineRecommender):
         "scoring": [str, callable],
     }
     backoff = "popularity"  # for sessions of which no item is known
+    _scores_are = "logits"
 
     def __init__(
         self,

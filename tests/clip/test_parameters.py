@@ -211,13 +211,18 @@ def test_files_and_pickles_hold_the_parts(params, train, test, tmp_path):
         {"backbone__tied": True},
         {"clusterer__resolution": 5.0},
         {"early_stopping": True, "validation_fraction": 0.5},
-        {"precision": "bf16"},
     ],
     ids=str,
 )
 def test_every_parameter_has_an_effect(fitted, train, test, change):
     scores = small(**change).fit(train).decision_function(test)
     assert (scores != fitted.decision_function(test)).any()
+
+
+def test_precision_has_an_effect(train, test):
+    models = [small(precision=name).fit(train) for name in ("float32", "bf16")]
+    scores, others = (model.decision_function(test) for model in models)
+    assert (scores != others).any()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from common import same, small
 
 import skclip
 from skclip import CLIPSessionRecommender
+from skclip._clip import _fitting
+from skclip.backbones import BACKBONES
 from skclip.losses import SampledSoftmax
 
 N_ITEMS = 60
@@ -62,12 +64,11 @@ def test_ranks_count_the_scores(fitted):
     np.testing.assert_array_equal(fitted.rank_targets(prefixes, targets), every)
 
 
-@pytest.mark.parametrize("backbone", ["narm", "srgnn", "pomrec"])
+@pytest.mark.parametrize("backbone", sorted(set(BACKBONES) - {"tagnn"}))
 @pytest.mark.parametrize("loss", ["cross_entropy", SampledSoftmax(20)])
-def test_the_bias_is_learned_with_every_loss_and_kind_of_scorer(backbone, loss):
+def test_the_bias_is_learned_with_every_backbone_and_loss(backbone, loss):
     model = small(backbone, loss=loss, repeats=True).fit(returning(200))
-    assert np.isfinite(model.repeat_bias_).all()
-    assert (model.repeat_bias_[1:5] != 0).all()
+    assert model.repeat_bias_[1, 0] > model.repeat_bias_[0, 0]
     assert model.parameter_report()["repeats"] == 16
 
 
@@ -79,12 +80,12 @@ def test_files_keep_the_bias(fitted, tmp_path):
     same(joblib.load(tmp_path / "model.joblib"), fitted, X)
 
 
-def test_partial_fit_goes_on_with_the_bias():
+def test_partial_fit_keeps_the_bias():
     model = small(repeats=True).fit(returning(100))
     before = model.repeat_bias_
     model.set_params(repeats="auto").partial_fit([[1, 99, 1], [2, 99, 2]])
     assert model.resolved_params_["repeats"] is True
-    assert (model.repeat_bias_ != before).any()
+    np.testing.assert_array_equal(model.repeat_bias_, before)
 
 
 def test_unseen_items_of_a_session_have_no_bias(fitted):
@@ -103,18 +104,21 @@ def test_auto_takes_what_ranks_held_out_sessions_better():
     same(model, small(repeats=True, max_epochs=10).fit(returning()), returning(20))
 
 
-def test_auto_is_false_where_the_bias_misleads():
-    """Training sessions return to their first item, those that validate do not."""
-    misled = [[*row[:-1], (row[0] + 1) % N_ITEMS] for row in returning(60, seed=4)]
-    chosen = small(repeats="auto", max_epochs=10)
-    chosen.fit(returning(), eval_set=(misled, None))
-    assert chosen.resolved_params_["repeats"] is False
+@pytest.mark.parametrize("answer", [1.0, -1.0])
+def test_auto_goes_by_scoring(answer):
+    """A metric that likes, or does not like, that the first item is ranked high."""
+
+    def scoring(model, X, y):
+        firsts = [row[0] for row in X.to_lists()]
+        rows = [row[:-1] for row in X.to_lists()]
+        return answer / np.mean(model.rank_targets(rows, firsts))
+
+    chosen = small(repeats="auto", scoring=scoring).fit(returning())
+    assert chosen.resolved_params_["repeats"] is (answer > 0)
 
 
-def test_auto_trains_nothing_where_no_item_returns(monkeypatch):
-    from skclip._clip import _fitting
-
-    monkeypatch.setattr(_fitting, "trial_parts", None)  # would fail when called
+def test_auto_trains_once_where_no_item_returns(monkeypatch):
+    monkeypatch.setattr(_fitting, "few_held_out", None)  # would fail when called
     model = small(repeats="auto").fit(never_returning())
     assert model.resolved_params_["repeats"] is False
     same(model, small(repeats=False).fit(never_returning()), never_returning(20))

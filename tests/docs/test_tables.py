@@ -67,20 +67,25 @@ def test_the_timed_fit_is_that_of_the_results():
 def test_short_table_of_eight_logs():
     shown = table(ROOT / "README.md", "eight_logs")
     assert len(shown) == len({row["log"] for row in results("eight_logs.jsonl")})
-    for log, *cells, _ in shown:
-        models = ("popularity", "neighbors", "default")
+    for log, *cells in shown:
+        models = ("popularity", "neighbors", "default", "repeats", "blend")
         for model, cell in zip(models, cells, strict=True):
             values = [f"{eight_logs(log, model, m):.3f}"[1:] for m in METRICS]
             assert cell == " / ".join(values), (log, model)
 
 
-def test_long_table_of_eight_logs():
-    for log, model, *cells in table(DOCS / "comparison.md", "eight_logs"):
+@pytest.mark.parametrize(
+    ("name", "best"), [("eight_logs", "default"), ("eight_logs_blend", "blend")]
+)
+def test_long_tables_of_eight_logs(name, best):
+    models = {"no bias for repeats": "default", "default": "repeats"}
+    for log, shown, *cells in table(DOCS / "comparison.md", name):
+        model = models.get(shown, shown)
         for at, metric in enumerate(METRICS):
             value = eight_logs(log, model, metric)
             assert cells[at] == f"{value:.4f}", (log, model)
-            if model != "default":
-                difference = eight_logs(log, "default", metric) - value
+            if model != best:
+                difference = eight_logs(log, best, metric) - value
                 shown = float(cells[4 + at].split()[0])
                 assert shown == pytest.approx(difference, abs=6e-5), (log, model)
 

@@ -1,0 +1,5 @@
+"""Several recommenders, one ranking."""
+
+from skclip.ensemble._voting import VotingRecommender
+
+__all__ = ["VotingRecommender"]

@@ -1,0 +1,391 @@
+"""VotingRecommender: parameters, docstrings, votes."""
+
+import copy
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from skclip._data import as_sessions, check_targets, unmasked
+from skclip._inside import partial_fit, unwrap
+from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
+from skclip._warnings import told_already, warn_user
+from skclip.baselines import BaselineRecommender, fitted_catalog
+from skclip.ensemble._mixture import (
+    check_probabilities,
+    learn_mixture,
+    prefixes_with_targets,
+    probability_chunks,
+    target_probabilities,
+)
+from skclip.exceptions import TrainingWarning
+
+_RRF = 60  # "k" of [1]_ below
+_HELD_OUT = 0.1  # share of the sessions that weights are learned from
+_FEWEST = 50  # targets that weights are learned from
+
+
+class VotingRecommender(BaselineRecommender, Composition):
+    r"""Rank by the votes of several recommenders.
+
+    "blend" mixes the probabilities of the members, which is the most accurate where
+    their weights are learned. "rrf" is reciprocal rank fusion [1]_. Only ranks count,
+    so that members with incomparable scores can vote together. "score" adds the scores
+    of the members, each scaled to 0..1 within a session:
+
+    .. math::
+        \mathrm{blend}(j) &= \sum_m w_m\, p_m(j), \qquad
+        p_m = \mathrm{softmax}(l_m / T_m) \\
+        \mathrm{rrf}(j) &= \sum_m \frac{w_m}{60 + \mathrm{rank}_m(j)} \\
+        \mathrm{score}(j) &= \sum_m w_m
+        \frac{s_m(j) - \min s_m}{\max s_m - \min s_m}
+
+    :math:`l_m` are the scores of `CLIPSessionRecommender` and `SLIST`, and the
+    logarithms of the scores of all others, so that with the temperature
+    :math:`T_m = 1` these are divided by their sum.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Recommenders of skclip, or Pipelines that end in one. ``set_params`` sets a
+        member by its name, and ``name__parameter`` within it.
+    method : {"rrf", "score", "blend"}, default="rrf"
+        Fusion of ranks, sum of scaled scores, or mixture of probabilities.
+    weights : array-like of shape (n_estimators,), "auto" or None, default=None
+        Weights :math:`w_m` of the members, at least 0. None is 1 for all. "blend"
+        divides them by their sum. "auto", for "blend" alone, learns weights and
+        temperatures: the members are fitted on all but the latest tenth of the
+        sessions, weights and temperatures are those that make the clicks of that tenth
+        most likely, and then the members are fitted on all sessions. The latest
+        sessions are those that end last, or the last rows if there are no times.
+    n_candidates : int, default=200
+        Number of best items of each member that get votes with "rrf". The vote for
+        rank 200 is 1 / 260, that for rank 1 is 1 / 61.
+    prefit : bool, default=False
+        Whether the members are fitted already. They are then used as they are. With
+        ``weights="auto"`` all sessions given to `fit` are learned from, and must be
+        sessions that the members have not seen. This cannot be checked: members know
+        what they have seen too well, and would get too large a weight.
+    scoring : str or callable, default="mrr@20"
+        Metric that `score` returns.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted members.
+    named_estimators_ : Bunch
+        The fitted members by name.
+    weights_ : ndarray of shape (n_estimators,)
+        Weights of the members, with sum 1 if `fit` was called with "blend".
+    temperatures_ : ndarray of shape (n_estimators,)
+        Temperatures :math:`T_m` of "blend"; 1 unless they were learned.
+    item_ids_ : ndarray of shape (n_items,)
+        Raw ids of the items seen in `fit`, and of further items that a member knows,
+        such as by their features, sorted. `partial_fit` appends new ones.
+    item_counts_ : ndarray of shape (n_items,)
+        Training events of each item; they rank the items that no member votes for.
+
+    Notes
+    -----
+    The cost is that of the members. "score" and "blend" read the scores of the whole
+    catalog, "rrf" the best `n_candidates` items only. ``weights="auto"`` doubles the
+    time of `fit`. It reads at most 10,000 held-out clicks, evenly spread, at 17
+    temperatures from 1/64 to 4. Targets that no member knows are left out.
+
+    Scores of "blend" are probabilities. `CLIPSessionRecommender` and `SLIST` give an
+    item of a session without a known item its share of the training events. A member
+    that gives all items the score 0 (with ``backoff=None``) adds nothing, and the
+    probabilities sum to less than 1.
+
+    `method` and `n_candidates` are read at prediction, so they can be changed without a
+    new `fit`. `estimators` and `weights` take effect in `fit`.
+
+    References
+    ----------
+    .. [1] G. V. Cormack, C. L. A. Clarke, S. Buettcher, "Reciprocal rank fusion
+           outperforms Condorcet and individual rank learning methods", SIGIR 2009.
+
+    Examples
+    --------
+    >>> from skclip import MarkovRecommender, SessionKNN, VotingRecommender
+    >>> vote = VotingRecommender([("markov", MarkovRecommender()),
+    ...                           ("knn", SessionKNN())])
+    >>> vote = vote.fit([["a", "b", "c"], ["a", "b"], ["b", "c"]])
+    >>> vote.predict_topk([["a"]], k=1, exclude_seen=True).tolist()
+    [['b']]
+    >>> print(vote.set_params(method="blend").decision_function([["a"]]).round(2))
+    [[0.27 0.59 0.14]]
+    """
+
+    _parameter_constraints: dict = {
+        "estimators": [list],
+        "method": [StrOptions({"rrf", "score", "blend"})],
+        "weights": ["array-like", StrOptions({"auto"}), None],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "prefit": ["boolean"],
+        "scoring": [str, callable],
+    }
+    backoff = "popularity"
+
+    def __init__(
+        self,
+        estimators,
+        *,
+        method="rrf",
+        weights=None,
+        n_candidates=200,
+        prefit=False,
+        scoring="mrr@20",
+    ):
+        self.estimators = estimators
+        self.method = method
+        self.weights = weights
+        self.n_candidates = n_candidates
+        self.prefit = prefit
+        self.scoring = scoring
+
+    def get_params(self, deep=True):
+        """Return the parameters, those of the members by ``name__parameter``."""
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, whole members by their name, such as ``knn=SLIST()``."""
+        self._set_params("estimators", **params)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit every member on the same sessions and next items.
+
+        Raises
+        ------
+        ValueError
+            There are no members, two have one name, or the weights do not match.
+        TypeError
+            A member holds no recommender, or one without probabilities for "blend".
+        NotFittedError
+            `prefit` is set and a member is not fitted.
+
+        Warns
+        -----
+        TrainingWarning
+            There are fewer than 50 clicks to learn weights from. All members then have
+            the same weight.
+        """
+        weights = self._checked_weights()
+        for _, member in self.estimators:
+            unwrap(member, None)
+            if self.prefit:
+                check_is_fitted(member)
+        if self.method == "blend":
+            check_probabilities(self.estimators)
+        data = self._training_data(X, y)
+        temperatures = np.ones(len(self.estimators))
+        with told_already():
+            if weights is None:
+                weights, temperatures = self._learned(X, y)
+            members = self._fitted_members(X, y)
+        for name, member in members.items():  # it may know items that no session has
+            item_ids = unwrap(member, None)[0].item_ids_
+            data = data.with_items(item_ids, f"The member {name!r}")
+        return self._adopt(
+            X,
+            **fitted_catalog(data),
+            estimators_=list(members.values()),
+            named_estimators_=Bunch(**members),
+            weights_=weights,
+            temperatures_=temperatures,
+        )
+
+    def _fitted_members(self, X, y):
+        if self.prefit:
+            return dict(self.estimators)
+        return {name: clone(member).fit(X, y) for name, member in self.estimators}
+
+    def _learned(self, X, y):
+        """Weights and temperatures that make the latest targets most likely."""
+        sessions = as_sessions(X)
+        y = None if y is None else check_targets(y, len(sessions))
+        early, late = self._split(sessions)
+        asked, targets = prefixes_with_targets(*_take(sessions, y, late))
+        n = len(targets)
+        if n >= _FEWEST:
+            members = [member for _, member in self.estimators]
+            if not self.prefit:
+                part = _take(sessions, y, early)
+                members = [_without_checkpoint(member).fit(*part) for member in members]
+            tables = [
+                target_probabilities(*unwrap(member, asked), targets)
+                for member in members
+            ]
+            known = np.any(tables, axis=(0, 1))
+            n = int(known.sum())
+        if n >= _FEWEST:
+            return learn_mixture(np.stack(tables)[:, :, known])
+        n_members = len(self.estimators)
+        warn_user(
+            f"weights='auto' needs {_FEWEST} targets that a member knows, and the "
+            f"{len(late)} {'' if self.prefit else 'latest '}sessions have {n}. All "
+            "members have equal weights and temperature 1. Pass more sessions, or "
+            "weights.",
+            TrainingWarning,
+        )
+        return np.full(n_members, 1 / n_members), np.ones(n_members)
+
+    def _split(self, sessions):
+        """Rows of sessions to fit on, and of the latest ones, to learn weights from."""
+        rows = np.arange(len(sessions))
+        if self.prefit:
+            return rows[:0], rows
+        if sessions.end_times is not None:
+            rows = np.argsort(sessions.end_times, kind="stable")
+        cut = len(rows) - round(_HELD_OUT * len(rows))
+        return rows[:cut], rows[cut:]
+
+    def partial_fit(self, X, y=None):
+        """Update every member with further sessions; weights and temperatures stay.
+
+        Members that are updated are copies. What was passed with `prefit`, and the
+        recommender itself if the update fails, stay as they are.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Further training sessions, shape (n_sessions,).
+        y : array-like of shape (n_sessions,), default=None
+            Next item of each row, as in `fit`.
+
+        Returns
+        -------
+        self : VotingRecommender
+            Unfitted before, it is fitted.
+
+        Raises
+        ------
+        TypeError
+            A member has no ``partial_fit``; nothing was updated then.
+        """
+        if not hasattr(self, "estimators_"):
+            return self.fit(X, y)
+        for name, member in self.named_estimators_.items():
+            recommender, _ = unwrap(member, None)
+            if not hasattr(recommender, "partial_fit"):
+                raise TypeError(
+                    f"The member {name!r} is a {type(recommender).__name__}, which has "
+                    "no partial_fit. Call fit with all sessions, or leave it out."
+                )
+        self._validate_params()
+        data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
+        members = {}
+        with told_already():
+            for name, member in self.named_estimators_.items():
+                members[name] = partial_fit(copy.deepcopy(member), X, y)
+                item_ids = unwrap(members[name], None)[0].item_ids_
+                data = data.appended_to(data.index.item_ids, item_ids)
+        catalog = fitted_catalog(data)
+        catalog["item_counts_"][: len(self.item_counts_)] += self.item_counts_
+        return self._adopt(
+            X,
+            **catalog,
+            estimators_=list(members.values()),
+            named_estimators_=Bunch(**members),
+        )
+
+    def _checked_weights(self):
+        members = self.estimators
+        if not members or not all(
+            isinstance(m, tuple) and len(m) == 2 and isinstance(m[0], str)
+            for m in members
+        ):
+            raise ValueError(
+                f"estimators is {members!r:.80}. Expected at least one (name, "
+                "recommender), such as [('knn', SessionKNN())]."
+            )
+        self._validate_names([name for name, _ in members])
+        blend = self.method == "blend"
+        if isinstance(self.weights, str):
+            if not blend:
+                raise ValueError(
+                    f"weights='auto' with method={self.method!r}. Only method='blend' "
+                    "learns weights. Choose it, or pass weights."
+                )
+            return None
+        if self.weights is None:
+            return np.full(len(members), 1 / len(members) if blend else 1.0)
+        weights = unmasked(self.weights, "weights").astype(np.float64)
+        fine = np.isfinite(weights) & (weights >= 0)
+        if weights.shape != (len(members),) or not fine.all():
+            raise ValueError(
+                f"weights={self.weights!r:.80}. Expected one finite number of at least "
+                f"0 for each of the {len(members)} estimators."
+            )
+        if blend and not weights.any():
+            raise ValueError(
+                f"weights={self.weights!r:.80}. method='blend' needs one above 0."
+            )
+        return weights / weights.sum() if blend else weights
+
+    def _add_scores(self, scores, queries):
+        sessions = queries.as_sessions(self.item_ids_)
+        weights, add = self.weights_, self._add_votes
+        if self.method == "blend":
+            check_probabilities(self.named_estimators_.items())
+            weights, add = weights / max(weights.sum(), 1e-300), self._add_probabilities
+        members = zip(weights, self.temperatures_, self.estimators_, strict=True)
+        for weight, temperature, member in members:
+            if weight > 0:
+                with told_already():
+                    add(scores, weight, temperature, *unwrap(member, sessions))
+
+    def _add_probabilities(self, scores, weight, temperature, member, sessions):
+        same = np.array_equal(member.item_ids_, self.item_ids_)
+        columns = None if same else self._index.codes_of(member.item_ids_) - 1
+        scores = torch.from_numpy(scores)
+        for at, found in probability_chunks(member, sessions, temperature):
+            if not same:
+                own = found.new_zeros(len(at), scores.shape[1])
+                known = torch.from_numpy(np.flatnonzero(columns >= 0))
+                own[:, torch.from_numpy(columns).long()[known]] = found[:, known]
+                found = own
+            scores.index_add_(0, torch.from_numpy(at), found, alpha=weight)
+
+    def _add_votes(self, scores, weight, _, member, sessions):
+        scores += weight * self._votes(member, sessions)
+
+    def _votes(self, member, sessions):
+        votes = np.zeros((len(sessions), len(self.item_ids_)), dtype=np.float32)
+        if self.method == "score":
+            scores = member.decision_function(sessions)
+            scores = scores - scores.min(axis=1, keepdims=True)
+            spread = scores.max(axis=1, keepdims=True)
+            scores /= np.where(spread > 0, spread, 1)  # scores by popularity are tiny
+            columns = self._index.codes_of(member.item_ids_)
+            votes[:, columns[columns > 0] - 1] = scores[:, columns > 0]
+            return votes
+        k = min(self.n_candidates, len(member.item_ids_))
+        ranked = self._index.codes_of(member.predict_topk(sessions, k).reshape(-1))
+        row, rank = np.divmod(np.arange(len(ranked)), k)
+        known = ranked > 0
+        votes[row[known], ranked[known] - 1] = 1 / (_RRF + 1 + rank[known])
+        return votes
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "_weights" in state:  # saved when there were no temperatures
+            state["weights_"] = state.pop("_weights")
+            state["temperatures_"] = np.ones(len(state["weights_"]))
+        super().__setstate__(state)
+
+
+def _take(sessions, y, rows):
+    return sessions[rows], None if y is None else y[rows]
+
+
+def _without_checkpoint(member):
+    """A clone that leaves no file of its training, which others would go on from."""
+    member = clone(member)
+    names = [n for n in member.get_params() if n.split("__")[-1] == "checkpoint"]
+    return member.set_params(**dict.fromkeys(names))
