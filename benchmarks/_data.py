@@ -104,6 +104,13 @@ def log_train_and_valid(log):
     return train_and_valid(log)
 
 
+def first_days():
+    """Sessions of days 1 to 6 of retailrocket, one after the other."""
+    X = _retailrocket()
+    days = days_of(X)
+    return [X[days == day] for day in range(1, 7)]
+
+
 # What begins with an underscore reads test parts as well: only for this module and
 # `benchmarks.report._test_parts`.
 

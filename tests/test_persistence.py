@@ -277,11 +277,12 @@ def test_files_of_older_versions_say_what_to_do(estimator, former, gone, tmp_pat
         skclip.load(path)
 
 
-def test_a_joblib_file_of_before_unseen_items(tmp_path):
+@pytest.mark.parametrize("name", ["unseen_items", "repeats", "n_rehearsed"])
+def test_a_joblib_file_of_before_a_parameter(name, tmp_path):
     model = small().fit([["a", "b", "c"]] * 9)
-    del model.unseen_items
+    delattr(model, name)
     joblib.dump(model, tmp_path / "model.joblib")
-    with pytest.raises(ValueError, match="before 'unseen_items' .* Fit it again"):
+    with pytest.raises(ValueError, match=f"before '{name}' .* Fit it again"):
         joblib.load(tmp_path / "model.joblib")
 
 

@@ -11,6 +11,7 @@ from skclip._data import (
     Instances,
     ItemIndex,
     Owners,
+    Rehearsal,
     codes_of_owners,
     query_data,
     warn_unknown,
@@ -34,7 +35,8 @@ class Fitted:
 
     `popularity` are the training events of each item, `settings` what was used for
     parameters that leave a choice, `config` the arguments of the `SessionModel`.
-    `keys` are the candidate vectors (n_items, d), None while the model is trained.
+    `rehearsal` are the sessions that a further fit learns again. `keys` are the
+    candidate vectors (n_items, d), None while the model is trained.
     """
 
     holders: Holders
@@ -43,6 +45,7 @@ class Fitted:
     settings: dict
     config: dict
     model: SessionModel
+    rehearsal: Rehearsal
     keys: torch.Tensor = None
     history: list = ()
     best_score: float = None
@@ -198,6 +201,7 @@ class Fitted:
                 name: tensor.detach().cpu().numpy()
                 for name, tensor in self.model.state_dict().items()
             },
+            "rehearsal": self.rehearsal.to_state(),
             "history": list(self.history),
             "best_score": self.best_score,
         }
@@ -224,6 +228,7 @@ class Fitted:
                 Owners(users, sessions, state["n_sessions"]),
             ),
             model=model,
+            rehearsal=Rehearsal(**state["rehearsal"]),
             keys=candidate_vectors(model),
             **{
                 name: state[name]

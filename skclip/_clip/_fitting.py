@@ -70,7 +70,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     n_instances, n_items = len(data.instances), data.coded.n_items
     known = before.settings if grow else None
     settings = settings.with_sizes(params, n_instances, n_items, known)
-    plan = _plan(params, settings.values, grow)
+    plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
 
     def learn(data, plan):
         """A model of these data; one that is kept may be watched and resumed."""
@@ -134,6 +134,7 @@ def _learned(
         settings=settings.with_model(model).values,
         config=config,
         model=model,
+        rehearsal=data.rehearsal.latest(params.n_rehearsed),
     )
     if callbacks is not None:
         callbacks.fitted = lambda: snapshot(params, fitted)
@@ -260,8 +261,9 @@ def _further_sessions(params, X, y, settings, seeds, before):
     grown = grown_catalog(data, known, features)
     clusters = Assignment(before.item_clusters, before.clusterer)
     clusters = extend_clusters(clusters, data, grown, seeds["cluster"])
-    max_length = before.config["max_length"]
-    return further_fit_data(grown, features, owners, max_length), clusters
+    max_length, kept = before.config["max_length"], before.rehearsal
+    kept = kept.latest(params.n_rehearsed)
+    return further_fit_data(grown, features, owners, max_length, kept), clusters
 
 
 def _same_features(params, settings, fusion):
@@ -321,14 +323,21 @@ def _popularity(data, before):
 # -- training --------------------------------------------------------------------------
 
 
-def _plan(params, values, grow):
-    # Further sessions are learned more gently, or the old ones would be forgotten.
-    rate = values["learning_rate"] * (0.3 if grow else 1.0)
-    epochs = values["max_epochs"]
+def _pace(data):
+    """Share of a fit's learning rate, and divisor of its epochs, for further sessions.
+
+    They are learned gently, or the old ones would be forgotten, unless some of these
+    are learned again.
+    """
+    return (1, 5) if data.n_rehearsed else (0.3, 3)
+
+
+def _plan(params, values, pace=(1, 1)):
+    rate, divisor = pace
     return Plan(
         batch_size=values["batch_size"],
-        max_epochs=-(-epochs // 3) if grow else epochs,
-        learning_rate=rate,
+        max_epochs=-(-values["max_epochs"] // divisor),
+        learning_rate=rate * values["learning_rate"],
         optimizer=values["optimizer"],
         weight_decay=values["weight_decay"],
         lr_schedule=values["lr_schedule"],

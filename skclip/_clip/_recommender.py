@@ -151,6 +151,11 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         model is then fitted again on all sessions, so that `fit` takes twice as long.
         A backbone that scores items of the session in a way of its own (TAGNN) has no
         bias. `partial_fit` leaves it as it is.
+    n_rehearsed : int, default=100_000
+        Number of training sessions that the model keeps and that `partial_fit` learns
+        again with further ones: the latest, or without times a sample. More sessions
+        bring more and take more time. They take 4 bytes a click. Files of the model
+        contain them, so that whoever has the file can read them. 0 keeps none.
     scoring : str or callable, default="auto"
         ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
         "auto" is "mrr@20".
@@ -261,6 +266,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "unseen_items": [StrOptions({"auto", "drop", "vote"})],
         "repeats": ["boolean", _AUTO],
+        "n_rehearsed": [Interval(Integral, 0, None, closed="left")],
         "scoring": [str, callable],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
@@ -297,6 +303,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         min_item_count=1,
         unseen_items="auto",
         repeats="auto",
+        n_rehearsed=100_000,
         scoring="auto",
         precision="auto",
         device="auto",
@@ -329,6 +336,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         self.min_item_count = min_item_count
         self.unseen_items = unseen_items
         self.repeats = repeats
+        self.n_rehearsed = n_rehearsed
         self.scoring = scoring
         self.precision = precision
         self.device = device
@@ -403,12 +411,17 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         New items, users and sessions are appended. The clusterer goes on from its
         clusters (`SessionClusterer.partial_fit`); a new cluster begins with the mean
         of the prompts that its members had, a new item with the mean of the vectors in
-        its cluster. Then `X` is trained on, without a validation part, for a third of
-        the epochs of a `fit` on as much data and at three tenths of its learning rate;
-        the vectors of items that were there stay as they are. Otherwise the old
-        sessions, which are not there to be learned again, would be forgotten:
-        ``docs/production.md`` compares with a refit. Parameters of training may be
-        set to others before, those of the model are those of `fit`.
+        its cluster. Then the model learns `X` together with the sessions that it kept
+        (`n_rehearsed`), without a validation part, for a fifth of the epochs of a `fit`
+        on as much data. An epoch reads the sessions of `X` twice. Vectors of known
+        items that none of these sessions has stay as they are. Of all these sessions
+        the latest are kept for the next update.
+
+        A model that kept no sessions learns `X` alone, for a third of the epochs and
+        at three tenths of the learning rate. The vectors of all known items stay as
+        they are, or the old sessions would be forgotten. The page on production
+        compares both with a refit. Parameters of training, and `n_rehearsed`, may be
+        set to others before. Those of the model are those of `fit`.
 
         New items of `item_features` that nobody has clicked come in along with the
         sessions. There is no way to take in titles alone: at least one session must
@@ -580,7 +593,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
                 raise ValueError(f"the parameter {key!r} is one of {part!r} now")
-        for key in ("unseen_items", "repeats"):
+        for key in ("unseen_items", "repeats", "n_rehearsed"):
             if key not in state:
                 raise ValueError(
                     f"The recommender was saved before {key!r} was a parameter. Fit it "

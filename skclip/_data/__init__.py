@@ -55,6 +55,7 @@ from skclip._data._ragged import (
     prefix_ends,
     times_fall,
 )
+from skclip._data._rehearsal import Rehearsal
 from skclip._data._sessions import Sessions
 from skclip._data._spans import is_number, span_seconds
 from skclip._data._training_data import training_data, with_targets

@@ -9,6 +9,7 @@ from skclip._data._as_sessions import as_sessions, check_targets
 from skclip._data._index import append_ids
 from skclip._data._instances import Instances
 from skclip._data._owners import Owners
+from skclip._data._rehearsal import Rehearsal
 from skclip._data._training_data import TrainingData
 from skclip._warnings import warn_user
 from skclip.exceptions import ShortSessionWarning
@@ -20,7 +21,8 @@ class FitData:
 
     `coded` are all sessions in codes of the catalog, `rows` those that are trained on,
     `instances` the prefixes to learn, `held_out` the sessions and targets (X, y) that
-    validate, `features` (n_items, n_features) or None.
+    validate, `features` (n_items, n_features) or None. `rehearsal` are `n_rehearsed`
+    sessions of before, whose prefixes are among the `instances`, and then the rows.
     """
 
     coded: TrainingData
@@ -29,6 +31,8 @@ class FitData:
     instances: Instances
     held_out: tuple = None
     features: np.ndarray = None
+    rehearsal: Rehearsal = None
+    n_rehearsed: int = 0
 
     @cached_property
     def sequences(self):
@@ -39,6 +43,14 @@ class FitData:
     def clicks(self):
         """Events of each item in the rows, (n_items,)."""
         return np.bincount(self.sequences[0], minlength=self.coded.n_items + 1)[1:]
+
+    @property
+    def rehearsed(self):
+        """Whether an item is in sessions that are learned with old ones, (n_items,)."""
+        found = np.zeros(self.coded.n_items + 1, dtype=bool)
+        if self.n_rehearsed:
+            found[self.rehearsal.codes] = True
+        return found[1:]
 
     @property
     def repeat_share(self):
@@ -78,14 +90,24 @@ def first_fit_data(coded, features, kinds, split, max_length):
     return _fit_data(coded, rows, Owners(), kinds, features, max_length, held_out)
 
 
-def further_fit_data(coded, features, owners, max_length):
+def further_fit_data(coded, features, owners, max_length, kept):
     """What is learned on top of a fit; the arguments are those of `first_fit_data`.
 
     `owners` are those that were there; `coded` is in codes of the catalog that has
-    grown.
+    grown. The sessions `kept`, a `Rehearsal`, are learned again, and each further one
+    twice as often.
     """
     rows = rows_to_learn(coded)
-    return _fit_data(coded, rows, owners, owners.kinds, features, max_length)
+    data = _fit_data(coded, rows, owners, owners.kinds, features, max_length)
+    if len(kept) == 0:
+        return data
+    rehearsal = kept.followed_by(data.rehearsal)
+    return replace(
+        data,
+        instances=rehearsal.followed_by(data.rehearsal).instances(max_length),
+        rehearsal=rehearsal,
+        n_rehearsed=len(kept),
+    )
 
 
 def check_further(data, kinds):
@@ -167,6 +189,7 @@ def _fit_data(coded, rows, owners, kinds, features, max_length, held_out=None):
         coded.instances(rows, max_length, users, sessions),
         held_out,
         None if features is None else features.rows_of(coded.index.item_ids),
+        Rehearsal.of_rows(coded, rows, users, sessions),
     )
 
 

@@ -37,14 +37,15 @@ class Instances:
 def session_instances(codes, offsets, rows, max_length, *, last_only=False):
     """Prefixes of whole sessions, and which of the `rows` each belongs to.
 
-    A prefix keeps its latest `max_length` items.
+    A prefix keeps its latest `max_length` items. `last_only`, for all rows or for each,
+    takes the longest one alone.
     """
     lengths = np.diff(offsets)[rows]
-    if last_only:
-        of_row = np.flatnonzero(lengths > 1)
-        ends = lengths[of_row] - 1
-    else:
-        of_row, ends = prefix_ends(lengths)
+    of_row, ends = prefix_ends(lengths)
+    if np.any(last_only):
+        every = ~np.broadcast_to(last_only, len(rows))
+        taken = every[of_row] | (ends == lengths[of_row] - 1)
+        of_row, ends = of_row[taken], ends[taken]
     starts = offsets[:-1][rows][of_row]
     stops = starts + ends
     starts = np.maximum(starts, stops - max_length)

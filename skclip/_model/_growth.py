@@ -60,7 +60,8 @@ def grown_model(config, data, device, holders, before):
 
     A new cluster begins with the mean of the prompts that its members had, a new item
     with the mean of the vectors in its cluster. The vectors of items that were there
-    stay as they are until ``model.release()``. Arguments are those of `new_model`.
+    stay as they are until ``model.release()``, unless old sessions are learned again:
+    then those of items without any session at hand. Arguments are those of `new_model`.
     """
     n_known, n_items = len(before.holders.items), len(holders.items)
     state = before.model.state_dict()
@@ -83,7 +84,7 @@ def grown_model(config, data, device, holders, before):
         model.fill_features(data.features, clicks, is_new)
     model.constrain_()
     model.network.update(*data.sequences)
-    kept = torch.from_numpy(np.flatnonzero(~is_new)).to(device)
+    kept = torch.from_numpy(np.flatnonzero(~is_new & ~data.rehearsed)).to(device)
     model.kept_rows = kept, model.item_table.detach()[kept].clone()
     return model
 

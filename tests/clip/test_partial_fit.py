@@ -4,6 +4,7 @@ import copy
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from common import same, small
@@ -53,7 +54,7 @@ def test_new_items_are_appended_and_recommended(backbone, train, test):
 def test_what_was_learned_is_kept(model, test, tmp_path):
     before = model.score(test)
     table = model._fitted.model.item_table.detach().clone()
-    model.partial_fit(NEW)
+    model.set_params(n_rehearsed=0).partial_fit(NEW)
     assert model.score(test) > 0.85 * before
     assert torch.equal(table, model._fitted.model.item_table[: len(table)])
     assert model.n_iter_ == 8
@@ -130,6 +131,120 @@ def test_the_model_is_that_of_fit(train):
     model.partial_fit(NEW)
     assert model.resolved_params_["embedding_dim"] == 16
     assert model.resolved_params_["similarity"] == "cosine"
+
+
+# -- rehearsal -------------------------------------------------------------------------
+
+
+def kept_by(model):
+    """The sessions that a model keeps, as lists of ids."""
+    kept = model._fitted.rehearsal
+    runs = np.split(kept.codes, kept.offsets[1:-1]) if len(kept) else []
+    return [model.item_ids_[run - 1].tolist() for run in runs]
+
+
+def in_time(rows, begin=0):
+    """Sessions whose order of time is that of the rows."""
+    events = [
+        {"session": i, "item": item, "time": begin + i + 0.01 * t}
+        for i, row in enumerate(rows)
+        for t, item in enumerate(row)
+    ]
+    frame = pd.DataFrame(events)
+    return Sessions.from_events(frame, session="session", item="item", time="time")
+
+
+def test_the_latest_sessions_are_kept_and_bounded():
+    first, second = blocks("a", 9, 40), blocks("b", 9, 25)
+    model = small(n_rehearsed=30).fit(in_time([*first, ["a0"]]))
+    assert kept_by(model) == first[-30:]
+    model.partial_fit(in_time(second, 100))
+    assert kept_by(model) == first[-5:] + second
+    model.set_params(n_rehearsed=7).partial_fit(in_time(first[:3], 200))
+    assert kept_by(model) == second[-4:] + first[:3]
+    model.set_params(n_rehearsed=0).partial_fit(in_time(second, 300))
+    assert kept_by(model) == []
+    assert kept_by(small(n_rehearsed=0).fit(first)) == []
+
+
+def test_sessions_that_validate_are_not_kept():
+    rows = blocks("a", 9, 40)
+    model = small(early_stopping=True).fit(in_time(rows))
+    assert kept_by(model) == rows[:36]
+
+
+def test_the_order_of_rows_does_not_decide_what_is_kept(train):
+    rows = np.random.default_rng(0).permutation(len(train))
+    a, b = (small(n_rehearsed=50, max_epochs=1).fit(X) for X in (train, train[rows]))
+    assert kept_by(a) == kept_by(b)
+    assert len(kept_by(a)) == 50
+
+
+def test_rehearsed_sessions_survive_updates_on_other_items(train, test):
+    options = {"max_epochs": 12, "learning_rate": 0.02, "batch_size": 64}
+    scores = {}
+    for n in (0, 100_000):
+        model = small(n_rehearsed=n, **options).fit(train)
+        for i in range(3):
+            model.partial_fit(blocks(f"new-{i}", 12, 200))
+        scores[n] = model.score(test)
+    assert scores[100_000] > scores[0] + 0.01
+
+
+def test_known_vectors_move_where_a_session_is_at_hand():
+    first = [*blocks("a", 6, 20), *blocks("b", 6, 20)]
+    model = small(n_rehearsed=20).fit(in_time(first))
+    before = model._fitted.model.item_table.detach().clone()
+    model.partial_fit(in_time([["a0", "new"]] * 5, 100))
+    moved = (model._fitted.model.item_table[: len(before)] != before).any(dim=1)
+    assert {item for item, m in zip(model.item_ids_, moved, strict=False) if m} == {
+        "a0", *(f"b{i}" for i in range(6))
+    }  # fmt: skip
+
+
+def test_without_rehearsal_parameters_of_training_make_the_same_update(train, test):
+    """0 learns further sessions alone, however many the model could have kept."""
+    a = small(n_rehearsed=0).fit(train).set_params(n_rehearsed=99)
+    b = small(n_rehearsed=99).fit(train).set_params(n_rehearsed=0)
+    same(a.partial_fit(NEW), b.partial_fit(NEW), test)
+    assert (len(kept_by(a)), len(kept_by(b))) == (60, 0)
+
+
+def test_two_updates_after_files_are_those_without(train, test, tmp_path):
+    X = train.with_users(np.arange(len(train)) % 7)
+    days = [Sessions.from_lists(NEW, users=[3, u] * 30) for u in (98, 99)]
+    model = small(prompt=("cluster", "user", "session"), n_rehearsed=80).fit(X)
+    other = copy.deepcopy(model)
+    for i, day in enumerate(days):
+        skclip.save(other, tmp_path / "m")
+        joblib.dump(skclip.load(tmp_path / "m"), tmp_path / "j")
+        other = joblib.load(tmp_path / "j")
+        same(model.partial_fit(day), other.partial_fit(day), test)
+        assert kept_by(model) == kept_by(other)
+        assert len(kept_by(model)) == 80, i
+    users = model._fitted.rehearsal.users
+    assert set(model.user_ids_[users[-60:] - 1]) == {3, 99}
+
+
+def test_of_rows_with_a_target_the_last_item_alone_is_learned_again(train):
+    rows = blocks("a", 9, 40)
+    model = small(max_epochs=1).fit([r[:-1] for r in rows], [r[-1] for r in rows])
+    assert sorted(kept_by(model)) == sorted(rows)
+    model.partial_fit(blocks("b", 9, 10))
+    kept = model._fitted.rehearsal
+    found = kept.instances(max_length=3)
+    assert len(found) == 40 + 10 * 3
+    pairs = list(zip(found.starts, found.stops, strict=True))
+    assert pairs[:2] == [(0, 3), (4, 7)]
+    assert pairs[40:44] == [(160, 161), (160, 162), (160, 163), (164, 165)]
+
+
+def test_carried_clusters_and_backbones_with_neighbors_rehearse(train):
+    clusterer = SessionClusterer(random_state=0).fit(train)
+    model = small("gcegnn", max_epochs=1).fit(clusterer.transform(train))
+    model.partial_fit(clusterer.partial_fit(NEW).transform(NEW))
+    assert len(kept_by(model)) == len(train) + len(NEW)
+    assert {"new-a", "new-b"} <= set(model.item_ids_)
 
 
 # -- warm_start ------------------------------------------------------------------------

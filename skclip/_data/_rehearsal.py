@@ -1,0 +1,71 @@
+"""Training sessions that a model keeps, to learn them again with further ones."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from skclip._data._instances import session_instances
+from skclip._data._ragged import flat_positions, picked
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Sessions in codes of a catalog, which may grow at its end.
+
+    Of a session with `one_target` only the last item is a target. `users` and
+    `sessions` (n,) are codes of those that have a prompt; None without such prompts.
+    """
+
+    codes: np.ndarray
+    offsets: np.ndarray
+    one_target: np.ndarray
+    users: np.ndarray = None
+    sessions: np.ndarray = None
+
+    @classmethod
+    def of_rows(cls, coded, rows, users=None, sessions=None):
+        """The given rows of `TrainingData`; `users` and `sessions` are one for each."""
+        codes, offsets, _ = coded.as_sequences(rows)
+        one_target = np.full(len(rows), coded.one_target)
+        return cls(codes, offsets, one_target, _int32(users), _int32(sessions))
+
+    def __len__(self):
+        return len(self.one_target)
+
+    def latest(self, n):
+        """The last `n` sessions."""
+        rows = np.arange(max(0, len(self) - n), len(self))
+        starts, lengths = self.offsets[:-1][rows], np.diff(self.offsets)[rows]
+        at, offsets = flat_positions(starts, lengths)
+        of_rows = picked(self, ("one_target", "users", "sessions"), rows)
+        return Rehearsal(self.codes[at], offsets, **of_rows)
+
+    def followed_by(self, other):
+        """These sessions and then the others."""
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]])
+        mine, more = self.to_state(), other.to_state()
+        joined = {
+            name: None if values is None else np.concatenate([values, more[name]])
+            for name, values in mine.items()
+        }
+        return Rehearsal(**joined | {"offsets": offsets})
+
+    def instances(self, max_length):
+        """What there is to learn, `Instances`, each prefix with its latest items."""
+        instances, of_row = session_instances(
+            self.codes,
+            self.offsets,
+            np.arange(len(self)),
+            max_length,
+            last_only=self.one_target,
+        )
+        of_rows = picked(self, ("users", "sessions"), of_row)
+        return replace(instances, **of_rows)
+
+    def to_state(self):
+        """Plain arrays."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _int32(codes):
+    return None if codes is None else codes.astype(np.int32)
