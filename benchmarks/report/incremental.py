@@ -6,8 +6,8 @@ Visits of eight days with two events or more. The default recommender is fitted 
 first three days. Days 7 and 8 are ranked (every prefix, before it is learned) by three
 models: "stale" is never updated, "partial_fit" has taken in the days in between one by
 one, "refit" is fitted on all days before. Targets that a model does not know are
-misses, as for all others. Seeds 0 to 2, one thread. The rule of `partial_fit` was chosen
-on days 4 to 6 by `choose/updates.py`. Writes a table of docs/production.md.
+misses, as for all others. Seeds 0 to 2, one thread. The rule of `partial_fit` was
+chosen on days 4 to 6 by `choose/updates.py`. Writes a table of docs/production.md.
 """
 
 import copy
@@ -108,11 +108,8 @@ def write_table():
             for name in ("stale", "partial_fit", "refit")
         }  # fmt: skip
         for name, values in means.items():
-            gains = [
-                (values[m] - means["stale"][m])
-                / (means["refit"][m] - means["stale"][m])
-                for m in METRICS
-            ]
+            stale, refit = means["stale"], means["refit"]
+            gains = [(values[m] - stale[m]) / (refit[m] - stale[m]) for m in METRICS]
             share = values["seconds"] / means["refit"]["seconds"]
             lines.append(
                 [str(d), name, *(f"{values[m]:.3f}" for m in METRICS)]
