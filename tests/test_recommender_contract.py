@@ -301,14 +301,14 @@ def test_company_chunks_and_earlier_calls_change_nothing(model, shop, monkeypatc
     X = [*shop[1].to_lists()[:20], ["new", "item-003"], []]
     before, attributes = model.decision_function(X), set(vars(model))
     alone = np.concatenate([model.decision_function([row]) for row in X])
-    np.testing.assert_allclose(alone, before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone, before, rtol=1e-5, atol=1e-5)
     backwards = model.decision_function(X[::-1])[::-1]
-    np.testing.assert_allclose(backwards, before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(backwards, before, rtol=1e-5, atol=1e-5)
     same(model, model, X)
     ranks, top = model.rank_targets(shop[1]), model.predict_topk(X)
     monkeypatch.setattr(_topk, "_CHUNK_FLOATS", 150)  # three rows at a time
     chunked = model.decision_function(X)
-    np.testing.assert_allclose(chunked, before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(chunked, before, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(model.rank_targets(shop[1]), ranks)
     np.testing.assert_array_equal(model.predict_topk(X), top)
     assert set(vars(model)) == attributes

@@ -50,6 +50,7 @@ from skclip.exceptions import TrainingWarning
 from skclip.metrics import parse_metric
 
 _FEWEST_REPEATS = 0.01  # share of targets below which repeats="auto" is False
+_FEWEST_TARGETS = 20  # in each half of the held-out part, to decide by
 _ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
 
 
@@ -200,12 +201,13 @@ def _repeat_bias(params, fitted, X, y):
     "auto" takes it if it ranks the targets better. That is asked by halves: each is
     scored with the bias of the other half.
     """
-    halves = [(X[i::2], None if y is None else y[i::2]) for i in (0, 1)]
+    halves = [(X[i::2], None if y is None else y[i::2]) for i in range(min(2, len(X)))]
     read = [HeldOut(fitted.known_targets(*half)) for half in halves]
-    if not all(half.n_targets for half in read):
-        return _bias_of_too_few(params)
     if not is_auto(params.repeats):
-        return learned_bias(*read)
+        read = [half for half in read if half.n_targets]
+        return learned_bias(*read) if read else _bias_of_too_few(params)
+    if len(read) < 2 or min(half.n_targets for half in read) < _FEWEST_TARGETS:
+        return None
     gain = 0.0
     for half, other in zip(halves, reversed(read), strict=True):
         for sign, bias in ((-1, None), (1, learned_bias(other))):

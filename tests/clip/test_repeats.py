@@ -175,3 +175,15 @@ def test_a_backbone_that_scores_repeats_itself():
 def test_before_fit():
     with pytest.raises(AttributeError, match="after fit"):
         _ = small().repeat_bias_
+
+
+def test_few_held_out_clicks_decide_nothing():
+    few = [row[:2] + row[:1] for row in returning(60)]  # six sessions are held out
+    assert small(repeats="auto").fit(few).resolved_params_["repeats"] is False
+    assert small(repeats=True).fit(few).resolved_params_["repeats"] is True
+
+
+def test_a_bias_without_anything_to_learn_it_from_is_told():
+    with pytest.warns(UserWarning, match="repeats=True needs held-out sessions"):
+        model = small(repeats=True).fit([[1, 2, 1], [2, 1]])
+    assert model.repeat_bias_ is None
