@@ -47,6 +47,7 @@ def whole_steps(precision):
         batch_size=N,
         max_epochs=1,
         early_stopping=False,
+        repeats=False,
         precision=precision,
         random_state=0,
     ).fit(X)

@@ -19,7 +19,7 @@ from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 
 def measure(backbone, X, prefixes, targets):
     model = CLIPSessionRecommender(
-        backbone, max_time=3, early_stopping=False, random_state=0
+        backbone, max_time=3, early_stopping=False, repeats=False, random_state=0
     ).fit(X)
     begun = time.perf_counter()
     model.rank_targets(prefixes, targets)

@@ -81,6 +81,7 @@ def training_line(n_sessions, n_items, seconds):
         prompt=None,
         loss="sampled_softmax",
         early_stopping=False,
+        repeats=False,
         random_state=0,
         max_epochs=1,
         max_time=seconds,

@@ -40,6 +40,7 @@ def fitted(X):
         loss="sampled_softmax",
         max_epochs=1,
         early_stopping=False,
+        repeats=False,
         random_state=0,
     ).fit(X)
 
