@@ -3,12 +3,12 @@
     SKCLIP_DATA=... python -m benchmarks.choose.blends rsc15 tmall diginetica
     python -m benchmarks.choose.blends --table
 
-Members: the networks of `NETWORKS`, with the defaults but for what is said there, and
-the tuned neighbors. Each is fitted on all but the latest tenth of the training part, on
-which the weights of every set of members are learned, and again on all of it. Then the
-validation part is ranked. Parts are those of `choose/defaults.py`: tmall and diginetica
-have a quarter of their sessions. What was chosen is in `report/recipes.py`. Budget: 45
-minutes of one core. No test part is opened.
+Members: GRU4Rec and CORE with the defaults, the tuned neighbors, and tuned STAN. Each is
+fitted on all but the latest tenth of the training part, on which weights are learned, and
+again on all of it. Then the validation part is ranked: by each member, by all, and by all
+but one. Parts are those of `choose/defaults.py`: tmall and diginetica have a quarter of
+their sessions. What was chosen is in `report/recipes.py`. Budget: 45 minutes of one core.
+No test part is opened.
 """
 
 import time
@@ -22,23 +22,17 @@ from skclip.metrics import SessionScorer
 
 ROWS = "choose/blends.jsonl"
 SCORER = SessionScorer("recall@20", "mrr@20")
-NETWORKS = {
-    "gru4rec": {},
-    "core": {"backbone": "core", "max_epochs": 20},
-    "srgnn": {"backbone": "srgnn"},
-    "stamp": {"backbone": "stamp"},
-    "levels": {"clusterer__resolution": (1, 16, 256)},
-}
-LARGE = ("gru4rec", "core")  # on logs whose fits take minutes
 
 
-def members_of(log, names):
-    networks = [
-        (name, CLIPSessionRecommender(random_state=0, n_threads=1)
-         .set_params(**NETWORKS[name]))
-        for name in names
-    ]  # fmt: skip
-    return [*networks, ("neighbors", SessionKNN(**chosen_row(log)["settings"]))]
+def members_of(log):
+    settings = {"random_state": 0, "n_threads": 1}
+    stan = chosen_row(log, ("stan",))["settings"]
+    return [
+        ("gru4rec", CLIPSessionRecommender(**settings)),
+        ("core", CLIPSessionRecommender("core", **settings)),
+        ("neighbors", SessionKNN(**chosen_row(log)["settings"])),
+        ("stan", SessionKNN(**stan)),
+    ]
 
 
 def fitted(members, X):
@@ -52,24 +46,24 @@ def fitted(members, X):
 
 def run(log):
     train, valid = parts(log)
-    names = LARGE if log in ("tmall", "diginetica") else tuple(NETWORKS)
     cut = round(0.9 * len(train))
-    early = fitted(members_of(log, names), train[:cut])
-    full = fitted(members_of(log, names), train)
-    for size in range(1, len(full) + 1):
-        for some in combinations(full, size):
-            blend = learned(early, full, some, train, cut)
-            row = {
-                "log": log,
-                "members": list(some),
-                **SCORER(blend, valid),
-                "weights": blend.weights_.tolist(),
-                "temperatures": blend.temperatures_.tolist(),
-                "settings": {name: str(full[name]) for name in some},
-                "environment": environment(),
-            }
-            add_row(ROWS, row)
-            print(log, some, f"{row['recall@20']:.4f} {row['mrr@20']:.4f}", flush=True)
+    early = fitted(members_of(log), train[:cut])
+    full = fitted(members_of(log), train)
+    names = tuple(full)
+    sets = [(name,) for name in names]
+    for some in [*sets, names, *combinations(names, len(names) - 1)]:
+        blend = learned(early, full, some, train, cut)
+        row = {
+            "log": log,
+            "members": list(some),
+            **SCORER(blend, valid),
+            "weights": blend.weights_.tolist(),
+            "temperatures": blend.temperatures_.tolist(),
+            "settings": {name: str(full[name]) for name in some},
+            "environment": environment(),
+        }
+        add_row(ROWS, row)
+        print(log, some, f"{row['recall@20']:.4f} {row['mrr@20']:.4f}", flush=True)
 
 
 def learned(early, full, names, train, cut):
