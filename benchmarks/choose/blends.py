@@ -3,12 +3,12 @@
     SKCLIP_DATA=... python -m benchmarks.choose.blends rsc15 tmall diginetica
     python -m benchmarks.choose.blends --table
 
-Members: GRU4Rec and CORE with the defaults, the tuned neighbors, and tuned STAN. Each is
-fitted on all but the latest tenth of the training part, on which weights are learned, and
-again on all of it. Then the validation part is ranked: by each member, by all, and by all
-but one. Parts are those of `choose/defaults.py`: tmall and diginetica have a quarter of
-their sessions. What was chosen is in `report/recipes.py`. Budget: 45 minutes of one core.
-No test part is opened.
+Members: GRU4Rec and CORE with the defaults, the tuned neighbors, and tuned STAN. Each
+is fitted on all but the latest tenth of the training part, on which weights are
+learned, and again on all of it. Then the validation part is ranked: by each member, by
+all, and by all but one. Parts are those of `choose/defaults.py`: tmall and diginetica
+have a quarter of their sessions. What was chosen is in `report/recipes.py`. Budget: 45
+minutes of one core. No test part is opened.
 """
 
 import time
