@@ -3,7 +3,7 @@
     SKCLIP_DATA=... python -m benchmarks.report.recipes rsc15 tmall
     python -m benchmarks.report.recipes --table
 
-GRU4Rec and CORE with the defaults, the tuned neighbors of `choose/tune_baselines.py` and
+GRU4Rec and CORE with the defaults, tuned neighbors of `choose/tune_baselines.py` and
 its tuned STAN, blended with learned weights. The members were chosen by
 `choose/blends.py` on validation parts. Everything is fitted on the training and the
 validation part, seed 0. The whole catalog is ranked, ties count against the target.
