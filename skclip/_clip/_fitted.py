@@ -1,7 +1,6 @@
 """What a fit leaves: a value that can be asked for scores."""
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from skclip._data import (
 from skclip._model import (
     Draws,
     Holders,
+    RepeatBias,
     SessionModel,
     observed_prefixes,
     read_states,
@@ -35,8 +35,9 @@ class Fitted:
 
     `popularity` are the training events of each item, `settings` what was used for
     parameters that leave a choice, `config` the arguments of the `SessionModel`.
-    `rehearsal` are the sessions that a further fit learns again. `keys` are the
-    candidate vectors (n_items, d), None while the model is trained.
+    `rehearsal` are the sessions that a further fit learns again. `repeats` is what
+    ranking adds to the scores of items of the session. `keys` are the candidate vectors
+    (n_items, d), None while the model is trained.
     """
 
     holders: Holders
@@ -46,6 +47,7 @@ class Fitted:
     config: dict
     model: SessionModel
     rehearsal: Rehearsal
+    repeats: RepeatBias = None
     keys: torch.Tensor = None
     history: list = ()
     best_score: float = None
@@ -118,9 +120,9 @@ class Fitted:
                 part = take_rows(state, slice(start, start + step))
                 with torch.autocast(keys.device.type, enabled=False):
                     scores = self.model.scores(part, keys, out=buffer[: len(at)])
-                if self.model.repeats is not None:
+                if self.repeats is not None:
                     seen = seen_items(instances.take(where[at]), n_items, keys.device)
-                    self.model.repeats.add_to(scores, seen)
+                    self.repeats.add_to(scores, seen)
                 yield where[at], scores
         popular = torch.from_numpy(self.popularity.astype(np.float32))
         popular = popular.to(keys.device)
@@ -147,16 +149,13 @@ class Fitted:
 
     def with_repeats(self, bias):
         """The same with a `RepeatBias`, or with none."""
-        has_bias = bias is not None
-        model = copy.copy(self.model)  # of the same parameters
-        model._modules = dict(model._modules)
-        model.repeats = bias.to(model.item_table.device) if has_bias else None
-        return replace(
-            self,
-            model=model,
-            settings=self.settings | {"repeats": has_bias},
-            config=self.config | {"repeats": has_bias},
-        )
+        settings = self.settings | {"repeats": bias is not None}
+        return replace(self, repeats=bias, settings=settings)
+
+    def by_popularity(self, queries):
+        """Mask of the prefixes of which nothing can be read."""
+        instances = self.observed(queries)
+        return instances.stops <= instances.starts
 
     @torch.no_grad()
     def read(self, X, rows):
@@ -202,6 +201,7 @@ class Fitted:
                 for name, tensor in self.model.state_dict().items()
             },
             "rehearsal": self.rehearsal.to_state(),
+            "repeats": None if self.repeats is None else asdict(self.repeats),
             "history": list(self.history),
             "best_score": self.best_score,
         }
@@ -229,6 +229,7 @@ class Fitted:
             ),
             model=model,
             rehearsal=Rehearsal(**state["rehearsal"]),
+            repeats=state["repeats"] and RepeatBias(**state["repeats"]),
             keys=candidate_vectors(model),
             **{
                 name: state[name]

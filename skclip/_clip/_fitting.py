@@ -23,6 +23,7 @@ from skclip._data import (
     grown_catalog,
     latest_part,
     query_data,
+    thinned,
     training_data,
     warn_unknown,
 )
@@ -50,6 +51,7 @@ from skclip.exceptions import TrainingWarning
 from skclip.metrics import parse_metric
 
 _FEWEST_REPEATS = 0.01  # share of targets below which repeats="auto" is False
+_HELD_OUT = 5000  # targets that a bias for repeats is learned from, about
 _FEWEST_TARGETS = 20  # in each half of the held-out part, to decide by
 _ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
 
@@ -73,7 +75,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
     settings = settings.with_sizes(params, n_instances, n_items, known)
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
 
-    def learn(data, plan):
+    def learn(data, plan, before=before):
         """A model of these data; one that is kept may be watched and resumed."""
         checkpoint = None
         if params.checkpoint is not None and plan.kept and not grow:
@@ -93,9 +95,9 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
 
     with torch_session(params.n_threads, settings.device.type):
         if grow:
-            fitted = learn(data, plan)
+            fitted = learn(data, plan).with_repeats(before.repeats)
         elif _learns_repeats(settings, data):
-            fitted = _with_repeats(params, data, plan, learn, seeds["split"])
+            fitted = _with_repeats(params, data, plan, learn, seeds["split"], before)
         else:
             fitted = learn(data, plan).with_repeats(None)
     fitted.model.release()
@@ -158,39 +160,34 @@ def _learned(
 # -- items of the session itself -------------------------------------------------------
 
 
-def _bias_of_too_few(params):
-    if not is_auto(params.repeats):
-        warn_user(
-            "repeats=True needs held-out sessions to learn a bias from, and there are "
-            "too few. There is no bias. Pass more sessions, or repeats='auto'.",
-            TrainingWarning,
-        )
-
-
 def _learns_repeats(settings, data):
     repeats = settings.values["repeats"]
-    return repeats is True or (
-        is_auto(repeats) and data.repeat_share >= _FEWEST_REPEATS
-    )
+    if is_auto(repeats):
+        return data.repeat_share >= _FEWEST_REPEATS
+    return repeats
 
 
-def _with_repeats(params, data, plan, learn, seed):
+def _with_repeats(params, data, plan, learn, seed, before):
     """A model, and a bias for items of the session by sessions that it has not seen.
 
     With early stopping these are the validation part. A few others are not missed. If
-    they are more, the bias is that of a first model, and a second one learns them too.
+    they are more, or if the model begins from one that has seen them, the bias is that
+    of a first model, and a second one learns all sessions.
     """
     begun, held_out, part = time.perf_counter(), data.held_out, data
     if plan.n_iter_no_change is None or held_out is None:
-        part, held_out = few_held_out(data, params.validation_fraction, seed)
+        fraction, max_length = params.validation_fraction, params.max_session_length
+        part, held_out = few_held_out(data, fraction, max_length, seed, _HELD_OUT)
     if held_out is None:
-        return learn(data, plan).with_repeats(_bias_of_too_few(params))
-    if len(part.instances) >= _ENOUGH * len(data.instances):
+        return learn(data, plan).with_repeats(_no_bias(params, 0, 0))
+    enough = len(part.instances) >= _ENOUGH * len(data.instances)
+    if enough and before is None:
         fitted = learn(part, plan)
         return fitted.with_repeats(_repeat_bias(params, fitted, *held_out))
-    first = replace(plan, verbose=False, kept=False)
-    first = first.later((plan.max_time or 0) / 2)
-    bias = _repeat_bias(params, learn(replace(part, held_out=None), first), *held_out)
+    if params.verbose:
+        print("first fit, to learn the bias of repeated items:", flush=True)
+    first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
+    bias = _repeat_bias(params, first, *held_out)
     plan = plan.later(time.perf_counter() - begun)
     return learn(data, plan).with_repeats(bias)
 
@@ -201,18 +198,31 @@ def _repeat_bias(params, fitted, X, y):
     "auto" takes it if it ranks the targets better. That is asked by halves: each is
     scored with the bias of the other half.
     """
+    X, y = thinned(X, y, _HELD_OUT)
     halves = [(X[i::2], None if y is None else y[i::2]) for i in range(min(2, len(X)))]
     read = [HeldOut(fitted.known_targets(*half)) for half in halves]
+    counts = [half.n_targets for half in read]
     if not is_auto(params.repeats):
         read = [half for half in read if half.n_targets]
-        return learned_bias(*read) if read else _bias_of_too_few(params)
-    if len(read) < 2 or min(half.n_targets for half in read) < _FEWEST_TARGETS:
+        return learned_bias(*read) if read else _no_bias(params, len(X), 0)
+    if len(read) < 2 or min(counts) < _FEWEST_TARGETS:
         return None
     gain = 0.0
     for half, other in zip(halves, reversed(read), strict=True):
         for sign, bias in ((-1, None), (1, learned_bias(other))):
             gain += sign * _validator(params, fitted.with_repeats(bias), half)()
     return learned_bias(*read) if gain > 0 else None
+
+
+def _no_bias(params, n_sessions, n_targets):
+    """None, and a warning where a bias was asked for."""
+    if not is_auto(params.repeats):
+        warn_user(
+            f"repeats=True needs held-out sessions to learn a bias from. {n_sessions} "
+            f"sessions could be held out, with {n_targets} known targets, so there is "
+            "no bias. Pass more sessions, or repeats='auto'.",
+            TrainingWarning,
+        )
 
 
 def as_estimator(params, fitted):
@@ -302,7 +312,6 @@ def _model_config(params, settings, data, holders, before):
     return sizes | {
         "spec": settings.spec,
         **{key: settings.values[name] for name, key in MODEL_PARAMS.items()},
-        "repeats": False,  # learned after training
         "unknown_user": "zero" if prompt is None else prompt.unknown_user,
         "max_length": params.max_session_length,
         "fusion": fusion

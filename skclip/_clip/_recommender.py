@@ -459,8 +459,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     # -- ranking ---------------------------------------------------------------
 
+    _scores_are = "logits"
+
     def _score_chunks(self, queries):
         return self._fitted.score_chunks(queries)
+
+    def _by_popularity(self, queries):
+        return self._fitted.by_popularity(queries)
 
     @property
     def _what_happens(self):
@@ -556,8 +561,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         """
         if not hasattr(self, "_fitted"):
             raise AttributeError("repeat_bias_ is there after fit.")
-        repeats = self._fitted.model.repeats
-        return None if repeats is None else repeats.table().detach().cpu().numpy()
+        repeats = self._fitted.repeats
+        return None if repeats is None else repeats.table()
 
     def parameter_report(self):
         """Return how many numbers are learned, by component.
@@ -574,7 +579,12 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
             that features fill ("nullspace", "init_frozen") do not count either.
         """
         self._check_fitted()
-        return self._fitted.model.parameter_counts()
+        counts = self._fitted.model.parameter_counts()
+        if self._fitted.repeats is not None:
+            total = counts.pop("total")
+            n = sum(len(part) for part in vars(self._fitted.repeats).values())
+            counts |= {"repeats": n, "total": total + n}
+        return counts
 
     # -- state -----------------------------------------------------------------
 

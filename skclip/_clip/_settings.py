@@ -60,7 +60,6 @@ MODEL_PARAMS = {
     "prompt__candidates": "candidates",
     "similarity": "similarity",
     "temperature": "temperature",
-    "repeats": "repeats",
 }
 PRESETS = {
     "paper": {
@@ -220,7 +219,7 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
             key: source.get(key, "auto") if is_auto(value) else value
             for key, value in chosen.items()
         }
-    if spec.scores_repeats and chosen["repeats"] is True:
+    if spec.scores_repeats and chosen["repeats"] not in (False, "auto"):
         name = type(spec).__name__
         raise ValueError(
             f"repeats=True, but {name} scores items of the session in a way of its "

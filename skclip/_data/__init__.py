@@ -10,6 +10,7 @@ from skclip._data._fit_data import (
     further_fit_data,
     grown_catalog,
     latest_part,
+    thinned,
 )
 from skclip._data._frames import (
     as_frame,

@@ -102,6 +102,8 @@ def further_fit_data(coded, features, owners, max_length, kept):
     if len(kept) == 0:
         return data
     rehearsal = kept.followed_by(data.rehearsal)
+    if len(kept) < len(rows):  # too few to hold what was learned
+        return replace(data, rehearsal=rehearsal)
     return replace(
         data,
         instances=rehearsal.followed_by(data.rehearsal).instances(max_length),
@@ -140,21 +142,35 @@ def latest_part(coded, rows, fraction, seed):
     return np.sort(rows[:-n_held_out]), held_out
 
 
-def few_held_out(data, fraction, seed, n_targets=5000):
+def few_held_out(data, fraction, max_length, seed, n_targets):
     """`FitData` without some sessions, and these, (X, y), or None if none is left.
 
     They are drawn, about as many as have `n_targets`, and at most a share of all.
+    Sessions with an item that no other one has are not held out.
     """
-    n_rows = len(data.rows)
-    n = int(min(fraction, n_targets / len(data.instances)) * n_rows + 0.5)
-    if n == 0:
+    coded, rows = data.coded, data.rows
+    n = int(min(fraction, n_targets / len(data.instances)) * len(rows) + 0.5)
+    drawn = np.zeros(coded.n_sessions, dtype=bool)
+    drawn[np.random.default_rng(seed).permutation(rows)[:n]] = True
+    of_event = np.repeat(np.arange(coded.n_sessions), np.diff(coded.offsets))
+    out = drawn[of_event]
+    left = np.bincount(coded.codes[~out], minlength=coded.n_items + 1)
+    drawn[of_event[out & (left[coded.codes] == 0)]] = False
+    held_out = rows[drawn[rows]]
+    if len(held_out) == 0 or len(held_out) == len(rows):
         return data, None
-    drawn = np.random.default_rng(seed).permutation(n_rows)
-    rows, held_out = np.sort(data.rows[drawn[n:]]), np.sort(data.rows[drawn[:n]])
-    of_row = np.searchsorted(data.coded.offsets, data.instances.stops, "right") - 1
-    learned = np.isin(of_row, rows)
-    part = replace(data, rows=rows, instances=data.instances.take(learned))
-    return part, data.coded.as_fit_arguments(held_out)
+    part = _fit_data(
+        coded, rows[~drawn[rows]], Owners(), data.owners.kinds, None, max_length
+    )
+    part = replace(part, features=data.features, held_out=data.held_out)
+    return part, coded.as_fit_arguments(held_out)
+
+
+def thinned(X, y, n_targets):
+    """About `n_targets` of the targets of sessions, evenly spread."""
+    n = len(X) if y is not None else np.maximum(X.lengths - 1, 0).sum()
+    some = slice(None, None, max(1, round(n / n_targets)))
+    return X[some], None if y is None else y[some]
 
 
 def checked_eval_set(eval_set):

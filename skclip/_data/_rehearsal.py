@@ -27,14 +27,21 @@ class Rehearsal:
         """The given rows of `TrainingData`; `users` and `sessions` are one for each."""
         codes, offsets, _ = coded.as_sequences(rows)
         one_target = np.full(len(rows), coded.one_target)
-        return cls(codes, offsets, one_target, _int32(users), _int32(sessions))
+        found = cls(codes, offsets, one_target, _int32(users), _int32(sessions))
+        if coded.end_times is None:
+            return found
+        undated = np.isnan(coded.end_times[rows])  # they are no late ones
+        return found.take(np.argsort(~undated, kind="stable"))
 
     def __len__(self):
         return len(self.one_target)
 
     def latest(self, n):
         """The last `n` sessions."""
-        rows = np.arange(max(0, len(self) - n), len(self))
+        return self.take(np.arange(max(0, len(self) - n), len(self)))
+
+    def take(self, rows):
+        """Some sessions."""
         starts, lengths = self.offsets[:-1][rows], np.diff(self.offsets)[rows]
         at, offsets = flat_positions(starts, lengths)
         of_rows = picked(self, ("one_target", "users", "sessions"), rows)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from skclip._data import flat_positions
 
@@ -32,22 +31,21 @@ class Seen:
     counts: torch.Tensor
 
 
-class RepeatBias(nn.Module):
+@dataclass(frozen=True)
+class RepeatBias:
     r"""Bias :math:`a_{\min(p, 11)} + b_{\min(n, 4)}` of an item of the session.
 
     The last click on it is :math:`p` clicks before the newest one, and there are
-    :math:`n` clicks on it.
+    :math:`n` clicks on it. `recency` (12,) and `count` (4,) are arrays, float32.
     """
 
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("recency", torch.zeros(N_STEPS))
-        self.register_buffer("count", torch.zeros(N_COUNTS))
+    recency: np.ndarray
+    count: np.ndarray
 
     def add_to(self, scores, seen):
         """Add the bias to scores (n_queries, n_items), in place."""
-        bias = self.recency[seen.steps] + self.count[seen.counts]
-        scores[seen.rows, seen.items] += bias
+        table = torch.from_numpy(self.table()).to(scores.device)
+        scores[seen.rows, seen.items] += table[seen.steps, seen.counts]
         return scores
 
     def table(self):
@@ -126,18 +124,20 @@ def learned_bias(*held_out):
     The temperature is learned along: a network that is too sure of itself needs a
     larger bias to be contradicted. It changes no ranking, so it is not kept.
     """
-    bias, best = RepeatBias(), np.inf
+    parts = [torch.zeros(n, dtype=torch.float64) for n in (N_STEPS, N_COUNTS)]
+    best, bias = np.inf, None
     for temperature in _TEMPERATURES.tolist():
-        loss, recency, count = _most_likely(held_out, temperature)
+        loss, parts = _most_likely(held_out, temperature, parts)
         if loss < best:
-            best, bias.recency, bias.count = loss, recency.float(), count.float()
+            found = [(temperature * part).float().numpy() for part in parts]
+            best, bias = loss, RepeatBias(*found)
     return bias
 
 
-def _most_likely(held_out, temperature):
-    parts = [torch.zeros(n, dtype=torch.float64) for n in (N_STEPS, N_COUNTS)]
-    parts = [part.requires_grad_() for part in parts]
-    optimizer = torch.optim.LBFGS(parts, max_iter=100, line_search_fn="strong_wolfe")
+def _most_likely(held_out, temperature, parts):
+    """Smallest loss, and bias / temperature, from that of another temperature."""
+    parts = [part.clone().requires_grad_() for part in parts]
+    optimizer = torch.optim.LBFGS(parts, max_iter=50, line_search_fn="strong_wolfe")
 
     def objective():
         optimizer.zero_grad()
@@ -149,5 +149,4 @@ def _most_likely(held_out, temperature):
         return loss
 
     optimizer.step(objective)
-    loss = float(objective().detach())
-    return loss, *(temperature * part.detach() for part in parts)
+    return float(objective().detach()), [part.detach() for part in parts]

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
-from skclip._model._repeats import RepeatBias
 from skclip.backbones import Backbone
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
@@ -29,8 +28,6 @@ class SessionModel(nn.Module):
     `similarity` None is the backbone's own; "cosine" normalizes session and item
     vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
     ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
-    `repeats` adds a `RepeatBias`, which ranking adds to the scores; training leaves it
-    as it is.
     """
 
     def __init__(
@@ -50,7 +47,6 @@ class SessionModel(nn.Module):
         temperature,
         unknown_user="zero",
         fusion=None,
-        repeats=False,
     ):
         super().__init__()
         self.n_items = n_items
@@ -93,7 +89,6 @@ class SessionModel(nn.Module):
             if kind.starts_as_directions:
                 with torch.no_grad():
                     self.item_table /= self.item_table.norm(dim=1).mean()
-        self.repeats = RepeatBias() if repeats else None
         # Whether gradients of the item table hold touched rows only.
         self.sparse = False
         # Positions and rows of the item table that training leaves as they are.
@@ -182,8 +177,6 @@ class SessionModel(nn.Module):
             counts["prompt gates"] = gates
         if self.fusion is not None:
             counts["feature fusion"] = sum(p.numel() for p in self.fusion.parameters())
-        if self.repeats is not None:
-            counts["repeats"] = sum(part.numel() for part in self.repeats.buffers())
         for name, parameter in self.network.named_parameters():
             part = f"backbone.{name.split('.')[0]}"
             counts[part] = counts.get(part, 0) + parameter.numel()

@@ -23,7 +23,14 @@ class RankingMixin(CatalogMixin):
 
     # What a blend makes probabilities of: "logits", by their softmax; "weights", none
     # negative, by their sum; None, nothing: the scores say an order and no more.
-    _scores_are = "logits"
+    _scores_are = None
+
+    def _by_popularity(self, queries):
+        """Mask of the prefixes that are ranked by popularity: without a known item."""
+        known = queries.codes <= len(self.item_ids_)
+        n_known = np.concatenate([[0], np.cumsum(known)])
+        starts = queries.offsets[:-1][queries.rows]
+        return n_known[starts + queries.ends] == n_known[starts]
 
     def predict_topk(
         self,

@@ -33,6 +33,11 @@ class Plan:
     verbose: bool = False
     kept: bool = True
 
+    def of_a_trial(self):
+        """The same for a model that is not kept, in half of the time."""
+        seconds = 0.5 * (self.max_time or 0.0)
+        return replace(self.later(seconds), kept=False)
+
     def later(self, seconds):
         """The same where some of `max_time` is over."""
         if self.max_time is None:

@@ -9,6 +9,7 @@ from skclip._inside import unwrap
 TEMPERATURES = 2.0 ** np.arange(-6, 2.5, 0.5)  # 1/64 to 4
 _MOST_TARGETS = 10_000
 _FLOOR = 1e-9  # probability of a target that no member expects
+_SMALLEST_WEIGHT = 1e-4
 _N_STEPS = 200
 _TOLERANCE = 1e-6  # of weights, and of the mean log likelihood
 
@@ -85,7 +86,7 @@ def _chunks(recommender, queries):
     share of the clicks. Weights that are all 0 say nothing.
     """
     logits = recommender._scores_are == "logits"
-    unread = _without_known_item(queries, len(recommender.item_ids_))
+    unread = recommender._by_popularity(queries)
     for at, scores in recommender._masked_chunks(queries):
         largest = scores.amax(dim=1, keepdim=True)
         counts = scores.new_tensor(recommender.item_counts_)
@@ -95,12 +96,6 @@ def _chunks(recommender, queries):
         else:
             fixed = largest[:, 0] <= 0
             yield at, scores.div_(largest), fixed, 0 * counts
-
-
-def _without_known_item(queries, n_items):
-    n_known = np.concatenate([[0], np.cumsum(queries.codes <= n_items)])
-    starts = queries.offsets[:-1][queries.rows]
-    return n_known[starts + queries.ends] == n_known[starts]
 
 
 # -- learning --------------------------------------------------------------------------
@@ -146,7 +141,9 @@ def learn_mixture(tables):
                 found, value = mixture_weights(tables[members, trial])
                 if value > best:
                     chosen, weights, best = trial, found, value
-    return weights, TEMPERATURES[chosen]
+    used = weights >= _SMALLEST_WEIGHT  # others only cost time
+    weights = np.where(used, weights, 0) / weights[used].sum()
+    return weights, np.where(used, TEMPERATURES[chosen], 1.0)
 
 
 def mixture_weights(probabilities):

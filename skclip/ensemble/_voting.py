@@ -175,7 +175,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             There are fewer than 50 clicks to learn weights from. All members then have
             the same weight.
         """
-        weights = self._checked_weights()
+        weights = given = self._checked_weights()
         for _, member in self.estimators:
             unwrap(member, None)
             if self.prefit:
@@ -198,6 +198,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             named_estimators_=Bunch(**members),
             weights_=weights,
             temperatures_=temperatures,
+            _given_weights=given,
         )
 
     def _fitted_members(self, X, y):
@@ -240,8 +241,9 @@ class VotingRecommender(BaselineRecommender, Composition):
         rows = np.arange(len(sessions))
         if self.prefit:
             return rows[:0], rows
-        if sessions.end_times is not None:
-            rows = np.argsort(sessions.end_times, kind="stable")
+        if sessions.end_times is not None:  # those without a time are no late ones
+            ends = np.nan_to_num(sessions.end_times, nan=-np.inf)
+            rows = np.argsort(ends, kind="stable")
         cut = len(rows) - round(_HELD_OUT * len(rows))
         return rows[:cut], rows[cut:]
 
@@ -278,6 +280,11 @@ class VotingRecommender(BaselineRecommender, Composition):
                     "no partial_fit. Call fit with all sessions, or leave it out."
                 )
         self._validate_params()
+        if not np.array_equal(self._checked_weights(), self._given_weights):
+            raise ValueError(
+                f"weights={self.weights!r:.80} takes effect in fit, and the members "
+                f"have other weights. Call fit, or set the weights of then."
+            )
         data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
         members = {}
         with told_already():
@@ -333,7 +340,12 @@ class VotingRecommender(BaselineRecommender, Composition):
         weights, add = self.weights_, self._add_votes
         if self.method == "blend":
             check_probabilities(self.named_estimators_.items())
-            weights, add = weights / max(weights.sum(), 1e-300), self._add_probabilities
+            if not weights.any():
+                raise ValueError(
+                    f"weights_={weights!r}. method='blend' needs one above 0: set "
+                    "weights, and fit again."
+                )
+            weights, add = weights / weights.sum(), self._add_probabilities
         members = zip(weights, self.temperatures_, self.estimators_, strict=True)
         for weight, temperature, member in members:
             if weight > 0:

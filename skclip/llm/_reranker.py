@@ -150,7 +150,6 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         "seed": [Integral],
         "prefit": ["boolean"],
     }
-    _scores_are = None  # places in changed rows, scores of the base in the others
 
     def __init__(self, estimator, item_titles, *, model=None, client=None,
                  mode="expand", n_generate=10, n_candidates=20, n_permutations=1,

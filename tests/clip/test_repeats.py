@@ -6,8 +6,10 @@ import pytest
 from common import same, small
 
 import skclip
-from skclip import CLIPSessionRecommender
+from skclip import CLIPSessionRecommender, Sessions
 from skclip._clip import _fitting
+from skclip._data import few_held_out, first_fit_data, training_data
+from skclip._training import _trainer
 from skclip.backbones import BACKBONES
 from skclip.losses import SampledSoftmax
 
@@ -145,8 +147,6 @@ def test_the_paper_has_no_bias():
 
 
 def test_an_interrupt_while_auto_decides_ends_the_fit(monkeypatch):
-    from skclip._training import _trainer
-
     def interrupt(self, epoch):
         if epoch == 2:
             raise KeyboardInterrupt
@@ -159,10 +159,102 @@ def test_an_interrupt_while_auto_decides_ends_the_fit(monkeypatch):
     assert not hasattr(model, "item_ids_")
 
 
-def test_max_time_holds_for_all_of_the_fit():
-    model = small(repeats="auto", max_epochs=1000, max_time=2.0)
-    model.fit(returning())
-    assert model.n_iter_ < 1000
+def test_max_time_holds_for_both_fits(monkeypatch):
+    plans = []
+
+    def train(model, batches, loss, plan, **options):
+        plans.append(plan)
+        return _trainer.train(model, batches, loss, plan, **options)
+
+    monkeypatch.setattr(_fitting, "train", train)
+    small(repeats="auto", max_epochs=3, max_time=600.0).fit(returning())
+    first, second = (plan.max_time for plan in plans)
+    assert first == 300.0
+    assert 300 < second < 600
+    assert [plan.kept for plan in plans] == [False, True]
+
+
+def test_a_warm_start_learns_the_bias_of_sessions_that_are_new_to_the_network():
+    model = small(repeats=True, max_epochs=20, learning_rate=0.05, warm_start=True)
+    cold = model.fit(returning()).repeat_bias_
+    warm = model.fit(returning()).repeat_bias_
+    np.testing.assert_array_equal(warm, cold)
+
+
+def test_few_of_many_sessions_are_left_out_and_nothing_is_fitted_twice(monkeypatch):
+    monkeypatch.setattr(_fitting, "_HELD_OUT", 70)
+    seen = []
+
+    def train(model, batches, loss, plan, **options):
+        seen.append(batches.counts.sum())
+        return _trainer.train(model, batches, loss, plan, **options)
+
+    monkeypatch.setattr(_fitting, "train", train)
+    rows = [*returning(900), ["only", "here"], ["only", "once"], ["here", "once"]]
+    rows = [[str(item) for item in row] for row in rows]
+    model = small(repeats="auto").fit(rows)
+    assert len(seen) == 1
+    n_prefixes = sum(len(row) - 1 for row in rows)
+    assert n_prefixes - 100 < seen[0] < n_prefixes - 40
+    assert model.resolved_params_["repeats"] is True
+
+
+def test_held_out_sessions_have_no_item_of_their_own_and_their_users_are_new():
+    rows = [*returning(300), *([n, n + 1, n] for n in range(100, 200, 2))]
+    X = Sessions.from_lists(rows, users=[f"user-{i}" for i in range(len(rows))])
+    coded = training_data(X)
+    data = first_fit_data(coded, None, {"user"}, lambda c, rows: (rows, None), 50)
+    part, (held_out, _) = few_held_out(data, 0.5, 50, 0, 10**6)
+    learned = set(coded.codes[np.isin(_row_of_event(coded), part.rows)].tolist())
+    assert learned == set(coded.codes.tolist())
+    assert len(held_out) + len(part.rows) == len(rows)
+    assert not set(held_out.users) & set(part.owners.users.item_ids)
+
+
+def _row_of_event(coded):
+    return np.repeat(np.arange(coded.n_sessions), np.diff(coded.offsets))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"prompt": "user"},
+        {"prompt": ("cluster", "session")},
+        {"unseen_items": "vote"},
+        {"max_session_length": 2},
+        {"loss": "bpr"},
+        {"item_features": {item: [item, 1.0] for item in range(N_ITEMS)}},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_a_bias_with_other_parameters(params, tmp_path):
+    rows = returning(200)
+    X = Sessions.from_lists(rows, users=[f"u{i % 30}" for i in range(len(rows))])
+    model = small(repeats=True, **params).fit(X)
+    assert model.repeat_bias_[1, 0] > model.repeat_bias_[0, 0]
+    skclip.save(model, tmp_path / "model")
+    same(skclip.load(tmp_path / "model"), model, X[:20])
+    model.partial_fit(X[:20])
+    assert model.repeat_bias_ is not None
+
+
+def test_a_resumed_fit_has_the_same_bias(tmp_path):
+    path = tmp_path / "run"
+    whole = small(repeats="auto", max_epochs=6).fit(returning())
+    cut = small(repeats="auto", max_epochs=6, checkpoint=path)
+
+    def stop(run, epoch):
+        if epoch == 4 and run.plan.kept:
+            raise RuntimeError("power cut")
+        return steps(run, epoch)
+
+    steps = _trainer._Run._steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_trainer._Run, "_steps", stop)
+        with pytest.raises(RuntimeError, match="power cut"):
+            cut.fit(returning())
+    assert path.exists()
+    same(cut.fit(returning()), whole, returning(20))
 
 
 def test_a_backbone_that_scores_repeats_itself():

