@@ -61,6 +61,10 @@ def save(estimator, path):
     The file takes 4 bytes for each parameter of the network (``embedding_dim`` for
     each item), and the ids. Clusterers carry their graph, 12 bytes an edge.
 
+    A `CLIPSessionRecommender` keeps training sessions for `partial_fit`, 4 bytes a
+    click, and `SessionKNN` all of them. Whoever has the file can read them.
+    ``n_rehearsed=0`` keeps none.
+
     Examples
     --------
     >>> import tempfile, os, skclip

@@ -123,7 +123,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     n_iter_no_change : int, default="auto"
         Epochs without improvement before early stopping. "auto" is 3.
     max_time : float, default=None
-        Seconds after which training stops; None means no limit.
+        Seconds after which training stops; None means no limit. A first fit for the
+        bias of `repeats` takes at most half of them.
     checkpoint : path-like, default=None
         File to leave the state of training in after each epoch. A `fit` with the same
         parameters, data and versions that finds it goes on from there and ends with
@@ -145,12 +146,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         Whether items that are in the session already get a learned bias, by how
         recently and how often they were clicked (`repeat_bias_`). It is learned after
         training, from held-out sessions. "auto" has one if it ranks them better, and if
-        at least 1 % of the training targets are items of their session. Without early
-        stopping, sessions of about 5,000 prefixes are drawn for it, at most
-        `validation_fraction` of all. Where they are more than 3 % of the prefixes, the
-        model is then fitted again on all sessions, so that `fit` takes twice as long.
-        A backbone that scores items of the session in a way of its own (TAGNN) has no
-        bias. `partial_fit` leaves it as it is.
+        at least 1 % of the training targets are items of their session. With early
+        stopping it is learned from the validation part (or `eval_set`). Without it,
+        sessions of about 5,000 prefixes are drawn, at most `validation_fraction` of
+        all. Where they are more than 3 % of the prefixes, the model is then fitted
+        again on all sessions, so that `fit` takes about twice as long. A backbone that
+        scores items of the session in a way of its own (TAGNN) has no bias.
+        `partial_fit` leaves it as it is.
     n_rehearsed : int, default=100_000
         Number of training sessions that the model keeps and that `partial_fit` learns
         again with further ones: the latest, or without times a sample. More sessions
@@ -212,7 +214,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     n_iter_ : int
         Number of epochs run.
     best_validation_score_ : float or None
-        `scoring` of the kept weights on the validation part; None without one.
+        `scoring` of the kept weights on the validation part, before a bias of `repeats`
+        is added; None without one.
 
     See Also
     --------
@@ -382,8 +385,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
             Sessions that carry clusters tell none for an item that is in `y` alone.
         eval_set : tuple (X, y), default=None
             Validation sessions and targets (or None), instead of a part of `X`. They
-            are scored after each epoch, and stop the training with
-            ``early_stopping=True``.
+            are scored after each epoch. With ``early_stopping=True`` they stop the
+            training, and the bias of `repeats` is learned from them.
 
         Returns
         -------
@@ -412,12 +415,13 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         clusters (`SessionClusterer.partial_fit`); a new cluster begins with the mean
         of the prompts that its members had, a new item with the mean of the vectors in
         its cluster. Then the model learns `X` together with the sessions that it kept
-        (`n_rehearsed`), without a validation part, for a fifth of the epochs of a `fit`
-        on as much data. An epoch reads the sessions of `X` twice. Vectors of known
+        (`n_rehearsed`), if they are at least as many as those of `X`, without a
+        validation part, for a fifth of the epochs of a `fit` on as much data. An epoch
+        reads the sessions of `X` twice. Vectors of known
         items that none of these sessions has stay as they are. Of all these sessions
         the latest are kept for the next update.
 
-        A model that kept no sessions learns `X` alone, for a third of the epochs and
+        A model that kept fewer or no sessions learns `X` alone, for a third of the epochs and
         at three tenths of the learning rate. The vectors of all known items stay as
         they are, or the old sessions would be forgotten. The page on production
         compares both with a refit. Parameters of training, and `n_rehearsed`, may be

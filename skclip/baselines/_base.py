@@ -158,7 +158,8 @@ class CountingRecommender(BaselineRecommender):
 
         Scores of an item are those of a `fit` on the old and then the further sessions,
         up to the rounding of sums of fractions. New items are appended to `item_ids_`.
-        The time it takes depends on the further sessions; what was learned is copied.
+        Nothing is counted twice, but what was learned is copied, and `SessionKNN` and
+        ``MarkovRecommender(tie_break="first")`` index all of it again.
 
         Parameters
         ----------

@@ -1,12 +1,12 @@
 """Does a bias for items of the session help? Trials on the validation parts of 8 logs.
 
-    SKCLIP_DATA=... python -m benchmarks.choose.repeats small large --workers 2
-    python -m benchmarks.choose.repeats --table
+    SKCLIP_DATA=... python -m benchmarks.choose.repeat_bias small large --workers 2
+    python -m benchmarks.choose.repeat_bias --table
 
-Every log is fitted with ``repeats`` False, True and "auto". Criterion, parts and tuned
-neighbors are those of `choose/defaults.py`. Rows say what "auto" chose and its seconds:
-it should choose what is better on the validation part, which its short fits do not see.
-A trial that has a row is not run again. No test part is opened.
+Logs are fitted with ``repeats`` False and "auto". Criterion, parts and tuned neighbors
+are those of `choose/defaults.py`. Rows say what "auto" chose and its seconds. It should
+choose what is better on the validation part, which it does not see. A trial that has a
+row is not run again. No test part is opened.
 """
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,13 +15,13 @@ from benchmarks._data import LOGS
 from benchmarks._results import add_row, markdown, new_parser, rows_of
 from benchmarks.choose.defaults import ALL, SIZES, gain, key_of, neighbors_of, run
 
-ROWS = "choose/repeats.jsonl"
+ROWS = "choose/repeat_bias.jsonl"
 
 
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("sizes", nargs="*", choices=[[], *SIZES, *LOGS, *ALL])
-    parser.add_argument("--repeats", nargs="+", default=["False", "True", "auto"])
+    parser.add_argument("--repeats", nargs="+", default=["False", "auto"])
     parser.add_argument("--backbones", nargs="+", default=["gru4rec"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workers", type=int, default=1)
