@@ -421,9 +421,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         items that none of these sessions has stay as they are. Of all these sessions
         the latest are kept for the next update.
 
-        A model that kept fewer or no sessions learns `X` alone, for a third of the epochs and
-        at three tenths of the learning rate. The vectors of all known items stay as
-        they are, or the old sessions would be forgotten. The page on production
+        A model that kept fewer or no sessions learns `X` alone, for a third of the
+        epochs and at three tenths of the learning rate. The vectors of all known items
+        stay as they are, or the old sessions would be forgotten. The page on production
         compares both with a refit. Parameters of training, and `n_rehearsed`, may be
         set to others before. Those of the model are those of `fit`.
 
