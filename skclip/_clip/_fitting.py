@@ -30,17 +30,17 @@ from skclip._data import (
 from skclip._model import (
     Batches,
     Draws,
-    HeldOut,
     Holders,
     grown_model,
-    learned_bias,
     new_model,
     used_features,
 )
 from skclip._training import (
     Checkpoint,
+    HeldOut,
     Plan,
     generator_on,
+    learned_bias,
     make_loss,
     private_draws,
     torch_session,
@@ -185,10 +185,12 @@ def _with_repeats(params, data, plan, learn, seed, before):
         fitted = learn(part, plan)
         return fitted.with_repeats(_repeat_bias(params, fitted, *held_out))
     if params.verbose:
-        print("first fit, to learn the bias of repeated items:", flush=True)
+        print("First fit, to learn the bias of repeated items:", flush=True)
     first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
     bias = _repeat_bias(params, first, *held_out)
     plan = plan.later(time.perf_counter() - begun)
+    if params.verbose:
+        print("Second fit, on all sessions:", flush=True)
     return learn(data, plan).with_repeats(bias)
 
 

@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from skclip._data import Instances
-from skclip._model._repeats import (
-    _TEMPERATURES,
-    HeldOut,
-    RepeatBias,
-    learned_bias,
-    seen_items,
-)
+from skclip._model import RepeatBias, seen_items
+from skclip._training._repeats import _TEMPERATURES, HeldOut, learned_bias
 
 N_ITEMS = 300
 
