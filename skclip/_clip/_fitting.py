@@ -53,6 +53,7 @@ from skclip.metrics import parse_metric
 _FEWEST_REPEATS = 0.01  # share of targets below which repeats="auto" is False
 _HELD_OUT = 5000  # targets that a bias for repeats is learned from, about
 _FEWEST_TARGETS = 20  # in each half of the held-out part, to decide by
+_CLEARLY = 0.02  # better by this share of the score
 _ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
 
 
@@ -197,8 +198,8 @@ def _with_repeats(params, data, plan, learn, seed, before):
 def _repeat_bias(params, fitted, X, y):
     """The bias that makes held-out targets most likely, or None.
 
-    "auto" takes it if it ranks the targets better. That is asked by halves: each is
-    scored with the bias of the other half.
+    "auto" takes it if it ranks the targets clearly better. That is asked by halves:
+    each is scored with the bias of the other half.
     """
     X, y = thinned(X, y, _HELD_OUT)
     halves = [(X[i::2], None if y is None else y[i::2]) for i in range(min(2, len(X)))]
@@ -209,11 +210,14 @@ def _repeat_bias(params, fitted, X, y):
         return learned_bias(*read) if read else _no_bias(params, len(X), 0)
     if len(read) < 2 or min(counts) < _FEWEST_TARGETS:
         return None
-    gain = 0.0
+    without = with_bias = 0.0
     for half, other in zip(halves, reversed(read), strict=True):
-        for sign, bias in ((-1, None), (1, learned_bias(other))):
-            gain += sign * _validator(params, fitted.with_repeats(bias), half)()
-    return learned_bias(*read) if gain > 0 else None
+        biased = fitted.with_repeats(learned_bias(other))
+        without += _validator(params, fitted.with_repeats(None), half)()
+        with_bias += _validator(params, biased, half)()
+    if with_bias <= without + _CLEARLY * abs(without):
+        return None
+    return learned_bias(*read)
 
 
 def _no_bias(params, n_sessions, n_targets):

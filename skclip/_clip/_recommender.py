@@ -145,14 +145,15 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     repeats : bool, default="auto"
         Whether items that are in the session already get a learned bias, by how
         recently and how often they were clicked (`repeat_bias_`). It is learned after
-        training, from held-out sessions. "auto" has one if it ranks them better, and if
-        at least 1 % of the training targets are items of their session. With early
-        stopping it is learned from the validation part (or `eval_set`). Without it,
-        sessions of about 5,000 prefixes are drawn, at most `validation_fraction` of
-        all. Where they are more than 3 % of the prefixes, the model is then fitted
-        again on all sessions, so that `fit` takes about twice as long. A backbone that
-        scores items of the session in a way of its own (TAGNN) has no bias.
-        `partial_fit` leaves it as it is.
+        training, from held-out sessions. "auto" has one if it improves their `scoring`
+        by 2 %, and if at least 1 % of the training targets are items of their session.
+        With early stopping it is learned from the validation part (or `eval_set`).
+        Without it, from about 5,000 prefixes, at most `validation_fraction` of the
+        sessions: the latest ones where times are known, else a seeded draw. Where they
+        are more than 3 % of the prefixes, the model is then fitted again on all
+        sessions, so that `fit` takes about twice as long. A backbone that scores items
+        of the session in a way of its own (TAGNN) has no bias. `partial_fit` leaves it
+        as it is.
     n_rehearsed : int, default=100_000
         Number of training sessions that the model keeps and that `partial_fit` learns
         again with further ones: the latest, or without times a sample. More sessions

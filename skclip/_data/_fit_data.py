@@ -145,13 +145,18 @@ def latest_part(coded, rows, fraction, seed):
 def few_held_out(data, fraction, max_length, seed, n_targets):
     """`FitData` without some sessions, and these, (X, y), or None if none is left.
 
-    They are drawn, about as many as have `n_targets`, and at most a share of all.
-    Sessions with an item that no other one has are not held out.
+    They are the latest where times are known, else a seeded draw: about as many as have
+    `n_targets`, and at most a share of all. Sessions with an item that no other one has
+    are not held out.
     """
     coded, rows = data.coded, data.rows
     n = int(min(fraction, n_targets / len(data.instances)) * len(rows) + 0.5)
+    order = np.random.default_rng(seed).permutation(rows)
+    if coded.end_times is not None:
+        ends = np.nan_to_num(coded.end_times[rows], nan=-np.inf)
+        order = rows[np.argsort(-ends, kind="stable")]
     drawn = np.zeros(coded.n_sessions, dtype=bool)
-    drawn[np.random.default_rng(seed).permutation(rows)[:n]] = True
+    drawn[order[:n]] = True
     of_event = np.repeat(np.arange(coded.n_sessions), np.diff(coded.offsets))
     out = drawn[of_event]
     left = np.bincount(coded.codes[~out], minlength=coded.n_items + 1)

@@ -279,3 +279,15 @@ def test_a_bias_without_anything_to_learn_it_from_is_told():
     with pytest.warns(UserWarning, match="repeats=True needs held-out sessions"):
         model = small(repeats=True).fit([[1, 2, 1], [2, 1]])
     assert model.repeat_bias_ is None
+
+
+def test_the_latest_sessions_are_held_out_where_times_are_known():
+    rows = returning(100)
+    ends = np.random.default_rng(0).permutation(100).astype(float)
+    times = [[end - len(row) + i for i in range(len(row))] for row, end in
+             zip(rows, 100 * ends, strict=True)]  # fmt: skip
+    coded = training_data(Sessions.from_lists(rows, times=times))
+    data = first_fit_data(coded, None, set(), lambda c, rows: (rows, None), 50)
+    part, held_out = few_held_out(data, 0.2, 50, 0, 10**6)
+    assert len(held_out[0]) == 20
+    assert coded.end_times[part.rows].max() < np.sort(coded.end_times)[-20]
