@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from common import same, small
 
@@ -283,10 +284,17 @@ def test_a_bias_without_anything_to_learn_it_from_is_told():
 
 def test_the_latest_sessions_are_held_out_where_times_are_known():
     rows = returning(100)
-    ends = np.random.default_rng(0).permutation(100).astype(float)
-    times = [[end - len(row) + i for i in range(len(row))] for row, end in
-             zip(rows, 100 * ends, strict=True)]  # fmt: skip
-    coded = training_data(Sessions.from_lists(rows, times=times))
+    begins = 100 * np.random.default_rng(0).permutation(100)
+    clicks = pd.DataFrame(
+        [
+            (session, item, begin + place)
+            for session, (row, begin) in enumerate(zip(rows, begins, strict=True))
+            for place, item in enumerate(row)
+        ],
+        columns=["session", "item", "time"],
+    )
+    columns = {name: name for name in clicks}
+    coded = training_data(Sessions.from_events(clicks, **columns))
     data = first_fit_data(coded, None, set(), lambda c, rows: (rows, None), 50)
     part, held_out = few_held_out(data, 0.2, 50, 0, 10**6)
     assert len(held_out[0]) == 20
