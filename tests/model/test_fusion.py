@@ -68,7 +68,8 @@ def test_without_features_scores_are_those_before_features_came(backbone):
     X, _ = make_sessions(n_sessions=300, n_items=50, n_communities=4, random_state=3)
     former = {"similarity": None, "prompt__candidates": "raw", "temperature": 0.07,
               "clusterer": SessionClusterer(), "early_stopping": True,
-              "embedding_dim": 8, "batch_size": 64}  # fmt: skip
+              "embedding_dim": 8, "batch_size": 64, "n_rehearsed": 0,
+              "precision": "float32"}  # fmt: skip
     expected = json.loads((GOLDEN / "no_features.json").read_text())
     for name, params in {
         "plain": {},
@@ -432,7 +433,7 @@ def test_without_text_edges_new_items_have_no_cluster(model_of, train):
 def test_partial_fit_takes_new_items_and_first_clicks_in(
     kind, model_of, features, train, test
 ):
-    model = model_of(kind, max_epochs=3).fit(train)
+    model = model_of(kind, max_epochs=3, n_rehearsed=0).fit(train)
     ids, (fusion, before) = model.item_ids_.tolist(), parts(model)
     kept = fusion.counts > 0
     more = ItemFeatures(
