@@ -43,7 +43,7 @@ for name, weight, temperature in zip(
 # %%
 # Every weight there is
 # ---------------------
-# The members stay as they are; a blend of fitted members with a weight of one's own is
+# The members stay as they are; a blend of fitted members with fixed weights is
 # made in an instant.
 
 fitted = list(blend.named_estimators_.items())
@@ -73,7 +73,7 @@ for ax, metric, values, label in zip(
     axes, [recall_at_k, mrr_at_k], np.transpose(curve), ["Recall@20", "MRR@20"],
     strict=True,
 ):  # fmt: skip
-    ax.plot(shares, values, color="0.3", marker="o", label="a weight of one's own")
+    ax.plot(shares, values, color="0.3", marker="o", label="fixed weights")
     at = blend.weights_[1], metric(ranks["blend"], 20)
     ax.plot(*at, "D", color="tab:red", markersize=9, label="learned")
     popular = metric(ranks["popularity"], 20)
