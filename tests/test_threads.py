@@ -20,8 +20,8 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
 import skclip
-from skclip import SessionClusterer
-from skclip._training import torch_session
+from skclip import SessionClusterer, _threads
+from skclip._threads import Workers
 from skclip.backbones import BACKBONES, CORE, GCSAN, Backbone, BackboneSpec
 from skclip.datasets import make_sessions
 from skclip.losses import SampledSoftmax
@@ -283,18 +283,23 @@ def test_another_fits_number_of_threads_does_not_stay():
     assert seen == before
 
 
-def test_a_fit_without_a_number_of_threads_has_that_of_the_caller():
-    """What another fit sets holds for threads that begin later, too."""
+def test_work_without_a_number_of_threads_has_that_of_the_caller(monkeypatch):
+    """What another block sets holds for threads that begin later, too."""
+    monkeypatch.setattr(_threads, "cpu_count", lambda: 8)
     before = torch.get_num_threads()
 
     def number():
-        with torch_session(None):
-            return torch.get_num_threads()
+        with Workers() as workers:
+            return workers.n_threads, torch.get_num_threads()
 
-    with torch_session(before + 1):
-        assert in_threads(torch.get_num_threads) == [before + 1]
-        assert in_threads(number) == [before]
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        with Workers():
+            assert in_threads(torch.get_num_threads) == [1]
+            assert in_threads(number) == [(3, 1)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_file_that_another_thread_writes_keeps_its_mode(tmp_path):
@@ -335,5 +340,5 @@ def test_no_code_of_the_library_changes_what_all_threads_share():
     assert found == {
         ("_fork.py", "set_num_threads"),  # in a forked child
         ("_training/_devices.py", "manual_seed"),  # own networks, under a lock
-        ("_training/_devices.py", "set_num_threads"),  # put back
+        ("_threads.py", "set_num_threads"),  # put back
     }

@@ -45,6 +45,7 @@ from skclip._training import (
     private_draws,
     torch_session,
     train,
+    workers_for,
 )
 from skclip._warnings import told_already, warn_user
 from skclip.exceptions import TrainingWarning
@@ -92,9 +93,12 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             grow=grow,
             checkpoint=checkpoint,
             callbacks=callbacks if plan.kept else None,
+            workers=workers,
         )
 
-    with torch_session(params.n_threads, settings.device.type):
+    workers = workers_for(params.n_threads, settings.device)
+    with torch_session(workers, settings.device.type) as workers:
+        settings = settings.with_values(n_threads=workers.n_threads)
         if grow:
             fitted = learn(data, plan).with_repeats(before.repeats)
         elif _learns_repeats(settings, data):
@@ -121,6 +125,7 @@ def _learned(
     grow=False,
     checkpoint=None,
     callbacks=None,
+    workers=None,
 ):
     """Build a model and train it: `Fitted` without candidate vectors."""
     holders = Holders(data.coded.index, clusters.of_items, data.owners)
@@ -147,13 +152,14 @@ def _learned(
         history, score = train(
             model,
             Batches(data.instances, settings.device, model.shares_prefixes),
-            make_loss(values, settings.loss, model, popularity, draws),
+            make_loss(values, settings.loss, model, popularity, draws, workers),
             plan,
             rng=np.random.default_rng(seed),
             draws=draws,
             validate=_validator(params, fitted, data.held_out),
             checkpoint=checkpoint,
             callbacks=callbacks,
+            workers=workers,
         )
     return replace(fitted, history=history, best_score=score)
 
@@ -418,12 +424,16 @@ def _checkpoint(params, data, eval_set, before, values):
             f"checkpoint needs an integer random_state, got {params.random_state!r}: "
             "without it no later fit is the same run. Pass random_state=0."
         )
-    ignored = ("checkpoint", "verbose", "max_time")
+    ignored = ("checkpoint", "verbose", "max_time", "n_threads")
     known_by = {
         key: _known_by(value)
         for key, value in params.get_params().items()
         if key not in ignored
-    } | {f"{key} is": _known_by(value) for key, value in values.items()}
+    } | {
+        f"{key} is": _known_by(value)
+        for key, value in values.items()
+        if key not in ignored
+    }
     state = None
     if before is not None:
         state = [v.cpu().numpy() for v in before.model.state_dict().values()]
@@ -439,7 +449,7 @@ def _checkpoint(params, data, eval_set, before, values):
         data.features,
         eval_set,
         state,
-        (VERSION, torch.__version__, torch.get_num_threads()),
+        (VERSION, torch.__version__),
     )
 
 

@@ -116,11 +116,15 @@ class Settings:
         name = self.values["loss"]
         return self.given_loss if self.given_loss.name == name else LOSSES[name]()
 
+    def with_values(self, **values):
+        """The same with other values."""
+        return replace(self, values=self.values | values)
+
     def with_model(self, model):
         """The same for a model: scores that are no dot product stay in float32."""
         if model.network.dot_product or self.values["loss"] != "cross_entropy":
             return self
-        return replace(self, values=self.values | {"precision": "float32"})
+        return self.with_values(precision="float32")
 
     def with_sizes(self, estimator, n_instances, n_items, before=None):
         """The same with what depends on the data and the device.
@@ -159,7 +163,7 @@ class Settings:
             "precision": resolve_precision(estimator.precision, self.device),
             "device": str(self.device),
         }
-        return replace(self, values=values | resolved)
+        return self.with_values(**resolved)
 
 
 def settings_of(estimator, config=None):

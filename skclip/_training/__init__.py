@@ -8,6 +8,7 @@ from skclip._training._devices import (
     resolve_device,
     resolve_precision,
     torch_session,
+    workers_for,
 )
 from skclip._training._losses import (
     LOSSES,

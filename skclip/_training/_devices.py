@@ -1,83 +1,89 @@
-"""Devices, threads, seeds and precision of a training run."""
+"""Devices, seeds and precision of a training run."""
 
 import threading
+import time
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
 
-from skclip._fork import after_fork, has_lost_threads
-from skclip._warnings import warn_user
+from skclip._fork import after_fork
+from skclip._threads import Workers
 from skclip.backbones import Dropout
-from skclip.exceptions import TrainingWarning
 
 _GLOBAL_DRAWS = threading.RLock()
+_CLEAR_GAIN = 1.3  # smaller ones may be chance, and the choice should not flip
 
 
 def resolve_precision(precision, device):
-    """``"auto"`` is bf16 where the device multiplies it in hardware."""
-    if precision != "auto":
+    """``"auto"`` is bf16 where the device multiplies clearly faster in it.
+
+    Raises
+    ------
+    ValueError
+        The device has no bf16.
+    """
+    if precision == "float32":
         return precision
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:  # AVX-512 alone makes bf16 no faster; torch may not tell of AMX one day
-        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-        fast = has_amx is not None and has_amx()
-    return "bf16" if fast else "float32"
+        if precision == "bf16" and not fast:
+            name = torch.cuda.get_device_name(device)
+            raise ValueError(
+                f"precision='bf16' was asked for, but {name} has no bfloat16. Pass "
+                "precision='auto' or 'float32'."
+            )
+    else:
+        fast = precision == "auto" and _gain_of_bf16() >= _CLEAR_GAIN
+    return "bf16" if fast or precision == "bf16" else "float32"
+
+
+@cache
+def _gain_of_bf16():
+    """How many times faster than in float32 a CPU multiplies in bfloat16.
+
+    Flags of the CPU do not tell: some have bfloat16 and multiply slower in it. So the
+    three products of the loss are timed on a chunk of items, once in a process, some
+    milliseconds. The fastest of several rounds is that without other programs.
+    """
+    n, d, width, seconds = 512, 64, 2048, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        queries, keys = torch.ones(n, d, dtype=dtype), torch.ones(width, d, dtype=dtype)
+        scores, rounds = torch.empty(n, width, dtype=dtype), []
+        with Workers(1), torch.no_grad():
+            for _ in range(6):
+                begun = time.perf_counter()
+                torch.mm(queries, keys.T, out=scores)
+                scores @ keys
+                scores.T @ queries
+                rounds.append(time.perf_counter() - begun)
+        seconds[dtype] = min(rounds)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def workers_for(n_threads, device):
+    """The `Workers` of a fit or a ranking on a device; a GPU is fed by one thread."""
+    return Workers(n_threads if device.type == "cpu" else 1)
 
 
 @contextmanager
-def torch_session(n_threads, device_type="cpu"):
-    """Switch gradients on, autocast off, and set torch's threads inside the block.
-
-    A number of threads that torch is given holds for threads that begin later as well.
-    So what it was is read while no other session runs, and put back by each. A session
-    without a number of its own has that one, whatever others have set meanwhile.
-    """
+def torch_session(workers, device_type="cpu"):
+    """Switch gradients on and autocast off inside the block, and open `Workers`."""
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast(device_type, enabled=False),
-        _Threads(n_threads),
+        workers as workers,
     ):
-        yield
-
-
-class _Threads:
-    """Set torch's number of threads inside the block."""
-
-    _lock, _active, _outside = threading.Lock(), 0, None
-
-    def __init__(self, n_threads):
-        if n_threads not in (None, 1) and has_lost_threads():
-            warn_user(
-                "This process was forked from one that had loaded torch, whose threads "
-                f"do not live on here. It trains with one thread, not n_threads="
-                f"{n_threads}. Start processes by spawn, or by joblib's loky.",
-                TrainingWarning,
-            )
-            n_threads = 1
-        self.n_threads = n_threads
-
-    def __enter__(self):
-        with self._lock:
-            if _Threads._active == 0:
-                _Threads._outside = torch.get_num_threads()
-            _Threads._active += 1
-        torch.set_num_threads(self.n_threads or _Threads._outside)
-
-    def __exit__(self, *error):
-        with self._lock:
-            _Threads._active -= 1
-            torch.set_num_threads(_Threads._outside)
+        yield workers
 
 
 @after_fork
-def _new_locks():
-    """Threads of the parent may have held these when the child was forked."""
+def _new_lock():
+    """A thread of the parent may have held it when the child was forked."""
     global _GLOBAL_DRAWS
     _GLOBAL_DRAWS = threading.RLock()
-    _Threads._lock, _Threads._active = threading.Lock(), 0
 
 
 @contextmanager

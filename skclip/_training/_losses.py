@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch.utils.checkpoint import checkpoint
 
+from skclip._threads import Workers
 from skclip._training._sampled_losses import (
     SAMPLED_LOSSES,
     SampledLoss,
@@ -31,6 +32,9 @@ _WORKSPACE_BYTES = 2**27  # exponentials that one block of rows may keep
 
 
 _CHUNK = 2**20  # scores worked on at a time, so that they stay in the cache
+
+
+_CHUNKS = 8  # or more, for threads to share
 
 
 _SMALLEST_CHUNK = 256  # items
@@ -64,19 +68,21 @@ class FullSoftmax:
         \frac{1}{n} \sum_i \Big( \log \sum_j e^{s_{ij}} - s_{i t_i} \Big), \qquad
         s = \mathrm{scale} \cdot Q K^\top + b
 
-    Value and gradients come from one sweep over chunks of items: three matrix products
-    and one exponential per score. The exponentials live in a workspace of at most 128
-    MiB that is reused from step to step; scores are never kept.
+    Value and gradients come from two sweeps over chunks of items, which threads share:
+    three matrix products and one exponential per score. The exponentials live in a
+    workspace of at most 128 MiB that is reused from step to step; scores are never
+    kept.
 
     With ``precision="bf16"`` the products are taken in bfloat16 with float32
-    accumulation; sums, logarithms and gradients stay in float32. The scores are rounded
-    to 8 bits, so that errors grow with them: gradients are off by 0.3 %, 1 % and 2 %
-    (relative norm) where the largest scores are 14, 28 and 57.
+    accumulation; logarithms, weights and gradients stay in float32. The scores are
+    rounded to 8 bits, so that errors grow with them: gradients are off by 0.3 %, 1 %
+    and 2 % (relative norm) where the largest scores are 14, 28 and 57.
     """
 
-    def __init__(self, precision="float32"):
+    def __init__(self, precision="float32", workers=None):
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._workspace = torch.empty(0)
+        self.workers = Workers(1) if workers is None else workers
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss, a scalar tensor.
@@ -90,10 +96,13 @@ class FullSoftmax:
             return _scorer_cross_entropy(scorer, queries, targets, keys(), bias)
         return _LinearCrossEntropy.apply(queries * scale, keys(), targets, bias, self)
 
+    def dtype(self, like):
+        """Type that products of a tensor are taken in."""
+        return self._dtype if like.dtype == torch.float32 else like.dtype
+
     def workspace(self, size, like):
         """`size` numbers to write to, on the device of `like`."""
-        dtype = self._dtype if like.dtype == torch.float32 else like.dtype
-        space = self._workspace
+        space, dtype = self._workspace, self.dtype(like)
         if space.numel() < size or space.device != like.device or space.dtype != dtype:
             self._workspace = space = torch.empty(size, dtype=dtype, device=like.device)
         return space[:size]
@@ -105,25 +114,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, keys, targets, bias, loss):
         n, n_items = len(queries), len(keys)
-        grad_queries = torch.empty_like(queries)
-        grad_keys = torch.empty_like(keys)
-        grad_bias = None if bias is None else torch.empty_like(bias)
-        total = queries.new_zeros(())
-        itemsize = 2 if loss._dtype == torch.bfloat16 else 4
+        grad_queries, grad_keys = torch.empty_like(queries), torch.empty_like(keys)
+        grad_bias = None if bias is None else torch.zeros_like(bias)
+        itemsize = loss.dtype(queries).itemsize
         rows = max(1, min(n, _WORKSPACE_BYTES // (itemsize * n_items)))
+        total = 0.0
         for start in range(0, n, rows):
             block = slice(start, start + rows)
-            total += _sweep(
-                queries[block],
-                keys,
-                targets[block],
-                bias,
-                loss,
-                1.0 / n,
-                grad_queries[block],
-                grad_keys,
-                grad_bias,
-                add=start > 0,
+            sweep = _Sweep(queries[block], keys, targets[block], bias, loss)
+            total += sweep.losses()
+            grad_queries[block] = sweep.gradients(
+                1.0 / n, grad_keys, grad_bias, first=start == 0
             )
         ctx.keys = keys
         ctx.save_for_backward(grad_queries, grad_keys, grad_bias)
@@ -141,101 +142,116 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return queries, keys, None, bias, None
 
 
-def _sweep(
-    queries,
-    keys,
-    targets,
-    bias,
-    loss,
-    share,
-    grad_queries,
-    grad_keys,
-    grad_bias,
-    *,
-    add,
-):
-    """Sum of the losses of some rows; writes or adds `share` times the gradients.
+class _Sweep:
+    """Losses and gradients of some rows, in two passes over chunks of items.
 
-    The gradients of a softmax are its exponentials times queries or keys. They are
-    taken while the exponentials still stand in the workspace, chunk by chunk, so that
-    scores are computed once and never all exist as an autograd graph. Dividing by the
+    The gradients of a softmax are its exponentials times queries or keys. The first
+    pass takes scores, exponentials and their product with the keys while a chunk stands
+    in the cache, and leaves the exponentials in the workspace. The second one takes
+    their product with the queries, which wants the sums of the first. Dividing by the
     sums is left to the smaller side of each product.
+
+    What is added to all scores of a row or a column, and the sums over a row, come with
+    the products: a query is [q, -shift, 1] and a key [k, 1, bias].
     """
-    n, n_items = len(queries), len(keys)
-    space = loss.workspace(n * n_items, queries)
-    low_queries, low_keys = queries.to(space.dtype), keys.to(space.dtype)
-    width = max(_SMALLEST_CHUNK, _CHUNK // n)
-    chunks = [
-        (slice(a, min(a + width, n_items)), space[n * a : n * min(a + width, n_items)])
-        for a in range(0, n_items, width)
-    ]
 
-    def scores_of(items, out):
-        scores = torch.mm(low_queries, low_keys[items].T, out=out.view(n, -1))
-        return scores if bias is None else scores.add_(bias[items])
-
-    own = (queries * keys[targets]).sum(dim=1)
-    if bias is not None:
-        own = own + bias[targets]
-    sums, shift = _stable_sums(scores_of, chunks, own, space)
-    weights = (share / sums)[:, None]
-    weighted = (queries * weights).to(space.dtype)
-    grad_queries.zero_()
-    for items, out in chunks:
-        exponentials = out.view(n, -1)
-        if space.dtype == queries.dtype:
-            grad_queries.addmm_(exponentials, low_keys[items])
-            if add:
-                grad_keys[items].addmm_(exponentials.T, weighted)
-            else:
-                torch.mm(exponentials.T, weighted, out=grad_keys[items])
-        else:
-            grad_queries += exponentials @ low_keys[items]
-            part = exponentials.T @ weighted
-            grad_keys[items] = grad_keys[items] + part if add else part.to(keys.dtype)
+    def __init__(self, queries, keys, targets, bias, loss):
+        self.queries, self.keys, self.targets = queries, keys, targets
+        self.bias, self.map = bias, loss.workers.map
+        n, n_items = len(queries), len(keys)
+        self.size = n * n_items * queries.shape[1]
+        self.space = loss.workspace(n * n_items, queries)
+        self.own = (queries * keys[targets]).sum(dim=1)
         if bias is not None:
-            part = (exponentials.T @ weights.to(space.dtype)).squeeze(1)
-            grad_bias[items] = grad_bias[items] + part if add else part.to(bias.dtype)
-    grad_queries.mul_(weights).sub_(keys[targets], alpha=share)
-    grad_keys.index_add_(0, targets, queries, alpha=-share)
-    if bias is not None:
-        grad_bias.index_add_(0, targets, torch.full_like(own, -share))
-    return (sums.log() + shift - own).sum()
+            self.own = self.own + bias[targets]
+        width = n_items  # a GPU takes all of them at once
+        if queries.device.type == "cpu":
+            width = max(_SMALLEST_CHUNK, min(_CHUNK // n, -(-n_items // _CHUNKS)))
+        self.chunks = [
+            slice(a, min(a + width, n_items)) for a in range(0, n_items, width)
+        ]
 
+    def losses(self):
+        """Sum of the losses of the rows; the exponentials then stand in the workspace.
 
-def _stable_sums(scores_of, chunks, own, space):
-    """Sums of exp(scores - shift), which stay in the chunks, and the shift of each row.
+        The true maximum would need a pass of its own. The largest score among a few
+        items and the target is cheap and cannot underflow; only if a sum is too large
+        are the rows done again with their true maximum.
+        """
+        few = self._scores(slice(0, _SMALLEST_CHUNK), torch.zeros_like(self.own))
+        shift = torch.maximum(few.amax(dim=1).to(self.own.dtype), self.own)
+        self._exponentiate(shift)
+        if not bool((self.sums < _LARGEST_SUM).all()):  # false for NaN as well
+            zeros, largest = torch.zeros_like(self.own), self.own
+            for items in self.chunks:
+                scores = self._scores(items, zeros, self._space_of(items))
+                largest = torch.maximum(largest, scores.amax(dim=1).to(largest.dtype))
+            self._exponentiate(largest)
+        return (self.sums.log() + self.shift - self.own).sum()
 
-    The true maximum would need a pass of its own. The largest score among the first
-    chunk and the target is cheap and cannot underflow; only if a sum is too large are
-    the rows done again with their true maximum.
-    """
-    first = scores_of(*chunks[0]).amax(dim=1).to(own.dtype)
-    shift = _as_stored(torch.maximum(first, own), space)
-    sums = _exponentiate(scores_of, chunks, shift)
-    if bool((sums < _LARGEST_SUM).all()):  # false for NaN as well
-        return sums, shift
-    shift = own
-    for items, out in chunks:
-        largest = scores_of(items, out).amax(dim=1).to(own.dtype)
-        shift = torch.maximum(shift, largest)
-    shift = _as_stored(shift, space)
-    return _exponentiate(scores_of, chunks, shift), shift
+    def gradients(self, share, grad_keys, grad_bias, *, first):
+        """Return `share` times the gradient of queries; add those of keys and bias.
 
+        The `first` sweep finds nothing in `grad_keys` to add to.
+        """
+        queries, targets = self.queries, self.targets
+        weights = (share / self.sums)[:, None]
+        weighted = queries * weights
+        if self.bias is not None:
+            weighted = torch.cat([weighted, weights], dim=1)
+        weighted = weighted.to(self.space.dtype)
 
-def _as_stored(shift, space):
-    """Round as the scores are, so that what is taken off can be put back."""
-    return shift.to(space.dtype).to(shift.dtype)
+        def add(items):
+            exponentials, grad = self._space_of(items), grad_keys[items]
+            if grad_bias is None and weighted.dtype == grad.dtype:
+                grad.addmm_(exponentials.T, weighted, beta=0.0 if first else 1.0)
+                return
+            part = exponentials.T @ weighted
+            if grad_bias is not None:
+                grad_bias[items] += part[:, -1]
+                part = part[:, :-1]
+            grad_keys[items] = part if first else grad + part
 
+        self.map(add, self.chunks, self.size)
+        grad_keys.index_add_(0, targets, queries, alpha=-share)
+        if grad_bias is not None:
+            grad_bias.index_add_(0, targets, torch.full_like(self.own, -share))
+        return self.towards * weights - share * self.keys[targets]
 
-def _exponentiate(scores_of, chunks, shift):
-    """Write exp(scores - shift) into the chunks; return their sums over items."""
-    sums = torch.zeros_like(shift)
-    for items, out in chunks:
-        scores = scores_of(items, out)
-        scores.sub_(shift[:, None].to(scores.dtype)).exp_()
-        sums += scores.sum(dim=1, dtype=shift.dtype)
-    return sums
+    def _exponentiate(self, shift):
+        """Write exp(scores - shift) into the workspace; sum them, and their keys."""
+        # Rounded as the scores are, so that what is taken off can be put back.
+        self.shift = shift = shift.to(self.space.dtype).to(shift.dtype)
+        queries = self._queries(shift)
+
+        def part(items):
+            keys = self._keys(items)
+            scores = torch.mm(queries, keys.T, out=self._space_of(items))
+            return scores.exp_() @ keys
+
+        parts = torch.stack(self.map(part, self.chunks, self.size))
+        total, d = parts.sum(dim=0, dtype=shift.dtype), self.keys.shape[1]
+        self.towards, self.sums = total[:, :d], total[:, d]
+
+    def _scores(self, items, shift, out=None):
+        return torch.mm(self._queries(shift), self._keys(items).T, out=out)
+
+    def _queries(self, shift):
+        more = [-shift[:, None]]
+        if self.bias is not None:
+            more.append(torch.ones_like(more[0]))
+        return torch.cat([self.queries, *more], dim=1).to(self.space.dtype)
+
+    def _keys(self, items):
+        keys = self.keys[items]
+        more = [keys.new_ones(len(keys), 1)]
+        if self.bias is not None:
+            more.append(self.bias[items, None])
+        return torch.cat([keys, *more], dim=1).to(self.space.dtype)
+
+    def _space_of(self, items):
+        n = len(self.queries)
+        return self.space[n * items.start : n * items.stop].view(n, -1)
 
 
 def _scorer_cross_entropy(scorer, state, targets, keys, bias):
@@ -287,16 +303,16 @@ def as_loss(loss):
     return loss
 
 
-def make_loss(settings, loss, model, popularity, generator=None):
+def make_loss(settings, loss, model, popularity, generator=None, workers=None):
     """Make what a model is trained by, and tell the model if few items are touched.
 
     `settings` are resolved parameters, `loss` an object of `LOSSES`, `popularity` the
-    training events of each item; samples are drawn by `generator`. The result is
-    called as `FullSoftmax` is.
+    training events of each item; samples are drawn by `generator`, and `workers` share
+    large products. The result is called as `FullSoftmax` is.
     """
     model.sparse = isinstance(loss, SampledLoss)
     if not model.sparse:
-        return FullSoftmax(settings["precision"])
+        return FullSoftmax(settings["precision"], workers)
     n_items, n_negatives = len(popularity), settings["loss__n_negatives"]
     if n_negatives > n_items:
         raise ValueError(
@@ -321,4 +337,5 @@ def make_loss(settings, loss, model, popularity, generator=None):
         shared=shared,
         item_weights=item_weights,
         generator=generator,
+        workers=workers,
     )

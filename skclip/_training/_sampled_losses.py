@@ -9,8 +9,12 @@ from torch.utils.checkpoint import checkpoint
 
 from skclip._model import take_rows
 from skclip._sklearn import Interval, StrOptions
+from skclip._threads import Workers
 
 _MOST_SAMPLED_BYTES = 2**31
+
+
+_ROWS = 128  # that the sampled softmax works on at a time
 
 
 class SampledLoss(BaseEstimator):
@@ -240,8 +244,10 @@ class Sampler:
         shared=True,
         item_weights=None,
         generator=None,
+        workers=None,
     ):
         self.loss, self.generator = loss, generator
+        self.workers = Workers(1) if workers is None else workers
         self.item_weights = item_weights
         self.shared = shared
         self.n_negatives = n_negatives
@@ -357,31 +363,59 @@ def _hits(sample, targets):
 class _SampledSoftmax(torch.autograd.Function):
     """Mean of log(e^positive + sum_j e^s_j) - positive, in one reused workspace.
 
-    Gradients are taken in the forward pass, as long as the exponentials stand there.
+    Gradients are taken in the forward pass, as long as the exponentials stand there, by
+    blocks of rows that threads share. The offset comes with the product: a query is
+    [q, 1], a sampled item [k, offset].
     """
 
     @staticmethod
     def forward(ctx, queries, positive, negatives, offset, hits, loss):
-        scores = loss.workspace(len(queries), queries)
-        torch.mm(queries, negatives.T, out=scores).add_(offset)
-        scores[hits] = -torch.inf
-        shift = torch.maximum(scores.amax(dim=1), positive)
-        exponentials = scores.sub_(shift[:, None]).exp_()
-        own = (positive - shift).exp()
-        sums = exponentials.sum(dim=1).add_(own)
-        weights = 1.0 / (len(queries) * sums)
-        ctx.save_for_backward(
-            (exponentials @ negatives).mul_(weights[:, None]),
-            own * weights - 1.0 / len(queries),
-            exponentials.T @ (queries * weights[:, None]),
-            exponentials.T @ weights,
+        n = len(queries)
+        space = loss.workspace(n, queries)
+        queries = torch.cat([queries, queries.new_ones(n, 1)], dim=1)
+        negatives = torch.cat([negatives, offset[:, None]], dim=1)
+        hit_rows, hit_columns = hits
+        blocks = [slice(a, min(a + _ROWS, n)) for a in range(0, n, _ROWS)]
+        borders = torch.searchsorted(
+            hit_rows, torch.arange(0, n + _ROWS, _ROWS, device=hit_rows.device)
         )
-        return (sums.log() + shift - positive).mean()
+        borders = borders.tolist()
+
+        def part(i):
+            rows, inside = blocks[i], slice(borders[i], borders[i + 1])
+            own, positives = queries[rows], positive[rows]
+            scores = torch.mm(own, negatives.T, out=space[rows])
+            scores[hit_rows[inside] - rows.start, hit_columns[inside]] = -torch.inf
+            shift = torch.maximum(scores.amax(dim=1), positives)
+            exponentials = scores.sub_(shift[:, None]).exp_()
+            of_target = (positives - shift).exp()
+            sums = exponentials.sum(dim=1).add_(of_target)
+            weights = 1.0 / (n * sums)
+            return (
+                sums.log() + shift - positives,
+                (exponentials @ negatives[:, :-1]).mul_(weights[:, None]),
+                of_target * weights - 1.0 / n,
+                exponentials.T @ (own * weights[:, None]),
+            )
+
+        size = n * negatives.numel()
+        parts = zip(*loss.workers.map(part, range(len(blocks)), size), strict=True)
+        losses, of_queries, of_positive, of_negatives = parts
+        of_negatives = torch.stack(of_negatives).sum(dim=0)
+        ctx.save_for_backward(
+            torch.cat(of_queries),
+            torch.cat(of_positive),
+            of_negatives[:, :-1],
+            of_negatives[:, -1],
+        )
+        return torch.cat(losses).mean()
 
     @staticmethod
     def backward(ctx, grad):
-        gradients = [grad * part for part in ctx.saved_tensors]
-        return *gradients, None, None
+        parts = ctx.saved_tensors
+        if not bool(grad == 1):
+            parts = [grad * part for part in parts]
+        return *parts, None, None
 
 
 def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):

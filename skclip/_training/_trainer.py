@@ -12,6 +12,9 @@ from skclip._sklearn import inside_search
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
+_ENOUGH_OF_CORES = 0.6  # share of the time with work in which threads run
+_SAME_RESULT = "The number of threads does not change the result."
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -56,6 +59,7 @@ def train(
     validate=None,
     checkpoint=None,
     callbacks=None,
+    workers=None,
 ):
     """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
@@ -64,7 +68,8 @@ def train(
     as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
     torch.Generator of dropout and samples. `checkpoint` keeps the state after each
     epoch, and takes it up. ``callbacks.begin()`` is called before each epoch, ``end()``
-    after it; what is true stops the training.
+    after it; what is true stops the training. `workers` are the open `Workers`, which
+    know whether threads wait for cores.
 
     Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
     where validated, ``validation_score``), and the score of the weights that are kept.
@@ -80,6 +85,8 @@ def train(
                 if callbacks is not None:
                     callbacks.begin()
                 run.epoch()
+                if workers is not None:
+                    _tell_if_waiting(workers)
                 stop = callbacks is not None and callbacks.end()
                 if stop or run.is_late():
                     break
@@ -252,6 +259,23 @@ class _Stepper:
                 optimizer.step()
             model.constrain_()
         return value
+
+
+def _tell_if_waiting(workers):
+    """Warn once if other programs have the cores, and say what helps."""
+    share = workers.share_of_cores()
+    if workers.has_told or share is None or share >= _ENOUGH_OF_CORES:
+        return
+    workers.has_told = True
+    remedy = "Run fewer programs at once, or give this one more cores."
+    if workers.n_threads > 1:
+        remedy = f"Run fewer programs at once, or pass n_threads=1. {_SAME_RESULT}"
+    warn_user(
+        f"Training waits for cores: its threads (up to {workers.n_threads}) ran for "
+        f"{share:.0%} of the time in which they had work. Other programs, or a limit "
+        f"of the container, take the rest. {remedy}",
+        TrainingWarning,
+    )
 
 
 def _likely_cause(plan, model):
