@@ -34,7 +34,7 @@ _WORKSPACE_BYTES = 2**27  # exponentials that one block of rows may keep
 _CHUNK = 2**20  # scores worked on at a time, so that they stay in the cache
 
 
-_CHUNKS = 8  # or more, for threads to share
+_CHUNKS = 4  # or more, for threads to share
 
 
 _SMALLEST_CHUNK = 256  # items
@@ -151,8 +151,8 @@ class _Sweep:
     their product with the queries, which wants the sums of the first. Dividing by the
     sums is left to the smaller side of each product.
 
-    What is added to all scores of a row or a column, and the sums over a row, come with
-    the products: a query is [q, -shift, 1] and a key [k, 1, bias].
+    What is added to all scores of a row or a column comes with the product: a query is
+    [q, -shift, 1] and a key [k, 1, bias].
     """
 
     def __init__(self, queries, keys, targets, bias, loss):
@@ -219,19 +219,21 @@ class _Sweep:
         return self.towards * weights - share * self.keys[targets]
 
     def _exponentiate(self, shift):
-        """Write exp(scores - shift) into the workspace; sum them, and their keys."""
+        """Write exp(scores - shift) into the workspace; sum them, and keys by them."""
         # Rounded as the scores are, so that what is taken off can be put back.
         self.shift = shift = shift.to(self.space.dtype).to(shift.dtype)
         queries = self._queries(shift)
 
         def part(items):
-            keys = self._keys(items)
-            scores = torch.mm(queries, keys.T, out=self._space_of(items))
-            return scores.exp_() @ keys
+            keys, space = self._keys(items), self._space_of(items)
+            exponentials = torch.mm(queries, keys.T, out=space).exp_()
+            towards = exponentials @ self.keys[items].to(space.dtype)
+            return towards, exponentials.sum(dim=1)
 
-        parts = torch.stack(self.map(part, self.chunks, self.size))
-        total, d = parts.sum(dim=0, dtype=shift.dtype), self.keys.shape[1]
-        self.towards, self.sums = total[:, :d], total[:, d]
+        parts = zip(*self.map(part, self.chunks, self.size), strict=True)
+        self.towards, self.sums = (
+            torch.stack(part).sum(dim=0, dtype=shift.dtype) for part in parts
+        )
 
     def _scores(self, items, shift, out=None):
         return torch.mm(self._queries(shift), self._keys(items).T, out=out)

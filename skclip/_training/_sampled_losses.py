@@ -14,7 +14,7 @@ from skclip._threads import Workers
 _MOST_SAMPLED_BYTES = 2**31
 
 
-_ROWS = 128  # that the sampled softmax works on at a time
+_ROWS = 256  # that the sampled softmax works on at a time
 
 
 class SampledLoss(BaseEstimator):
@@ -364,16 +364,13 @@ class _SampledSoftmax(torch.autograd.Function):
     """Mean of log(e^positive + sum_j e^s_j) - positive, in one reused workspace.
 
     Gradients are taken in the forward pass, as long as the exponentials stand there, by
-    blocks of rows that threads share. The offset comes with the product: a query is
-    [q, 1], a sampled item [k, offset].
+    blocks of rows that threads share.
     """
 
     @staticmethod
     def forward(ctx, queries, positive, negatives, offset, hits, loss):
         n = len(queries)
         space = loss.workspace(n, queries)
-        queries = torch.cat([queries, queries.new_ones(n, 1)], dim=1)
-        negatives = torch.cat([negatives, offset[:, None]], dim=1)
         hit_rows, hit_columns = hits
         blocks = [slice(a, min(a + _ROWS, n)) for a in range(0, n, _ROWS)]
         borders = torch.searchsorted(
@@ -384,7 +381,7 @@ class _SampledSoftmax(torch.autograd.Function):
         def part(i):
             rows, inside = blocks[i], slice(borders[i], borders[i + 1])
             own, positives = queries[rows], positive[rows]
-            scores = torch.mm(own, negatives.T, out=space[rows])
+            scores = torch.mm(own, negatives.T, out=space[rows]).add_(offset)
             scores[hit_rows[inside] - rows.start, hit_columns[inside]] = -torch.inf
             shift = torch.maximum(scores.amax(dim=1), positives)
             exponentials = scores.sub_(shift[:, None]).exp_()
@@ -393,20 +390,20 @@ class _SampledSoftmax(torch.autograd.Function):
             weights = 1.0 / (n * sums)
             return (
                 sums.log() + shift - positives,
-                (exponentials @ negatives[:, :-1]).mul_(weights[:, None]),
+                (exponentials @ negatives).mul_(weights[:, None]),
                 of_target * weights - 1.0 / n,
                 exponentials.T @ (own * weights[:, None]),
+                exponentials.T @ weights,
             )
 
         size = n * negatives.numel()
         parts = zip(*loss.workers.map(part, range(len(blocks)), size), strict=True)
-        losses, of_queries, of_positive, of_negatives = parts
-        of_negatives = torch.stack(of_negatives).sum(dim=0)
+        losses, of_queries, of_positive, of_negatives, of_offset = parts
         ctx.save_for_backward(
             torch.cat(of_queries),
             torch.cat(of_positive),
-            of_negatives[:, :-1],
-            of_negatives[:, -1],
+            sum(of_negatives),
+            sum(of_offset),
         )
         return torch.cat(losses).mean()
 
