@@ -2,11 +2,13 @@
 
 import ast
 import importlib
+import json
 import re
 import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pandas")
@@ -162,3 +164,51 @@ def test_docstrings_cite_no_benchmark():
     """A wheel has none of them."""
     for path in (ROOT / "skclip").rglob("*.py"):
         assert "benchmarks/" not in path.read_text(), path.name
+
+
+def test_lists_that_differ_among_ties_agree(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.speed.gpu import compared
+
+    def ranked(column_lists, ranks, last=0.0):
+        scores = np.array([[1.0, 0.5, 0.5, last]] * 2)
+        lists, targets = np.array(column_lists), np.array([1, 3])
+        return {"scores": scores, "lists": lists, "targets": targets, "ranks": ranks}
+
+    expected = ranked([[0, 1], [0, 1]], np.array([3, 4]))
+    among_ties = ranked([[0, 2], [0, 1]], np.array([2, 4]), last=1e-5)
+    row = compared(expected, among_ties)
+    assert row["lists_that_differ"] == row["ranks_that_differ"] == 1
+    assert row["lists_beyond_ties"] == row["ranks_beyond_ties"] == 0
+    assert row["largest_difference"] == pytest.approx(1e-5)
+    row = compared(expected, ranked([[0, 3], [1, 0]], np.array([1, 3])))
+    assert row["lists_beyond_ties"] == row["ranks_beyond_ties"] == 2
+
+
+@pytest.mark.slow
+def test_gpu_script_runs_to_its_end_on_a_cpu(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("torch", "2.13", reason="linear_cross_entropy is new there")
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.speed import gpu
+
+    path = tmp_path / "gpu.json"
+    arguments = ["--tiny", "--device", "cpu", "--backbones", "gru4rec", "tagnn"]
+    monkeypatch.setattr(sys, "argv", ["gpu", *arguments, "--output", str(path)])
+    gpu.main()
+    found = json.loads(path.read_text())
+    assert not found["failed"]
+    assert not found["skipped"]
+    assert found["environment"]["device"] == "cpu"
+    counts = {section: len(rows) for section, rows in found["rows"].items()}
+    assert counts == {"agreement": 2, "files": 1, "training": 9, "loss step": 8}
+    assert "tagnn" in capsys.readouterr().out
+
+
+def test_gpu_script_without_a_device_says_what_to_pass(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.speed import gpu
+
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    with pytest.raises(SystemExit, match="--device cpu --tiny"):
+        gpu.main()

@@ -409,7 +409,9 @@ def _validator(params, fitted, held_out):
 def snapshot(params, fitted):
     """Fitted attributes of a recommender whose model stands still."""
     parameters = set(params._get_param_names())
-    still = replace(fitted, model=copy.deepcopy(fitted.model))
+    model = copy.deepcopy(fitted.model)
+    model.to(model.item_table.device)  # on CUDA this joins the weights of a GRU again
+    still = replace(fitted, model=model)
     estimator = as_estimator(params, still)
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 

@@ -91,7 +91,7 @@ class Batches:
 
     def batch(self, rows):
         """Build the `Batch` of the given rows."""
-        width = int(self.lengths[rows].max())
+        width, n_queries = int(self.lengths[rows].max()), int(self.counts[rows].sum())
         rows = torch.from_numpy(rows).to(self._device)
         steps = torch.arange(width, device=self._device)
         padding = steps >= self._row_lengths[rows][:, None]
@@ -103,7 +103,7 @@ class Batches:
             clusters[padding] = 0
 
         counts = self._row_counts[rows]
-        of_row = torch.repeat_interleave(counts)
+        of_row = torch.repeat_interleave(counts, output_size=n_queries)
         firsts = counts.cumsum(0) - counts
         within = torch.arange(len(of_row), device=self._device) - firsts[of_row]
         query = self._row_first[rows][of_row] + within

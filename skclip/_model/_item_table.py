@@ -111,5 +111,7 @@ class _Rows(torch.autograd.Function):
 
 
 def _chunks(table):
+    if table.device.type != "cpu":  # there a chunk costs a launch, and no cache helps
+        return [slice(None)]
     size = max(1, _CHUNK_FLOATS // table.shape[1])
     return [slice(a, a + size) for a in range(0, len(table), size)]

@@ -13,6 +13,7 @@ from skclip._model._prompts import Prompts, cluster_cells
 from skclip.backbones import Backbone
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
+_SCORER_FLOATS_OF_GPU = 2**24  # where chunks of that size would leave it idle
 
 
 class SessionModel(nn.Module):
@@ -304,7 +305,9 @@ class SessionModel(nn.Module):
     def chunk_width(self, state):
         """How many candidates such a scorer compares with the states at a time."""
         floats = n_rows(state) * max(1, self.network.floats_per_score(state))
-        return max(1, _SCORER_FLOATS // floats)
+        on_cpu = self.item_table.device.type == "cpu"
+        most = _SCORER_FLOATS if on_cpu else _SCORER_FLOATS_OF_GPU
+        return max(1, most // floats)
 
     def _check_shape(self, found, expected, what, first):
         if getattr(found, "shape", None) == expected:

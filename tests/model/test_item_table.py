@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skclip._model._item_table import look_up, unit_rows
+from skclip._model._item_table import _chunks, look_up, unit_rows
 from skclip._training._losses import FullSoftmax
 
 
@@ -54,3 +54,8 @@ def test_unit_rows_equal_torch(chunk, monkeypatch):
         out.backward(grad)
         results.append([out.detach(), x.grad])
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+def test_other_devices_take_a_table_as_a_whole():
+    assert len(_chunks(torch.empty(2**16, 16))) == 4
+    assert _chunks(torch.empty(2**16, 16, device="meta")) == [slice(None)]
