@@ -25,7 +25,7 @@ def few_scores(fitted, queries):
     model, keys, n_items = fitted.model, fitted.keys, len(fitted.index)
     if not 0 < len(queries) <= min(FEW, rows_per_chunk(n_items)):
         return None
-    if keys is None or keys.is_cuda or fitted.owners != (None, None):
+    if keys is None or not keys.is_cpu or fitted.owners != (None, None):
         return None
     rows = _observed(queries, n_items, fitted.config["max_length"], fitted.votes)
     if rows is None:

@@ -114,7 +114,7 @@ def _few_known(X, index):
     """
     if type(X) is not list or not 0 < len(X) <= FEW:
         return None
-    if not all(type(row) is list and row for row in X):
+    if not all(type(row) in (list, tuple) and row for row in X):
         return None
     codes = index.codes_of_known([item for row in X for item in row])
     if codes is None:

@@ -87,7 +87,7 @@ def _known_columns(ids, name, index):
 
 
 def mask_seen(scores, at, codes, offsets):
-    if len(at) <= FEW and not scores.is_cuda:
+    if len(at) <= FEW and scores.is_cpu:
         for row, i in zip(scores.numpy(), at, strict=True):
             seen = codes[offsets[i] : offsets[i + 1]]
             row[seen[seen <= len(row)] - 1] = -np.inf

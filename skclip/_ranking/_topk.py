@@ -35,7 +35,7 @@ def topk_codes(scores, k):
     n_items = scores.shape[1]
     if scores.dtype == torch.float64:  # ties are those of the scores that are returned
         scores = scores.float()
-    if len(scores) <= FEW and scores.dtype == torch.float32 and not scores.is_cuda:
+    if len(scores) <= FEW and scores.dtype == torch.float32 and scores.is_cpu:
         return few_topk(scores.numpy(), k)
     values, columns = _largest(scores, min(k + 1, n_items))
     values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
@@ -64,10 +64,12 @@ def topk_codes(scores, k):
 def few_topk(scores, k):
     """`topk_codes` of a few rows in memory, one by one: an array (n, n_items)."""
     columns = np.empty((len(scores), k), dtype=np.int64)
-    for best, row in zip(columns, scores, strict=True):
+    values = np.empty((len(scores), k), dtype=scores.dtype)
+    for i, row in enumerate(scores):
         at = _reaching(row, k)
-        best[:] = at[np.argsort(-row[at], kind="stable")[:k]]
-    return columns, np.take_along_axis(scores, columns, axis=1)
+        order = (-row[at]).argsort(kind="stable")[:k]
+        columns[i], values[i] = at[order], row[at][order]
+    return columns, values
 
 
 def _reaching(row, k):
@@ -86,7 +88,7 @@ def _reaching(row, k):
     if not best.max() < np.inf:  # not NaN either; -inf: left out by a filter
         refuse_not_finite()
     cut = len(best) - k
-    return np.flatnonzero(row >= np.partition(best, cut)[cut])
+    return (row >= np.partition(best, cut)[cut]).nonzero()[0]
 
 
 def _largest(scores, k):
