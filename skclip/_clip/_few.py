@@ -6,6 +6,8 @@ the time goes into the arrays that this takes. Here its batch is written down at
 The network, the product and what is added to it are the same, in the same order.
 """
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
@@ -34,7 +36,8 @@ def few_scores(fitted, queries):
     rows = [rows[i] for i in order]
     if len(rows) > 1 and len(rows) > most_read(model, len(rows[-1])):
         return None
-    with torch.autocast("cpu", enabled=False):
+    autocast = torch.is_autocast_enabled("cpu")  # by the caller
+    with torch.autocast("cpu", enabled=False) if autocast else nullcontext():
         state = model.states(_batch(rows))
         first = state[0] if isinstance(state, tuple) else state
         if not np.isfinite(first.numpy()).all():

@@ -109,7 +109,7 @@ class ItemIndex:
                 if kinds != {int} or self._sorted.dtype.kind not in "iu":
                     return None
                 values = np.array(ids, dtype=np.int64)
-                at = np.searchsorted(self._sorted, values)
+                at = self._sorted.searchsorted(values)
                 if at.max() == len(self) or (self._sorted[at] != values).any():
                     return None
                 return (self._sorter[at] + 1).astype(np.int32)
