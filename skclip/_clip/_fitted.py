@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from skclip._base import check_finite
+from skclip._clip._few import few_scores
 from skclip._data import (
     Instances,
     ItemIndex,
@@ -107,6 +108,10 @@ class Fitted:
     @torch.no_grad()
     def score_chunks(self, queries):
         """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
+        few = few_scores(self, queries)
+        if few is not None:
+            yield few
+            return
         n_items = len(self.index)
         instances = self.observed(queries)
         read = instances.stops > instances.starts

@@ -98,6 +98,28 @@ class ItemIndex:
         codes[exact] = self._sorter[at[exact]] + 1
         return codes
 
+    def codes_of_known(self, ids):
+        """Codes of a list of plain ids, or None: not all are in the catalog, or plain.
+
+        Plain are whole numbers, text and tuples of Python.
+        """
+        kinds = set(map(type, ids))
+        try:
+            if self._codes is None:
+                if kinds != {int} or self._sorted.dtype.kind not in "iu":
+                    return None
+                values = np.array(ids, dtype=np.int64)
+                at = self._sorted.searchsorted(values)
+                if at.max() == len(self) or (self._sorted[at] != values).any():
+                    return None
+                return (self._sorter[at] + 1).astype(np.int32)
+            if not kinds <= {int, str, tuple}:
+                return None
+            codes = [self._codes[i] for i in ids]
+        except (KeyError, OverflowError, TypeError):  # TypeError: a tuple of lists
+            return None
+        return np.array(codes, dtype=np.int32)
+
     def _as_own_type(self, ids):
         """Numbers in the type of the catalog, and which of them are still exact."""
         kind = "f" if self._sorted.dtype.kind == "f" else "i"

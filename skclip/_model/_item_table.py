@@ -27,6 +27,8 @@ def gate_rows(table, prompts, clusters, weight, bias):
 
 def look_up(table, codes, sparse=False):
     """Rows of a table (n_items, d) for codes (...), zeros for code 0: (..., d)."""
+    if not torch.is_grad_enabled():
+        return _rows(table, codes)
     if not sparse:
         return _Rows.apply(table, codes)
     known = codes > 0
@@ -97,8 +99,7 @@ class _Rows(torch.autograd.Function):
     def forward(ctx, table, codes):
         ctx.table = table
         ctx.save_for_backward(codes)
-        rows = table[(codes - 1).clamp_min_(0)]
-        return rows.masked_fill_((codes == 0)[..., None], 0.0)
+        return _rows(table, codes)
 
     @staticmethod
     def backward(ctx, grad):
@@ -108,6 +109,11 @@ class _Rows(torch.autograd.Function):
             ctx.table.grad = torch.zeros_like(ctx.table)
         ctx.table.grad.index_add_(0, codes[known] - 1, grad[known])
         return None, None
+
+
+def _rows(table, codes):
+    rows = table[(codes - 1).clamp_min_(0)]
+    return rows.masked_fill_((codes == 0)[..., None], 0.0)
 
 
 def _chunks(table):

@@ -321,6 +321,8 @@ class _Clusters(nn.Module):
 
     def mixed(self, clusters):
         """Mean of the prompts of clusters (..., n_levels): (..., dim)."""
+        if len(self.levels) == 1:
+            return F.embedding(clusters[..., 0], self.levels[0], padding_idx=0)
         parts = (
             F.embedding(clusters[..., i], level, padding_idx=0)
             for i, level in enumerate(self.levels)

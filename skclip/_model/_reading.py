@@ -92,10 +92,9 @@ def read_states(model, instances, states=None):
     begins = np.cumsum(counts) - counts
     device = model.item_table.device
     batches = Batches(instances.take(first), device, model.shares_prefixes)
-    dim = model.item_table.shape[1]
 
     def most(length):
-        return int(_READ_FLOATS // model.network.floats_per_query(length, dim))
+        return most_read(model, length)
 
     for rows in batches.in_order_of_length(_BATCH, most):
         with torch.autocast(device.type, enabled=False):  # whatever the caller has set
@@ -107,3 +106,9 @@ def read_states(model, instances, states=None):
             which = torch.from_numpy(np.repeat(np.arange(len(read)), counts[read]))
             state = take_rows(state, which.to(device))
         yield order[at], state
+
+
+def most_read(model, length):
+    """How many prefixes of some length are read at a time."""
+    dim = model.item_table.shape[1]
+    return int(_READ_FLOATS // model.network.floats_per_query(length, dim))

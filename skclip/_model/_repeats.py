@@ -41,6 +41,15 @@ class RepeatBias:
         scores[seen.rows, seen.items] += table[seen.steps, seen.counts]
         return scores
 
+    def add_to_rows(self, scores, rows):
+        """The same for scores in memory, an array, of a few lists of known codes."""
+        table = self.table()
+        for own, row in zip(scores, rows, strict=True):
+            steps = {code: len(row) - 1 - at for at, code in enumerate(row)}  # latest
+            for code, step in steps.items():
+                count = min(row.count(code), N_COUNTS)
+                own[code - 1] += table[min(step, N_STEPS - 1), count - 1]
+
     def table(self):
         """The bias for each recency and count, (12, 4)."""
         return self.recency[:, None] + self.count

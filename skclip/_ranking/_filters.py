@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from skclip._data import (
+    FEW,
     Sessions,
     as_list,
     check_hashable,
@@ -86,6 +87,11 @@ def _known_columns(ids, name, index):
 
 
 def mask_seen(scores, at, codes, offsets):
+    if len(at) <= FEW and scores.is_cpu:
+        for row, i in zip(scores.numpy(), at, strict=True):
+            seen = codes[offsets[i] : offsets[i + 1]]
+            row[seen[seen <= len(row)] - 1] = -np.inf
+        return
     lengths = np.diff(offsets)[at]
     row = np.repeat(np.arange(len(at)), lengths)
     events, _ = flat_positions(offsets[at], lengths)

@@ -4,11 +4,15 @@ import numpy as np
 import torch
 
 from skclip._base import check_finite, refuse_not_finite
+from skclip._data import FEW
 
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
 
 
 _GROUP = 16  # columns whose maximum is looked at first
+
+
+_ROW_GROUP = 64  # the same where rows are few
 
 
 _SMALL = 2**16  # scores that one call finds as soon as several
@@ -31,6 +35,8 @@ def topk_codes(scores, k):
     n_items = scores.shape[1]
     if scores.dtype == torch.float64:  # ties are those of the scores that are returned
         scores = scores.float()
+    if len(scores) <= FEW and scores.dtype == torch.float32 and scores.is_cpu:
+        return few_topk(scores.numpy(), k)
     values, columns = _largest(scores, min(k + 1, n_items))
     values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
     tied = np.empty(0, dtype=np.int64)
@@ -53,6 +59,36 @@ def topk_codes(scores, k):
         inside = place < k
         columns[tied[row[inside]], place[inside]] = column[inside]
     return columns, values
+
+
+def few_topk(scores, k):
+    """`topk_codes` of a few rows in memory, one by one: an array (n, n_items)."""
+    columns = np.empty((len(scores), k), dtype=np.int64)
+    values = np.empty((len(scores), k), dtype=scores.dtype)
+    for i, row in enumerate(scores):
+        at = _reaching(row, k)
+        order = (-row[at]).argsort(kind="stable")[:k]
+        columns[i], values[i] = at[order], row[at][order]
+    return columns, values
+
+
+def _reaching(row, k):
+    """Columns, ascending, among which the best `k` are, with all that tie with them.
+
+    The maxima of groups of columns are values of the row. So what the `k`-th largest
+    of them is, `k` values reach.
+    """
+    best = row
+    n_groups = len(row) // _ROW_GROUP
+    if n_groups >= 4 * k:
+        n_grouped = n_groups * _ROW_GROUP  # column = step * n_groups + group
+        best = np.empty(n_groups + 1, dtype=row.dtype)
+        np.max(row[:n_grouped].reshape(_ROW_GROUP, -1), axis=0, out=best[:-1])
+        best[-1] = row[n_grouped:].max(initial=-np.inf)
+    if not best.max() < np.inf:  # not NaN either; -inf: left out by a filter
+        refuse_not_finite()
+    cut = len(best) - k
+    return (row >= np.partition(best, cut)[cut]).nonzero()[0]
 
 
 def _largest(scores, k):
