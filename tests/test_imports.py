@@ -31,7 +31,7 @@ ALLOWED = {
     "preprocessing": DATA,
     "_clusters": DATA,
     "backbones": {"_sklearn"},
-    "_model": DATA | {"_clusters", "backbones"},
+    "_model": DATA | {"_clusters", "_threads", "backbones"},
     "_ranking": DATA | {"metrics", "_threads"},
     "_training": DATA | {"_model", "_threads", "backbones"},
     "_clip": ABOVE_DATA | {"backbones", "_model", "_threads", "_training", "_ranking"},

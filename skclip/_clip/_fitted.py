@@ -1,6 +1,7 @@
 """What a fit leaves: a value that can be asked for scores."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from skclip._model import (
     SessionModel,
     observed_prefixes,
     read_states,
+    reading_tasks,
     seen_items,
     take_rows,
 )
-from skclip._ranking import rows_per_chunk
-from skclip._training import resolve_device
+from skclip._ranking import rows_apart, rows_per_chunk, rows_per_product
+from skclip._threads import Workers
+from skclip._training import resolve_device, workers_for
 
 
 @dataclass(frozen=True)
@@ -105,37 +108,84 @@ class Fitted:
             sessions=codes_of_owners(sessions, queries.ids, n, "ids"),
         )
 
-    @torch.no_grad()
     def score_chunks(self, queries):
         """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
+        with Workers(1):  # not while the caller has the chunk
+            tasks, buffers = self._tasks(queries), []
+        for task in tasks:
+            chunks = task(buffers)
+            while True:
+                with Workers(1), torch.no_grad():
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield from rows_apart(*chunk)
+
+    def each_chunk(self, queries, use, n_threads):
+        """Call ``use(positions, scores, rows)`` for chunks, several at a time.
+
+        `rows` says which row of the scores each position has, None: its own.
+        """
+        buffers = []
+
+        def work(task):
+            for chunk in task(buffers):
+                use(*chunk)
+
+        size = len(queries) * self.model.item_table.numel()
+        with workers_for(n_threads, self.model.item_table.device) as workers:
+            workers.map(work, self._tasks(queries), size)
+
+    @torch.no_grad()
+    def _tasks(self, queries):
+        """Generators of (positions, scores, rows), each of some of the queries.
+
+        They take memory for scores from a list, and put it back.
+        """
         few = few_scores(self, queries)
         if few is not None:
-            yield few
-            return
-        n_items = len(self.index)
+            return [lambda buffers: iter([(*few, None)])]
         instances = self.observed(queries)
         read = instances.stops > instances.starts
-        where = np.flatnonzero(read)
-        keys = candidate_vectors(self.model) if self.keys is None else self.keys
-        step = max(1, min(rows_per_chunk(n_items), len(where)))
-        buffer = keys.new_empty(step, n_items)  # one for all chunks
-        for positions, state in read_states(self.model, instances.take(where)):
-            for start in range(0, len(positions), step):
-                at = positions[start : start + step]
-                part = take_rows(state, slice(start, start + step))
-                with torch.autocast(keys.device.type, enabled=False):
-                    scores = self.model.scores(part, keys, out=buffer[: len(at)])
-                if self.repeats is not None:
-                    seen = seen_items(instances.take(where[at]), n_items, keys.device)
-                    self.repeats.add_to(scores, seen)
-                yield where[at], scores
-        popular = torch.from_numpy(self.popularity.astype(np.float32))
-        popular = popular.to(keys.device)
-        where = np.flatnonzero(~read)
-        step = rows_per_chunk(n_items)
-        for start in range(0, len(where), step):
-            at = where[start : start + step]
-            yield at, popular.repeat(len(at), 1)
+        where, keys = np.flatnonzero(read), self.keys
+        if keys is None:
+            keys = candidate_vectors(self.model)
+        tasks = [
+            partial(self._scores_of, reading, instances, where, keys)
+            for reading in reading_tasks(self.model, instances.take(where))
+        ]
+        unread, step = np.flatnonzero(~read), rows_per_chunk(len(self.index))
+        for start in range(0, len(unread), step):
+            tasks.append(partial(self._popular, unread[start : start + step], keys))
+        return tasks
+
+    def _scores_of(self, reading, instances, where, keys, buffers):
+        """Yield the chunks of a reading task."""
+        positions, counts, state = reading()
+        n_items, begins = len(self.index), np.concatenate([[0], np.cumsum(counts)])
+        step = rows_per_product(n_items)
+        buffer = buffers.pop() if buffers else keys.new_empty(step, n_items)
+        for start in range(0, len(counts), step):
+            part = slice(start, min(start + step, len(counts)))
+            firsts, own = begins[part], counts[part]
+            with torch.autocast(keys.device.type, enabled=False):
+                scores = self.model.scores(
+                    take_rows(state, part), keys, out=buffer[: len(own)]
+                )
+            if self.repeats is not None:
+                of_rows = instances.take(where[positions[firsts]])
+                self.repeats.add_to(scores, seen_items(of_rows, n_items, keys.device))
+            at = where[positions[firsts[0] : begins[part.stop]]]
+            rows = None
+            if len(at) > len(own):
+                rows = np.repeat(np.arange(len(own)), own)
+            yield at, scores, rows
+        buffers.append(buffer)
+
+    def _popular(self, at, keys, buffers):
+        """Yield scores of what nothing can be read of."""
+        popular = torch.from_numpy(self.popularity.astype(np.float32)).to(keys.device)
+        yield at, popular.expand(len(at), -1).clone(), None
 
     def known_targets(self, X, y):
         """Yield scores, target positions and `Seen` of chunks of what can be scored.

@@ -12,7 +12,7 @@ from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
-from skclip._ranking import RankingMixin
+from skclip._ranking import RankingMixin, rows_apart
 from skclip._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -468,6 +468,16 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
 
     def _score_chunks(self, queries):
         return self._fitted.score_chunks(queries)
+
+    def _each_chunk(self, queries, use, mask=None):
+        def use_masked(*chunk):
+            for at, scores in rows_apart(*chunk):
+                mask(scores, at)
+                use(at, scores, None)
+
+        self._fitted.each_chunk(
+            queries, use if mask is None else use_masked, self.n_threads
+        )
 
     def _by_popularity(self, queries):
         return self._fitted.by_popularity(queries)

@@ -1,6 +1,7 @@
 """Observed prefixes, as a fitted model reads them, and their states."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,11 +15,15 @@ from skclip._data import (
 )
 from skclip._model._batches import Batches
 from skclip._model._session_model import take_rows
+from skclip._threads import Workers
 
-_BATCH = 2048  # prefixes encoded at a time
+_BATCH, _FEWEST = 2048, 128  # prefixes encoded at a time, at most and at least
 
 
-_READ_FLOATS = 2**26  # that reading them may hold, about
+_TASKS = 8  # or more that they are cut into, for threads to share
+
+
+_READ_FLOATS = 2**25  # that reading a batch may hold, about
 
 
 def observed_prefixes(
@@ -77,15 +82,16 @@ def _observed(queries, item_clusters, n_items, max_length):
     )
 
 
-def read_states(model, instances, states=None):
-    """Read prefixes that are not empty, each distinct one once.
+def reading_tasks(model, instances, states=None):
+    """Functions that read prefixes that are not empty, each distinct one once.
 
     `states` reads a batch, ``model.states`` by default; it may also give other tensors
-    with a row for each query. Yields positions of instances of similar lengths, and
-    their state: a tensor, or a tuple of tensors, of shape (n, ...).
+    with a row for each query. Each function returns positions of instances of similar
+    lengths, those that are equal next to each other, how many of them share each row,
+    and their state: a tensor, or a tuple of tensors, of shape (n_rows, ...).
     """
     if len(instances) == 0:
-        return
+        return []
     first, inverse = distinct_prefixes(instances)
     order = np.argsort(inverse, kind="stable")
     counts = np.bincount(inverse)
@@ -93,19 +99,31 @@ def read_states(model, instances, states=None):
     device = model.item_table.device
     batches = Batches(instances.take(first), device, model.shares_prefixes)
 
-    def most(length):
-        return most_read(model, length)
-
-    for rows in batches.in_order_of_length(_BATCH, most):
+    def read(rows):
         with torch.autocast(device.type, enabled=False):  # whatever the caller has set
             state = (states or model.states)(batches.batch(rows))
         check_finite(state[0] if isinstance(state, tuple) else state)
-        read = batches.instances_of(rows)
-        at, _ = flat_positions(begins[read], counts[read])
-        if len(at) > len(read):
-            which = torch.from_numpy(np.repeat(np.arange(len(read)), counts[read]))
-            state = take_rows(state, which.to(device))
-        yield order[at], state
+        numbers = batches.instances_of(rows)
+        at, _ = flat_positions(begins[numbers], counts[numbers])
+        return order[at], counts[numbers], state
+
+    size = max(_FEWEST, min(_BATCH, len(first) // _TASKS))
+    most = partial(most_read, model)
+    return [partial(read, rows) for rows in batches.in_order_of_length(size, most)]
+
+
+def read_states(model, instances, states=None):
+    """Read prefixes as `reading_tasks` do; yield positions and their states, (n, ...).
+
+    Positions that are equal have equal states.
+    """
+    for read in reading_tasks(model, instances, states):
+        with Workers(1):
+            at, counts, state = read()
+        if len(at) > len(counts):
+            which = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+            state = take_rows(state, which.to(model.item_table.device))
+        yield at, state
 
 
 def most_read(model, length):

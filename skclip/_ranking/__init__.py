@@ -1,4 +1,9 @@
 """Scores to lists and ranks. Knows no network."""
 
-from skclip._ranking._base import RankingMixin
-from skclip._ranking._topk import rows_per_chunk, target_rank, topk_codes
+from skclip._ranking._base import RankingMixin, rows_apart
+from skclip._ranking._topk import (
+    rows_per_chunk,
+    rows_per_product,
+    target_rank,
+    topk_codes,
+)

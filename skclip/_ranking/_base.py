@@ -8,7 +8,11 @@ import torch
 from skclip._data import CatalogMixin, query_data, warn_unknown
 from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
 from skclip._ranking._topk import target_rank, topk_codes
+from skclip._threads import Workers
 from skclip.metrics import parse_metric
+
+_ROWS = 64  # of scores that a thread selects from at a time
+_SELECTION = 64  # multiplications that take as long as to look at a score
 
 
 class RankingMixin(CatalogMixin):
@@ -104,8 +108,12 @@ class RankingMixin(CatalogMixin):
                 mask_seen(scores, at, queries.codes, queries.offsets)
             filters.apply(scores, at)
 
-        for at, scores in self._masked_chunks(queries, mask):
-            columns[at], values[at] = topk_codes(scores, k)
+        def select(at, scores, rows):
+            best, reached = topk_codes(scores, k)
+            columns[at] = best if rows is None else best[rows]
+            values[at] = reached if rows is None else reached[rows]
+
+        self._each_chunk(queries, select, mask if exclude_seen or filters else None)
         return columns, values
 
     def predict(self, X):
@@ -140,8 +148,12 @@ class RankingMixin(CatalogMixin):
         self._check_fitted()
         queries = self._queries(X)
         result = np.empty((len(queries), len(self.item_ids_)), dtype=np.float32)
-        for at, scores in self._masked_chunks(queries):
-            result[at] = scores.cpu().numpy()
+
+        def keep(*chunk):
+            for at, scores in rows_apart(*chunk):
+                result[at] = scores.cpu().numpy()
+
+        self._each_chunk(queries, keep)
         return result
 
     def rank_targets(self, X, y=None):
@@ -176,9 +188,12 @@ class RankingMixin(CatalogMixin):
         ranks = np.full(len(queries), np.inf)
         known = np.flatnonzero(queries.targets > 0)
         queries = queries.take(known)
-        for at, scores in self._masked_chunks(queries):
+
+        def rank(at, scores, rows):
             columns = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
-            ranks[known[at]] = target_rank(scores, columns.long()).cpu().numpy()
+            ranks[known[at]] = target_rank(scores, columns.long(), rows).cpu().numpy()
+
+        self._each_chunk(queries, rank)
         return ranks
 
     def score(self, X, y=None):
@@ -214,6 +229,21 @@ class RankingMixin(CatalogMixin):
         warn_unknown(queries, self._index, self._what_happens)
         return queries
 
+    def _each_chunk(self, queries, use, mask=None):
+        """Call ``use(positions, scores, rows)`` for chunks, some at the same time.
+
+        `rows` says which row of the scores each position has, as equal prefixes share
+        one; None where each has its own. ``mask(scores, positions)`` comes before.
+        """
+        with Workers() as workers:
+            for at, scores in self._masked_chunks(queries, mask):
+                parts = np.array_split(np.arange(len(at)), -(-len(at) // _ROWS))
+
+                def part(rows, at=at, scores=scores):
+                    use(at[rows], scores[rows[0] : rows[-1] + 1], None)
+
+                workers.map(part, parts, size=_SELECTION * scores.numel())
+
     def _masked_chunks(self, queries, mask=None):
         """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
 
@@ -227,6 +257,16 @@ class RankingMixin(CatalogMixin):
     @property
     def _scoring(self):
         return self.scoring
+
+
+def rows_apart(at, scores, rows):
+    """Yield positions and scores in which each position has a row of its own."""
+    if rows is None:
+        yield at, scores
+        return
+    for start in range(0, len(at), len(scores)):
+        part = slice(start, start + len(scores))
+        yield at[part], scores[torch.from_numpy(rows[part]).to(scores.device)]
 
 
 def _check_k(k, n_items):

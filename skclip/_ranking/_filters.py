@@ -29,6 +29,9 @@ class Filters:
             if ids is not None
         ]
 
+    def __bool__(self):
+        return bool(self._parts)
+
     def apply(self, scores, at):
         for columns, allowed in self._parts:
             if isinstance(columns, np.ndarray):

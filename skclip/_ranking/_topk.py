@@ -9,6 +9,12 @@ from skclip._data import FEW
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
 
 
+_CACHED_FLOATS = 2**21  # 8 MiB of them, which stay near the core
+
+
+_FEWEST_ROWS = 48  # that a product is efficient with
+
+
 _GROUP = 16  # columns whose maximum is looked at first
 
 
@@ -21,9 +27,18 @@ _SMALL = 2**16  # scores that one call finds as soon as several
 _COLUMNS = 4096  # compared with the target's score at a time
 
 
+_TARGETS = 512  # of equal prefixes that are ranked at a time
+
+
 def rows_per_chunk(n_items):
     """How many rows of scores are held at a time."""
     return max(1, _CHUNK_FLOATS // n_items)
+
+
+def rows_per_product(n_items):
+    """How many rows of scores a thread makes and looks at, so that they are at hand."""
+    rows = max(_CACHED_FLOATS // n_items, _FEWEST_ROWS)
+    return min(rows, rows_per_chunk(n_items))
 
 
 def topk_codes(scores, k):
@@ -111,13 +126,32 @@ def _largest(scores, k):
     return values, columns.gather(1, at)
 
 
-def target_rank(scores, targets):
-    """Rank of column `targets` in each row, ties counted against it; no sort."""
-    own = scores.gather(1, targets[:, None])
+def target_rank(scores, targets, rows=None):
+    """Rank of column `targets` in each row, ties counted against it; no sort.
+
+    With `rows` target i is looked for in row ``rows[i]``, and they are ascending.
+    """
+    if rows is None:
+        return _rank(scores, targets, lambda part: part)
+    rows = torch.from_numpy(rows).to(scores.device)
+    return torch.cat(
+        [
+            _rank(scores, some, lambda part, which=which: part[which], which)
+            for some, which in zip(
+                targets.split(_TARGETS), rows.split(_TARGETS), strict=True
+            )
+        ]
+    )
+
+
+def _rank(scores, targets, rows_of, rows=None):
+    if rows is None:
+        rows = torch.arange(len(targets), device=scores.device)
+    own = scores[rows, targets][:, None]
     check_finite(own)
-    ranks = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
-    hits = scores.new_empty(len(scores), min(_COLUMNS, scores.shape[1]))
+    ranks = torch.zeros(len(targets), dtype=torch.int64, device=scores.device)
+    hits = scores.new_empty(len(targets), min(_COLUMNS, scores.shape[1]))
     for part in scores.split(_COLUMNS, dim=1):  # sums of floats, exact, in the cache
-        reached = torch.ge(part, own, out=hits[:, : part.shape[1]])
+        reached = torch.ge(rows_of(part), own, out=hits[:, : part.shape[1]])
         ranks += reached.sum(dim=1).long()
     return ranks
