@@ -271,7 +271,9 @@ class Fitted:
         with Draws():  # nothing is drawn: the weights are loaded
             model = SessionModel(**state["config"])
         model.load_state_dict(weights)
-        model.to(resolve_device(device)).eval()
+        device = resolve_device(device)
+        model.to(device).eval()
+        settings = state["settings"] | {"device": str(device)}
         users, sessions = (
             None if state[name] is None else ItemIndex(state[name])
             for name in ("user_ids", "session_ids")
@@ -286,12 +288,12 @@ class Fitted:
             rehearsal=Rehearsal(**state["rehearsal"]),
             repeats=state["repeats"] and RepeatBias(**state["repeats"]),
             keys=candidate_vectors(model),
+            settings=settings,
             **{
                 name: state[name]
                 for name in (
                     "popularity",
                     "clusterer",
-                    "settings",
                     "config",
                     "history",
                     "best_score",
@@ -309,7 +311,7 @@ def candidate_vectors(model):
     ValueError
         They are not finite.
     """
-    with torch.autocast(model.item_table.device.type, enabled=False):
+    with Workers(1), torch.autocast(model.item_table.device.type, enabled=False):
         keys = model.keys()
     check_finite(keys)
     return keys.T.contiguous().T

@@ -104,7 +104,11 @@ def private_draws(model, generator):
         device = model.item_table.device
         devices = [device] if device.type == "cuda" else []
         with _GLOBAL_DRAWS, torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator.initial_seed())
+            seed = generator.initial_seed()
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
             yield
     finally:
         for layer in layers:

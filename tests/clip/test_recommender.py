@@ -17,7 +17,7 @@ from skclip import (
     Sessions,
 )
 from skclip._training._trainer import SCHEDULES
-from skclip.backbones import BACKBONES, Batch, GRU4Rec
+from skclip.backbones import Batch, GRU4Rec
 from skclip.metrics import mrr_at_k
 
 # -- what fit promises ----------------------------------------------------------------
@@ -40,13 +40,6 @@ def test_same_seed_same_bits_and_other_seed_not(fitted, train, test):
     same(fitted, small().fit(train), test)
     other = small(random_state=1).fit(train)
     assert (other.decision_function(test) != fitted.decision_function(test)).any()
-
-
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
-def test_two_threads_give_the_same_bits_twice(backbone, train, test):
-    """Wide enough that torch splits the work of look-ups and of their gradients."""
-    model = small(backbone, n_threads=2, embedding_dim=64, max_epochs=1, batch_size=512)
-    same(clone(model).fit(train), model.fit(train), test)
 
 
 def test_seed_leaves_global_state_alone(train):
