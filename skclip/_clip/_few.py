@@ -21,8 +21,9 @@ from skclip.backbones import Batch
 def few_scores(fitted, queries):
     """What `Fitted.score_chunks` yields for a few sessions: (positions, scores).
 
-    None where they are no few, or long ones, equal, or without a known item, where
-    users or sessions have prompts, or unseen items clusters, and on a GPU.
+    None leaves the queries to the general way: more than a few of them, or equal ones;
+    a session without a known item, or with an unseen one that gets a cluster; prompts
+    of users or sessions; a GPU.
     """
     model, keys, n_items = fitted.model, fitted.keys, len(fitted.index)
     if not 0 < len(queries) <= min(FEW, rows_per_chunk(n_items)):

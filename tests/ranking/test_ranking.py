@@ -16,27 +16,37 @@ score_matrix = st.integers(1, 8).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(score_matrix, st.integers(1, 8))
-def test_topk_equals_a_stable_sort(rows, k):
+few_or_many = st.sampled_from([0, 8])  # rows up to which there is a way of their own
+
+
+@settings(max_examples=300, deadline=None)
+@given(score_matrix, st.integers(1, 8), few_or_many)
+def test_topk_equals_a_stable_sort(rows, k, few):
     scores = torch.tensor(rows, dtype=torch.float32)
     k = min(k, scores.shape[1])
-    columns, values = topk_codes(scores, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_topk, "FEW", few)
+        columns, values = topk_codes(scores, k)
     expected = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :k]
     assert columns.tolist() == expected.tolist()
     assert values.tolist() == np.take_along_axis(scores.numpy(), expected, 1).tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    st.integers(600, 1500), st.integers(1, 4), st.integers(2, 2000), st.integers(0, 99)
+    st.integers(600, 1500),
+    st.integers(1, 4),
+    st.integers(2, 2000),
+    st.integers(0, 99),
+    few_or_many,
 )
-def test_topk_of_many_columns_equals_a_stable_sort(n_items, k, n_values, seed):
+def test_topk_of_many_columns_equals_a_stable_sort(n_items, k, n_values, seed, few):
     """Few distinct values make ties across groups of columns and across the cut."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, n_values, (3, n_items)).astype(np.float32)
     scores[0, : n_items // 2] = -np.inf
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_topk, "FEW", few)
         patch.setattr(_topk, "_SMALL", 0)  # groups of columns, for few rows as well
         columns, values = topk_codes(torch.from_numpy(scores), k)
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -51,13 +61,19 @@ def test_scores_in_double_precision_are_compared_as_they_are_returned():
     assert values.tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.parametrize("few", [0, 8])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_scores_that_are_not_finite_are_refused(bad):
+def test_scores_that_are_not_finite_are_refused(bad, few, monkeypatch):
+    monkeypatch.setattr(_topk, "FEW", few)
     scores = torch.tensor([[1.0, bad, 0.0]])
     with pytest.raises(ValueError, match="not finite"):
         target_rank(scores, torch.tensor([1]))
     with pytest.raises(ValueError, match="not finite"):
         topk_codes(scores, 2)
+    many = torch.zeros(1, 1000)
+    for column in (5, 999):  # in a group of columns, and behind the last one
+        with pytest.raises(ValueError, match="not finite"):
+            topk_codes(many.index_fill(1, torch.tensor([column]), bad), 2)
 
 
 @given(score_matrix)
