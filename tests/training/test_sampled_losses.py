@@ -8,6 +8,7 @@ from sklearn.base import clone
 from test_losses import assert_close, case, gradients, plain
 
 from skclip._training._sampled_losses import SAMPLED_LOSSES, Sampler, check_sample_fits
+from skclip._training._trainer import _RowAdam
 from skclip.backbones import BACKBONES
 from skclip.losses import BPR, SampledSoftmax
 
@@ -215,3 +216,25 @@ def test_bad_sample_sizes():
     ):
         with pytest.raises(ValueError, match=message):
             check_sample_fits(SAMPLED_LOSSES[kind](), *sizes)
+
+
+def test_rows_are_stepped_as_by_the_sparse_adam_of_torch():
+    """Repeated rows count once with their sum; the others stay as they are."""
+    generator = torch.Generator().manual_seed(0)
+    begin = torch.randn(30, 4, generator=generator)
+    tables = [begin.clone().requires_grad_() for _ in range(2)]
+    optimizers = [
+        kind([table], lr=0.01)
+        for kind, table in zip((_RowAdam, torch.optim.SparseAdam), tables, strict=True)
+    ]
+    for step in range(5):
+        rows = torch.randint(20, (12,), generator=generator)
+        weights = torch.randn(12, 4, generator=generator)
+        for table, optimizer in zip(tables, optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = 0.01 / (step + 1)
+            optimizer.zero_grad()
+            read = torch.nn.functional.embedding(rows, table, sparse=True)
+            (read * weights).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(*tables)
+    assert torch.equal(tables[0][20:], begin[20:])
