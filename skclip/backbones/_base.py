@@ -385,8 +385,11 @@ class Dropout(nn.Dropout):
             -(2**63), None, generator=self.generator
         )
         bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        # 1 from `drawn` on, 0 below. Whole numbers are exact, and comparisons that
+        # give bool are several times slower than arithmetic on floats.
         drawn = round(self.p * 2**16) - 2**15
-        return x * (bits >= drawn).to(x.dtype).mul_(1.0 / (1.0 - self.p))
+        kept = bits.to(x.dtype).sub_(drawn - 1).clamp_(0.0, 1.0)
+        return x * kept.mul_(1.0 / (1.0 - self.p))
 
 
 class BackboneSpec(BaseEstimator):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
@@ -41,7 +42,7 @@ class LESSRNetwork(Backbone):
         self.V = nn.Linear(width, d)
         self.w = nn.Linear(d, 1, bias=False)
         self.O = nn.Linear(width, d, bias=False)
-        self.prelu = nn.PReLU(d)
+        self.prelu = PReLU(d)
         self.bn = BatchNorm(width + d)
         self.F = nn.Linear(width + d, d, bias=False)
 
@@ -97,7 +98,7 @@ class EOPA(nn.Module):
         self.gru = nn.GRUCell(width, width)
         self.F_self = nn.Linear(width, dim, bias=False)
         self.F_neigh = nn.Linear(width, dim, bias=False)
-        self.prelu = nn.PReLU(dim)
+        self.prelu = PReLU(dim)
 
     def forward(self, f, edges):
         targets, sources, sizes = edges
@@ -143,18 +144,79 @@ class SGAT(nn.Module):
         self.W_k = nn.Linear(width, dim, bias=False)
         self.W_v = nn.Linear(width, dim, bias=False)
         self.w = nn.Linear(dim, 1, bias=False)
-        self.prelu = nn.PReLU(dim)
+        self.prelu = PReLU(dim)
 
     def forward(self, f, edges):
-        sources, targets, where, mask = edges
         b = self.dropout(self.bn(f))
-        q = self.W_q(b).index_select(0, sources)  # its gradient adds up in order
-        e = self.w(torch.sigmoid(q + self.W_k(b).index_select(0, targets)))
-        dense = e.new_zeros(mask.shape).index_put(where, e.squeeze(-1))  # (n, u, v)
-        a = masked_softmax(dense, mask, dim=1)[where]
-        out = torch.zeros_like(b[:, : self.W_v.out_features])
-        v = self.W_v(b).index_select(0, sources)
-        return self.prelu(out.index_add(0, targets, a[:, None] * v))
+        weights = self.W_q.weight, self.W_k.weight, self.W_v.weight
+        qkv = F.linear(b, torch.cat(weights))  # one product for three
+        return self.prelu(_Attention.apply(qkv, self.W_q.bias, self.w.weight, edges))
+
+
+class _Attention(torch.autograd.Function):
+    """Sums of SGAT along edges, given the three products of each node side by side."""
+
+    @staticmethod
+    def forward(ctx, qkv, bias, w, edges):
+        sources, targets = edges
+        q, k, v = qkv.chunk(3, dim=1)
+        gate = q.index_select(0, sources)
+        gate += (k + bias).index_select(0, targets)
+        gate.sigmoid_()
+        e = torch.mv(gate, w.squeeze(0))
+        top = e.new_full((len(qkv),), -torch.inf)
+        top.scatter_reduce_(0, targets, e, "amax")
+        alpha = (e - top[targets]).exp_()
+        alpha /= torch.zeros_like(top).index_add_(0, targets, alpha)[targets]
+        values = v.index_select(0, sources)
+        out = torch.zeros_like(v, memory_format=torch.contiguous_format)
+        out.index_add_(0, targets, values * alpha[:, None])
+        ctx.edges = edges
+        ctx.save_for_backward(gate, alpha, values, w)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        gate, alpha, values, w = ctx.saved_tensors
+        sources, targets = ctx.edges
+        n, dim = grad.shape
+        grad = grad.index_select(0, targets)
+        result = grad.new_zeros(n, 3 * dim)
+        of_q, of_k, of_v = result.chunk(3, dim=1)
+        along = torch.mul(grad, values).sum(dim=1).mul_(alpha)
+        of_v.index_add_(0, sources, grad.mul_(alpha[:, None]))
+        total = alpha.new_zeros(n).index_add_(0, targets, along)
+        of_e = along.addcmul_(alpha, total[targets], value=-1)
+        of_w = torch.mv(gate.T, of_e)[None]
+        inside = torch.addcmul(gate, gate, gate, value=-1)  # slope of the sigmoid
+        inside.mul_(w).mul_(of_e[:, None])
+        of_q.index_add_(0, sources, inside)
+        of_k.index_add_(0, targets, inside)
+        return result, of_k.sum(dim=0), of_w, None
+
+
+class PReLU(nn.PReLU):
+    """PReLU with a gradient by plain arithmetic, which is cheaper than torch's."""
+
+    def forward(self, x):
+        return _PReLU.apply(x, self.weight)
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return F.prelu(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(grad, x, 0.0)
+        below = grad - above
+        above.addcmul_(below, weight)
+        return above, below.mul_(x).sum(dim=0)
 
 
 class BatchNorm(nn.BatchNorm1d):
