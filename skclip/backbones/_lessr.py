@@ -111,20 +111,85 @@ class EOPA(nn.Module):
 
     def read(self, x, sizes):
         """Last states of the GRU; `x` holds all first inputs, all second ones, ..."""
-        gru, h, ended = self.gru, None, []
-        inputs = F.linear(x, gru.weight_ih, gru.bias_ih).split(sizes)
-        for gates, n_left in zip(inputs, [*sizes[1:], 0], strict=True):
-            if h is None:  # a state of zeros
-                of_state = gru.bias_hh.chunk(3)
+        gru = self.gru
+        weights = gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh
+        return _LastStates.apply(x, sizes, *weights)
+
+
+class _LastStates(torch.autograd.Function):
+    r"""Last states of a GRU cell over runs of inputs, longest first.
+
+    .. math::
+        r, z &= \sigma(W_{r,z} x + U_{r,z} h + b), \qquad n = U_c h + b_n \\
+        c &= \tanh(W_c x + b_c + r \odot n), \qquad h' = c + z \odot (h - c)
+
+    The states begin at zero, so that the first step has no product with U.
+    """
+
+    @staticmethod
+    def forward(ctx, x, sizes, W, U, b_ih, b_hh):
+        w = U.shape[1]
+        bias = torch.cat([b_ih[: 2 * w] + b_hh[: 2 * w], b_ih[2 * w :]])
+        gates = torch.addmm(bias, x, W.T)  # where r, z and c will stand
+        steps, states, inner = gates.split(sizes), [], []
+        h = None  # the states that have been reached
+        for step in steps:
+            rz, r, z, c = step[:, : 2 * w], *step.chunk(3, dim=1)
+            if h is None:
+                rz.sigmoid_()
+                c.addcmul_(r, b_hh[2 * w :]).tanh_()
+                h = torch.addcmul(c, z, c, value=-1)
             else:
-                of_state = F.linear(h, gru.weight_hh, gru.bias_hh).chunk(3, dim=1)
-            r, z, c = gates.chunk(3, dim=1)
-            r, z = torch.sigmoid(r + of_state[0]), torch.sigmoid(z + of_state[1])
-            c = torch.tanh(c + r * of_state[2])
-            h = c - z * c if h is None else torch.lerp(c, h, z)
-            h, last = h.split([n_left, len(h) - n_left])
-            ended.append(last)
-        return torch.cat(ended[::-1])
+                before = h[: len(step)].clone()
+                of_state = torch.mm(before, U.T)
+                rz.add_(of_state[:, : 2 * w]).sigmoid_()
+                n = of_state[:, 2 * w :].add_(b_hh[2 * w :])
+                c.addcmul_(r, n).tanh_()
+                torch.lerp(c, before, z, out=h[: len(step)])
+                states.append(before)
+                inner.append(n)
+        ctx.sizes, ctx.n_states = sizes, len(states)
+        ctx.save_for_backward(x, W, U, b_hh, gates, *states, *inner)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, W, U, b_hh, gates, *rest = ctx.saved_tensors
+        states, inner = rest[: ctx.n_states], rest[ctx.n_states :]
+        w = U.shape[1]
+        of_U, of_n = torch.zeros_like(U), grad.new_zeros(w)
+        of_gates = torch.empty_like(gates)
+        h = grad.clone()  # gradient of the states of the step that comes next
+        steps = list(
+            zip(gates.split(ctx.sizes), of_gates.split(ctx.sizes), strict=True)
+        )
+        for k in range(len(steps) - 1, -1, -1):
+            step, out = steps[k]
+            (r, z, c), (of_r, of_z, of_c) = step.chunk(3, dim=1), out.chunk(3, dim=1)
+            of_h = h[: len(step)]
+            torch.mul(of_h, z, out=of_r)  # what goes on to the state before
+            torch.sub(of_h, of_r, out=of_c)
+            of_c.addcmul_(of_c * c, c, value=-1)  # slope of tanh
+            slope = torch.addcmul(z, z, z, value=-1).mul_(of_h)
+            n = inner[k - 1] if k else b_hh[2 * w :]
+            if k:
+                torch.sub(states[k - 1], c, out=of_z).mul_(slope)
+                of_h.copy_(of_r)
+            else:
+                torch.mul(slope, c, out=of_z).neg_()
+            of_inner = of_c * r
+            of_n += of_inner.sum(dim=0)
+            torch.mul(of_inner, n, out=of_r)
+            of_r.addcmul_(of_r, r, value=-1)
+            if k:
+                of_state = torch.cat([out[:, : 2 * w], of_inner], dim=1)
+                of_h.addmm_(of_state, U)
+                of_U.addmm_(of_state.T, states[k - 1])
+        of_bias = of_gates.sum(dim=0)
+        of_b_hh = torch.cat([of_bias[: 2 * w], of_n])
+        of_x = torch.mm(of_gates, W) if ctx.needs_input_grad[0] else None
+        return of_x, None, torch.mm(of_gates.T, x), of_U, of_bias, of_b_hh
 
 
 class SGAT(nn.Module):
