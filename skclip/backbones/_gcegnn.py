@@ -99,7 +99,9 @@ class GCEGNNNetwork(Backbone):
         row, place = torch.nonzero(graph.mask, as_tuple=True)
         items = batch.codes[row, graph.first[row, place]]
         items = items.masked_fill(items >= len(self.neighbors), 0)  # unseen: none
-        own, m = h[row, place], m.index_select(0, row)  # (n_nodes, d)
+        node = row * h.shape[1] + place
+        own = h.flatten(0, 1).index_select(0, node)  # (n_nodes, d)
+        m = m.index_select(0, row)
         near = self.neighbors[items]  # (n_nodes, k)
         q = batch.lookup(near)
         g = self.aggregate(0, own, m, items, q)
@@ -108,7 +110,7 @@ class GCEGNNNetwork(Backbone):
             m_near = m.repeat_interleave(near.shape[1], dim=0)
             q = self.aggregate(0, q.flatten(0, 1), m_near, near.flatten(), far)
             g = self.aggregate(1, g, m, items, q.view(*near.shape, -1))
-        return torch.zeros_like(h).index_put((row, place), g)
+        return torch.zeros_like(h).flatten(0, 1).index_copy(0, node, g).view_as(h)
 
     def aggregate(self, layer, own, m, items, q):
         """One layer for `items` (n,) with neighbors' vectors `q` (n, k, d): (n, d)."""

@@ -49,7 +49,8 @@ class LESSRNetwork(Backbone):
     def encode(self, x, batch):
         graph = session_graph(batch)
         row, place = torch.nonzero(graph.mask, as_tuple=True)
-        f = graph.of_nodes(x)[row, place]  # (n_nodes, d)
+        first = row * x.shape[1] + graph.first[row, place]
+        f = x.flatten(0, 1).index_select(0, first)  # (n_nodes, d)
         number = torch.zeros_like(graph.first)
         number[row, place] = torch.arange(len(row), device=x.device)
         links = graph.in_edges(number), graph.shortcut_edges(number)
@@ -58,14 +59,16 @@ class LESSRNetwork(Backbone):
 
         last = number.gather(1, graph.last[:, None]).squeeze(1)
         b = self.dropout(self.bn_nodes(f))
-        asking = self.V(b[last]).index_select(0, row)
+        asking = self.V(b.index_select(0, last)).index_select(0, row)
         e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
         summed = b.new_zeros(len(last), b.shape[1])
         summed = summed.index_add(0, row, alpha[:, None] * b)
         g = self.prelu(self.O(summed))
-        return self.F(self.dropout(self.bn(torch.cat([f[last], g], dim=1))))
+        return self.F(
+            self.dropout(self.bn(torch.cat([f.index_select(0, last), g], dim=1)))
+        )
 
     def init_table_(self, table, n_items):
         nn.init.normal_(table)

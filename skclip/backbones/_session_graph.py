@@ -30,7 +30,7 @@ class SessionGraph:
 
     def of_last(self, h):
         """Vectors (n, d) of the last events from those of the nodes `h`."""
-        return h[torch.arange(len(h), device=h.device), self.last]
+        return rows_at(h, self.last[:, None]).squeeze(1)
 
     def transitions(self):
         """Session, source and target of each step, in order of session and time."""
