@@ -153,7 +153,7 @@ class _Neighbors(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, m, q, w, known, W1, w2):
-        out, pi, inner = torch.empty_like(m), torch.empty_like(w), torch.empty_like(q)
+        out, pi, inner = torch.empty_like(m), torch.empty_like(w), q.new_empty(q.shape)
         n_neighbors = q.shape[1]
         for nodes in _chunks(q):
             product = (m[nodes, None] * q[nodes]).flatten(0, 1)
@@ -191,6 +191,8 @@ class _Neighbors(torch.autograd.Function):
 
 
 def _chunks(q):
+    if q.device.type != "cpu":  # elsewhere a few large steps are better
+        return [slice(None)]
     size = max(1, _CHUNK_FLOATS // (q.shape[1] * q.shape[2]))
     return [slice(a, a + size) for a in range(0, len(q), size)]
 
