@@ -119,7 +119,7 @@ def test_no_optional_package_at_import_time(path):
 )
 def test_backbones_stand_alone(path):
     shared = ("base", "parameters", "published", "transformer")
-    shared += ("session_graph", "gated_graph", "global_graph")
+    shared += ("session_graph", "gated_graph", "global_graph", "target_attention")
     shared = {f"skclip.backbones._{name}" for name in shared}
     names = imported(ast.parse(path.read_text()))
     ours = {name for name in names if name.startswith("skclip")}

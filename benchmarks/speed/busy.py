@@ -6,8 +6,8 @@ A busy process computes without end. Each round fits alone with default settings
 one thread and with two, then with default settings beside one and two busy processes.
 Ratios are those of the medians of all rounds. The machine must be idle otherwise. Fits
 are short: two epochs of the quickstart's sessions, one epoch of `rsc15_100k`, one of
-the latest eighth of Diginetica with the loss that all of it has. At last a search of four
-candidates takes turns with one worker and with two.
+the latest eighth of Diginetica with the loss that all of it has. At last a search of
+four candidates takes turns with one worker and with two.
 """
 
 import subprocess

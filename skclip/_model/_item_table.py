@@ -104,16 +104,20 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (codes,) = ctx.saved_tensors
-        known = codes > 0
+        flat = codes.flatten()
+        known = torch.nonzero(flat > 0).squeeze(1)
         if ctx.table.grad is None:
             ctx.table.grad = torch.zeros_like(ctx.table)
-        ctx.table.grad.index_add_(0, codes[known] - 1, grad[known])
+        grad = grad.reshape(len(flat), -1).index_select(0, known)
+        ctx.table.grad.index_add_(0, flat[known] - 1, grad)
         return None, None
 
 
 def _rows(table, codes):
-    rows = table[(codes - 1).clamp_min_(0)]
-    return rows.masked_fill_((codes == 0)[..., None], 0.0)
+    flat = codes.flatten()  # index_select is several times faster than brackets
+    rows = table.index_select(0, (flat - 1).clamp_min_(0))
+    rows.index_fill_(0, torch.nonzero(flat == 0).squeeze(1), 0.0)
+    return rows.view(*codes.shape, -1)
 
 
 def _chunks(table):

@@ -1,6 +1,7 @@
 """SessionModel: item table, prompt and backbone; codes in, scores out."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -281,26 +282,43 @@ class SessionModel(nn.Module):
         else:
             n = n_rows(state)
             scores = keys.new_empty(n, len(keys)) if out is None else out
-            width = self.chunk_width(state)
+            width, score = self.chunk_width(state), self.scorer(state)
             for begin in range(0, len(keys), width):
                 part = slice(begin, begin + width)
-                scores[:, part] = self.score_chunk(state, keys[part])
+                scores[:, part] = score(keys[part])
         return scores if self.bias is None else scores.add_(self.bias)
 
+    def scorer(self, state, empty=None):
+        """A function of candidates (n, d): their scores by no dot product; no bias.
+
+        It may take memory from `empty` for what gradients need.
+        """
+        return self._scorer(state, lambda s: self.network.scorer(s, empty))
+
     def score_chunk(self, state, keys):
-        """Scores of some candidates by a scorer that is no dot product; no bias."""
-        text = None
+        """The same for a few pairs, for which it does not pay to prepare anything."""
+        network = self.network
+        return self._scorer(state, lambda s: partial(network.score_chunk, s))(keys)
+
+    def _scorer(self, state, of_network):
+        n, u = n_rows(state), None
         if self.late:
             *state, u = state
             state = tuple(state) if len(state) > 1 else state[0]
-            keys, text = keys.split(self.item_table.shape[1], dim=1)
-        scores = self.network.score_chunk(state, keys)
-        expected = (n_rows(state), len(keys))
-        self._check_shape(scores, expected, "score_chunk(state, keys)", "n_queries")
-        if self.late:
-            omega = self.fusion.omega
-            scores = (1 - omega) * scores + omega * (u @ text.T)
-        return scores * self.scale
+        score = of_network(state)
+
+        def scores_of(keys):
+            if self.late:
+                keys, text = keys.split(self.item_table.shape[1], dim=1)
+            scores = score(keys)
+            expected = (n, len(keys))
+            self._check_shape(scores, expected, "score_chunk(state, keys)", "n_queries")
+            if self.late:
+                omega = self.fusion.omega
+                scores = (1 - omega) * scores + omega * (u @ text.T)
+            return scores if self.scale == 1 else scores * self.scale
+
+        return scores_of
 
     def chunk_width(self, state):
         """How many candidates such a scorer compares with the states at a time."""

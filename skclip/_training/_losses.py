@@ -8,7 +8,6 @@ For scores that are no dot product `queries` is a state and ``scorer=`` computes
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from torch.utils.checkpoint import checkpoint
 
 from skclip._threads import Workers
 from skclip._training._sampled_losses import (
@@ -18,6 +17,7 @@ from skclip._training._sampled_losses import (
     Sampler,
     check_sample_fits,
 )
+from skclip._training._scorer_loss import Arena, scorer_cross_entropy
 
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
@@ -83,17 +83,20 @@ class FullSoftmax:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._workspace = torch.empty(0)
         self.workers = Workers(1) if workers is None else workers
+        self._arena = Arena()
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
         """Return the loss, a scalar tensor.
 
         `queries` is (n, d), or a state for `scorer`; `targets` (n,) are positions
         0..n_items-1; ``keys()`` gives the candidate vectors (n_items, d); `bias` is
-        (n_items,) or None. `scorer`, a `SessionModel`, has ``score_chunk`` and
+        (n_items,) or None. `scorer`, a `SessionModel`, has ``scorer`` and
         ``chunk_width``; `scale` is then its own affair.
         """
         if scorer is not None:
-            return _scorer_cross_entropy(scorer, queries, targets, keys(), bias)
+            return scorer_cross_entropy(
+                scorer, queries, targets, keys(), bias, self._arena
+            )
         return _LinearCrossEntropy.apply(queries * scale, keys(), targets, bias, self)
 
     def dtype(self, like):
@@ -254,30 +257,6 @@ class _Sweep:
     def _space_of(self, items):
         n = len(self.queries)
         return self.space[n * items.start : n * items.stop].view(n, -1)
-
-
-def _scorer_cross_entropy(scorer, state, targets, keys, bias):
-    """Cross-entropy by chunks of items, whose scores gradients compute again."""
-
-    def part(state, keys, bias, begin):
-        scores = scorer.score_chunk(state, keys)
-        scores = scores if bias is None else scores + bias
-        inside = (targets >= begin) & (targets < begin + len(keys))
-        at = (targets - begin).clamp(0, len(keys) - 1)
-        own = scores.gather(1, at[:, None]).squeeze(1)
-        return scores.logsumexp(dim=1), own.where(inside, 0.0)
-
-    width = scorer.chunk_width(state)
-    parts = keys.split(width)
-    biases = [None] * len(parts) if bias is None else bias.split(width)
-    sums, owns = zip(
-        *(
-            checkpoint(part, state, some, b, i * width, use_reentrant=False)
-            for i, (some, b) in enumerate(zip(parts, biases, strict=True))
-        ),
-        strict=True,
-    )
-    return (torch.stack(sums).logsumexp(dim=0) - sum(owns)).mean()
 
 
 def resolve_loss(loss, batch_size, n_items, n_scores, device):

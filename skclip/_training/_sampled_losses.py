@@ -342,8 +342,9 @@ def _own_scores(scorer, state, keys):
 
 def _chunked_scores(scorer, state, keys):
     """Scores in chunks that are computed again for the gradients."""
+    score = scorer.scorer(state)
     parts = [
-        checkpoint(scorer.score_chunk, state, part, use_reentrant=False)
+        checkpoint(score, part, use_reentrant=False)
         for part in keys.split(scorer.chunk_width(state))
     ]
     return torch.cat(parts, dim=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import Field, dataclass
+from functools import partial
 
 import torch
 from sklearn.base import BaseEstimator
@@ -200,7 +201,7 @@ class Backbone(nn.Module):
         Parameters
         ----------
         state : Tensor or tuple of Tensor
-            Some rows of what `encode` returned. They come twice in training.
+            Some rows of what `encode` returned.
         keys : Tensor of shape (n_keys, d)
             Some rows of ``keys(item_table)``.
 
@@ -212,6 +213,24 @@ class Backbone(nn.Module):
         raise NotImplementedError(
             f"{type(self).__name__} must define score_chunk(state, keys)"
         )
+
+    def scorer(self, state, empty=None):
+        """Prepare what the scores of all candidates share, for ``dot_product = False``.
+
+        Parameters
+        ----------
+        state : Tensor or tuple of Tensor
+            Some rows of what `encode` returned.
+        empty : callable, default=None
+            In training ``empty(*shape)`` gives memory for what gradients need. It is
+            used again in the next step, which saves the cost of new memory.
+
+        Returns
+        -------
+        score : callable
+            ``score(keys)`` is ``score_chunk(state, keys)``, as it is by default.
+        """
+        return partial(self.score_chunk, state)
 
     def normalize(self, state):
         """Normalize what is compared with the keys, for cosine scores.
@@ -256,6 +275,8 @@ class Backbone(nn.Module):
     def floats_per_score(self, state):
         """Estimate how many numbers `score_chunk` holds for each score.
 
+        Those that gradients need are among them.
+
         Parameters
         ----------
         state : Tensor or tuple of Tensor
@@ -264,7 +285,7 @@ class Backbone(nn.Module):
         Returns
         -------
         count : int
-            It bounds the chunks.
+            It bounds the chunks, and how many are kept in training.
         """
         return 1
 
@@ -364,8 +385,11 @@ class Dropout(nn.Dropout):
             -(2**63), None, generator=self.generator
         )
         bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        # 1 from `drawn` on, 0 below. Whole numbers are exact, and comparisons that
+        # give bool are several times slower than arithmetic on floats.
         drawn = round(self.p * 2**16) - 2**15
-        return x * (bits >= drawn).to(x.dtype).mul_(1.0 / (1.0 - self.p))
+        kept = bits.to(x.dtype).sub_(drawn - 1).clamp_(0.0, 1.0)
+        return x * kept.mul_(1.0 / (1.0 - self.p))
 
 
 class BackboneSpec(BaseEstimator):

@@ -5,6 +5,7 @@ from numbers import Integral
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval
@@ -15,6 +16,7 @@ from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import masked_softmax, session_graph
 
 _SLOPE = 0.2  # of the leaky rectifiers
+_CHUNK_FLOATS = 2**17  # of neighbors' vectors that are worked on at a time
 
 
 class GCEGNNNetwork(Backbone):
@@ -97,7 +99,9 @@ class GCEGNNNetwork(Backbone):
         row, place = torch.nonzero(graph.mask, as_tuple=True)
         items = batch.codes[row, graph.first[row, place]]
         items = items.masked_fill(items >= len(self.neighbors), 0)  # unseen: none
-        own, m = h[row, place], m.index_select(0, row)  # (n_nodes, d)
+        node = row * h.shape[1] + place
+        own = h.flatten(0, 1).index_select(0, node)  # (n_nodes, d)
+        m = m.index_select(0, row)
         near = self.neighbors[items]  # (n_nodes, k)
         q = batch.lookup(near)
         g = self.aggregate(0, own, m, items, q)
@@ -106,15 +110,14 @@ class GCEGNNNetwork(Backbone):
             m_near = m.repeat_interleave(near.shape[1], dim=0)
             q = self.aggregate(0, q.flatten(0, 1), m_near, near.flatten(), far)
             g = self.aggregate(1, g, m, items, q.view(*near.shape, -1))
-        return torch.zeros_like(h).index_put((row, place), g)
+        return torch.zeros_like(h).flatten(0, 1).index_copy(0, node, g).view_as(h)
 
     def aggregate(self, layer, own, m, items, q):
         """One layer for `items` (n,) with neighbors' vectors `q` (n, k, d): (n, d)."""
         w = self.weights[items].to(q.dtype)
-        mixed = torch.cat([m[:, None] * q, w[..., None]], dim=-1)
-        logits = self.w2[layer](F.leaky_relu(self.W1[layer](mixed), _SLOPE)).squeeze(-1)
-        pi = masked_softmax(logits, self.neighbors[items] > 0)  # (n, k)
-        both = torch.cat([own, torch.bmm(pi[:, None], q).squeeze(1)], dim=-1)
+        known = self.neighbors[items] > 0
+        weights = self.W1[layer].weight, self.w2[layer].weight
+        both = torch.cat([own, _Neighbors.apply(m, q, w, known, *weights)], dim=-1)
         return torch.relu(self.W3[layer](self.dropout_gcn(both)))
 
     def read(self, h, batch):
@@ -139,6 +142,59 @@ class GCEGNNNetwork(Backbone):
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
+
+
+class _Neighbors(torch.autograd.Function):
+    r"""Sums (n, d) of the neighbors' vectors `q` (n, k, d) by attention.
+
+    Some nodes at a time, so that a dozen steps over k vectors of each stay in the
+    cache. The column of W_1 that meets the number w is taken apart: nothing is joined.
+    """
+
+    @staticmethod
+    def forward(ctx, m, q, w, known, W1, w2):
+        out, pi, inner = torch.empty_like(m), torch.empty_like(w), q.new_empty(q.shape)
+        n_neighbors = q.shape[1]
+        for nodes in _chunks(q):
+            product = (m[nodes, None] * q[nodes]).flatten(0, 1)
+            x = inner[nodes].flatten(0, 1)
+            torch.mm(product, W1[:, :-1].T, out=x)
+            x.addcmul_(w[nodes].reshape(-1, 1), W1[:, -1])
+            F.leaky_relu_(x, _SLOPE)
+            logits = torch.mv(x, w2.squeeze(0)).view(-1, n_neighbors)
+            pi[nodes] = masked_softmax(logits, known[nodes])
+            out[nodes] = torch.bmm(pi[nodes, None], q[nodes]).squeeze(1)
+        ctx.save_for_backward(m, q, w, W1, w2, pi, inner)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        m, q, w, W1, w2, pi, inner = ctx.saved_tensors
+        of_m, of_q = torch.empty_like(m), torch.empty_like(q)
+        of_W1, of_w2 = torch.zeros_like(W1), torch.zeros_like(w2)
+        for nodes in _chunks(q):
+            g, p, x = grad[nodes], pi[nodes], inner[nodes].flatten(0, 1)
+            of_e = torch.bmm(q[nodes], g[:, :, None]).squeeze(2).mul_(p)
+            of_e = of_e.addcmul_(p, of_e.sum(dim=1, keepdim=True), value=-1)
+            of_e = of_e.view(-1, 1)
+            of_w2.addmm_(of_e.T, x)
+            of_x = torch.ops.aten.leaky_relu_backward(of_e * w2, x, _SLOPE, True)
+            product = (m[nodes, None] * q[nodes]).flatten(0, 1)
+            of_W1[:, :-1] += torch.mm(of_x.T, product)
+            of_W1[:, -1] += torch.mv(of_x.T, w[nodes].flatten())
+            of_product = torch.mm(of_x, W1[:, :-1]).view_as(q[nodes])
+            torch.mul(p[:, :, None], g[:, None], out=of_q[nodes])
+            of_q[nodes].addcmul_(of_product, m[nodes, None])
+            of_m[nodes] = of_product.mul_(q[nodes]).sum(dim=1)
+        return of_m, of_q, None, None, of_W1, of_w2
+
+
+def _chunks(q):
+    if q.device.type != "cpu":  # elsewhere a few large steps are better
+        return [slice(None)]
+    size = max(1, _CHUNK_FLOATS // (q.shape[1] * q.shape[2]))
+    return [slice(a, a + size) for a in range(0, len(q), size)]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
@@ -41,14 +42,15 @@ class LESSRNetwork(Backbone):
         self.V = nn.Linear(width, d)
         self.w = nn.Linear(d, 1, bias=False)
         self.O = nn.Linear(width, d, bias=False)
-        self.prelu = nn.PReLU(d)
+        self.prelu = PReLU(d)
         self.bn = BatchNorm(width + d)
         self.F = nn.Linear(width + d, d, bias=False)
 
     def encode(self, x, batch):
         graph = session_graph(batch)
         row, place = torch.nonzero(graph.mask, as_tuple=True)
-        f = graph.of_nodes(x)[row, place]  # (n_nodes, d)
+        first = row * x.shape[1] + graph.first[row, place]
+        f = x.flatten(0, 1).index_select(0, first)  # (n_nodes, d)
         number = torch.zeros_like(graph.first)
         number[row, place] = torch.arange(len(row), device=x.device)
         links = graph.in_edges(number), graph.shortcut_edges(number)
@@ -57,14 +59,16 @@ class LESSRNetwork(Backbone):
 
         last = number.gather(1, graph.last[:, None]).squeeze(1)
         b = self.dropout(self.bn_nodes(f))
-        asking = self.V(b[last]).index_select(0, row)
+        asking = self.V(b.index_select(0, last)).index_select(0, row)
         e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
         summed = b.new_zeros(len(last), b.shape[1])
         summed = summed.index_add(0, row, alpha[:, None] * b)
         g = self.prelu(self.O(summed))
-        return self.F(self.dropout(self.bn(torch.cat([f[last], g], dim=1))))
+        return self.F(
+            self.dropout(self.bn(torch.cat([f.index_select(0, last), g], dim=1)))
+        )
 
     def init_table_(self, table, n_items):
         nn.init.normal_(table)
@@ -97,7 +101,7 @@ class EOPA(nn.Module):
         self.gru = nn.GRUCell(width, width)
         self.F_self = nn.Linear(width, dim, bias=False)
         self.F_neigh = nn.Linear(width, dim, bias=False)
-        self.prelu = nn.PReLU(dim)
+        self.prelu = PReLU(dim)
 
     def forward(self, f, edges):
         targets, sources, sizes = edges
@@ -110,20 +114,85 @@ class EOPA(nn.Module):
 
     def read(self, x, sizes):
         """Last states of the GRU; `x` holds all first inputs, all second ones, ..."""
-        gru, h, ended = self.gru, None, []
-        inputs = F.linear(x, gru.weight_ih, gru.bias_ih).split(sizes)
-        for gates, n_left in zip(inputs, [*sizes[1:], 0], strict=True):
-            if h is None:  # a state of zeros
-                of_state = gru.bias_hh.chunk(3)
+        gru = self.gru
+        weights = gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh
+        return _LastStates.apply(x, sizes, *weights)
+
+
+class _LastStates(torch.autograd.Function):
+    r"""Last states of a GRU cell over runs of inputs, longest first.
+
+    .. math::
+        r, z &= \sigma(W_{r,z} x + U_{r,z} h + b), \qquad n = U_c h + b_n \\
+        c &= \tanh(W_c x + b_c + r \odot n), \qquad h' = c + z \odot (h - c)
+
+    The states begin at zero, so that the first step has no product with U.
+    """
+
+    @staticmethod
+    def forward(ctx, x, sizes, W, U, b_ih, b_hh):
+        w = U.shape[1]
+        bias = torch.cat([b_ih[: 2 * w] + b_hh[: 2 * w], b_ih[2 * w :]])
+        gates = torch.addmm(bias, x, W.T)  # where r, z and c will stand
+        steps, states, inner = gates.split(sizes), [], []
+        h = None  # the states that have been reached
+        for step in steps:
+            rz, r, z, c = step[:, : 2 * w], *step.chunk(3, dim=1)
+            if h is None:
+                rz.sigmoid_()
+                c.addcmul_(r, b_hh[2 * w :]).tanh_()
+                h = torch.addcmul(c, z, c, value=-1)
             else:
-                of_state = F.linear(h, gru.weight_hh, gru.bias_hh).chunk(3, dim=1)
-            r, z, c = gates.chunk(3, dim=1)
-            r, z = torch.sigmoid(r + of_state[0]), torch.sigmoid(z + of_state[1])
-            c = torch.tanh(c + r * of_state[2])
-            h = c - z * c if h is None else torch.lerp(c, h, z)
-            h, last = h.split([n_left, len(h) - n_left])
-            ended.append(last)
-        return torch.cat(ended[::-1])
+                before = h[: len(step)].clone()
+                of_state = torch.mm(before, U.T)
+                rz.add_(of_state[:, : 2 * w]).sigmoid_()
+                n = of_state[:, 2 * w :].add_(b_hh[2 * w :])
+                c.addcmul_(r, n).tanh_()
+                torch.lerp(c, before, z, out=h[: len(step)])
+                states.append(before)
+                inner.append(n)
+        ctx.sizes, ctx.n_states = sizes, len(states)
+        ctx.save_for_backward(x, W, U, b_hh, gates, *states, *inner)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, W, U, b_hh, gates, *rest = ctx.saved_tensors
+        states, inner = rest[: ctx.n_states], rest[ctx.n_states :]
+        w = U.shape[1]
+        of_U, of_n = torch.zeros_like(U), grad.new_zeros(w)
+        of_gates = torch.empty_like(gates)
+        h = grad.clone()  # gradient of the states of the step that comes next
+        steps = list(
+            zip(gates.split(ctx.sizes), of_gates.split(ctx.sizes), strict=True)
+        )
+        for k in range(len(steps) - 1, -1, -1):
+            step, out = steps[k]
+            (r, z, c), (of_r, of_z, of_c) = step.chunk(3, dim=1), out.chunk(3, dim=1)
+            of_h = h[: len(step)]
+            torch.mul(of_h, z, out=of_r)  # what goes on to the state before
+            torch.sub(of_h, of_r, out=of_c)
+            of_c.addcmul_(of_c * c, c, value=-1)  # slope of tanh
+            slope = torch.addcmul(z, z, z, value=-1).mul_(of_h)
+            n = inner[k - 1] if k else b_hh[2 * w :]
+            if k:
+                torch.sub(states[k - 1], c, out=of_z).mul_(slope)
+                of_h.copy_(of_r)
+            else:
+                torch.mul(slope, c, out=of_z).neg_()
+            of_inner = of_c * r
+            of_n += of_inner.sum(dim=0)
+            torch.mul(of_inner, n, out=of_r)
+            of_r.addcmul_(of_r, r, value=-1)
+            if k:
+                of_state = torch.cat([out[:, : 2 * w], of_inner], dim=1)
+                of_h.addmm_(of_state, U)
+                of_U.addmm_(of_state.T, states[k - 1])
+        of_bias = of_gates.sum(dim=0)
+        of_b_hh = torch.cat([of_bias[: 2 * w], of_n])
+        of_x = torch.mm(of_gates, W) if ctx.needs_input_grad[0] else None
+        return of_x, None, torch.mm(of_gates.T, x), of_U, of_bias, of_b_hh
 
 
 class SGAT(nn.Module):
@@ -143,18 +212,79 @@ class SGAT(nn.Module):
         self.W_k = nn.Linear(width, dim, bias=False)
         self.W_v = nn.Linear(width, dim, bias=False)
         self.w = nn.Linear(dim, 1, bias=False)
-        self.prelu = nn.PReLU(dim)
+        self.prelu = PReLU(dim)
 
     def forward(self, f, edges):
-        sources, targets, where, mask = edges
         b = self.dropout(self.bn(f))
-        q = self.W_q(b).index_select(0, sources)  # its gradient adds up in order
-        e = self.w(torch.sigmoid(q + self.W_k(b).index_select(0, targets)))
-        dense = e.new_zeros(mask.shape).index_put(where, e.squeeze(-1))  # (n, u, v)
-        a = masked_softmax(dense, mask, dim=1)[where]
-        out = torch.zeros_like(b[:, : self.W_v.out_features])
-        v = self.W_v(b).index_select(0, sources)
-        return self.prelu(out.index_add(0, targets, a[:, None] * v))
+        weights = self.W_q.weight, self.W_k.weight, self.W_v.weight
+        qkv = F.linear(b, torch.cat(weights))  # one product for three
+        return self.prelu(_Attention.apply(qkv, self.W_q.bias, self.w.weight, edges))
+
+
+class _Attention(torch.autograd.Function):
+    """Sums of SGAT along edges, given the three products of each node side by side."""
+
+    @staticmethod
+    def forward(ctx, qkv, bias, w, edges):
+        sources, targets = edges
+        q, k, v = qkv.chunk(3, dim=1)
+        gate = q.index_select(0, sources)
+        gate += (k + bias).index_select(0, targets)
+        gate.sigmoid_()
+        e = torch.mv(gate, w.squeeze(0))
+        top = e.new_full((len(qkv),), -torch.inf)
+        top.scatter_reduce_(0, targets, e, "amax")
+        alpha = (e - top[targets]).exp_()
+        alpha /= torch.zeros_like(top).index_add_(0, targets, alpha)[targets]
+        values = v.index_select(0, sources)
+        out = torch.zeros_like(v, memory_format=torch.contiguous_format)
+        out.index_add_(0, targets, values * alpha[:, None])
+        ctx.edges = edges
+        ctx.save_for_backward(gate, alpha, values, w)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        gate, alpha, values, w = ctx.saved_tensors
+        sources, targets = ctx.edges
+        n, dim = grad.shape
+        grad = grad.index_select(0, targets)
+        result = grad.new_zeros(n, 3 * dim)
+        of_q, of_k, of_v = result.chunk(3, dim=1)
+        along = torch.mul(grad, values).sum(dim=1).mul_(alpha)
+        of_v.index_add_(0, sources, grad.mul_(alpha[:, None]))
+        total = alpha.new_zeros(n).index_add_(0, targets, along)
+        of_e = along.addcmul_(alpha, total[targets], value=-1)
+        of_w = torch.mv(gate.T, of_e)[None]
+        inside = torch.addcmul(gate, gate, gate, value=-1)  # slope of the sigmoid
+        inside.mul_(w).mul_(of_e[:, None])
+        of_q.index_add_(0, sources, inside)
+        of_k.index_add_(0, targets, inside)
+        return result, of_k.sum(dim=0), of_w, None
+
+
+class PReLU(nn.PReLU):
+    """PReLU with a gradient by plain arithmetic, which is cheaper than torch's."""
+
+    def forward(self, x):
+        return _PReLU.apply(x, self.weight)
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return F.prelu(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(grad, x, 0.0)
+        below = grad - above
+        above.addcmul_(below, weight)
+        return above, below.mul_(x).sum(dim=0)
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -30,7 +30,7 @@ class SessionGraph:
 
     def of_last(self, h):
         """Vectors (n, d) of the last events from those of the nodes `h`."""
-        return h[torch.arange(len(h), device=h.device), self.last]
+        return rows_at(h, self.last[:, None]).squeeze(1)
 
     def transitions(self):
         """Session, source and target of each step, in order of session and time."""
@@ -98,10 +98,9 @@ class SessionGraph:
         return targets[order], source[packed], slot.bincount().tolist()
 
     def shortcut_edges(self, number):
-        """Shortcuts as flat sources and targets, their places, and their mask."""
-        mask = self.shortcuts()
-        session, u, v = where = torch.nonzero(mask, as_tuple=True)
-        return number[session, u], number[session, v], where, mask
+        """Shortcuts as flat sources and targets; `number` as of `in_edges`."""
+        session, u, v = torch.nonzero(self.shortcuts(), as_tuple=True)
+        return number[session, u], number[session, v]
 
 
 def session_graph(batch):

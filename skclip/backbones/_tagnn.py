@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,6 +11,7 @@ from skclip.backbones._gated_graph import GatedGraph, SoftAttention
 from skclip.backbones._parameters import AT_LEAST_1, parameter
 from skclip.backbones._published import SRGNN_FAMILY
 from skclip.backbones._session_graph import session_graph
+from skclip.backbones._target_attention import TargetAttention
 
 
 class TAGNNNetwork(Backbone):
@@ -52,8 +54,12 @@ class TAGNNNetwork(Backbone):
         beta = (beta + log_counts[..., None]).softmax(dim=1)
         return own + (beta * value).sum(dim=1)
 
+    def scorer(self, state, empty=None):
+        return TargetAttention(*state, empty)
+
     def floats_per_score(self, state):
-        return state[1].shape[1]
+        n_nodes = torch.isfinite(state[3]).sum()
+        return 2 * -(-int(n_nodes) // len(state[3]))
 
     def init_table_(self, table, n_items):
         init_uniform_([table], table.shape[1])
@@ -72,8 +78,9 @@ class TAGNN(BackboneSpec):
 
     Notes
     -----
-    Every candidate attends to the session, so that scores cost size (items of the
-    session) times as much as a dot product; they are made in chunks of bounded size.
+    Every candidate attends to the session. Scores cost 2 size - 1 times as much as a
+    dot product, with size the number of different items of the session; they are made
+    in chunks of bounded size.
 
     References
     ----------

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+import torch
 from common import small
 from golden import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from skclip.backbones import GCEGNN
+from skclip.backbones import GCEGNN, _gcegnn
 from skclip.backbones._global_graph import neighbor_table
+from skclip.backbones._session_graph import masked_softmax
 
 
 def flat(sessions):
@@ -73,3 +76,30 @@ def test_hops_learn(n_hops, train, test):
     model = small(GCEGNN(n_hops=n_hops, n_neighbors=4), max_epochs=8, batch_size=64)
     model.fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_attention_over_neighbors_equals_plain_autograd(chunk, monkeypatch):
+    """In chunks of nodes, one of which has no neighbor."""
+    monkeypatch.setattr(_gcegnn, "_CHUNK_FLOATS", chunk * 4 * 3)
+    torch.manual_seed(0)
+    shapes = ((5, 3), (5, 4, 3), (3, 4), (1, 3))  # m, q, W1, w2
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+    w = torch.rand(5, 4, dtype=torch.float64)
+    known = torch.arange(4) < torch.tensor([4, 2, 0, 1, 3])[:, None]
+
+    def plain(m, q, W1, w2):
+        mixed = torch.cat([m[:, None] * q, w[..., None]], dim=-1)
+        logits = (nn.functional.leaky_relu(mixed @ W1.T, 0.2) @ w2.T).squeeze(-1)
+        return torch.bmm(masked_softmax(logits, known)[:, None], q).squeeze(1)
+
+    def ours(m, q, W1, w2):
+        return _gcegnn._Neighbors.apply(m, q, w, known, W1, w2)
+
+    weights = torch.randn(5, 3, dtype=torch.float64)
+    results = []
+    for function in (plain, ours):
+        out = function(*inputs)
+        grads = torch.autograd.grad((out * weights).sum(), inputs)
+        results.append([out.detach(), *grads])
+    torch.testing.assert_close(*results)
