@@ -44,10 +44,12 @@ def prefixes_per_second(steps):
     return sum(n for _, n in steps[:-1]) / (ended - begun)
 
 
-def in_fresh_process(module, *arguments, python=sys.executable):
-    """What ``python -m module`` prints last, as JSON."""
+def in_fresh_process(module, *arguments, python=sys.executable, checkout=ROOT):
+    """What ``python -m module`` of a checkout prints last, as JSON."""
     command = [python, "-W", "ignore", "-m", module, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=checkout
+    )
     if run.returncode:
         sys.exit(f"{command} failed:\n{run.stderr[-2000:]}")
     return json.loads(run.stdout.splitlines()[-1])

@@ -76,15 +76,22 @@ def main():
 
 
 def print_table():
-    head = ["backbone", "product alone", "`score`", "`predict_topk(k=20)` per second"]
+    head = ["backbone", "`score` / product", "`predict_topk` / product"]
+    head += ["product alone", "`score`", "`predict_topk(k=20)` per second"]
     head += ["product of one", "one session, p50", "p99"]
     lines = []
     for row in load("speed/rank.json")["rows"]:
+        alone = row["product_alone_per_second"]
+        ratios = [
+            row[f"{name}_per_second"] / alone
+            for name in ("rank_targets", "predict_topk")
+        ]
         rates = ("product_alone", "rank_targets", "predict_topk")
         times = ("product_of_one_ms", "single_ms_p50", "single_ms_p99")
         cells = [f"{row[f'{name}_per_second']:,.0f}" for name in rates]
         cells += [f"{row[name]:.1f} ms" for name in times]
-        lines.append([row["backbone"], *cells])
+        ratios = [f"{ratio:.2f}" for ratio in ratios]
+        lines.append([row["backbone"], *ratios, *cells])
     print(markdown(head, lines))
 
 

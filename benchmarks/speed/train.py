@@ -1,13 +1,16 @@
 """Prefixes per second of training and peak memory, per backbone, form and data set.
 
     SKCLIP_DATA=... python -m benchmarks.speed.train [--seconds 20] \\
-        [--peer-python PATH] [--data rsc15_100k diginetica] [--backbones gru4rec ...]
+        [--peer-python PATH] [--against FOLDER] [--data rsc15_100k diginetica] \\
+        [--backbones gru4rec ...]
 
 Each cell trains in a process of its own for some seconds after a warm-up of one;
 clusters come from igraph's engine and are not counted. The baseline of the ratio is
 one usual loss step of the same shape, timed in the same process. PATH is an
 interpreter that has RecBole; its models then run on the same prefixes in between
 (`peer_recbole.py`). Loss and scores of a form are those of `benchmarks/_november.py`.
+With --against, each cell takes turns with the same cell of another checkout, and only
+the ratios are kept, in a file of their own.
 """
 
 import json
@@ -21,7 +24,7 @@ from torch.nn import functional as F
 
 from benchmarks._data import rsc15, training_rows
 from benchmarks._november import old_defaults
-from benchmarks._results import load, markdown, new_parser, replace_table, save
+from benchmarks._results import ROOT, load, markdown, new_parser, replace_table, save
 from benchmarks.speed._measuring import (
     counted,
     in_fresh_process,
@@ -39,6 +42,7 @@ PEERS = {
     "srgnn": "SRGNN",
     "gcsan": "GCSAN",
 }
+MODULE = "benchmarks.speed.train"
 DATA = ("rsc15_100k", "diginetica")
 FORMS = {
     "bare": {"prompt": None},
@@ -114,21 +118,51 @@ def peer_cell(python, data, backbone, seconds):
     return {"data": data, "backbone": backbone, "form": "RecBole", **line}
 
 
+def forms_of(backbone):
+    return list(FORMS) if backbone in ("gru4rec", "narm") else ["bare"]
+
+
 def run(data, backbones, forms, seconds, peer_python):
     """Yield the row of each cell."""
     for backbone in backbones:
-        of_backbone = FORMS if backbone in ("gru4rec", "narm") else ["bare"]
-        for form in forms or of_backbone:
+        for form in forms or forms_of(backbone):
             cell_of = ("--seconds", seconds, "--cell", data, backbone, form)
-            yield in_fresh_process("benchmarks.speed.train", *cell_of)
+            yield in_fresh_process(MODULE, *cell_of)
         if peer_python and backbone in PEERS:
             yield peer_cell(peer_python, data, backbone, seconds)
+
+
+def compare(arguments):
+    """Print and keep the rate of each cell, and its ratio to that elsewhere."""
+    rows = []
+    for data in arguments.data:
+        for backbone in arguments.backbones:
+            for form in arguments.forms or forms_of(backbone):
+                cell_of = (
+                    "--seconds",
+                    arguments.seconds,
+                    "--cell",
+                    data,
+                    backbone,
+                    form,
+                )
+                here, there = [], []
+                for _ in range(2):
+                    for rates, checkout in ((there, arguments.against), (here, ROOT)):
+                        row = in_fresh_process(MODULE, *cell_of, checkout=checkout)
+                        rates.append(row["prefixes_per_second"])
+                row = {"data": data, "backbone": backbone, "form": form}
+                row |= {"ratio": max(here) / max(there), "rates": here, "before": there}
+                rows.append(row)
+                print(f"{row['ratio']:.2f}", row, flush=True)
+                save("speed/against.json", {"protocol": __doc__, "rows": rows})
 
 
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--peer-python")
+    parser.add_argument("--against", metavar="FOLDER", help="another checkout")
     parser.add_argument("--data", nargs="+", default=DATA, choices=DATA)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument(
@@ -142,6 +176,9 @@ def main():
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(cell(*arguments.cell, arguments.seconds)))
+        return
+    if arguments.against:
+        compare(arguments)
         return
     rows = []
     for data in () if arguments.table else arguments.data:
