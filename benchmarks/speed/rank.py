@@ -90,7 +90,7 @@ def print_table():
         times = ("product_of_one_ms", "single_ms_p50", "single_ms_p99")
         cells = [f"{row[f'{name}_per_second']:,.0f}" for name in rates]
         cells += [f"{row[name]:.1f} ms" for name in times]
-        ratios = [f"{ratio:.2f}" for ratio in ratios]
+        ratios = [f"{rate / alone:.2f}" for rate in others]
         lines.append([row["backbone"], *ratios, *cells])
     print(markdown(head, lines))
 
