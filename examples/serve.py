@@ -11,13 +11,11 @@ import warnings
 from typing import Annotated
 
 import numpy as np
-import torch
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 import skclip
 
-torch.set_num_threads(1)  # requests run beside each other
 warnings.filterwarnings("ignore", message=".* not seen in fit")
 if "SKCLIP_MODEL" not in os.environ:
     raise SystemExit("Set SKCLIP_MODEL to a file that skclip.save wrote.")
