@@ -40,6 +40,9 @@ _CHUNKS = 4  # or more, for threads to share
 _SMALLEST_CHUNK = 256  # items
 
 
+_FEW = 64  # items whose scores tell how large others may be
+
+
 _LARGEST_SUM = 1e30  # beyond it the cheap shift was too small
 
 
@@ -164,7 +167,8 @@ class _Sweep:
         n, n_items = len(queries), len(keys)
         self.size = n * n_items * queries.shape[1]
         self.space = loss.workspace(n * n_items, queries)
-        self.own = (queries * keys[targets]).sum(dim=1)
+        self.of_targets = keys.index_select(0, targets)
+        self.own = (queries * self.of_targets).sum(dim=1)
         if bias is not None:
             self.own = self.own + bias[targets]
         width = n_items  # a GPU takes all of them at once
@@ -181,7 +185,7 @@ class _Sweep:
         items and the target is cheap and cannot underflow; only if a sum is too large
         are the rows done again with their true maximum.
         """
-        few = self._scores(slice(0, _SMALLEST_CHUNK), torch.zeros_like(self.own))
+        few = self._scores(slice(0, _FEW), torch.zeros_like(self.own))
         shift = torch.maximum(few.amax(dim=1).to(self.own.dtype), self.own)
         self._exponentiate(shift)
         if not bool((self.sums < _LARGEST_SUM).all()):  # false for NaN as well
@@ -219,7 +223,7 @@ class _Sweep:
         grad_keys.index_add_(0, targets, queries, alpha=-share)
         if grad_bias is not None:
             grad_bias.index_add_(0, targets, torch.full_like(self.own, -share))
-        return self.towards * weights - share * self.keys[targets]
+        return (self.towards * weights).sub_(self.of_targets, alpha=share)
 
     def _exponentiate(self, shift):
         """Write exp(scores - shift) into the workspace; sum them, and keys by them."""
