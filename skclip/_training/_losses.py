@@ -5,6 +5,8 @@ gives the candidate vectors of all items and ``keys(items)`` those of some posit
 For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
 """
 
+import math
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -38,6 +40,9 @@ _CHUNKS = 4  # or more, for threads to share
 
 
 _SMALLEST_CHUNK = 256  # items
+
+
+_SAFE_SCORE = 50.0  # whose exponentials, and those of its negative, are in range
 
 
 _FEW = 64  # items whose scores tell how large others may be
@@ -156,9 +161,6 @@ class _Sweep:
     in the cache, and leaves the exponentials in the workspace. The second one takes
     their product with the queries, which wants the sums of the first. Dividing by the
     sums is left to the smaller side of each product.
-
-    What is added to all scores of a row or a column comes with the product: a query is
-    [q, -shift, 1] and a key [k, 1, bias].
     """
 
     def __init__(self, queries, keys, targets, bias, loss):
@@ -167,10 +169,11 @@ class _Sweep:
         n, n_items = len(queries), len(keys)
         self.size = n * n_items * queries.shape[1]
         self.space = loss.workspace(n * n_items, queries)
+        self.low_queries = queries.to(self.space.dtype)
         self.of_targets = keys.index_select(0, targets)
         self.own = (queries * self.of_targets).sum(dim=1)
         if bias is not None:
-            self.own = self.own + bias[targets]
+            self.own += bias[targets]
         width = n_items  # a GPU takes all of them at once
         if queries.device.type == "cpu":
             width = max(_SMALLEST_CHUNK, min(_CHUNK // n, -(-n_items // _CHUNKS)))
@@ -181,82 +184,86 @@ class _Sweep:
     def losses(self):
         """Sum of the losses of the rows; the exponentials then stand in the workspace.
 
-        The true maximum would need a pass of its own. The largest score among a few
-        items and the target is cheap and cannot underflow; only if a sum is too large
-        are the rows done again with their true maximum.
+        What is taken off the scores keeps exponentials in range. It is nothing where
+        the lengths of the vectors say that they are. The true maximum would need a pass
+        of its own. The largest score among a few items and the target is cheap and
+        cannot underflow; only if a sum is too large are the rows done again with their
+        true maximum.
         """
-        few = self._scores(slice(0, _FEW), torch.zeros_like(self.own))
-        shift = torch.maximum(few.amax(dim=1).to(self.own.dtype), self.own)
-        self._exponentiate(shift)
+        if self._largest_possible() <= _SAFE_SCORE:
+            shift = self._exponentiate(None)
+        else:
+            few = self._scores(slice(0, _FEW))
+            shift = torch.maximum(few.amax(dim=1).to(self.own.dtype), self.own)
+            shift = self._exponentiate(shift)
         if not bool((self.sums < _LARGEST_SUM).all()):  # false for NaN as well
-            zeros, largest = torch.zeros_like(self.own), self.own
+            shift = self.own
             for items in self.chunks:
-                scores = self._scores(items, zeros, self._space_of(items))
-                largest = torch.maximum(largest, scores.amax(dim=1).to(largest.dtype))
-            self._exponentiate(largest)
-        return (self.sums.log() + self.shift - self.own).sum()
+                scores = self._scores(items, self._space_of(items))
+                shift = torch.maximum(shift, scores.amax(dim=1).to(shift.dtype))
+            shift = self._exponentiate(shift)
+        return (self.sums.log() + shift - self.own).sum()
 
     def gradients(self, share, grad_keys, grad_bias, *, first):
         """Return `share` times the gradient of queries; add those of keys and bias.
 
         The `first` sweep finds nothing in `grad_keys` to add to.
         """
-        queries, targets = self.queries, self.targets
         weights = (share / self.sums)[:, None]
-        weighted = queries * weights
-        if self.bias is not None:
-            weighted = torch.cat([weighted, weights], dim=1)
-        weighted = weighted.to(self.space.dtype)
+        weighted = (self.queries * weights).to(self.space.dtype)
+        low_weights = weights.to(self.space.dtype)
 
         def add(items):
             exponentials, grad = self._space_of(items), grad_keys[items]
-            if grad_bias is None and weighted.dtype == grad.dtype:
+            if weighted.dtype == grad.dtype:
                 grad.addmm_(exponentials.T, weighted, beta=0.0 if first else 1.0)
-                return
-            part = exponentials.T @ weighted
+            else:
+                part = exponentials.T @ weighted
+                grad_keys[items] = part if first else grad + part
             if grad_bias is not None:
-                grad_bias[items] += part[:, -1]
-                part = part[:, :-1]
-            grad_keys[items] = part if first else grad + part
+                grad_bias[items] += (exponentials.T @ low_weights).squeeze(1)
 
         self.map(add, self.chunks, self.size)
-        grad_keys.index_add_(0, targets, queries, alpha=-share)
+        grad_keys.index_add_(0, self.targets, self.queries, alpha=-share)
         if grad_bias is not None:
-            grad_bias.index_add_(0, targets, torch.full_like(self.own, -share))
+            ones = torch.ones_like(self.own)
+            grad_bias.index_add_(0, self.targets, ones, alpha=-share)
         return (self.towards * weights).sub_(self.of_targets, alpha=share)
 
+    def _largest_possible(self):
+        """No score is larger than this, nor smaller than its negative."""
+        longest = (x.square().sum(dim=1).max() for x in (self.queries, self.keys))
+        bound = math.sqrt(float(next(longest) * next(longest)))
+        return bound if self.bias is None else bound + float(self.bias.abs().max())
+
     def _exponentiate(self, shift):
-        """Write exp(scores - shift) into the workspace; sum them, and keys by them."""
-        # Rounded as the scores are, so that what is taken off can be put back.
-        self.shift = shift = shift.to(self.space.dtype).to(shift.dtype)
-        queries = self._queries(shift)
+        """Write exp(scores - shift) into the workspace; sum them, and keys by them.
+
+        Returns what was taken off, rounded as the scores are, so that it can be put
+        back.
+        """
+        if shift is not None:
+            shift = shift.to(self.space.dtype)
 
         def part(items):
-            keys, space = self._keys(items), self._space_of(items)
-            exponentials = torch.mm(queries, keys.T, out=space).exp_()
-            towards = exponentials @ self.keys[items].to(space.dtype)
-            return towards, exponentials.sum(dim=1)
+            keys = self.keys[items].to(self.space.dtype)
+            scores = self._scores(items, self._space_of(items), keys)
+            if shift is not None:
+                scores.sub_(shift[:, None])
+            exponentials = scores.exp_()
+            return exponentials @ keys, exponentials.sum(dim=1)
 
         parts = zip(*self.map(part, self.chunks, self.size), strict=True)
         self.towards, self.sums = (
-            torch.stack(part).sum(dim=0, dtype=shift.dtype) for part in parts
+            torch.stack(part).sum(dim=0, dtype=self.own.dtype) for part in parts
         )
+        return 0.0 if shift is None else shift.to(self.own.dtype)
 
-    def _scores(self, items, shift, out=None):
-        return torch.mm(self._queries(shift), self._keys(items).T, out=out)
-
-    def _queries(self, shift):
-        more = [-shift[:, None]]
-        if self.bias is not None:
-            more.append(torch.ones_like(more[0]))
-        return torch.cat([self.queries, *more], dim=1).to(self.space.dtype)
-
-    def _keys(self, items):
-        keys = self.keys[items]
-        more = [keys.new_ones(len(keys), 1)]
-        if self.bias is not None:
-            more.append(self.bias[items, None])
-        return torch.cat([keys, *more], dim=1).to(self.space.dtype)
+    def _scores(self, items, out=None, keys=None):
+        if keys is None:
+            keys = self.keys[items].to(self.space.dtype)
+        scores = torch.mm(self.low_queries, keys.T, out=out)
+        return scores if self.bias is None else scores.add_(self.bias[items])
 
     def _space_of(self, items):
         n = len(self.queries)
