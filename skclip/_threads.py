@@ -43,11 +43,9 @@ class Workers:
         self.has_told = False  # that the threads wait for cores
 
     def __enter__(self):
-        around = getattr(Workers._of_thread, "current", None)
-        if around is not None:
-            self._around = around
-            return around
-        self._around = None
+        self._around = open_workers()
+        if self._around is not None:
+            return self._around
         with Workers._lock:
             if Workers._n_open == 0:
                 Workers._outside = torch.get_num_threads()
@@ -100,9 +98,7 @@ class Workers:
             work()
             return results
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(
-                self.n_threads - 1, "skclip", torch.set_num_threads, (1,)
-            )
+            self._pool = ThreadPoolExecutor(self.n_threads - 1, "skclip", _work_alone)
         begun = time.perf_counter()
         helpers = [self._pool.submit(work) for _ in range(n - 1)]
         try:
@@ -129,6 +125,27 @@ class Workers:
 
 
 _ENOUGH_SECONDS = 5.0  # to judge by
+
+
+def open_workers():
+    """The `Workers` whose block the calling thread is in, or None."""
+    return getattr(Workers._of_thread, "current", None)
+
+
+def map_shared(function, tasks, size):
+    """`Workers.map` of the block that the calling thread is in, if it is in one."""
+    workers = open_workers()
+    if workers is not None:
+        return workers.map(function, tasks, size)
+    with Workers(1) as workers:
+        return workers.map(function, tasks, size)
+
+
+def _work_alone():
+    """Begin a thread of a pool, which runs all that it calls on one thread."""
+    torch.set_num_threads(1)
+    alone = Workers._of_thread.current = Workers(1)
+    alone._n_threads = 1
 
 
 @after_fork

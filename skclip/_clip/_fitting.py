@@ -93,7 +93,6 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             grow=grow,
             checkpoint=checkpoint,
             callbacks=callbacks if plan.kept else None,
-            workers=workers,
         )
 
     workers = workers_for(params.n_threads, settings.device)
@@ -125,7 +124,6 @@ def _learned(
     grow=False,
     checkpoint=None,
     callbacks=None,
-    workers=None,
 ):
     """Build a model and train it: `Fitted` without candidate vectors."""
     holders = Holders(data.coded.index, clusters.of_items, data.owners)
@@ -152,14 +150,13 @@ def _learned(
         history, score = train(
             model,
             Batches(data.instances, settings.device, model.shares_prefixes),
-            make_loss(values, settings.loss, model, popularity, draws, workers),
+            make_loss(values, settings.loss, model, popularity, draws),
             plan,
             rng=np.random.default_rng(seed),
             draws=draws,
             validate=_validator(params, fitted, data.held_out),
             checkpoint=checkpoint,
             callbacks=callbacks,
-            workers=workers,
         )
     return replace(fitted, history=history, best_score=score)
 

@@ -7,7 +7,12 @@ memory. What gradients need is kept; nothing is computed twice.
 import torch
 from torch.nn import functional as F
 
+from skclip._threads import map_shared
+
 _CHUNK_FLOATS = 2**18  # of a table that are worked on at a time
+
+
+_STEPS = 16  # multiplications that a few element-wise steps take as long as
 
 
 def unit_rows(table):
@@ -40,10 +45,13 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table):
         out, norms = torch.empty_like(table), table.new_empty(len(table), 1)
-        for rows in _chunks(table):
+
+        def work(rows):
             norm = torch.linalg.vector_norm(table[rows], dim=1, keepdim=True)
             torch.clamp_min(norm, 1e-12, out=norms[rows])
             torch.div(table[rows], norms[rows], out=out[rows])
+
+        _in_chunks(work, table)
         ctx.save_for_backward(out, norms)
         return out
 
@@ -51,10 +59,13 @@ class _UnitRows(torch.autograd.Function):
     def backward(ctx, grad):
         units, norms = ctx.saved_tensors
         result = torch.empty_like(units)
-        for rows in _chunks(units):  # below the clamp, units vanish and so does `along`
+
+        def work(rows):  # below the clamp, units vanish and so does `along`
             x, g = units[rows], grad[rows]
             along = (g * x).sum(dim=1, keepdim=True)
             torch.addcmul(g, x, along, value=-1, out=result[rows]).div_(norms[rows])
+
+        _in_chunks(work, units)
         return result
 
 
@@ -62,10 +73,14 @@ class _GateRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table, prompts, clusters, weight, bias):
         out, gates = torch.empty_like(table), torch.empty_like(table)
-        for rows in _chunks(table):
+
+        def work(rows):
             x = table[rows]
-            g = torch.mm(x, weight.T, out=gates[rows]).add_(bias).sigmoid_()
-            torch.mul(g, x, out=out[rows]).add_(prompts[clusters[rows]])
+            g = torch.addmm(bias, x, weight.T, out=gates[rows]).sigmoid_()
+            own = prompts.index_select(0, clusters[rows])
+            torch.addcmul(own, g, x, out=out[rows])
+
+        _in_chunks(work, table, table.shape[1])
         ctx.clusters = clusters
         ctx.save_for_backward(table, gates, prompts, weight)
         return out
@@ -73,16 +88,19 @@ class _GateRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         table, gates, prompts, weight = ctx.saved_tensors
-        result, grad_weight = torch.empty_like(table), torch.zeros_like(weight)
-        grad_bias = weight.new_zeros(len(weight))
-        for rows in _chunks(table):
+        result = torch.empty_like(table)
+
+        def work(rows):
             x, g = table[rows], gates[rows]
             direct = grad[rows] * g
             inside = torch.addcmul(direct, direct, g, value=-1).mul_(x)
-            grad_weight.addmm_(inside.T, x)
-            grad_bias += inside.sum(dim=0)
-            torch.mm(inside, weight, out=result[rows]).add_(direct)
-        grad_prompts = torch.zeros_like(prompts).index_add_(0, ctx.clusters, grad)
+            torch.addmm(direct, inside, weight, out=result[rows])
+            of_prompts = torch.zeros_like(prompts)
+            of_prompts.index_add_(0, ctx.clusters[rows], grad[rows])
+            return of_prompts, inside.T @ x, inside.sum(dim=0)
+
+        parts = _in_chunks(work, table, table.shape[1])
+        grad_prompts, grad_weight, grad_bias = map(sum, zip(*parts, strict=True))
         grad_prompts[0] = 0.0
         return result, grad_prompts, None, grad_weight, grad_bias
 
@@ -120,8 +138,13 @@ def _rows(table, codes):
     return rows.view(*codes.shape, -1)
 
 
-def _chunks(table):
-    if table.device.type != "cpu":  # there a chunk costs a launch, and no cache helps
-        return [slice(None)]
-    size = max(1, _CHUNK_FLOATS // table.shape[1])
-    return [slice(a, a + size) for a in range(0, len(table), size)]
+def _in_chunks(work, table, multiplications=_STEPS):
+    """Results of ``work(rows)`` for all rows of a table, which threads share.
+
+    It takes so many multiplications, or other steps, for each number in the table.
+    """
+    size = len(table)  # a GPU takes the whole table at once
+    if table.is_cpu:
+        size = max(1, _CHUNK_FLOATS // table.shape[1])
+    chunks = [slice(a, a + size) for a in range(0, len(table), size)]
+    return map_shared(work, chunks, multiplications * table.numel())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skclip._threads import Workers
+from skclip._threads import map_shared
 from skclip._training._sampled_losses import (
     SAMPLED_LOSSES,
     SampledLoss,
@@ -87,10 +87,9 @@ class FullSoftmax:
     and 2 % (relative norm) where the largest scores are 14, 28 and 57.
     """
 
-    def __init__(self, precision="float32", workers=None):
+    def __init__(self, precision="float32"):
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._workspace = torch.empty(0)
-        self.workers = Workers(1) if workers is None else workers
         self._arena = Arena()
 
     def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
@@ -165,7 +164,7 @@ class _Sweep:
 
     def __init__(self, queries, keys, targets, bias, loss):
         self.queries, self.keys, self.targets = queries, keys, targets
-        self.bias, self.map = bias, loss.workers.map
+        self.bias = bias
         n, n_items = len(queries), len(keys)
         self.size = n * n_items * queries.shape[1]
         self.space = loss.workspace(n * n_items, queries)
@@ -223,7 +222,7 @@ class _Sweep:
             if grad_bias is not None:
                 grad_bias[items] += (exponentials.T @ low_weights).squeeze(1)
 
-        self.map(add, self.chunks, self.size)
+        map_shared(add, self.chunks, self.size)
         grad_keys.index_add_(0, self.targets, self.queries, alpha=-share)
         if grad_bias is not None:
             ones = torch.ones_like(self.own)
@@ -253,7 +252,7 @@ class _Sweep:
             exponentials = scores.exp_()
             return exponentials @ keys, exponentials.sum(dim=1)
 
-        parts = zip(*self.map(part, self.chunks, self.size), strict=True)
+        parts = zip(*map_shared(part, self.chunks, self.size), strict=True)
         self.towards, self.sums = (
             torch.stack(part).sum(dim=0, dtype=self.own.dtype) for part in parts
         )
@@ -295,16 +294,16 @@ def as_loss(loss):
     return loss
 
 
-def make_loss(settings, loss, model, popularity, generator=None, workers=None):
+def make_loss(settings, loss, model, popularity, generator=None):
     """Make what a model is trained by, and tell the model if few items are touched.
 
     `settings` are resolved parameters, `loss` an object of `LOSSES`, `popularity` the
-    training events of each item; samples are drawn by `generator`, and `workers` share
-    large products. The result is called as `FullSoftmax` is.
+    training events of each item; samples are drawn by `generator`. The result is
+    called as `FullSoftmax` is.
     """
     model.sparse = isinstance(loss, SampledLoss)
     if not model.sparse:
-        return FullSoftmax(settings["precision"], workers)
+        return FullSoftmax(settings["precision"])
     n_items, n_negatives = len(popularity), settings["loss__n_negatives"]
     if n_negatives > n_items:
         raise ValueError(
@@ -329,5 +328,4 @@ def make_loss(settings, loss, model, popularity, generator=None, workers=None):
         shared=shared,
         item_weights=item_weights,
         generator=generator,
-        workers=workers,
     )

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from skclip._model import take_rows
 from skclip._sklearn import Interval, StrOptions
-from skclip._threads import Workers
+from skclip._threads import map_shared
 
 _MOST_SAMPLED_BYTES = 2**31
 
@@ -244,10 +244,8 @@ class Sampler:
         shared=True,
         item_weights=None,
         generator=None,
-        workers=None,
     ):
         self.loss, self.generator = loss, generator
-        self.workers = Workers(1) if workers is None else workers
         self.item_weights = item_weights
         self.shared = shared
         self.n_negatives = n_negatives
@@ -398,7 +396,7 @@ class _SampledSoftmax(torch.autograd.Function):
             )
 
         size = n * negatives.numel()
-        parts = zip(*loss.workers.map(part, range(len(blocks)), size), strict=True)
+        parts = zip(*map_shared(part, range(len(blocks)), size), strict=True)
         losses, of_queries, of_positive, of_negatives, of_offset = parts
         ctx.save_for_backward(
             torch.cat(of_queries),

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from skclip._base import shows_bars
 from skclip._sklearn import inside_search
+from skclip._threads import open_workers
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
@@ -59,7 +60,6 @@ def train(
     validate=None,
     checkpoint=None,
     callbacks=None,
-    workers=None,
 ):
     """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
@@ -68,8 +68,7 @@ def train(
     as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
     torch.Generator of dropout and samples. `checkpoint` keeps the state after each
     epoch, and takes it up. ``callbacks.begin()`` is called before each epoch, ``end()``
-    after it; what is true stops the training. `workers` are the open `Workers`, which
-    know whether threads wait for cores.
+    after it; what is true stops the training.
 
     Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
     where validated, ``validation_score``), and the score of the weights that are kept.
@@ -85,8 +84,7 @@ def train(
                 if callbacks is not None:
                     callbacks.begin()
                 run.epoch()
-                if workers is not None:
-                    _tell_if_waiting(workers)
+                _tell_if_waiting()
                 stop = callbacks is not None and callbacks.end()
                 if stop or run.is_late():
                     break
@@ -294,10 +292,11 @@ class _RowAdam(torch.optim.SparseAdam):
         table.index_add_(0, rows, change, alpha=-size)
 
 
-def _tell_if_waiting(workers):
+def _tell_if_waiting():
     """Warn once if other programs have the cores, and say what helps."""
-    share = workers.share_of_cores()
-    if workers.has_told or share is None or share >= _ENOUGH_OF_CORES:
+    workers = open_workers()
+    share = None if workers is None else workers.share_of_cores()
+    if share is None or share >= _ENOUGH_OF_CORES or workers.has_told:
         return
     workers.has_told = True
     remedy = "Run fewer programs at once, or give this one more cores."
