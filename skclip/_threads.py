@@ -9,9 +9,11 @@ changes the time and no bit of the result.
 """
 
 import itertools
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from joblib import cpu_count
@@ -20,61 +22,53 @@ from joblib.parallel import get_active_backend
 from skclip._fork import after_fork
 
 _LARGE = 2**25  # multiplications that are worth a second thread
+_ENOUGH_SECONDS = 5.0  # to judge by whether threads wait for cores
+_of_thread = threading.local()
 
 
 class Workers:
-    """Threads that share tasks inside a ``with`` block.
+    """Threads that share tasks inside a ``with`` block, where torch runs on one thread.
 
     `n_threads` is the largest number of them, never more than the cores that this
     process may use; None takes torch's number, and one in a worker of joblib. A block
-    within another of the same thread shares the threads of that one.
-
-    A number that torch is given holds for threads that begin later, too. So what it was
-    is read while no block is open anywhere, and put back by each.
+    within another of the same thread is that one.
     """
 
-    _lock, _n_open, _outside = threading.Lock(), 0, None
-    _of_thread = threading.local()
-
     def __init__(self, n_threads=None):
-        self._asked, self._n_threads, self._pool = n_threads, None, None
-        self._begun = self._used = None
-        self._shared = 0.0
+        self._n_threads, self._pool = n_threads, None
+        self._seconds = self._ran = self._shared = 0.0
         self.has_told = False  # that the threads wait for cores
 
     def __enter__(self):
-        self._around = open_workers()
-        if self._around is not None:
-            return self._around
-        with Workers._lock:
-            if Workers._n_open == 0:
-                Workers._outside = torch.get_num_threads()
-            Workers._n_open += 1
-        torch.set_num_threads(1)
-        Workers._of_thread.current = self
-        self._begun, self._used = time.perf_counter(), time.process_time()
+        around = open_workers()
+        if around is not None:
+            return around
+        self._of_torch = torch.get_num_threads()
+        _use_one_thread(self._of_torch)
+        # As for the other threads: they may write to what this one makes.
+        gradients, self._mode = torch.is_grad_enabled(), torch.inference_mode(False)
+        self._mode.__enter__()
+        torch.set_grad_enabled(gradients)  # which the mode has switched on
+        _of_thread.workers = self
         return self
 
     def __exit__(self, *error):
-        if self._around is not None:
+        if open_workers() is not self:
             return
-        Workers._of_thread.current = None
+        _of_thread.workers = None
+        self._mode.__exit__(*error)
+        torch.set_num_threads(self._of_torch)
         if self._pool is not None:
             self._pool.shutdown()
-        with Workers._lock:
-            Workers._n_open -= 1
-            torch.set_num_threads(Workers._outside)
 
     @property
     def n_threads(self):
         """The largest number of threads that work here."""
-        if self._n_threads is None:
-            n_cores, asked = cpu_count(), self._asked
-            if asked is None:
-                in_worker = (get_active_backend()[0].nesting_level or 0) > 0
-                asked = 1 if in_worker else Workers._outside
-            self._n_threads = max(1, min(asked, n_cores))
-        return self._n_threads
+        n_threads = self._n_threads
+        if n_threads is None:
+            in_worker = (get_active_backend()[0].nesting_level or 0) > 0
+            n_threads = 1 if in_worker else self._of_torch
+        return max(1, min(n_threads, cpu_count()))
 
     def map(self, function, tasks, size=_LARGE):
         """Results of ``function(task)`` for each task, in order; without gradients.
@@ -93,12 +87,12 @@ class Workers:
                 failed.append(True)
                 raise
 
-        n = min(self.n_threads, len(tasks)) if size >= _LARGE else 1
+        n = 1
+        if size >= _LARGE and len(tasks) > 1:
+            n = min(self._pool_size(), len(tasks))
         if n < 2:
             work()
             return results
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.n_threads - 1, "skclip", _work_alone)
         begun = time.perf_counter()
         helpers = [self._pool.submit(work) for _ in range(n - 1)]
         try:
@@ -113,23 +107,37 @@ class Workers:
                 raise error
         return results
 
+    def _pool_size(self):
+        if self._pool is None:
+            n_threads = self.n_threads
+            if n_threads < 2:
+                self._n_threads = 1
+                return 1
+            self._pool = ThreadPoolExecutor(n_threads - 1, "skclip", _work_alone)
+            self._n_threads = n_threads
+        return self._n_threads
+
+    @contextmanager
+    def watched(self):
+        """Note how much of the time the threads have work in the block, and run."""
+        begun, ran, shared = time.perf_counter(), time.process_time(), self._shared
+        yield
+        self._seconds += time.perf_counter() - begun + self._shared - shared
+        self._ran += time.process_time() - ran
+
     def share_of_cores(self):
-        """How much of the time in which threads had work they ran; None at first.
+        """Share of the time with work in which the threads ran; None at first.
 
         The caller always has work, the other threads have while tasks are shared.
         """
-        seconds = time.perf_counter() - self._begun
-        if seconds < _ENOUGH_SECONDS:
+        if self._seconds < _ENOUGH_SECONDS:
             return None
-        return (time.process_time() - self._used) / (seconds + self._shared)
-
-
-_ENOUGH_SECONDS = 5.0  # to judge by
+        return self._ran / self._seconds
 
 
 def open_workers():
     """The `Workers` whose block the calling thread is in, or None."""
-    return getattr(Workers._of_thread, "current", None)
+    return getattr(_of_thread, "workers", None)
 
 
 def map_shared(function, tasks, size):
@@ -143,13 +151,50 @@ def map_shared(function, tasks, size):
 
 def _work_alone():
     """Begin a thread of a pool, which runs all that it calls on one thread."""
+    _use_one_thread(torch.get_num_threads())
+    _of_thread.workers = Workers(1)
+
+
+# -- torch's number of threads ---------------------------------------------------------
+
+
+def _use_one_thread(of_others):
+    """Let torch run on one thread in the calling thread, and on more in others.
+
+    A number that torch is given also holds for threads that begin later. So another
+    thread gives it the former one at once.
+    """
+    if of_others == 1:
+        return
     torch.set_num_threads(1)
-    alone = Workers._of_thread.current = Workers(1)
-    alone._n_threads = 1
+    _Keeper.get().put(of_others)
+
+
+class _Keeper:
+    """A thread that gives torch the numbers that are put into its queue."""
+
+    _lock, _numbers = threading.Lock(), None
+
+    @classmethod
+    def get(cls):
+        with cls._lock:
+            if cls._numbers is None:
+                cls._numbers = queue.SimpleQueue()
+                keeper = threading.Thread(
+                    target=cls._keep, args=(cls._numbers,), name="skclip", daemon=True
+                )
+                keeper.start()
+            return cls._numbers
+
+    @staticmethod
+    def _keep(numbers):
+        while True:
+            torch.set_num_threads(numbers.get())
 
 
 @after_fork
 def _begin_anew():
     """Threads of the parent do not live on in a child, whatever they held."""
-    Workers._lock, Workers._n_open = threading.Lock(), 0
-    Workers._of_thread = threading.local()
+    global _of_thread
+    _of_thread = threading.local()
+    _Keeper._lock, _Keeper._numbers = threading.Lock(), None

@@ -29,8 +29,8 @@ from skclip._model import (
     take_rows,
 )
 from skclip._ranking import rows_apart, rows_per_chunk, rows_per_product
-from skclip._threads import Workers
-from skclip._training import resolve_device, workers_for
+from skclip._threads import Workers, map_shared
+from skclip._training import own_draws_only, resolve_device, workers_for
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,13 @@ class Fitted:
 
     def score_chunks(self, queries):
         """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
-        with Workers(1):  # not while the caller has the chunk
-            tasks, buffers = self._tasks(queries), []
+        step, buffers = rows_per_chunk(len(self.index)), []
+        with self._workers():  # not while the caller has the chunk
+            tasks = self._tasks(queries, step)
         for task in tasks:
             chunks = task(buffers)
             while True:
-                with Workers(1), torch.no_grad():
+                with self._workers(), torch.no_grad():
                     chunk = next(chunks, None)
                 if chunk is None:
                     break
@@ -132,15 +133,21 @@ class Fitted:
             for chunk in task(buffers):
                 use(*chunk)
 
-        size = len(queries) * self.model.item_table.numel()
-        with workers_for(n_threads, self.model.item_table.device) as workers:
-            workers.map(work, self._tasks(queries), size)
+        device, size = self.model.item_table.device, self.model.item_table.numel()
+        step = rows_per_product(len(self.index), device)
+        with self._workers(n_threads) as workers:
+            workers.map(work, self._tasks(queries, step), len(queries) * size)
+
+    def _workers(self, n_threads=None):
+        """The `Workers` of a ranking; networks of others are read by one thread."""
+        own = own_draws_only(self.model)
+        return workers_for(n_threads if own else 1, self.model.item_table.device)
 
     @torch.no_grad()
-    def _tasks(self, queries):
+    def _tasks(self, queries, step):
         """Generators of (positions, scores, rows), each of some of the queries.
 
-        They take memory for scores from a list, and put it back.
+        They take memory for `step` rows of scores from a list, and put it back.
         """
         few = few_scores(self, queries)
         if few is not None:
@@ -151,27 +158,26 @@ class Fitted:
         if keys is None:
             keys = candidate_vectors(self.model)
         tasks = [
-            partial(self._scores_of, reading, instances, where, keys)
+            partial(self._scores_of, reading, instances, where, keys, step)
             for reading in reading_tasks(self.model, instances.take(where))
         ]
-        unread, step = np.flatnonzero(~read), rows_per_chunk(len(self.index))
+        unread = np.flatnonzero(~read)
         for start in range(0, len(unread), step):
             tasks.append(partial(self._popular, unread[start : start + step], keys))
         return tasks
 
-    def _scores_of(self, reading, instances, where, keys, buffers):
+    def _scores_of(self, reading, instances, where, keys, step, buffers):
         """Yield the chunks of a reading task."""
         positions, counts, state = reading()
         n_items, begins = len(self.index), np.concatenate([[0], np.cumsum(counts)])
-        step = rows_per_product(n_items)
-        buffer = buffers.pop() if buffers else keys.new_empty(step, n_items)
+        try:
+            buffer = buffers.pop()
+        except IndexError:
+            buffer = keys.new_empty(min(step, len(where)), n_items)
         for start in range(0, len(counts), step):
             part = slice(start, min(start + step, len(counts)))
             firsts, own = begins[part], counts[part]
-            with torch.autocast(keys.device.type, enabled=False):
-                scores = self.model.scores(
-                    take_rows(state, part), keys, out=buffer[: len(own)]
-                )
+            scores = self._product(take_rows(state, part), keys, buffer[: len(own)])
             if self.repeats is not None:
                 of_rows = instances.take(where[positions[firsts]])
                 self.repeats.add_to(scores, seen_items(of_rows, n_items, keys.device))
@@ -181,6 +187,18 @@ class Fitted:
                 rows = np.repeat(np.arange(len(own)), own)
             yield at, scores, rows
         buffers.append(buffer)
+
+    def _product(self, state, keys, out):
+        """Scores of some states, by pieces that threads share if nothing else is."""
+        step = rows_per_product(len(keys), keys.device)
+
+        def piece(rows):
+            with torch.autocast(keys.device.type, enabled=False):
+                self.model.scores(take_rows(state, rows), keys, out=out[rows])
+
+        pieces = [slice(a, a + step) for a in range(0, len(out), step)]
+        map_shared(piece, pieces, len(out) * keys.numel())
+        return out
 
     def _popular(self, at, keys, buffers):
         """Yield scores of what nothing can be read of."""

@@ -21,7 +21,7 @@ from skclip._sklearn import (
     _fit_context,
     with_callbacks,
 )
-from skclip._training import LOSSES, FitCallbacks, as_loss
+from skclip._training import LOSSES, FitCallbacks, as_loss, device_or_auto
 from skclip.backbones import BACKBONES, BackboneSpec
 
 _AUTO = StrOptions({"auto"})
@@ -165,18 +165,19 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     precision : {"auto", "float32", "bf16"}, default="auto"
         Precision of the products in the full softmax: "bf16" multiplies in bfloat16 and
         sums in float32. "auto" is "bf16" where that is clearly faster, else "float32".
-        On a CPU a product of each kind is timed once in a process, some milliseconds;
-        bfloat16 must be 1.3 times as fast. On CUDA it needs compute capability 8. A
-        scorer that is no dot product (TAGNN) always has "float32".
+        On a CPU small products are timed once in a process, for less than a tenth of a
+        second; bfloat16 must be 1.3 times as fast. On CUDA it needs compute capability
+        8. Sampled losses, and a scorer that is no dot product (TAGNN), have "float32".
     device : str, default="auto"
         "auto" is CUDA where available, else the CPU.
     n_threads : int, default=None
-        Largest number of threads, in all methods, of at least 1. Never more than the
-        cores that the process may use, by its affinity and the limits of its container.
-        None takes as many as torch has, and one in a worker process or thread of
-        joblib. Several threads share large products and rankings; all else runs on one.
-        The number changes the time, not the result: the same seed gives the same bits
-        on the same kind of CPU. On CUDA some sums are taken in an order of chance.
+        Largest number of threads in all methods, 1 or more. There are never more than
+        the cores that the process may use, by its affinity and the limits of its
+        container. None takes as many as torch has, and one in a worker of joblib.
+        Several threads share large products and rankings; all else runs on one. The
+        number changes the time, not the result: same seed and same `precision` give
+        the same bits on the same kind of CPU. A GPU is fed by one thread; there some
+        sums are taken in an order of chance.
     warm_start : bool, default=False
         `fit` begins with the vectors and weights of the model before, for all items,
         users and sessions that are in both; a cluster takes over the prompt of the one
@@ -212,7 +213,7 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         Users that have a prompt, those trained on, sorted; None without user prompts.
     resolved_params_ : dict
         What was used for parameters that leave a choice: those that may be "auto",
-        ``loss__n_negatives``, ``device`` and ``n_threads``.
+        ``loss__n_negatives``, ``device`` and ``n_threads`` (that of the last fit).
     history_ : list of dict
         Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
         validation part, ``validation_score``.
@@ -630,7 +631,5 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
                 )
         super().__setstate__(state)
         if "_fitted" in state:
-            device = self.device
-            if device.startswith("cuda") and not torch.cuda.is_available():
-                device = "cpu"
+            device = device_or_auto(self.device)
             self._adopt_fit(Fitted.from_state(state["_fitted"], device))

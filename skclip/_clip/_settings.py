@@ -126,6 +126,12 @@ class Settings:
             return self
         return self.with_values(precision="float32")
 
+    def _precision(self, precision, loss):
+        """The precision of a loss; a sampled one has no products that are lower."""
+        if precision == "auto" and loss != "cross_entropy":
+            return "float32"
+        return resolve_precision(precision, self.device)
+
     def with_sizes(self, estimator, n_instances, n_items, before=None):
         """The same with what depends on the data and the device.
 
@@ -160,7 +166,7 @@ class Settings:
             "loss": loss,
             "temperature": temperature,
             "loss__n_negatives": n_negatives,
-            "precision": resolve_precision(estimator.precision, self.device),
+            "precision": self._precision(estimator.precision, loss),
             "device": str(self.device),
         }
         return self.with_values(**resolved)

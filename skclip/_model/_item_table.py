@@ -12,6 +12,9 @@ from skclip._threads import map_shared
 _CHUNK_FLOATS = 2**18  # of a table that are worked on at a time
 
 
+_MANY = 100  # items for each prompt
+
+
 _STEPS = 16  # multiplications that a few element-wise steps take as long as
 
 
@@ -88,19 +91,25 @@ class _GateRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         table, gates, prompts, weight = ctx.saved_tensors
-        result = torch.empty_like(table)
+        result, grad_prompts = torch.empty_like(table), torch.zeros_like(prompts)
+        few = _MANY * len(prompts) < len(table)  # little to add up for each chunk
 
         def work(rows):
             x, g = table[rows], gates[rows]
             direct = grad[rows] * g
             inside = torch.addcmul(direct, direct, g, value=-1).mul_(x)
             torch.addmm(direct, inside, weight, out=result[rows])
-            of_prompts = torch.zeros_like(prompts)
-            of_prompts.index_add_(0, ctx.clusters[rows], grad[rows])
-            return of_prompts, inside.T @ x, inside.sum(dim=0)
+            of_prompts = 0.0
+            if few:
+                of_prompts = torch.zeros_like(prompts)
+                of_prompts.index_add_(0, ctx.clusters[rows], grad[rows])
+            return inside.T @ x, inside.sum(dim=0), of_prompts
 
         parts = _in_chunks(work, table, table.shape[1])
-        grad_prompts, grad_weight, grad_bias = map(sum, zip(*parts, strict=True))
+        grad_weight, grad_bias, of_prompts = map(sum, zip(*parts, strict=True))
+        grad_prompts += of_prompts
+        if not few:
+            grad_prompts.index_add_(0, ctx.clusters, grad)
         grad_prompts[0] = 0.0
         return result, grad_prompts, None, grad_weight, grad_bias
 

@@ -107,7 +107,9 @@ def reading_tasks(model, instances, states=None):
         at, _ = flat_positions(begins[numbers], counts[numbers])
         return order[at], counts[numbers], state
 
-    size = max(_FEWEST, min(_BATCH, len(first) // _TASKS))
+    size = _BATCH
+    if device.type == "cpu":
+        size = max(_FEWEST, min(_BATCH, len(first) // _TASKS))
     most = partial(most_read, model)
     return [partial(read, rows) for rows in batches.in_order_of_length(size, most)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from skclip._data import CatalogMixin, query_data, warn_unknown
+from skclip._inside import estimators_inside
 from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
 from skclip._ranking._topk import target_rank, topk_codes
 from skclip._threads import Workers
@@ -235,7 +236,7 @@ class RankingMixin(CatalogMixin):
         `rows` says which row of the scores each position has, as equal prefixes share
         one; None where each has its own. ``mask(scores, positions)`` comes before.
         """
-        with Workers() as workers:
+        with Workers(self._most_threads()) as workers:
             for at, scores in self._masked_chunks(queries, mask):
                 parts = np.array_split(np.arange(len(at)), -(-len(at) // _ROWS))
 
@@ -243,6 +244,11 @@ class RankingMixin(CatalogMixin):
                     use(at[rows], scores[rows[0] : rows[-1] + 1], None)
 
                 workers.map(part, parts, size=_SELECTION * scores.numel())
+
+    def _most_threads(self):
+        """`n_threads` of what ranks here: the smallest that is given, or None."""
+        given = [getattr(part, "n_threads", None) for part in estimators_inside(self)]
+        return min((n for n in given if n is not None), default=None)
 
     def _masked_chunks(self, queries, mask=None):
         """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.

@@ -35,8 +35,10 @@ def rows_per_chunk(n_items):
     return max(1, _CHUNK_FLOATS // n_items)
 
 
-def rows_per_product(n_items):
+def rows_per_product(n_items, device):
     """How many rows of scores a thread makes and looks at, so that they are at hand."""
+    if device.type != "cpu":
+        return rows_per_chunk(n_items)
     rows = max(_CACHED_FLOATS // n_items, _FEWEST_ROWS)
     return min(rows, rows_per_chunk(n_items))
 

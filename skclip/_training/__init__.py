@@ -3,7 +3,9 @@
 from skclip._training._callbacks import FitCallbacks
 from skclip._training._checkpoint import Checkpoint
 from skclip._training._devices import (
+    device_or_auto,
     generator_on,
+    own_draws_only,
     private_draws,
     resolve_device,
     resolve_precision,

@@ -13,6 +13,7 @@ from skclip._threads import Workers
 from skclip.backbones import Dropout
 
 _GLOBAL_DRAWS = threading.RLock()
+_TIMING = threading.Lock()
 _CLEAR_GAIN = 1.3  # smaller ones may be chance, and the choice should not flip
 
 
@@ -39,27 +40,46 @@ def resolve_precision(precision, device):
     return "bf16" if fast or precision == "bf16" else "float32"
 
 
-@cache
 def _gain_of_bf16():
     """How many times faster than in float32 a CPU multiplies in bfloat16.
 
     Flags of the CPU do not tell: some have bfloat16 and multiply slower in it. So the
-    three products of the loss are timed on a chunk of items, once in a process, some
-    milliseconds. The fastest of several rounds is that without other programs.
+    three products of the loss are timed on a chunk of items, once in a process, for
+    less than a tenth of a second. The fastest of some rounds is that without other
+    programs. Where bfloat16 is emulated, one round tells.
     """
-    n, d, width, seconds = 512, 64, 2048, {}
-    for dtype in (torch.float32, torch.bfloat16):
-        queries, keys = torch.ones(n, d, dtype=dtype), torch.ones(width, d, dtype=dtype)
-        scores, rounds = torch.empty(n, width, dtype=dtype), []
-        with Workers(1), torch.no_grad():
-            for _ in range(6):
-                begun = time.perf_counter()
-                torch.mm(queries, keys.T, out=scores)
-                scores @ keys
-                scores.T @ queries
-                rounds.append(time.perf_counter() - begun)
-        seconds[dtype] = min(rounds)
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+    with _TIMING, Workers(1), torch.no_grad():
+        return _timed_gain()
+
+
+@cache
+def _timed_gain():
+    single, low = _products(torch.float32), _products(torch.bfloat16)
+    _seconds_of(single)  # the first call of all makes ready
+    rounds = [(_seconds_of(single), _seconds_of(low))]
+    while len(rounds) < 6 and rounds[0][1] < 2 * rounds[0][0]:
+        rounds.append((_seconds_of(single), _seconds_of(low)))
+    of_single, of_low = zip(*rounds, strict=True)
+    return min(of_single) / min(of_low)
+
+
+def _products(dtype):
+    """A function that takes the products of a loss."""
+    queries, keys = torch.ones(512, 64, dtype=dtype), torch.ones(1024, 64, dtype=dtype)
+    scores = torch.empty(len(queries), len(keys), dtype=dtype)
+
+    def take():
+        torch.mm(queries, keys.T, out=scores)
+        scores @ keys
+        scores.T @ queries
+
+    return take
+
+
+def _seconds_of(function):
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
 
 
 def workers_for(n_threads, device):
@@ -82,8 +102,8 @@ def torch_session(workers, device_type="cpu"):
 @after_fork
 def _new_lock():
     """A thread of the parent may have held it when the child was forked."""
-    global _GLOBAL_DRAWS
-    _GLOBAL_DRAWS = threading.RLock()
+    global _GLOBAL_DRAWS, _TIMING
+    _GLOBAL_DRAWS, _TIMING = threading.RLock(), threading.Lock()
 
 
 @contextmanager
@@ -130,6 +150,14 @@ def own_draws_only(model):
 def generator_on(device, seed):
     """A generator on a device, seeded."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def device_or_auto(device):
+    """The name of a device that may not exist here; then "auto"."""
+    if not device.startswith("cuda"):
+        return device
+    number = torch.device(device).index or 0
+    return device if number < torch.cuda.device_count() else "auto"
 
 
 def resolve_device(device):

@@ -231,8 +231,10 @@ class _Sweep:
 
     def _largest_possible(self):
         """No score is larger than this, nor smaller than its negative."""
-        longest = (x.square().sum(dim=1).max() for x in (self.queries, self.keys))
-        bound = math.sqrt(float(next(longest) * next(longest)))
+        lengths = (
+            torch.linalg.vector_norm(x, dim=1) for x in (self.queries, self.keys)
+        )
+        bound = math.prod(float(length.max()) for length in lengths)
         return bound if self.bias is None else bound + float(self.bias.abs().max())
 
     def _exponentiate(self, shift):

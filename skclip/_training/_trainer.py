@@ -9,12 +9,11 @@ from tqdm.auto import tqdm
 
 from skclip._base import shows_bars
 from skclip._sklearn import inside_search
-from skclip._threads import open_workers
+from skclip._threads import Workers, open_workers
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
 _ENOUGH_OF_CORES = 0.6  # share of the time with work in which threads run
-_SAME_RESULT = "The number of threads does not change the result."
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def train(
                 if callbacks is not None:
                     callbacks.begin()
                 run.epoch()
-                _tell_if_waiting()
+                run.tell_if_waiting()
                 stop = callbacks is not None and callbacks.end()
                 if stop or run.is_late():
                     break
@@ -151,7 +150,8 @@ class _Run:
     def epoch(self):
         """Train an epoch, validate, and note both in the history."""
         begun, epoch = time.perf_counter(), len(self.history) + 1
-        row = {"epoch": epoch, "train_loss": self._steps(epoch)}
+        with (open_workers() or Workers(1)).watched():
+            row = {"epoch": epoch, "train_loss": self._steps(epoch)}
         self.model.eval()
         if self.validate is not None:
             row["validation_score"] = self.validate()
@@ -197,6 +197,24 @@ class _Run:
             if self.is_late():
                 break
         return total / seen
+
+    def tell_if_waiting(self):
+        """Warn once if other programs have the cores, and say what helps."""
+        workers = open_workers()
+        if workers is None or workers.has_told or not self.model.item_table.is_cpu:
+            return
+        share = workers.share_of_cores()
+        if share is None or share >= _ENOUGH_OF_CORES:
+            return
+        workers.has_told, n = True, workers.n_threads
+        who = "its thread" if n == 1 else f"its up to {n} threads"
+        less = "" if n == 1 else ", or pass n_threads=1, which changes no result"
+        warn_user(
+            f"Training waits for cores: {who} ran for {share:.0%} of the time with "
+            "work. Other programs, or a limit of the container, take the rest. Run "
+            f"fewer programs at once{less}.",
+            TrainingWarning,
+        )
 
     def warn_interrupted(self):
         kept = "the weights of the best epoch" if self.early_stopping else "its weights"
@@ -290,24 +308,6 @@ class _RowAdam(torch.optim.SparseAdam):
         size /= 1 - first ** state["step"]
         change = mean.div_(square.sqrt_().add_(group["eps"]))
         table.index_add_(0, rows, change, alpha=-size)
-
-
-def _tell_if_waiting():
-    """Warn once if other programs have the cores, and say what helps."""
-    workers = open_workers()
-    share = None if workers is None else workers.share_of_cores()
-    if share is None or share >= _ENOUGH_OF_CORES or workers.has_told:
-        return
-    workers.has_told = True
-    remedy = "Run fewer programs at once, or give this one more cores."
-    if workers.n_threads > 1:
-        remedy = f"Run fewer programs at once, or pass n_threads=1. {_SAME_RESULT}"
-    warn_user(
-        f"Training waits for cores: its threads (up to {workers.n_threads}) ran for "
-        f"{share:.0%} of the time in which they had work. Other programs, or a limit "
-        f"of the container, take the rest. {remedy}",
-        TrainingWarning,
-    )
 
 
 def _likely_cause(plan, model):

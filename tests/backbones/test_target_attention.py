@@ -29,6 +29,11 @@ def states(sessions, d=6, size=None, spread=1.0, seed=0):
     return draw(n, d), draw(n, size, d), draw(n, size, d), log_counts
 
 
+def drawn(*shape, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(shape, generator=generator, dtype=dtype)
+
+
 def naive(state, keys):
     s, h, asked, log_counts = (part.tolist() for part in state)
     scores = []
@@ -52,7 +57,7 @@ def naive(state, keys):
 @pytest.mark.parametrize("sessions", [MIXED, SINGLE, ALIKE, [[1], [4]]])
 def test_scores_equal_a_loop(sessions, spread):
     """Also where logits are in the thousands, and with places that hold no node."""
-    keys = torch.randn(7, 6, dtype=torch.float64)
+    keys = drawn(7, 6, dtype=torch.float64)
     network = TAGNN().build(6, 7, 9)
     for size in (None, 9):
         state = states(sessions, size=size, spread=spread)
@@ -67,7 +72,7 @@ def test_scores_equal_a_loop(sessions, spread):
 @pytest.mark.parametrize("sessions", [MIXED, SINGLE, ALIKE])
 def test_gradients_equal_finite_differences(sessions):
     *parts, log_counts = states(sessions, d=3)
-    keys = torch.randn(4, 3, dtype=torch.float64)
+    keys = drawn(4, 3, dtype=torch.float64)
     inputs = [x.requires_grad_() for x in (*parts, keys)]
 
     def scores(s, h, asked, keys):
@@ -78,8 +83,8 @@ def test_gradients_equal_finite_differences(sessions):
 
 def test_gradients_of_large_logits_equal_plain_autograd():
     *parts, log_counts = states(MIXED, spread=9.0)
-    keys = torch.randn(4, 6, dtype=torch.float64)
-    weights = torch.randn(len(MIXED), 4, dtype=torch.float64)
+    keys = drawn(4, 6, dtype=torch.float64)
+    weights = drawn(len(MIXED), 4, dtype=torch.float64)
 
     def gradients(of):
         inputs = [x.detach().requires_grad_() for x in (*parts, keys)]
@@ -93,7 +98,7 @@ def test_gradients_of_large_logits_equal_plain_autograd():
 
 
 def test_rows_of_states_are_scored_as_they_are_in_all():
-    state, keys = states(MIXED), torch.randn(7, 6, dtype=torch.float64)
+    state, keys = states(MIXED), drawn(7, 6, dtype=torch.float64)
     scores = TargetAttention(*state)(keys)
     for rows in (slice(1, 3), torch.tensor([3, 0, 3, 1])):
         found = TargetAttention(*take_rows(state, rows))(keys)
@@ -116,7 +121,7 @@ def model_of(similarity, fusion=None):
     ).double()
     if fusion is not None:
         counts = torch.arange(1, 41).numpy()
-        model.fill_features(torch.randn(40, 6).numpy(), counts)
+        model.fill_features(drawn(40, 6).numpy(), counts)
         model.double()
     return model
 
@@ -134,10 +139,10 @@ def test_the_loss_equals_plain_autograd(form, kept, with_bias, monkeypatch):
     if form:
         state = model.network.normalize(state)
     if form == "late":
-        u = F.normalize(torch.randn(len(MIXED), 6, dtype=torch.float64), dim=1)
+        u = F.normalize(drawn(len(MIXED), 6, dtype=torch.float64), dim=1)
         state = (*state, u)
     targets = torch.tensor([0, 39, 17, 17, 3])
-    bias = torch.randn(40, dtype=torch.float64) if with_bias else None
+    bias = drawn(40, dtype=torch.float64) if with_bias else None
     loss = FullSoftmax()
 
     def gradients(of):

@@ -197,7 +197,7 @@ def test_a_few_plain_lists_are_not_answered_in_the_general_way(backbone, monkeyp
     for module, name in (
         (_queries, "as_sessions"),
         (_fitted, "observed_prefixes"),
-        (_fitted, "read_states"),
+        (_fitted, "reading_tasks"),
         (_topk, "_largest"),
     ):
         monkeypatch.setattr(module, name, general)
