@@ -147,12 +147,13 @@ def compare(arguments):
                     form,
                 )
                 here, there = [], []
-                for _ in range(2):
+                for _ in range(arguments.rounds):
                     for rates, checkout in ((there, arguments.against), (here, ROOT)):
                         row = in_fresh_process(MODULE, *cell_of, checkout=checkout)
                         rates.append(row["prefixes_per_second"])
                 row = {"data": data, "backbone": backbone, "form": form}
-                row |= {"ratio": max(here) / max(there), "rates": here, "before": there}
+                row |= {"ratio": float(np.median(here) / np.median(there))}
+                row |= {"rates": here, "before": there}
                 rows.append(row)
                 print(f"{row['ratio']:.2f}", row, flush=True)
                 save("speed/against.json", {"protocol": __doc__, "rows": rows})
@@ -163,6 +164,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--peer-python")
     parser.add_argument("--against", metavar="FOLDER", help="another checkout")
+    parser.add_argument("--rounds", type=int, default=5, help="with --against")
     parser.add_argument("--data", nargs="+", default=DATA, choices=DATA)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument(

@@ -28,9 +28,22 @@ from skclip._model import (
     seen_items,
     take_rows,
 )
-from skclip._ranking import rows_apart, rows_per_chunk, rows_per_product
+from skclip._ranking import (
+    PRESELECTED_ROWS,
+    Preselected,
+    Preselector,
+    rows_apart,
+    rows_per_chunk,
+    rows_per_product,
+    worth_preselecting,
+)
 from skclip._threads import Workers, map_shared
-from skclip._training import own_draws_only, resolve_device, workers_for
+from skclip._training import (
+    cpu_is_fast_in_bf16,
+    own_draws_only,
+    resolve_device,
+    workers_for,
+)
 
 
 @dataclass(frozen=True)
@@ -122,10 +135,11 @@ class Fitted:
                     break
                 yield from rows_apart(*chunk)
 
-    def each_chunk(self, queries, use, n_threads):
+    def each_chunk(self, queries, use, n_threads, mask=None, preselect=False):
         """Call ``use(positions, scores, rows)`` for chunks, several at a time.
 
-        `rows` says which row of the scores each position has, None: its own.
+        `rows` says which row of the scores each position has, None: its own. With
+        `preselect` the scores may be `Preselected`, without what the `Mask` leaves out.
         """
         buffers = []
 
@@ -136,7 +150,8 @@ class Fitted:
         device, size = self.model.item_table.device, self.model.item_table.numel()
         step = rows_per_product(len(self.index), device)
         with self._workers(n_threads) as workers:
-            workers.map(work, self._tasks(queries, step), len(queries) * size)
+            tasks = self._tasks(queries, step, mask, preselect)
+            workers.map(work, tasks, len(queries) * size)
 
     def _workers(self, n_threads=None):
         """The `Workers` of a ranking; networks of others are read by one thread."""
@@ -144,7 +159,7 @@ class Fitted:
         return workers_for(n_threads if own else 1, self.model.item_table.device)
 
     @torch.no_grad()
-    def _tasks(self, queries, step):
+    def _tasks(self, queries, step, mask=None, preselect=False):
         """Generators of (positions, scores, rows), each of some of the queries.
 
         They take memory for `step` rows of scores from a list, and put it back.
@@ -157,8 +172,12 @@ class Fitted:
         where, keys = np.flatnonzero(read), self.keys
         if keys is None:
             keys = candidate_vectors(self.model)
+        scores_of = partial(self._scores_of, keys, step)
+        if preselect and self._may_preselect(len(where)):
+            preselector = Preselector(keys, self.model.bias)
+            scores_of = partial(self._preselected, preselector, mask)
         tasks = [
-            partial(self._scores_of, reading, instances, where, keys, step)
+            partial(scores_of, instances, where, reading)
             for reading in reading_tasks(self.model, instances.take(where))
         ]
         unread = np.flatnonzero(~read)
@@ -166,7 +185,40 @@ class Fitted:
             tasks.append(partial(self._popular, unread[start : start + step], keys))
         return tasks
 
-    def _scores_of(self, reading, instances, where, keys, step, buffers):
+    def _may_preselect(self, n_queries):
+        model = self.model
+        if not (model.network.dot_product and model.item_table.is_cpu):
+            return False
+        return worth_preselecting(n_queries, len(self.index)) and cpu_is_fast_in_bf16()
+
+    def _preselected(self, preselector, mask, instances, where, reading, _):
+        """Yield the chunks of a reading task, `Preselected`."""
+        positions, counts, state = reading()
+        state, n_items = state * self.model.scale, len(self.index)
+        if mask is not None:  # it may differ where what is read of sessions is equal
+            state = state[torch.from_numpy(np.repeat(np.arange(len(counts)), counts))]
+            counts = np.ones(len(state), dtype=np.int64)
+        begins = np.concatenate([[0], np.cumsum(counts)])
+        n_parts = -(-len(counts) // PRESELECTED_ROWS)
+        cuts = np.linspace(0, len(counts), n_parts + 1, dtype=int).tolist()
+        for part in map(slice, cuts[:-1], cuts[1:]):
+            firsts, own = begins[part], counts[part]
+            at = where[positions[firsts[0] : begins[part.stop]]]
+            special, bonus = (np.empty(0, np.int64),) * 2, np.empty(0, np.float32)
+            if mask is not None:
+                special = mask.pairs(at, n_items)
+                bonus = np.full(len(special[0]), -np.inf, np.float32)
+            elif self.repeats is not None:
+                of_rows = instances.take(where[positions[firsts]])
+                seen = seen_items(of_rows, n_items, state.device)
+                special = seen.rows.numpy(), seen.items.numpy()
+                bonus = self.repeats.table()[seen.steps, seen.counts]
+            rows = None
+            if len(at) > len(own):
+                rows = np.repeat(np.arange(len(own)), own)
+            yield at, Preselected(preselector, state[part], special, bonus), rows
+
+    def _scores_of(self, keys, step, instances, where, reading, buffers):
         """Yield the chunks of a reading task."""
         positions, counts, state = reading()
         n_items, begins = len(self.index), np.concatenate([[0], np.cumsum(counts)])

@@ -12,7 +12,7 @@ from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
-from skclip._ranking import RankingMixin, rows_apart
+from skclip._ranking import Preselected, RankingMixin, rows_apart
 from skclip._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -474,14 +474,21 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
     def _score_chunks(self, queries):
         return self._fitted.score_chunks(queries)
 
-    def _each_chunk(self, queries, use, mask=None):
+    def _each_chunk(self, queries, use, mask=None, preselect=False):
         def use_masked(*chunk):
+            if isinstance(chunk[1], Preselected):  # masked already
+                use(*chunk)
+                return
             for at, scores in rows_apart(*chunk):
                 mask(scores, at)
                 use(at, scores, None)
 
         self._fitted.each_chunk(
-            queries, use if mask is None else use_masked, self.n_threads
+            queries,
+            use if mask is None else use_masked,
+            self.n_threads,
+            mask,
+            preselect and (mask is None or mask.only_seen),
         )
 
     def _by_popularity(self, queries):

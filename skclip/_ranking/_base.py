@@ -7,7 +7,8 @@ import torch
 
 from skclip._data import CatalogMixin, query_data, warn_unknown
 from skclip._inside import estimators_inside
-from skclip._ranking._filters import Filters, check_fill_value, mask_seen, with_fill
+from skclip._ranking._filters import Filters, Mask, check_fill_value, with_fill
+from skclip._ranking._preselect import Preselected
 from skclip._ranking._topk import target_rank, topk_codes
 from skclip._threads import Workers
 from skclip.metrics import parse_metric
@@ -104,17 +105,16 @@ class RankingMixin(CatalogMixin):
         columns = np.empty((len(queries), k), dtype=np.int64)
         values = np.empty((len(queries), k), dtype=np.float32)
 
-        def mask(scores, at):
-            if exclude_seen:
-                mask_seen(scores, at, queries.codes, queries.offsets)
-            filters.apply(scores, at)
-
         def select(at, scores, rows):
-            best, reached = topk_codes(scores, k)
+            if isinstance(scores, Preselected):
+                best, reached = scores.topk(k)
+            else:
+                best, reached = topk_codes(scores, k)
             columns[at] = best if rows is None else best[rows]
             values[at] = reached if rows is None else reached[rows]
 
-        self._each_chunk(queries, select, mask if exclude_seen or filters else None)
+        mask = Mask(queries, exclude_seen, filters)
+        self._each_chunk(queries, select, mask if mask else None, preselect=True)
         return columns, values
 
     def predict(self, X):
@@ -191,10 +191,14 @@ class RankingMixin(CatalogMixin):
         queries = queries.take(known)
 
         def rank(at, scores, rows):
-            columns = torch.from_numpy(queries.targets[at] - 1).to(scores.device)
-            ranks[known[at]] = target_rank(scores, columns.long(), rows).cpu().numpy()
+            columns = queries.targets[at].astype(np.int64) - 1
+            if isinstance(scores, Preselected):
+                ranks[known[at]] = scores.ranks(columns, rows)
+                return
+            columns = torch.from_numpy(columns).to(scores.device)
+            ranks[known[at]] = target_rank(scores, columns, rows).cpu().numpy()
 
-        self._each_chunk(queries, rank)
+        self._each_chunk(queries, rank, preselect=True)
         return ranks
 
     def score(self, X, y=None):
@@ -230,11 +234,12 @@ class RankingMixin(CatalogMixin):
         warn_unknown(queries, self._index, self._what_happens)
         return queries
 
-    def _each_chunk(self, queries, use, mask=None):
+    def _each_chunk(self, queries, use, mask=None, preselect=False):
         """Call ``use(positions, scores, rows)`` for chunks, some at the same time.
 
         `rows` says which row of the scores each position has, as equal prefixes share
         one; None where each has its own. ``mask(scores, positions)`` comes before.
+        With `preselect` the scores may be `Preselected`.
         """
         with Workers(self._most_threads()) as workers:
             for at, scores in self._masked_chunks(queries, mask):

@@ -47,6 +47,32 @@ class Filters:
             scores.masked_fill_(mask.to(scores.device), -torch.inf)
 
 
+class Mask:
+    """What `exclude_seen` and `Filters` leave out of the scores of `Queries`."""
+
+    def __init__(self, queries, exclude_seen, filters):
+        self._of_sessions = queries.codes, queries.offsets
+        self._exclude_seen, self._filters = exclude_seen, filters
+
+    def __bool__(self):
+        return self._exclude_seen or bool(self._filters)
+
+    @property
+    def only_seen(self):
+        """Whether `exclude_seen` alone leaves items out."""
+        return not self._filters
+
+    def pairs(self, at, n_items):
+        """Rows and columns that `exclude_seen` leaves out, each pair once, in order."""
+        rows, columns = seen_pairs(at, *self._of_sessions, n_items)
+        return np.divmod(np.unique(rows * n_items + columns), n_items)
+
+    def __call__(self, scores, at):
+        if self._exclude_seen:
+            mask_seen(scores, at, *self._of_sessions)
+        self._filters.apply(scores, at)
+
+
 def _columns_of(ids, name, index, n_rows):
     if isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
         warn_trailing_zeros(ids, name, index)
@@ -95,14 +121,19 @@ def mask_seen(scores, at, codes, offsets):
             seen = codes[offsets[i] : offsets[i + 1]]
             row[seen[seen <= len(row)] - 1] = -np.inf
         return
+    rows, columns = seen_pairs(at, codes, offsets, scores.shape[1])
+    rows, columns = (torch.from_numpy(part) for part in (rows, columns))
+    scores[rows.to(scores.device), columns.to(scores.device)] = -torch.inf
+
+
+def seen_pairs(at, codes, offsets, n_items):
+    """Rows and columns of the known items of some sessions."""
     lengths = np.diff(offsets)[at]
-    row = np.repeat(np.arange(len(at)), lengths)
+    rows = np.repeat(np.arange(len(at)), lengths)
     events, _ = flat_positions(offsets[at], lengths)
     seen = codes[events]
-    known = seen <= scores.shape[1]
-    rows = torch.from_numpy(row[known]).to(scores.device)
-    columns = torch.from_numpy(seen[known].astype(np.int64) - 1).to(scores.device)
-    scores[rows, columns] = -torch.inf
+    known = seen <= n_items
+    return rows[known], seen[known].astype(np.int64) - 1
 
 
 def check_fill_value(value, index):

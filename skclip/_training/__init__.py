@@ -3,6 +3,7 @@
 from skclip._training._callbacks import FitCallbacks
 from skclip._training._checkpoint import Checkpoint
 from skclip._training._devices import (
+    cpu_is_fast_in_bf16,
     device_or_auto,
     generator_on,
     own_draws_only,
