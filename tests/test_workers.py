@@ -371,6 +371,28 @@ def test_both_precisions_are_timed_once_in_a_process():
     assert time.process_time() - begun < 2.0  # on a slow and busy CPU
 
 
+def test_first_calls_do_not_count_and_slow_precisions_are_soon_known(monkeypatch):
+    def gain(of_single, of_low):
+        """The gain if calls take so many seconds, and the number of calls."""
+        seconds, calls = {torch.float32: of_single, torch.bfloat16: of_low}, []
+        monkeypatch.setattr(_devices, "_products", lambda dtype: dtype)
+
+        def seconds_of(dtype):
+            calls.append(dtype)
+            rest = calls.count(dtype) - 1
+            return seconds[dtype][min(rest, len(seconds[dtype]) - 1)]
+
+        monkeypatch.setattr(_devices, "_seconds_of", seconds_of)
+        _devices._timed_gain.cache_clear()
+        return _devices._timed_gain(), len(calls)
+
+    try:
+        assert gain([9.0, 4.0, 3.0], [90.0, 2.0, 1.0]) == (3.0, 14)
+        assert gain([1.0], [5.0]) == (0.2, 4)
+    finally:
+        _devices._timed_gain.cache_clear()
+
+
 def test_a_gpu_without_bfloat16_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
