@@ -31,7 +31,7 @@ from skclip.metrics import mrr_at_k, recall_at_k
 X, _ = make_sessions(1500, 300, p_return=0.3, p_habit=0.3, random_state=0)
 past, future = X[:900], X[900:]
 members = [
-    ("network", CLIPSessionRecommender(n_threads=1, random_state=0)),
+    ("network", CLIPSessionRecommender(random_state=0)),
     ("neighbors", SessionKNN("vstan", n_neighbors=100)),
 ]
 blend = VotingRecommender(members, method="blend", weights="auto").fit(past)

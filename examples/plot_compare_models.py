@@ -28,8 +28,8 @@ models = {
     "V-SKNN": SessionKNN(n_neighbors=100),
     "VSTAN": SessionKNN("vstan", n_neighbors=100),
     "SLIST": SLIST(),
-    "the default": CLIPSessionRecommender(n_threads=1, random_state=0),
-    "with SR-GNN": CLIPSessionRecommender("srgnn", n_threads=1, random_state=0),
+    "the default": CLIPSessionRecommender(random_state=0),
+    "with SR-GNN": CLIPSessionRecommender("srgnn", random_state=0),
     "popularity": PopularityRecommender(),
 }
 
@@ -77,7 +77,7 @@ axes[0].axvline(0, color="k", linewidth=0.8)
 axes[0].set_yticks(range(len(names)), names)
 axes[0].set(xlabel="MRR@20 less that of V-SKNN, 95 % intervals")
 axes[0].legend(loc="best", frameon=False)
-axes[1].set(xlabel="seconds a fit, one thread")
+axes[1].set(xlabel="seconds a fit")
 axes[1].margins(x=0.2)
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)

@@ -44,7 +44,7 @@ print(clicks.head(3))
 
 X = Sessions.from_events(clicks, session="sid", item="sku", time="ts")
 train, _, test = temporal_split(X, test_size=0.1, validation_size=0)
-model = CLIPSessionRecommender(n_threads=1, random_state=0).fit(train)
+model = CLIPSessionRecommender(random_state=0).fit(train)
 print(f"MRR@20 {model.score(test):.3f}")
 for baseline in (PopularityRecommender(), SessionKNN("vstan")):
     print(f"{baseline}: {baseline.fit(train).score(test):.3f}")

@@ -53,7 +53,6 @@ for seed in range(2):
             batch_size=256,
             max_epochs=7,
             learning_rate=0.01,
-            n_threads=1,
             random_state=seed,
             **options,
         )

@@ -47,7 +47,6 @@ pipeline = make_pipeline(
         embedding_dim=32,
         batch_size=256,
         max_epochs=6,
-        n_threads=1,
         random_state=0,
     ),
 )

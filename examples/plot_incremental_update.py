@@ -35,7 +35,6 @@ model = CLIPSessionRecommender(
     embedding_dim=32,
     batch_size=256,
     max_epochs=5,
-    n_threads=1,
     random_state=0,
 )
 stale = clone(model).fit(history)

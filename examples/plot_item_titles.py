@@ -52,7 +52,6 @@ def network(features=None):
         embedding_dim=32,
         batch_size=256,
         max_epochs=7,
-        n_threads=1,
         random_state=0,
     )
 

@@ -34,7 +34,6 @@ clip = CLIPSessionRecommender(
     embedding_dim=32,
     batch_size=256,
     max_epochs=6,
-    n_threads=1,
     random_state=0,
 ).fit(train)
 

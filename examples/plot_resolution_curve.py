@@ -51,7 +51,6 @@ recommender = CLIPSessionRecommender(
     batch_size=128,
     learning_rate=0.005,
     max_epochs=3,
-    n_threads=1,
     random_state=0,
 )
 cv = TemporalSplit(3, test_size=0.1, straddling="keep")

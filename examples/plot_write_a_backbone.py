@@ -64,7 +64,6 @@ model = CLIPSessionRecommender(
     embedding_dim=32,
     batch_size=256,
     max_epochs=8,
-    n_threads=1,
     random_state=0,
 )
 half_lives = [0.3, 0.6, 1.2, 2.4, 4.8, 9.6]
