@@ -1,7 +1,7 @@
 """What a fit leaves: a value that can be asked for scores."""
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -153,10 +153,15 @@ class Fitted:
             tasks = self._tasks(queries, step, mask, preselect)
             workers.map(work, tasks, len(queries) * size)
 
+    @cached_property
+    def _is_own(self):
+        """Whether the network is the library's, which several threads may read."""
+        return own_draws_only(self.model)
+
     def _workers(self, n_threads=None):
         """The `Workers` of a ranking; networks of others are read by one thread."""
-        own = own_draws_only(self.model)
-        return workers_for(n_threads if own else 1, self.model.item_table.device)
+        n_threads = n_threads if self._is_own else 1
+        return workers_for(n_threads, self.model.item_table.device)
 
     @torch.no_grad()
     def _tasks(self, queries, step, mask=None, preselect=False):
