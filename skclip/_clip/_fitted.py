@@ -1,13 +1,13 @@
 """What a fit leaves: a value that can be asked for scores."""
 
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from skclip._base import check_finite
-from skclip._clip._few import few_scores
+from skclip._clip._chunks import score_chunks
 from skclip._data import (
     Instances,
     ItemIndex,
@@ -24,25 +24,12 @@ from skclip._model import (
     SessionModel,
     observed_prefixes,
     read_states,
-    reading_tasks,
     seen_items,
-    take_rows,
 )
-from skclip._ranking import (
-    PRESELECTED_ROWS,
-    Preselected,
-    Preselector,
-    rows_apart,
-    rows_per_chunk,
-    rows_per_product,
-    worth_preselecting,
-)
-from skclip._threads import Workers, map_shared
+from skclip._threads import Workers
 from skclip._training import (
-    cpu_is_fast_in_bf16,
     own_draws_only,
     resolve_device,
-    workers_for,
 )
 
 
@@ -91,6 +78,10 @@ class Fitted:
             self.settings["unseen_items"] == "vote" and self.item_clusters is not None
         )
 
+    def candidates(self):
+        """Candidate vectors as the model stands."""
+        return candidate_vectors(self.model) if self.keys is None else self.keys
+
     def attributes(self):
         """The fitted attributes that users see."""
         users, clusters = self.holders.owners.users, self.item_clusters
@@ -123,144 +114,12 @@ class Fitted:
 
     def score_chunks(self, queries):
         """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
-        step, buffers = rows_per_chunk(len(self.index)), []
-        with self._workers():  # not while the caller has the chunk
-            tasks = self._tasks(queries, step)
-        for task in tasks:
-            chunks = task(buffers)
-            while True:
-                with self._workers(), torch.no_grad():
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                yield from rows_apart(*chunk)
-
-    def each_chunk(self, queries, use, n_threads, mask=None, preselect=False):
-        """Call ``use(positions, scores, rows)`` for chunks, several at a time.
-
-        `rows` says which row of the scores each position has, None: its own. With
-        `preselect` the scores may be `Preselected`, without what the `Mask` leaves out.
-        """
-        buffers = []
-
-        def work(task):
-            for chunk in task(buffers):
-                use(*chunk)
-
-        device, size = self.model.item_table.device, self.model.item_table.numel()
-        step = rows_per_product(len(self.index), device)
-        with self._workers(n_threads) as workers:
-            tasks = self._tasks(queries, step, mask, preselect)
-            workers.map(work, tasks, len(queries) * size)
+        return score_chunks(self, queries)
 
     @cached_property
-    def _is_own(self):
+    def is_own(self):
         """Whether the network is the library's, which several threads may read."""
         return own_draws_only(self.model)
-
-    def _workers(self, n_threads=None):
-        """The `Workers` of a ranking; networks of others are read by one thread."""
-        n_threads = n_threads if self._is_own else 1
-        return workers_for(n_threads, self.model.item_table.device)
-
-    @torch.no_grad()
-    def _tasks(self, queries, step, mask=None, preselect=False):
-        """Generators of (positions, scores, rows), each of some of the queries.
-
-        They take memory for `step` rows of scores from a list, and put it back.
-        """
-        few = few_scores(self, queries)
-        if few is not None:
-            return [lambda buffers: iter([(*few, None)])]
-        instances = self.observed(queries)
-        read = instances.stops > instances.starts
-        where, keys = np.flatnonzero(read), self.keys
-        if keys is None:
-            keys = candidate_vectors(self.model)
-        scores_of = partial(self._scores_of, keys, step)
-        if preselect and self._may_preselect(len(where)):
-            preselector = Preselector(keys, self.model.bias)
-            scores_of = partial(self._preselected, preselector, mask)
-        tasks = [
-            partial(scores_of, instances, where, reading)
-            for reading in reading_tasks(self.model, instances.take(where))
-        ]
-        unread = np.flatnonzero(~read)
-        for start in range(0, len(unread), step):
-            tasks.append(partial(self._popular, unread[start : start + step], keys))
-        return tasks
-
-    def _may_preselect(self, n_queries):
-        model = self.model
-        if not (model.network.dot_product and model.item_table.is_cpu):
-            return False
-        return worth_preselecting(n_queries, len(self.index)) and cpu_is_fast_in_bf16()
-
-    def _preselected(self, preselector, mask, instances, where, reading, _):
-        """Yield the chunks of a reading task, `Preselected`."""
-        positions, counts, state = reading()
-        state, n_items = state * self.model.scale, len(self.index)
-        if mask is not None:  # it may differ where what is read of sessions is equal
-            state = state[torch.from_numpy(np.repeat(np.arange(len(counts)), counts))]
-            counts = np.ones(len(state), dtype=np.int64)
-        begins = np.concatenate([[0], np.cumsum(counts)])
-        n_parts = -(-len(counts) // PRESELECTED_ROWS)
-        cuts = np.linspace(0, len(counts), n_parts + 1, dtype=int).tolist()
-        for part in map(slice, cuts[:-1], cuts[1:]):
-            firsts, own = begins[part], counts[part]
-            at = where[positions[firsts[0] : begins[part.stop]]]
-            special, bonus = (np.empty(0, np.int64),) * 2, np.empty(0, np.float32)
-            if mask is not None:
-                special = mask.pairs(at, n_items)
-                bonus = np.full(len(special[0]), -np.inf, np.float32)
-            elif self.repeats is not None:
-                of_rows = instances.take(where[positions[firsts]])
-                seen = seen_items(of_rows, n_items, state.device)
-                special = seen.rows.numpy(), seen.items.numpy()
-                bonus = self.repeats.table()[seen.steps, seen.counts]
-            rows = None
-            if len(at) > len(own):
-                rows = np.repeat(np.arange(len(own)), own)
-            yield at, Preselected(preselector, state[part], special, bonus), rows
-
-    def _scores_of(self, keys, step, instances, where, reading, buffers):
-        """Yield the chunks of a reading task."""
-        positions, counts, state = reading()
-        n_items, begins = len(self.index), np.concatenate([[0], np.cumsum(counts)])
-        try:
-            buffer = buffers.pop()
-        except IndexError:
-            buffer = keys.new_empty(min(step, len(where)), n_items)
-        for start in range(0, len(counts), step):
-            part = slice(start, min(start + step, len(counts)))
-            firsts, own = begins[part], counts[part]
-            scores = self._product(take_rows(state, part), keys, buffer[: len(own)])
-            if self.repeats is not None:
-                of_rows = instances.take(where[positions[firsts]])
-                self.repeats.add_to(scores, seen_items(of_rows, n_items, keys.device))
-            at = where[positions[firsts[0] : begins[part.stop]]]
-            rows = None
-            if len(at) > len(own):
-                rows = np.repeat(np.arange(len(own)), own)
-            yield at, scores, rows
-        buffers.append(buffer)
-
-    def _product(self, state, keys, out):
-        """Scores of some states, by pieces that threads share if nothing else is."""
-        step = rows_per_product(len(keys), keys.device)
-
-        def piece(rows):
-            with torch.autocast(keys.device.type, enabled=False):
-                self.model.scores(take_rows(state, rows), keys, out=out[rows])
-
-        pieces = [slice(a, a + step) for a in range(0, len(out), step)]
-        map_shared(piece, pieces, len(out) * keys.numel())
-        return out
-
-    def _popular(self, at, keys, buffers):
-        """Yield scores of what nothing can be read of."""
-        popular = torch.from_numpy(self.popularity.astype(np.float32)).to(keys.device)
-        yield at, popular.expand(len(at), -1).clone(), None
 
     def known_targets(self, X, y):
         """Yield scores, target positions and `Seen` of chunks of what can be scored.

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from skclip._base import SessionEstimator
+from skclip._clip._chunks import each_chunk
 from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps
 from skclip._clusters import SessionClusterer
@@ -483,7 +484,8 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
                 mask(scores, at)
                 use(at, scores, None)
 
-        self._fitted.each_chunk(
+        each_chunk(
+            self._fitted,
             queries,
             use if mask is None else use_masked,
             self.n_threads,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skclip import Fusion, PopularityRecommender, Sessions
-from skclip._clip import _few, _fitted
+from skclip._clip import _chunks, _few, _fitted
 from skclip._data import _queries
 from skclip._model import RepeatBias
 from skclip._ranking import _filters, _topk
@@ -197,7 +197,7 @@ def test_a_few_plain_lists_are_not_answered_in_the_general_way(backbone, monkeyp
     for module, name in (
         (_queries, "as_sessions"),
         (_fitted, "observed_prefixes"),
-        (_fitted, "reading_tasks"),
+        (_chunks, "reading_tasks"),
         (_topk, "_largest"),
     ):
         monkeypatch.setattr(module, name, general)
