@@ -20,13 +20,14 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 
 from benchmarks._data import rsc15, training_rows
-from benchmarks._results import load, markdown, new_parser, save
+from benchmarks._results import load, markdown, new_parser, replace_table, save
 from skclip import CLIPSessionRecommender, Sessions
 from skclip.datasets import make_sessions
 from skclip.model_selection import TemporalSplit
 
 NAME = "speed/busy.json"
 SIZES = ("quickstart", "rsc15_100k", "diginetica")
+SHOWN = {"quickstart": "4,000 simulated ones", "diginetica": "diginetica, an eighth"}
 WAYS = {  # of a round: number of busy processes, n_threads
     "default": (0, None),
     "one thread": (0, 1),
@@ -137,7 +138,7 @@ def print_tables(rows):
         alone, best = seconds["one thread"], min(list(seconds.values())[1:3])
         lines.append(
             [
-                row["size"],
+                SHOWN.get(row["size"], row["size"]),
                 f"{seconds['default'] / best:.2f}",
                 f"{seconds['default, one busy'] / alone:.2f}",
                 f"{seconds['default, two busy'] / alone:.2f}",
@@ -147,6 +148,8 @@ def print_tables(rows):
     head = ["sessions", "alone / better of one and two threads"]
     head += ["one busy / one thread alone", "two busy / one thread alone", *WAYS]
     print(markdown(head, lines))
+    ratios = [line[:4] for line in lines]
+    replace_table("docs/scaling.md", "busy", markdown(head[:4], ratios))
 
 
 if __name__ == "__main__":
