@@ -215,8 +215,10 @@ def write_tables():
             whole = "; ".join(f"{ratio:.0f}" for ratio in ratios)
             short.append([data, backbone, shown[0], both, whole])
         peak = max(c.get("peak_gib", 0) for c in cells.values())
-        lines.append([data, backbone, *shown, both, times, f"{peak:.2f}"])
-    head = ["data", "backbone", *FORMS, "peer", "ratio", "peak GiB"]
+        usual = f"{cells['bare']['ratio_to_usual_loss_step']:.2f}"
+        lines.append([data, backbone, times, usual, *shown, both, f"{peak:.2f}"])
+    head = ["data", "backbone", "bare / peer", "bare / usual loss step", *FORMS]
+    head += ["peer", "peak GiB"]
     print(markdown(head, lines))
     head = ["data", "backbone", "skclip", "RecBole", "times as fast"]
     replace_table("README.md", "speed", markdown(head, short))
