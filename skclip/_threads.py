@@ -5,7 +5,8 @@ meanwhile: where one of them loses its core to another program, all of them wait
 So inside `Workers` torch runs on one thread. Large products are cut into tasks, and
 each thread takes the next one when it is free: where a core is busy, its thread takes
 fewer. Tasks are cut by size and put together in order, so that the number of threads
-changes the time and no bit of the result.
+changes no bit of the result. Only steps of networks over very many events have torch's
+own threads, as each of their operations takes long enough (`torch_threads`).
 """
 
 import itertools
@@ -19,9 +20,10 @@ import torch
 from joblib import cpu_count
 from joblib.parallel import get_active_backend
 
-from skclip._fork import after_fork
+from skclip._fork import after_fork, has_lost_threads
 
 _LARGE = 2**25  # multiplications that are worth a second thread
+_LONG = 2**18  # numbers in what a network reads that make its operations long
 _ENOUGH_SECONDS = 5.0  # to judge by whether threads wait for cores
 _of_thread = threading.local()
 
@@ -93,11 +95,15 @@ class Workers:
         if n < 2:
             work()
             return results
-        begun = time.perf_counter()
+        begun, of_torch = time.perf_counter(), torch.get_num_threads()
+        if of_torch > 1:  # in a step of a network
+            _use_one_thread(self._of_torch)
         helpers = [self._pool.submit(work) for _ in range(n - 1)]
         try:
             work()
         finally:
+            if of_torch > 1:
+                torch.set_num_threads(of_torch)
             # One that has not begun by now, as there was no core, is not waited for.
             running = [helper for helper in helpers if not helper.cancel()]
             errors = [helper.exception() for helper in running]
@@ -140,6 +146,23 @@ def open_workers():
     return getattr(_of_thread, "workers", None)
 
 
+@contextmanager
+def torch_threads(n_numbers):
+    """Give torch the threads of the open block, if a network reads so many numbers."""
+    workers = open_workers()
+    n_threads = 1
+    if workers is not None and n_numbers >= _LONG and not has_lost_threads():
+        n_threads = workers.n_threads
+    if n_threads == 1:
+        yield
+        return
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        _use_one_thread(workers._of_torch)
+
+
 def map_shared(function, tasks, size):
     """`Workers.map` of the block that the calling thread is in, if it is in one."""
     workers = open_workers()
@@ -164,10 +187,10 @@ def _use_one_thread(of_others):
     A number that torch is given also holds for threads that begin later. So another
     thread gives it the former one at once.
     """
-    if of_others == 1:
-        return
-    torch.set_num_threads(1)
-    _Keeper.get().put(of_others)
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    if of_others != 1:
+        _Keeper.get().put(of_others)
 
 
 class _Keeper:

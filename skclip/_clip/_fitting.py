@@ -423,16 +423,12 @@ def _checkpoint(params, data, eval_set, before, values):
             f"checkpoint needs an integer random_state, got {params.random_state!r}: "
             "without it no later fit is the same run. Pass random_state=0."
         )
-    ignored = ("checkpoint", "verbose", "max_time", "n_threads")
+    ignored = ("checkpoint", "verbose", "max_time")
     known_by = {
         key: _known_by(value)
         for key, value in params.get_params().items()
         if key not in ignored
-    } | {
-        f"{key} is": _known_by(value)
-        for key, value in values.items()
-        if key not in ignored
-    }
+    } | {f"{key} is": _known_by(value) for key, value in values.items()}
     state = None
     if before is not None:
         state = [v.cpu().numpy() for v in before.model.state_dict().values()]

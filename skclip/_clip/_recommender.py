@@ -175,10 +175,10 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
         Largest number of threads in all methods, 1 or more. There are never more than
         the cores that the process may use, by its affinity and the limits of its
         container. None takes as many as torch has, and one in a worker of joblib.
-        Several threads share large products and rankings; all else runs on one. The
-        number changes the time, not the result: same seed and same `precision` give
-        the same bits on the same kind of CPU. A GPU is fed by one thread; there some
-        sums are taken in an order of chance.
+        Several threads share large products and rankings, and steps of the network over
+        very many events; all else runs on one. Same seed, `n_threads` and `precision`
+        give the same bits on the same kind of CPU; other numbers agree up to rounding.
+        A GPU is fed by one thread; there some sums are taken in an order of chance.
     warm_start : bool, default=False
         `fit` begins with the vectors and weights of the model before, for all items,
         users and sessions that are in both; a cluster takes over the prompt of the one

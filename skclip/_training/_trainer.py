@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from skclip._base import shows_bars
 from skclip._sklearn import inside_search
-from skclip._threads import Workers, open_workers
+from skclip._threads import Workers, open_workers, torch_threads
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
@@ -208,7 +208,7 @@ class _Run:
             return
         workers.has_told, n = True, workers.n_threads
         who = "its thread" if n == 1 else f"its up to {n} threads"
-        less = "" if n == 1 else ", or pass n_threads=1, which changes no result"
+        less = "" if n == 1 else ", or pass n_threads=1"
         warn_user(
             f"Training waits for cores: {who} ran for {share:.0%} of the time with "
             "work. Other programs, or a limit of the container, take the rest. Run "
@@ -258,8 +258,11 @@ class _Stepper:
         """Return the loss of a batch; step if it is finite."""
         model = self.model
         model.zero_grad(set_to_none=True)
+        read = batch.codes.numel() * model.item_table.shape[1]
+        with torch_threads(read):
+            states = model.states(batch)
         loss = self.loss(
-            model.states(batch),
+            states,
             batch.targets - 1,
             model.keys,
             scale=model.scale,
@@ -268,7 +271,8 @@ class _Stepper:
         )
         value = float(loss.detach())
         if np.isfinite(value):
-            loss.backward()
+            with torch_threads(read):
+                loss.backward()
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
