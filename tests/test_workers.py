@@ -14,10 +14,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skclip import CLIPSessionRecommender, _threads
-from skclip._model import SessionModel
+from skclip._model import SessionModel, _reading
 from skclip._threads import Workers
 from skclip._training import _devices, _losses, _sampled_losses, resolve_precision
 from skclip.backbones import BACKBONES, Backbone, BackboneSpec
+from skclip.backbones._gru4rec import GRU4RecNetwork
 from skclip.baselines import SessionKNN
 from skclip.datasets import make_sessions
 from skclip.ensemble import VotingRecommender
@@ -33,6 +34,7 @@ def many_cores(monkeypatch):
     """As on a machine with eight cores, where all work is worth sharing."""
     monkeypatch.setattr(_threads, "cpu_count", lambda: 8)
     monkeypatch.setattr(_threads, "_LARGE", 0)
+    monkeypatch.setattr(_reading, "_SHARED", 0)
     monkeypatch.setattr(_losses, "_SMALLEST_CHUNK", 3)
     monkeypatch.setattr(_sampled_losses, "_ROWS", 7)
 
@@ -159,10 +161,7 @@ def test_a_number_of_threads_holds_in_every_method(name, many_cores, monkeypatch
 
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
 def test_the_number_of_threads_changes_no_bit(backbone, many_cores):
-    one, three = (
-        small(backbone, n_threads=n, max_epochs=2, repeats="auto").fit(X)
-        for n in (1, 3)
-    )
+    one, three = (small(backbone, n_threads=n, max_epochs=1).fit(X) for n in (1, 3))
     for name, value in one._fitted.model.state_dict().items():
         assert torch.equal(value, three._fitted.model.state_dict()[name]), name
     for method in ("decision_function", "rank_targets", "predict_topk"):
@@ -189,6 +188,26 @@ def test_a_baseline_ranks_alike_with_all_threads(many_cores, monkeypatch):
     monkeypatch.setattr(_threads, "cpu_count", lambda: 1)
     np.testing.assert_array_equal(model.rank_targets(X), shared[0])
     np.testing.assert_array_equal(model.predict_topk(X, k=4), shared[1])
+
+
+def test_steps_over_many_events_have_the_threads_of_torch(many_cores, monkeypatch):
+    before, encode, found = torch.get_num_threads(), GRU4RecNetwork.encode, set()
+    torch.set_num_threads(2)
+
+    def spied(self, x, batch):
+        found.add((self.training, torch.get_num_threads()))
+        return encode(self, x, batch)
+
+    monkeypatch.setattr(GRU4RecNetwork, "encode", spied)
+    try:
+        for long, n_threads, expected in ((0, 3, 3), (0, 1, 1), (10**9, 3, 1)):
+            monkeypatch.setattr(_threads, "_LONG", long)
+            found.clear()
+            small(n_threads=n_threads, max_epochs=1).fit(X).rank_targets(X)
+            assert found == {(True, expected), (False, 1)}
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_small_work_is_not_shared(monkeypatch):

@@ -23,6 +23,9 @@ _BATCH, _FEWEST = 2048, 128  # prefixes encoded at a time, at most and at least
 _TASKS = 8  # or more that they are cut into, for threads to share
 
 
+_SHARED = 2**28  # multiplications of all scores that make it worth while
+
+
 _READ_FLOATS = 2**25  # that reading a batch may hold, about
 
 
@@ -108,7 +111,7 @@ def reading_tasks(model, instances, states=None):
         return order[at], counts[numbers], state
 
     size = _BATCH
-    if device.type == "cpu":
+    if device.type == "cpu" and len(first) * model.item_table.numel() > _SHARED:
         size = max(_FEWEST, min(_BATCH, len(first) // _TASKS))
     most = partial(most_read, model)
     return [partial(read, rows) for rows in batches.in_order_of_length(size, most)]
