@@ -52,10 +52,11 @@ def run(data, precision, seed, train, valid):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", nargs="+", default=list(DATA), choices=DATA)
     parser.add_argument("--table", action="store_true", help="only print the table")
     arguments = parser.parse_args()
     content = {"protocol": __doc__, "data_hash": {}, "rows": []}
-    for data in () if arguments.table else DATA:
+    for data in () if arguments.table else arguments.data:
         train, valid = parts_of(data)
         content["data_hash"][data] = data_hash(train)
         for seed in range(arguments.seeds):
@@ -68,8 +69,9 @@ def main():
 
 def print_table():
     lines = []
-    for data in DATA:
-        of_data = [row for row in load(NAME)["rows"] if row["data"] == data]
+    rows = load(NAME)["rows"]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        of_data = [row for row in rows if row["data"] == data]
         for metric in ("recall@20", "mrr@20"):
             values = [
                 np.array([row[metric] for row in of_data if row["precision"] == name])

@@ -27,10 +27,7 @@ from skclip._model import (
     seen_items,
 )
 from skclip._threads import Workers
-from skclip._training import (
-    own_draws_only,
-    resolve_device,
-)
+from skclip._training import own_draws_only, resolve_device
 
 
 @dataclass(frozen=True)
