@@ -114,6 +114,17 @@ class Fitted:
         return score_chunks(self, queries)
 
     @cached_property
+    def _norms(self):
+        """Lengths of the candidate vectors, (n_items, 1)."""
+        return torch.linalg.vector_norm(self.keys, dim=1, keepdim=True).clamp_min(1e-12)
+
+    def cosines(self, columns):
+        """Cosines of the candidate vectors of some items with all, (n, n_items)."""
+        with torch.autocast(self.keys.device.type, enabled=False):
+            units = self.keys[columns] / self._norms[columns]
+            return torch.mm(units, self.keys.T).div_(self._norms.T)
+
+    @cached_property
     def is_own(self):
         """Whether the network is the library's, which several threads may read."""
         return own_draws_only(self.model)
