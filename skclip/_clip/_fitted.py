@@ -118,11 +118,14 @@ class Fitted:
         """Lengths of the candidate vectors, (n_items, 1)."""
         return torch.linalg.vector_norm(self.keys, dim=1, keepdim=True).clamp_min(1e-12)
 
-    def cosines(self, columns):
-        """Cosines of the candidate vectors of some items with all, (n, n_items)."""
-        with torch.autocast(self.keys.device.type, enabled=False):
-            units = self.keys[columns] / self._norms[columns]
-            return torch.mm(units, self.keys.T).div_(self._norms.T)
+    def similarities(self, columns):
+        """Similarities of some items with all, (n, n_items), see `similar_items`."""
+        keys, rows = self.keys, self.keys[columns]
+        with torch.autocast(keys.device.type, enabled=False):
+            if self.model.late:  # two unit vectors side by side
+                both = rows.split(rows.shape[1] // 2, dim=1)
+                return torch.mm(self.model.weigh_late(*both), keys.T)
+            return torch.mm(rows / self._norms[columns], keys.T).div_(self._norms.T)
 
     @cached_property
     def is_own(self):

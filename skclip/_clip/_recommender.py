@@ -501,7 +501,7 @@ class CLIPSessionRecommender(
         )
 
     def _item_similarities(self):
-        return self._fitted.cosines, self._fitted.keys.device
+        return self._fitted.similarities, self._fitted.keys.device
 
     def _by_popularity(self, queries):
         return self._fitted.by_popularity(queries)

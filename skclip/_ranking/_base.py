@@ -300,4 +300,3 @@ def rows_apart(at, scores, rows):
     for start in range(0, len(at), len(scores)):
         part = slice(start, start + len(scores))
         yield at[part], scores[torch.from_numpy(rows[part]).to(scores.device)]
-

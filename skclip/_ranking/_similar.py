@@ -79,7 +79,8 @@ class SimilarItemsMixin:
         `CLIPSessionRecommender` compares the vectors that sessions are compared with
         (``item_vectors_``, without a bias) by their cosine. These are prompted where
         the candidates are, so that items of a cluster are closer. With
-        ``Fusion(kind="late")`` the learned vector and the features count equally.
+        ``Fusion(kind="late")`` there are two cosines, of learned vectors and of
+        features, which count as much as in the scores (``fusion_weight_``).
 
         Other models read the row of the item in what they have counted, and leave out
         items with a weight of 0 or less. So "similar" is what came directly after the
