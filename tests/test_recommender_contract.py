@@ -330,7 +330,7 @@ def test_similar_items_of_ids_of_another_type(new, name):
     if name not in COMPARE:
         pytest.skip("does not compare items")
     new.fit([[1, 2], [2, 3]] * 9)
-    with pytest.warns(IdTypeWarning, match="^ids has .* '2' .text. looks like 2 "):
+    with pytest.warns(IdTypeWarning, match="^The list has .* '2' .text. looks like 2 "):
         assert new.similar_items(["2"], 1).tolist() == [[-1]]
     items = new.similar_items(np.array([2.0]), 1).tolist()
     assert items == new.similar_items([2], 1).tolist()

@@ -147,20 +147,26 @@ def run():
 
 
 def write_table():
-    head = ["vectors, queries", "catalog", "index", "setting", "recall@20"]
+    """For each index the fastest setting with a recall of 0.95, or its best one."""
+    head = ["vectors, queries", "catalog", "index", "recall@20"]
     head += ["one query", "many queries"]
-    lines = []
+    lines = {}
     for row in load("speed/nearest.json")["rows"]:
-        if row["index"] != "exact":
-            cells = [
-                row["vectors"],
-                f"{row['n_items']:,}",
-                row["index"],
-                row["setting"],
-            ]
-            cells += [f"{row['recall@20']:.3f}", f"{row['speed_of_one']:.1f}"]
-            lines.append([*cells, f"{row['speed_of_many']:.1f}"])
-    replace_table("docs/scaling.md", "nearest", markdown(head, lines))
+        key = row["vectors"], row["index"]
+        if row["index"] != "exact" and lines.get(key, {}).get("recall@20", 0) < 0.95:
+            lines[key] = row
+    cells = [
+        [
+            row["vectors"],
+            f"{row['n_items']:,}",
+            f"{row['index']}, {row['setting']}",
+            f"{row['recall@20']:.3f}",
+            f"{row['speed_of_one']:.1f}",
+            f"{row['speed_of_many']:.1f}",
+        ]
+        for row in lines.values()
+    ]
+    replace_table("docs/scaling.md", "nearest", markdown(head, cells))
 
 
 if __name__ == "__main__":

@@ -560,7 +560,8 @@ class CLIPSessionRecommender(
     def item_vectors_(self):
         """Vectors of the items, ndarray of shape (n_items, n_dims), float32.
 
-        In the order of ``item_ids_``; see `session_vectors`.
+        In the order of ``item_ids_``; see `session_vectors`. `similar_items` compares
+        them by their cosine.
         """
         self._check_product(AttributeError)
         bias, keys = self._fitted.model.bias, self._fitted.keys.detach()

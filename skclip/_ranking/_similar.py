@@ -148,5 +148,5 @@ def _codes_of(ids, index):
             "Nothing is known to be similar to them, and their rows are filled.",
             UnseenItemWarning,
         )
-        warn_other_type(index, "ids", unknown)
+        warn_other_type(index, "The list", unknown)
     return codes

@@ -100,6 +100,22 @@ def test_speed_of_the_backbones():
         assert speed == measured[name]
 
 
+def test_approximate_indexes():
+    rows = [row for row in results("nearest.json") if row["index"] != "exact"]
+    measured = {
+        (row["vectors"], f"{row['index']}, {row['setting']}"): [
+            f"{row['recall@20']:.3f}",
+            f"{row['speed_of_one']:.1f}",
+            f"{row['speed_of_many']:.1f}",
+        ]
+        for row in rows
+    }
+    shown = table(DOCS / "scaling.md", "nearest")
+    assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
+    for vectors, _, index, *values in shown:
+        assert values == measured[vectors, index], (vectors, index)
+
+
 @pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
 def test_comparison(data):
     rows = {
