@@ -167,7 +167,7 @@ def run():
 def write_table():
     """For each index the fastest setting with a recall of 0.95, or its best one."""
     head = ["vectors, queries", "catalog", "index", "recall@20"]
-    head += ["one query", "many queries"]
+    head += ["one query", "many queries", "build"]
     lines = {}
     for row in load("speed/nearest.json")["rows"]:
         key = row["vectors"], row["index"]
@@ -179,12 +179,17 @@ def write_table():
             f"{row['n_items']:,}",
             f"{row['index']}, {row['setting']}",
             f"{row['recall@20']:.3f}",
-            f"{row['speed_of_one']:.1f}",
-            f"{row['speed_of_many']:.1f}",
+            two_digits(row["speed_of_one"]),
+            two_digits(row["speed_of_many"]),
+            f"{two_digits(row['build_seconds'])} s",
         ]
         for row in lines.values()
     ]
     replace_table("docs/scaling.md", "nearest", markdown(head, cells))
+
+
+def two_digits(value):
+    return f"{float(f'{value:.2g}'):g}"
 
 
 if __name__ == "__main__":
