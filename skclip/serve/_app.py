@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 import anyio.to_thread
 from fastapi import FastAPI, HTTPException, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import FileResponse, JSONResponse
 from joblib import cpu_count
 
 from skclip._base import VERSION
@@ -32,10 +31,9 @@ def new_app(models, reload_seconds, max_body):
     _add_rankings(app, models)
     _add_items(app, models)
     _add_states(app, models)
-    app.mount(
-        "/", StaticFiles(directory=str(files("skclip.serve") / "page"), html=True)
-    )
+    _add_page(app)
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(405, _refuse_method)
     app.add_exception_handler(Exception, _fail)
     app.add_middleware(BodyLimit, max_body=max_body)
     app.add_middleware(SafeHeaders)
@@ -165,6 +163,16 @@ def _add_states(app, models):
         return JSONResponse({"status": "ok", "skclip": VERSION, "models": states})
 
 
+def _add_page(app):
+    for path in Path(__file__).with_name("page").iterdir():
+
+        async def send(request, path=path):
+            return FileResponse(path)
+
+        where = "/" if path.name == "index.html" else f"/{path.name}"
+        app.add_route(where, send, ["GET", "HEAD"], include_in_schema=False)
+
+
 # -- errors ----------------------------------------------------------------------------
 
 
@@ -175,16 +183,18 @@ async def _refuse(request, error):
     """
     first = error.errors()[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query")]
-    if where and where[-1] in ("int", "constrained-str", "str"):
-        del where[-1]
-        problem = (
-            f"An id is text of at most {schema.MAX_ID} characters, or a whole number"
-        )
-    else:
-        problem = first["msg"].removeprefix("Value error, ").rstrip(".")
+    problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
     text = text.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": text[:500]}, status_code=422)
+
+
+async def _refuse_method(request, error):
+    """Name the methods of all endpoints at the path, not only of the first."""
+    path = request.url.path
+    found = [r.methods for r in request.app.routes if getattr(r, "path", "") == path]
+    allow = {"Allow": ", ".join(sorted(set().union(*found)))}
+    return JSONResponse({"detail": "Method not allowed."}, 405, allow)
 
 
 async def _fail(request, error):

@@ -2,12 +2,42 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 MAX_ID, MAX_CLICKS, MAX_SESSIONS, MAX_ITEMS, MAX_K = 1000, 1000, 1000, 1000, 1000
 MAX_FILTERED, MAX_EXPLAINED = 100_000, 100
 
-ItemId = Annotated[StrictStr, Field(max_length=MAX_ID)] | StrictInt
+
+def _whole(value):
+    """1.0 is a whole number in JSON as 1 is."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _item_id(value):
+    value = _whole(value)
+    if type(value) is not int:
+        if type(value) is not str or len(value) > MAX_ID:
+            raise ValueError(_WHAT_IS_AN_ID)
+        value.encode()  # half a character is none, and no answer could hold it
+    return value
+
+
+_WHAT_IS_AN_ID = f"An id is text of at most {MAX_ID:,} characters or a whole number"
+ItemId = Annotated[
+    str | int,
+    PlainValidator(_item_id),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "maxLength": MAX_ID}, {"type": "integer"}]}
+    ),
+]
 Session = Annotated[list[ItemId], Field(max_length=MAX_CLICKS)]
 Filter = Annotated[list[ItemId], Field(max_length=MAX_FILTERED)]
 Name = Literal["a", "b"]
@@ -29,7 +59,7 @@ class _Request(BaseModel):
 
 
 class _Ranking(_Request):
-    k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
+    k: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_K)] = 10
     allow: Filter | None = None
     deny: Filter = []
     model: Name = "a"
