@@ -185,6 +185,8 @@ async def _refuse(request, error):
     where = [str(part) for part in first["loc"] if part not in ("body", "query")]
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
+    if first["type"] == "json_invalid":
+        text = "The body is no JSON."
     text = text.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": text[:500]}, status_code=422)
 
