@@ -7,9 +7,10 @@ client on the same machine, for one session of up to five items each. Meanwhile 
 model file is replaced five times, by one of two models in turn, and a worker is killed.
 Each answer says which model gave it, and must be the list of that model. Latency is
 that of all requests, those during the changes included. Memory is that of the worker
-that lives on: before each replacement, and at the end. The script fails if an answer is
-wrong, if more requests fail than the killed worker can have had open, or if the memory
-grows by more than a quarter between the second replacement and the end.
+that lives on: before each replacement, and at the end. The load average says how busy
+other programs kept the machine, which all numbers depend on. The script fails if an
+answer is wrong, if more requests fail than the killed worker can have had open, or if
+the memory grows by more than a quarter between the second replacement and the end.
 
 Linux only: workers and their memory are read from /proc.
 """
@@ -162,12 +163,13 @@ def main():
             model = skclip.load(path)
             lists = [model.predict_topk([q], k=K, exclude_seen=True) for q in queries]
             expected[version_of(path)] = [items[0].tolist() for items in lists]
-        load = Load(queries, expected)
+        load, load_average = Load(queries, expected), os.getloadavg()[0]
         seconds, memory = run(path, models, load)
     result = {
         "n_items": N_ITEMS,
         "n_connections": N_CONNECTIONS,
         "n_workers": N_WORKERS,
+        "load_average_before": load_average,
         "outcomes": dict(load.outcomes),
         "requests_per_second": N_REQUESTS / seconds,
         **{f"p{p}_ms": 1e3 * np.percentile(load.seconds, p) for p in (50, 99)},
