@@ -1,0 +1,653 @@
+"""The page in Chromium, against a server in a process of its own.
+
+`.ci/full page` runs this: `pytest -m browser`, with selenium, Chromium with its driver,
+and AXE, the path of the script axe.min.js. SCREENSHOTS names a folder for pictures:
+
+    SCREENSHOTS=docs/figures pytest -m browser tests/serve/test_browser.py -k figure
+"""
+
+import base64
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import skclip
+from skclip import CLIPSessionRecommender, SessionKNN
+from skclip.datasets import make_titled_sessions
+
+pytestmark = pytest.mark.browser
+
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
+--disable-background-networking --disable-component-update --disable-sync"""
+DESKTOP, PHONE = 1400, 390
+PATIENCE = 60  # seconds
+NASTY = "<img src=x onerror=document.title='broken'> & <b>bold</b>"
+
+
+def until(condition, what):
+    """Wait for a condition; what it returned."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < end, f"waited {PATIENCE} s for: {what}"
+        time.sleep(0.05)
+
+
+class Server:
+    """`python -m skclip.serve` that can be stopped and started again on its port."""
+
+    def __init__(self, *arguments):
+        self.arguments = [str(argument) for argument in arguments]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "skclip.serve", *self.arguments]
+        command += ["--port", str(self.port), "--reload-seconds", "0.2"]
+        self.process = subprocess.Popen(command)
+        try:
+            until(self.answers, "the server to answer")
+        except BaseException:
+            self.process.kill()
+            raise
+
+    def answers(self):
+        assert self.process.poll() is None, "the server ended"
+        try:
+            return self.get("health")["status"] == "ok"
+        except OSError:
+            return False
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
+
+class Page:
+    """What a person does with the page, and what they see."""
+
+    def __init__(self, driver, url):
+        self.driver, self.url = driver, url
+
+    def open(self, session=(), width=DESKTOP, dark=False):
+        phone = width == PHONE
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        size = {"width": width, "height": 844 if phone else 900}
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride",
+            deviceScaleFactor=1,
+            mobile=phone,
+            **size,
+        )
+        self.cdp("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
+        self.driver.get("about:blank")
+        self.driver.get(self.url + self.fragment(session))
+        self.settle()
+        return self
+
+    def fragment(self, session):
+        return f"#session={json.dumps(list(session))}" if session else ""
+
+    def cdp(self, name, **parameters):
+        return self.driver.execute_cdp_cmd(name, parameters)
+
+    def all(self, css):
+        return self.driver.find_elements("css selector", css)
+
+    def one(self, css):
+        (found,) = self.all(css)
+        return found
+
+    def text(self, css):
+        return self.js("return document.querySelector(arguments[0]).textContent", css)
+
+    def texts(self, css):
+        script = "return [...document.querySelectorAll(arguments[0])].map("
+        return self.js(script + "node => node.textContent.trim())", css)
+
+    def js(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def settle(self):
+        """Wait until the lists are those of the session."""
+        until(
+            lambda: self.js(
+                "return document.querySelector('#lists li, #lists .problem') !== null"
+                " && document.querySelector('#lists').ariaBusy === 'false'"
+                " && document.querySelector('#results').children.length > 0"
+            ),
+            "the lists",
+        )
+        time.sleep(0.25)  # transitions of colors
+        return self
+
+    def until_clicks(self, n):
+        until(lambda: len(self.all("#clicks > li")) == n, f"{n} clicks")
+        return self.settle()
+
+    def press(self, *keys):
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def search(self, query):
+        field = self.one("#query")
+        field.clear()
+        field.send_keys(query)
+        expected = "found|No item"
+        until(lambda: re.search(expected, self.text("#found")), "the search")
+        time.sleep(0.4)  # the field waits for further letters
+
+    def focused(self):
+        script = "const e = document.activeElement;"
+        return self.js(script + "return e.dataset.key ?? (e.id || e.tagName)")
+
+    def live(self):
+        return self.text("#live")
+
+    def ids(self, m=0):
+        """Ids of the list of a model."""
+        rows = f"#lists article:nth-of-type({m + 1}) > ol > li"
+        return self.texts(f"{rows} .name .id") or self.texts(f"{rows} .name")
+
+    def shot(self, name):
+        """A picture of the whole page, where SCREENSHOTS names a folder for it."""
+        picture = self.cdp("Page.captureScreenshot", captureBeyondViewport=True)
+        data = base64.b64decode(picture["data"])
+        if "SCREENSHOTS" in os.environ:
+            Path(os.environ["SCREENSHOTS"], f"{name}.png").write_bytes(data)
+        return data
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Two models of titled sessions, and one with numbers as ids, some of 63 bits."""
+    folder = tmp_path_factory.mktemp("models")
+    X, truth = make_titled_sessions(n_sessions=800, n_items=80, random_state=0)
+    rec = CLIPSessionRecommender("gru4rec", max_epochs=4, random_state=0).fit(X)
+    skclip.save(rec, folder / "gru4rec.skclip")
+    skclip.save(SessionKNN().fit(X), folder / "knn.skclip")
+    large = 2**62 + 1
+    rows = [[1, 2, large], [2, large, 3], [large, 3, 1], [1, 2, 3]] * 5
+    skclip.save(SessionKNN().fit(rows), folder / "numbers.skclip")
+    titles = dict(zip(truth.item_ids.tolist(), truth.titles.tolist(), strict=True))
+    titles["item-005"] = NASTY
+    with open(folder / "titles.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("item", "title"), *titles.items()])
+    return folder, titles
+
+
+def served(*arguments):
+    server = Server(*arguments)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def one_model(files):
+    folder, _ = files
+    yield from served(folder / "gru4rec.skclip", "--titles", folder / "titles.csv")
+
+
+@pytest.fixture(scope="session")
+def two_models(files):
+    folder, _ = files
+    models = folder / "gru4rec.skclip", folder / "knn.skclip"
+    yield from served(*models, "--titles", folder / "titles.csv")
+
+
+@pytest.fixture(scope="session")
+def numbers(files):
+    yield from served(files[0] / "numbers.skclip")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """Chromium. At the end: no error in its console, and no request to elsewhere."""
+    chromium.get_log("browser"), chromium.get_log("performance")
+    chromium.errors_expected = False
+    yield chromium
+    chromium.get("about:blank")
+    problems = [e for e in chromium.get_log("browser") if e["level"] != "INFO"]
+    assert chromium.errors_expected or not problems
+    urls = requested(chromium)
+    assert urls
+    assert not [url for url in urls if not url.startswith("http://127.0.0.1:")]
+
+
+def requested(driver):
+    events = [
+        json.loads(e["message"])["message"] for e in driver.get_log("performance")
+    ]
+    sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [e["request"]["url"] for e in sent if e["request"]["url"] != "about:blank"]
+
+
+@pytest.fixture
+def page(browser, one_model):
+    return Page(browser, one_model.url).open()
+
+
+@pytest.fixture
+def two(browser, two_models):
+    return Page(browser, two_models.url)
+
+
+# ---- What the page does
+
+
+def test_an_empty_session_shows_popular_items(page, one_model):
+    popular = one_model.get("items?q=&limit=10")["items"]
+    assert page.ids() == [item["id"] for item in popular]
+    assert "most popular" in page.text("#recommended-note")
+    assert page.texts(".because") == ["Popular"] * 10
+    assert page.text("#found") == "The most clicked of all items."
+
+
+def test_search_click_and_the_list_changes(page, files):
+    titles = files[1]
+    before = page.ids()
+    words = titles["item-010"].split()
+    page.search(f"{words[1]} {words[0]}".upper())  # words in any order and case
+    found = page.texts("#results [role=option] .id")
+    assert "item-010" in found
+    page.all("#results [role=option]")[found.index("item-010")].click()
+    page.until_clicks(1)
+    assert page.text("#clicks .id") == "item-010"
+    assert page.ids() != before
+    assert "item-010" not in page.ids()
+    assert f"Added {titles['item-010']}." in page.live()
+    new = len(set(page.ids()) - set(before))
+    assert f"{new} of 10 recommendations are new" in page.live()
+    assert page.texts("#lists .tag").count("new") == new
+    assert set(page.texts(".because")) == {f"Because of {titles['item-010']}"}
+
+    second = page.ids()[1]
+    page.all("#lists button.name")[1].click()  # a recommendation is clicked
+    page.until_clicks(2)
+    assert page.texts("#clicks .id") == ["item-010", second]
+    assert second not in page.ids()
+    page.one("#seen").click()
+    until(lambda: {"item-010", second} & set(page.ids()), "clicked items in the list")
+
+
+def test_moved_places_are_those_of_the_lists(page):
+    page.open(["item-010"])
+    before = page.ids()
+    page.all("#lists button.name")[2].click()
+    page.until_clicks(2)
+    rows = page.texts("#lists li .more")
+    assert len(rows) == 10
+    for rank, (item, row) in enumerate(zip(page.ids(), rows, strict=True)):
+        gain = before.index(item) - rank if item in before else None
+        sign = "new" if gain is None else f"up \u2191 {gain}"
+        if gain is not None and gain < 0:
+            sign = f"down \u2193 {-gain}"
+        assert row.endswith(sign) or gain == 0
+
+
+def test_the_explanation_is_that_of_the_server(page, one_model, files):
+    session = ["item-010", "item-020", "item-030", "item-011"]
+    page.open(session)
+    body = json.dumps({"session": session, "explain": True}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{one_model.url}recommend", body, headers)
+    with urllib.request.urlopen(request) as answer:
+        drops = json.load(answer)["explanation"]["drops"]
+    for j, sentence in enumerate(page.texts(".because")):
+        best = max(range(4), key=lambda i, j=j: drops[i][j])
+        assert f"ecause of {best + 1}. {files[1][session[best]]}" in sentence
+
+    why = page.all("#lists .acts button")[0]
+    assert why.get_attribute("aria-expanded") == "false"
+    why.click()
+    page.settle()
+    order = sorted(range(4), key=lambda i: -drops[i][0])
+    shown = page.texts(".why li > span:first-child")
+    assert shown == [f"{i + 1}. {files[1][session[i]]}" for i in order]
+    numbers = [t.replace("\u2212", "-") for t in page.texts(".why .drop")]
+    largest = max(abs(row[0]) for row in drops)
+    for text, i in zip(numbers, order, strict=True):
+        assert float(text) == pytest.approx(drops[i][0], rel=0.06, abs=1e-6)
+    shares = page.js(
+        "return [...document.querySelectorAll('.why .bar')].map("
+        "bar => Number(bar.style.getPropertyValue('--share')))"
+    )
+    assert shares == pytest.approx([abs(drops[i][0]) / largest for i in order])
+    assert page.all("#lists [aria-expanded=true]")
+
+
+def test_the_pointer_shows_the_clicks_that_drove_an_item(page):
+    from selenium.webdriver import ActionChains
+
+    page.open(["item-010", "item-020", "item-030"])
+    assert not page.all("#clicks .drives")
+    rows = page.all("#lists article > ol > li")
+    ActionChains(page.driver).move_to_element(rows[4]).perform()
+    assert page.all("#clicks .drives")
+    assert all(
+        re.match("Drop without this click: ", t) for t in page.texts("#clicks .drop")
+    )
+    ActionChains(page.driver).move_to_element(page.one("footer")).perform()
+    assert not page.all("#clicks .drives")
+
+
+def test_an_unknown_item(page):
+    page.search("no such item")
+    assert "No item found" in page.text("#found")
+    assert page.texts("#results [role=option]") == ["Add the id no such item"]
+    page.press("\ue007")  # Enter
+    page.until_clicks(1)
+    assert "Not in the catalog: ignored" in page.text("#clicks li")
+    assert set(page.texts(".because")) == {"Popular: no click of the session is known"}
+    page.all("#results [role=option]")[0].click()
+    page.until_clicks(2)
+    assert "because" in page.text(".because").lower()
+    assert len(page.all("#clicks .unknown")) == 1
+
+
+def test_titles_are_text(page):
+    page.open(["item-005"])
+    assert NASTY in page.text("#clicks .name")
+    page.search("onerror")
+    assert NASTY in page.text("#results .name")
+    assert page.driver.title != "broken"
+    assert not page.all("img, b")
+
+
+def test_the_session_is_in_the_address(page):
+    page.open(["item-010", "item-020"])
+    assert page.texts("#clicks .id") == ["item-010", "item-020"]
+    page.one("[aria-label^=Remove]:not(#clicks li:first-child *)").click()
+    page.until_clicks(1)
+    page.driver.back()
+    page.until_clicks(2)
+    page.driver.refresh()
+    page.until_clicks(2)
+    page.driver.get(page.url + "#session=%5B1%2C")  # cut off
+    page.until_clicks(0)
+
+
+def test_move_remove_and_clear_keep_the_focus(page):
+    page.open(["item-010", "item-020", "item-030"])
+    page.one("[data-key='up 2']").click()
+    until(lambda: page.texts("#clicks .id")[1] == "item-030", "the move")
+    page.settle()
+    assert page.focused() == "up 1"
+    page.one("[data-key='up 1']").click()
+    until(lambda: page.texts("#clicks .id")[0] == "item-030", "the move")
+    page.settle()
+    assert page.focused() == "down 0"  # the first cannot go up
+    page.one("[data-key='remove 2']").click()
+    page.until_clicks(2)
+    assert page.focused() == "remove 1"
+    page.one("#clear").click()
+    page.until_clicks(0)
+    assert page.focused() == "session-title"
+    assert "The session is empty." in page.live()
+
+
+def test_numbers_stay_numbers(browser, numbers):
+    page = Page(browser, numbers.url).open([2])
+    assert str(2**62 + 1) in page.ids()
+    page.search("3")
+    page.press("\ue007")
+    page.until_clicks(2)
+    assert not page.all("#clicks .unknown")
+    page.search("77")  # unknown, and a number
+    page.press("\ue007")
+    page.until_clicks(3)
+    assert "session=%5B2%2C3%2C77%5D" in page.driver.current_url
+    page.open(["2"])  # text is another item
+    assert len(page.all("#clicks .unknown")) == 1
+    page.open([2**62 + 1])
+    assert not page.all("#clicks .unknown")
+    assert page.text("#clicks .name") == str(2**62 + 1)
+
+
+# ---- Two models
+
+
+def test_two_models_side_by_side(two):
+    two.open(["item-010", "item-011"])
+    a, b = two.ids(0), two.ids(1)
+    assert a != b
+    both = [item for item in a if item in b]
+    assert f"{len(both)} of 10 items are in both lists" in two.text("#recommended-note")
+    marks = [t for t in two.texts("#lists article:first-of-type .tag") if "both" in t]
+    assert marks == [f"in both (B: {b.index(item) + 1})" for item in both]
+    titles = two.texts("#lists h3")
+    assert titles == ["A: gru4rec.skclip", "B: knn.skclip"]
+    left, right = (article.rect for article in two.all("#lists article"))
+    assert left["x"] + left["width"] <= right["x"]
+    assert len(two.all("#about li")) == 2
+
+
+# ---- The server goes, comes back, takes a new model
+
+
+def test_dead_server(browser, files):
+    server = Server(files[0] / "gru4rec.skclip", "--titles", files[0] / "titles.csv")
+    page = Page(browser, server.url).open(["item-010"])
+    browser.errors_expected = True  # Chromium logs each refused connection
+    server.stop()
+    page.all("#lists button.name")[0].click()
+    until(lambda: page.one("#banner").is_displayed(), "the banner")
+    assert "does not answer" in page.text("#banner")
+    assert len(page.all("#clicks > li")) == 2
+    page.one("#retry").click()
+    time.sleep(0.5)
+    assert page.one("#banner").is_displayed()
+    session = page.texts("#clicks .id")
+    page.shot("page-dead")
+    server.start()
+    try:
+        page.one("#retry").click()
+        until(lambda: not page.one("#banner").is_displayed(), "the server")
+        page.settle()
+        assert page.texts("#clicks .id") == session
+        assert session[1] not in page.ids()
+    finally:
+        server.stop()
+
+
+def test_a_new_model_is_seen(browser, files, tmp_path):
+    path = tmp_path / "model.skclip"
+    path.write_bytes((files[0] / "gru4rec.skclip").read_bytes())
+    for server in served(path):
+        page = Page(browser, server.url).open(["item-010"])
+        version = server.get("models")["models"][0]["version"]
+        assert version in page.text("#about")
+        skclip.save(SessionKNN().fit([["item-010", "item-077"]] * 3), path)
+        until(lambda: "SessionKNN" in page.text("#about"), "the new model")
+        assert version not in page.text("#about")
+        until(lambda: page.ids() == ["item-077"], "its list")
+        assert "reloaded" in page.live()
+        path.write_bytes(b"no model")
+        until(lambda: "could not be loaded" in page.text("#about"), "the error")
+        assert page.ids() == ["item-077"]
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(page):
+    page.js("""
+        const send = window.fetch;
+        window.answers = [];
+        window.fetch = async (path, request) => {
+          const late = request.body?.includes('"session":["item-010"]');
+          const answer = await send(path, { ...request, signal: undefined });
+          if (late) await new Promise((done) => setTimeout(done, 1500));
+          if (path === "recommend") window.answers.push(request.body);
+          return answer;
+        };
+    """)
+    page.js("location.hash = 'session=' + JSON.stringify(['item-010'])")
+    time.sleep(0.2)
+    page.js("location.hash = 'session=' + JSON.stringify(['item-010', 'item-020'])")
+    page.until_clicks(2)
+    newer = page.ids()
+    until(lambda: len(page.js("return window.answers")) == 2, "both answers")
+    assert '"item-020"' in page.js("return window.answers[0]")  # the newer came first
+    time.sleep(0.3)
+    assert page.ids() == newer
+    assert page.open(["item-010", "item-020"]).ids() == newer
+
+
+# ---- Keyboard, phone, contrast
+
+
+def test_everything_by_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    def tab_to(key):
+        for _ in range(80):
+            page.press(Keys.TAB)
+            if page.focused() == key:
+                return
+        raise AssertionError(f"Tab did not reach {key}")
+
+    tab_to("query")
+    page.press(Keys.ARROW_DOWN)
+    page.press(Keys.ARROW_DOWN)
+    chosen = page.one("#results [aria-selected=true]")
+    field = page.one("#query")
+    assert field.get_attribute("aria-activedescendant") == chosen.get_attribute("id")
+    assert page.focused() == "query"
+    item = page.text("#results [aria-selected=true] .id")
+    page.press(Keys.ENTER)
+    page.until_clicks(1)
+    assert page.text("#clicks .id") == item
+    assert page.focused() == "query"
+    page.press("zzz")
+    until(lambda: "No item" in page.text("#found"), "the search")
+    page.press(Keys.ESCAPE)
+    assert field.get_attribute("value") == ""
+    tab_to("add-0 1")
+    outline = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert page.js(outline) == "solid"
+    page.press(Keys.ENTER)
+    page.until_clicks(2)
+    assert page.focused() == "add-0 1"  # the place is kept, the item is another
+    tab_to("why-0 1")
+    assert page.all("#clicks .drives")
+    page.press(Keys.SPACE)
+    page.settle()
+    assert page.focused() == "why-0 1"
+    assert page.all("#lists .why")
+    for _ in range(80):
+        page.press(Keys.SHIFT, Keys.TAB)
+        if page.focused() == "remove 0":
+            break
+    page.press(Keys.ENTER)
+    page.until_clicks(1)
+    assert page.focused() == "remove 0"
+
+
+@pytest.mark.parametrize("width", [320, PHONE, 768, DESKTOP])
+def test_nothing_overflows(two, width):
+    long = "no-such-item-" + "x" * 60
+    two.open(["item-010", "item-005", long, "item-020"], width=width)
+    two.all("#lists .acts button")[0].click()
+    two.settle()
+    assert two.js("return document.documentElement.scrollWidth") <= width
+
+
+def test_targets_on_a_phone_are_large(two):
+    two.open(["item-010", "item-005", "item-020"], width=PHONE)
+    targets = two.all("button, .choice, #query")
+    sizes = [t.rect for t in targets if t.is_displayed()]
+    assert len(sizes) > 20
+    assert min(size["height"] for size in sizes) >= 44
+    assert min(size["width"] for size in sizes) >= 44
+
+
+def test_search_on_a_phone(page):
+    page.open(width=PHONE)
+    assert not page.one("#results").is_displayed()
+    page.one("#query").click()
+    assert page.one("#results").is_displayed()
+    page.all("#results [role=option]")[2].click()
+    page.until_clicks(1)
+    assert not page.one("#results").is_displayed()
+    assert page.one("#query").get_attribute("aria-expanded") == "false"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_accessibility(two, width, dark):
+    axe = Path(os.environ["AXE"]).read_text(encoding="utf-8")
+    two.open(["item-010", "nothing", "item-020"], width=width, dark=dark)
+    background = two.js("return getComputedStyle(document.body).backgroundColor")
+    assert (int(re.search(r"\d+", background)[0]) < 60) == dark
+    two.all("#lists .acts button")[0].click()
+    two.settle()
+    two.js(axe)
+    found = two.driver.execute_async_script(
+        "axe.run().then(arguments[arguments.length - 1])"
+    )
+    wrong = [
+        (rule["id"], node["target"], node["failureSummary"])
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+    assert not wrong
+    assert len(found["passes"]) > 20
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_pictures(page, two, width, dark):
+    session = ["item-010", "item-020", "item-030", "not there"]
+    name = f"{width}-{'dark' if dark else 'light'}"
+    page.open(session, width=width, dark=dark)
+    page.all("#lists .acts button")[0].click()
+    assert page.settle().shot(f"page-one-{name}")
+    two.open(session, width=width, dark=dark)
+    assert two.shot(f"page-two-{name}")
+
+
+def test_figure(page):
+    page.open(["item-010", "item-020", "item-030"])
+    page.all("#lists .acts button")[0].click()
+    page.settle()
+    data = page.shot("serve_page")
+    assert len(data) < 150_000
