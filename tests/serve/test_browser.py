@@ -8,6 +8,7 @@ and AXE, the path of the script axe.min.js. SCREENSHOTS names a folder for pictu
 
 import base64
 import csv
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import skclip
 from skclip import CLIPSessionRecommender, SessionKNN
@@ -75,6 +77,13 @@ class Server:
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def post(self, path, body):
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def stop(self):
@@ -170,11 +179,11 @@ class Page:
         rows = f"#lists article:nth-of-type({m + 1}) > ol > li"
         return self.texts(f"{rows} .name .id") or self.texts(f"{rows} .name")
 
-    def shot(self, name):
-        """A picture of the whole page, where SCREENSHOTS names a folder for it."""
+    def shot(self, name=None):
+        """A picture of the whole page, kept where SCREENSHOTS names a folder."""
         picture = self.cdp("Page.captureScreenshot", captureBeyondViewport=True)
         data = base64.b64decode(picture["data"])
-        if "SCREENSHOTS" in os.environ:
+        if name and "SCREENSHOTS" in os.environ:
             Path(os.environ["SCREENSHOTS"], f"{name}.png").write_bytes(data)
         return data
 
@@ -316,7 +325,7 @@ def test_moved_places_are_those_of_the_lists(page):
     before = page.ids()
     page.all("#lists button.name")[2].click()
     page.until_clicks(2)
-    rows = page.texts("#lists li .more")
+    rows = page.texts("#lists li .more > :first-child")
     assert len(rows) == 10
     for rank, (item, row) in enumerate(zip(page.ids(), rows, strict=True)):
         gain = before.index(item) - rank if item in before else None
@@ -329,16 +338,13 @@ def test_moved_places_are_those_of_the_lists(page):
 def test_the_explanation_is_that_of_the_server(page, one_model, files):
     session = ["item-010", "item-020", "item-030", "item-011"]
     page.open(session)
-    body = json.dumps({"session": session, "explain": True}).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{one_model.url}recommend", body, headers)
-    with urllib.request.urlopen(request) as answer:
-        drops = json.load(answer)["explanation"]["drops"]
+    answer = one_model.post("recommend", {"session": session, "explain": True})
+    drops = answer["explanation"]["drops"]
     for j, sentence in enumerate(page.texts(".because")):
         best = max(range(4), key=lambda i, j=j: drops[i][j])
         assert f"ecause of {best + 1}. {files[1][session[best]]}" in sentence
 
-    why = page.all("#lists .acts button")[0]
+    why = page.one("[data-key='why-0 0']")
     assert why.get_attribute("aria-expanded") == "false"
     why.click()
     page.settle()
@@ -384,6 +390,40 @@ def test_an_unknown_item(page):
     page.until_clicks(2)
     assert "because" in page.text(".because").lower()
     assert len(page.all("#clicks .unknown")) == 1
+
+
+def test_unknown_clicks_are_no_reasons(page):
+    page.open(["item-010", "nothing", "item-020"])
+    sentences = page.texts(".because")
+    assert len(sentences) == 10
+    assert not [text for text in sentences if "nothing" in text]
+    page.one("[data-key='why-0 0']").click()
+    page.settle()
+    assert len(page.all("#lists .why li")) == 2
+
+
+def test_similar_items(page, one_model, files):
+    page.open(["item-010"])
+    item = page.ids()[0]
+    page.one("[data-key='similar-0 0']").click()
+    until(lambda: page.all("#similar li"), "similar items")
+    assert page.text("#similar-title") == f"Similar to {files[1][item]}"
+    expected = one_model.post("similar", {"item": item})["items"]
+    assert page.texts("#similar .name .id") == expected
+    page.one("[data-key='near-0 3']").click()  # from item to item
+    title = files[1][expected[3]]
+    until(lambda: page.text("#similar-title") == f"Similar to {title}", "the next")
+    until(lambda: page.all("#similar li"), "its similar items")
+    page.press("\ue00c")  # Escape
+    assert not page.one("#similar").is_displayed()
+    assert page.focused() == "similar-0 0"
+    page.one("[data-key='similar-click 0']").click()
+    until(lambda: page.all("#similar li"), "similar items")
+    chosen = page.texts("#similar .name .id")[1]
+    page.all("#similar button.name")[1].click()
+    page.until_clicks(2)
+    assert page.texts("#clicks .id") == ["item-010", chosen]
+    assert not page.one("#similar").is_displayed()
 
 
 def test_titles_are_text(page):
@@ -482,7 +522,7 @@ def test_dead_server(browser, files):
     page.shot("page-dead")
     server.start()
     try:
-        page.one("#retry").click()
+        page.js("document.querySelector('#retry').click()")
         until(lambda: not page.one("#banner").is_displayed(), "the server")
         page.settle()
         assert page.texts("#clicks .id") == session
@@ -491,21 +531,26 @@ def test_dead_server(browser, files):
         server.stop()
 
 
-def test_a_new_model_is_seen(browser, files, tmp_path):
+@pytest.fixture
+def replaced(files, tmp_path):
     path = tmp_path / "model.skclip"
     path.write_bytes((files[0] / "gru4rec.skclip").read_bytes())
-    for server in served(path):
-        page = Page(browser, server.url).open(["item-010"])
-        version = server.get("models")["models"][0]["version"]
-        assert version in page.text("#about")
-        skclip.save(SessionKNN().fit([["item-010", "item-077"]] * 3), path)
-        until(lambda: "SessionKNN" in page.text("#about"), "the new model")
-        assert version not in page.text("#about")
-        until(lambda: page.ids() == ["item-077"], "its list")
-        assert "reloaded" in page.live()
-        path.write_bytes(b"no model")
-        until(lambda: "could not be loaded" in page.text("#about"), "the error")
-        assert page.ids() == ["item-077"]
+    yield from served(path)
+
+
+def test_a_new_model_is_seen(replaced, browser, tmp_path):
+    path = tmp_path / "model.skclip"
+    page = Page(browser, replaced.url).open(["item-010"])
+    version = replaced.get("models")["models"][0]["version"]
+    assert version in page.text("#about")
+    skclip.save(SessionKNN().fit([["item-010", "item-077"]] * 3), path)
+    until(lambda: "SessionKNN" in page.text("#about"), "the new model")
+    assert version not in page.text("#about")
+    until(lambda: page.ids() == ["item-077"], "its list")
+    assert "reloaded" in page.live()
+    path.write_bytes(b"no model")
+    until(lambda: "could not be loaded" in page.text("#about"), "the error")
+    assert page.ids() == ["item-077"]
 
 
 def test_a_late_answer_does_not_replace_a_newer_one(page):
@@ -586,7 +631,7 @@ def test_everything_by_keyboard(page):
 def test_nothing_overflows(two, width):
     long = "no-such-item-" + "x" * 60
     two.open(["item-010", "item-005", long, "item-020"], width=width)
-    two.all("#lists .acts button")[0].click()
+    two.one("[data-key='why-0 0']").click()
     two.settle()
     assert two.js("return document.documentElement.scrollWidth") <= width
 
@@ -618,7 +663,7 @@ def test_accessibility(two, width, dark):
     two.open(["item-010", "nothing", "item-020"], width=width, dark=dark)
     background = two.js("return getComputedStyle(document.body).backgroundColor")
     assert (int(re.search(r"\d+", background)[0]) < 60) == dark
-    two.all("#lists .acts button")[0].click()
+    two.one("[data-key='why-0 0']").click()
     two.settle()
     two.js(axe)
     found = two.driver.execute_async_script(
@@ -639,15 +684,17 @@ def test_pictures(page, two, width, dark):
     session = ["item-010", "item-020", "item-030", "not there"]
     name = f"{width}-{'dark' if dark else 'light'}"
     page.open(session, width=width, dark=dark)
-    page.all("#lists .acts button")[0].click()
+    page.one("[data-key='why-0 0']").click()
     assert page.settle().shot(f"page-one-{name}")
     two.open(session, width=width, dark=dark)
     assert two.shot(f"page-two-{name}")
 
 
-def test_figure(page):
-    page.open(["item-010", "item-020", "item-030"])
-    page.all("#lists .acts button")[0].click()
+def test_figure(page, tmp_path):
+    page.open(["item-010", "item-020", "item-030"], width=1240)
+    page.one("[data-key='why-0 0']").click()
     page.settle()
-    data = page.shot("serve_page")
-    assert len(data) < 150_000
+    picture = Image.open(io.BytesIO(page.shot()))
+    file = Path(os.environ.get("SCREENSHOTS", tmp_path), "serve_page.png")
+    picture.quantize(128).save(file, optimize=True)
+    assert file.stat().st_size < 150_000

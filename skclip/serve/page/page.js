@@ -4,6 +4,7 @@
 
 const LISTED = 10;
 const FOUND = 20;
+const SMALL = 0.05; // share of the largest drop from which on a click is named
 const POLL = 5000; // milliseconds between two looks at the models
 const PATIENCE = 20000; // milliseconds until a silent server counts as unreachable
 
@@ -180,12 +181,13 @@ function moves(before, after) {
   return after.map((id, rank) => (ranks.has(keyOf(id)) ? ranks.get(keyOf(id)) - rank : "new"));
 }
 
-/** Clicks of the session by what the item would lose without them, the largest first. */
-function driversOf({ explanation }, j) {
+/** Clicks by what the item loses without them, the largest first. Unknown ones are none. */
+function driversOf({ session, unknown, explanation }, j) {
   if (!explanation) return [];
+  const strange = new Set(unknown.map(keyOf));
   return explanation.clicks
     .map((click, row) => ({ click, drop: explanation.drops[row][j] }))
-    .filter(({ drop }) => drop !== null)
+    .filter(({ click, drop }) => drop !== null && !strange.has(keyOf(session[click])))
     .sort((a, b) => b.drop - a.drop);
 }
 
@@ -199,10 +201,9 @@ function sentenceOf(drivers, { session, unknown, explanation }) {
   const [first, second] = drivers.filter(({ drop }) => drop > 0);
   if (!first) return "No single click raises it";
   const name = ({ click }) => `${click + 1}. ${nameOf(session[click])}`;
-  if (!second) return `Because of ${name(first)}`;
-  return first.drop >= 2 * second.drop
-    ? `Mostly because of ${name(first)}, then ${name(second)}`
-    : `Because of ${name(first)}, then ${name(second)}`;
+  if (!second || second.drop < SMALL * first.drop) return `Because of ${name(first)}`;
+  const mostly = first.drop >= 2 * second.drop ? "Mostly because" : "Because";
+  return `${mostly} of ${name(first)}, then ${name(second)}`;
 }
 
 // ---- Items
@@ -305,18 +306,23 @@ function clickRow(id, i) {
   acts[1].disabled = i === state.session.length - 1;
   const chips = records.map((record, m) => (isNumber(record?.cluster) ? chip(record.cluster, m) : null));
   stripe(row, records.map((record) => record?.cluster));
-  row.append(
-    el("div", { className: "head" }, el("span", { className: "rank" }, `${i + 1}.`),
-      el("span", { className: "name" }, ...label(id)), el("span", { className: "acts" }, ...acts)),
-  );
   const strangers = state.models.filter((model, m) => records[m]?.known === false);
   if (strangers.length) row.classList.add("unknown");
-  const note = el("span", { className: "unknown-note" }, unknownNote(strangers));
-  const similar = strangers.length < state.models.length ? similarButton(`similar-click ${i}`, id) : null;
-  row.append(el("div", { className: "more" }, note, ...chips.filter(Boolean), el("span", { className: "acts" }, ...[similar].filter(Boolean))));
-  row.append(el("div", { className: "bar" }), el("div", { className: "drop" }));
+  if (strangers.length < state.models.length) acts.push(similarButton(`similar-click ${i}`, id));
+  row.append(
+    headOf(i, el("span", { className: "name" }, ...label(id)), ...chips),
+    el("div", { className: "more" },
+      el("span", { className: "unknown-note" }, unknownNote(strangers)),
+      el("span", { className: "acts" }, ...acts.filter(Boolean))),
+    el("div", { className: "bar" }),
+    el("div", { className: "drop" }),
+  );
   return row;
 }
+
+/** Place, name and clusters of an item. */
+const headOf = (i, name, ...chips) =>
+  el("div", { className: "head" }, el("span", { className: "rank" }, `${i + 1}.`), name, ...chips);
 
 function unknownNote(strangers) {
   if (!strangers.length) return "";
@@ -361,10 +367,10 @@ function recommendation(list, m, id, j) {
   const acts = [similarButton(`similar-${m} ${j}`, id)];
   if (drivers.length) acts.unshift(whyButton(list, m, id, j));
   row.append(
-    el("div", { className: "head" }, el("span", { className: "rank" }, `${j + 1}.`), choose,
-      isNumber(cluster) ? chip(cluster, m) : null,
+    headOf(j, choose, isNumber(cluster) ? chip(cluster, m) : null),
+    el("div", { className: "more" },
+      el("span", {}, el("span", { className: "because" }, sentenceOf(drivers, list)), ...tags(list, m, id, j)),
       el("span", { className: "acts" }, ...acts.filter(Boolean))),
-    el("div", { className: "more" }, el("span", { className: "because" }, sentenceOf(drivers, list)), ...tags(list, m, id, j)),
   );
   if (drivers.length && state.opened.has(`${m} ${keyOf(id)}`)) row.append(whyPanel(drivers, list.session));
   row.addEventListener("pointerenter", () => point(row));
@@ -649,9 +655,10 @@ function similarRow(model, id, m, j) {
     add(id);
   };
   const name = el("button", { type: "button", className: "name", title: "Add to the session", onclick: take }, ...label(id));
-  row.append(el("div", { className: "head" }, el("span", { className: "rank" }, `${j + 1}.`), name,
-    isNumber(cluster) ? chip(cluster, m) : null,
-    el("span", { className: "acts" }, similarButton(`near-${m} ${j}`, id))));
+  row.append(
+    headOf(j, name, isNumber(cluster) ? chip(cluster, m) : null,
+      el("span", { className: "acts" }, similarButton(`near-${m} ${j}`, id))),
+  );
   return row;
 }
 
