@@ -6,22 +6,18 @@ and AXE, the path of the script axe.min.js. SCREENSHOTS names a folder for pictu
     SCREENSHOTS=docs/figures pytest -m browser tests/serve/test_browser.py -k figure
 """
 
-import base64
+import contextlib
 import csv
 import io
-import json
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from page_driver import DESKTOP, PHONE, Page, chromium, requested, until
 from PIL import Image
+from server_process import ask, free_port, running, serve_command
 
 import skclip
 from skclip import CLIPSessionRecommender, SessionKNN
@@ -29,163 +25,29 @@ from skclip.datasets import make_titled_sessions
 
 pytestmark = pytest.mark.browser
 
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
---disable-background-networking --disable-component-update --disable-sync"""
-DESKTOP, PHONE = 1400, 390
-PATIENCE = 60  # seconds
 NASTY = "<img src=x onerror=document.title='broken'> & <b>bold</b>"
 
 
-def until(condition, what):
-    """Wait for a condition; what it returned."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        result = condition()
-        if result:
-            return result
-        assert time.monotonic() < end, f"waited {PATIENCE} s for: {what}"
-        time.sleep(0.05)
-
-
 class Server:
-    """`python -m skclip.serve` that can be stopped and started again on its port."""
+    """`python -m skclip.serve` on a port of its own."""
 
-    def __init__(self, *arguments):
-        self.arguments = [str(argument) for argument in arguments]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, folder, *arguments):
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
-        self.start()
+        paths = [str(argument) for argument in arguments]
+        self.command = serve_command(paths[0], self.port, "--reload-seconds=0.2")
+        self.command += paths[1:]
+        self.log = folder / f"{self.port}.log"
 
-    def start(self):
-        command = [sys.executable, "-m", "skclip.serve", *self.arguments]
-        command += ["--port", str(self.port), "--reload-seconds", "0.2"]
-        self.process = subprocess.Popen(command)
-        try:
-            until(self.answers, "the server to answer")
-        except BaseException:
-            self.process.kill()
-            raise
+    @contextlib.contextmanager
+    def up(self):
+        with running(self.command, self.port, self.log):
+            yield self
 
-    def answers(self):
-        assert self.process.poll() is None, "the server ended"
-        try:
-            return self.get("health")["status"] == "ok"
-        except OSError:
-            return False
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
-
-    def post(self, path, body):
-        headers = {"Content-Type": "application/json"}
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
-
-
-class Page:
-    """What a person does with the page, and what they see."""
-
-    def __init__(self, driver, url):
-        self.driver, self.url = driver, url
-
-    def open(self, session=(), width=DESKTOP, dark=False):
-        phone = width == PHONE
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        size = {"width": width, "height": 844 if phone else 900}
-        self.cdp(
-            "Emulation.setDeviceMetricsOverride",
-            deviceScaleFactor=1,
-            mobile=phone,
-            **size,
-        )
-        self.cdp("Emulation.setTouchEmulationEnabled", enabled=phone)
-        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
-        self.driver.get("about:blank")
-        self.driver.get(self.url + self.fragment(session))
-        self.settle()
-        return self
-
-    def fragment(self, session):
-        return f"#session={json.dumps(list(session))}" if session else ""
-
-    def cdp(self, name, **parameters):
-        return self.driver.execute_cdp_cmd(name, parameters)
-
-    def all(self, css):
-        return self.driver.find_elements("css selector", css)
-
-    def one(self, css):
-        (found,) = self.all(css)
-        return found
-
-    def text(self, css):
-        return self.js("return document.querySelector(arguments[0]).textContent", css)
-
-    def texts(self, css):
-        script = "return [...document.querySelectorAll(arguments[0])].map("
-        return self.js(script + "node => node.textContent.trim())", css)
-
-    def js(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def settle(self):
-        """Wait until the lists are those of the session."""
-        until(
-            lambda: self.js(
-                "return document.querySelector('#lists li, #lists .problem') !== null"
-                " && document.querySelector('#lists').ariaBusy === 'false'"
-                " && document.querySelector('#results').children.length > 0"
-            ),
-            "the lists",
-        )
-        time.sleep(0.25)  # transitions of colors
-        return self
-
-    def until_clicks(self, n):
-        until(lambda: len(self.all("#clicks > li")) == n, f"{n} clicks")
-        return self.settle()
-
-    def press(self, *keys):
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def search(self, query):
-        field = self.one("#query")
-        field.clear()
-        field.send_keys(query)
-        expected = "found|No item"
-        until(lambda: re.search(expected, self.text("#found")), "the search")
-        time.sleep(0.4)  # the field waits for further letters
-
-    def focused(self):
-        script = "const e = document.activeElement;"
-        return self.js(script + "return e.dataset.key ?? (e.id || e.tagName)")
-
-    def live(self):
-        return self.text("#live")
-
-    def ids(self, m=0):
-        """Ids of the list of a model."""
-        rows = f"#lists article:nth-of-type({m + 1}) > ol > li"
-        return self.texts(f"{rows} .name .id") or self.texts(f"{rows} .name")
-
-    def shot(self, name=None):
-        """A picture of the whole page, kept where SCREENSHOTS names a folder."""
-        picture = self.cdp("Page.captureScreenshot", captureBeyondViewport=True)
-        data = base64.b64decode(picture["data"])
-        if name and "SCREENSHOTS" in os.environ:
-            Path(os.environ["SCREENSHOTS"], f"{name}.png").write_bytes(data)
-        return data
+    def ask(self, where, body=None):
+        status, answer = ask(self.port, where, body)
+        assert status == 200
+        return answer
 
 
 @pytest.fixture(scope="session")
@@ -206,70 +68,48 @@ def files(tmp_path_factory):
     return folder, titles
 
 
-def served(*arguments):
-    server = Server(*arguments)
-    yield server
-    if server.process.poll() is None:
-        server.stop()
-
-
 @pytest.fixture(scope="session")
 def one_model(files):
     folder, _ = files
-    yield from served(folder / "gru4rec.skclip", "--titles", folder / "titles.csv")
+    titles = folder / "titles.csv"
+    with Server(folder, folder / "gru4rec.skclip", "--titles", titles).up() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def two_models(files):
     folder, _ = files
     models = folder / "gru4rec.skclip", folder / "knn.skclip"
-    yield from served(*models, "--titles", folder / "titles.csv")
+    with Server(folder, *models, "--titles", folder / "titles.csv").up() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def numbers(files):
-    yield from served(files[0] / "numbers.skclip")
+    with Server(files[0], files[0] / "numbers.skclip").up() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability(
-        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
-    )
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
-    driver.set_script_timeout(60)
+def driver(tmp_path_factory):
+    driver = chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
 
 @pytest.fixture
-def browser(chromium):
+def browser(driver):
     """Chromium. At the end: no error in its console, and no request to elsewhere."""
-    chromium.get_log("browser"), chromium.get_log("performance")
-    chromium.errors_expected = False
-    yield chromium
-    chromium.get("about:blank")
-    problems = [e for e in chromium.get_log("browser") if e["level"] != "INFO"]
-    assert chromium.errors_expected or not problems
-    urls = requested(chromium)
+    driver.get_log("browser")
+    requested(driver)
+    driver.errors_expected = False
+    yield driver
+    driver.get("about:blank")
+    problems = [e for e in driver.get_log("browser") if e["level"] != "INFO"]
+    assert driver.errors_expected or not problems
+    urls = requested(driver)
     assert urls
     assert not [url for url in urls if not url.startswith("http://127.0.0.1:")]
-
-
-def requested(driver):
-    events = [
-        json.loads(e["message"])["message"] for e in driver.get_log("performance")
-    ]
-    sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    return [e["request"]["url"] for e in sent if e["request"]["url"] != "about:blank"]
 
 
 @pytest.fixture
@@ -286,7 +126,7 @@ def two(browser, two_models):
 
 
 def test_an_empty_session_shows_popular_items(page, one_model):
-    popular = one_model.get("items?q=&limit=10")["items"]
+    popular = one_model.ask("/items?q=&limit=10")["items"]
     assert page.ids() == [item["id"] for item in popular]
     assert "most popular" in page.text("#recommended-note")
     assert page.texts(".because") == ["Popular"] * 10
@@ -338,7 +178,7 @@ def test_moved_places_are_those_of_the_lists(page):
 def test_the_explanation_is_that_of_the_server(page, one_model, files):
     session = ["item-010", "item-020", "item-030", "item-011"]
     page.open(session)
-    answer = one_model.post("recommend", {"session": session, "explain": True})
+    answer = one_model.ask("/recommend", {"session": session, "explain": True})
     drops = answer["explanation"]["drops"]
     for j, sentence in enumerate(page.texts(".because")):
         best = max(range(4), key=lambda i, j=j: drops[i][j])
@@ -371,9 +211,7 @@ def test_the_pointer_shows_the_clicks_that_drove_an_item(page):
     rows = page.all("#lists article > ol > li")
     ActionChains(page.driver).move_to_element(rows[4]).perform()
     assert page.all("#clicks .drives")
-    assert all(
-        re.match("Drop without this click: ", t) for t in page.texts("#clicks .drop")
-    )
+    assert all(t.startswith("drop ") for t in page.texts("#clicks .drop"))
     ActionChains(page.driver).move_to_element(page.one("footer")).perform()
     assert not page.all("#clicks .drives")
 
@@ -408,7 +246,7 @@ def test_similar_items(page, one_model, files):
     page.one("[data-key='similar-0 0']").click()
     until(lambda: page.all("#similar li"), "similar items")
     assert page.text("#similar-title") == f"Similar to {files[1][item]}"
-    expected = one_model.post("similar", {"item": item})["items"]
+    expected = one_model.ask("/similar", {"item": item})["items"]
     assert page.texts("#similar .name .id") == expected
     page.one("[data-key='near-0 3']").click()  # from item to item
     title = files[1][expected[3]]
@@ -507,10 +345,12 @@ def test_two_models_side_by_side(two):
 
 
 def test_dead_server(browser, files):
-    server = Server(files[0] / "gru4rec.skclip", "--titles", files[0] / "titles.csv")
-    page = Page(browser, server.url).open(["item-010"])
+    folder, _ = files
+    titles = folder / "titles.csv"
+    server = Server(folder, folder / "gru4rec.skclip", "--titles", titles)
+    with server.up():
+        page = Page(browser, server.url).open(["item-010"])
     browser.errors_expected = True  # Chromium logs each refused connection
-    server.stop()
     page.all("#lists button.name")[0].click()
     until(lambda: page.one("#banner").is_displayed(), "the banner")
     assert "does not answer" in page.text("#banner")
@@ -520,28 +360,27 @@ def test_dead_server(browser, files):
     assert page.one("#banner").is_displayed()
     session = page.texts("#clicks .id")
     page.shot("page-dead")
-    server.start()
-    try:
+    with server.up():
         page.js("document.querySelector('#retry').click()")
         until(lambda: not page.one("#banner").is_displayed(), "the server")
         page.settle()
         assert page.texts("#clicks .id") == session
         assert session[1] not in page.ids()
-    finally:
-        server.stop()
+        browser.get("about:blank")
 
 
 @pytest.fixture
 def replaced(files, tmp_path):
     path = tmp_path / "model.skclip"
     path.write_bytes((files[0] / "gru4rec.skclip").read_bytes())
-    yield from served(path)
+    with Server(tmp_path, path).up() as server:
+        yield server
 
 
 def test_a_new_model_is_seen(replaced, browser, tmp_path):
     path = tmp_path / "model.skclip"
     page = Page(browser, replaced.url).open(["item-010"])
-    version = replaced.get("models")["models"][0]["version"]
+    version = replaced.ask("/models")["models"][0]["version"]
     assert version in page.text("#about")
     skclip.save(SessionKNN().fit([["item-010", "item-077"]] * 3), path)
     until(lambda: "SessionKNN" in page.text("#about"), "the new model")

@@ -8,6 +8,8 @@ const SMALL = 0.05; // share of the largest drop from which on a click is named
 const POLL = 5000; // milliseconds between two looks at the models
 const PATIENCE = 20000; // milliseconds until a silent server counts as unreachable
 
+const AWAY = "The server does not answer. Your session is kept; the list may be that of the session before.";
+
 const $ = (id) => document.getElementById(id);
 const wide = matchMedia("(min-width: 45.01rem)");
 
@@ -93,7 +95,7 @@ function latestOnly(task) {
       await task(signal, ...values);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Unreachable) showProblem("The server does not answer. Your session is kept.");
+      if (error instanceof Unreachable) showProblem(AWAY);
       else if (error instanceof Refused) showProblem(error.message);
       else throw error;
     }
@@ -312,10 +314,9 @@ function clickRow(id, i) {
   row.append(
     headOf(i, el("span", { className: "name" }, ...label(id)), ...chips),
     el("div", { className: "more" },
-      el("span", { className: "unknown-note" }, unknownNote(strangers)),
+      el("span", {}, el("span", { className: "unknown-note" }, unknownNote(strangers)), el("span", { className: "drop" })),
       el("span", { className: "acts" }, ...acts.filter(Boolean))),
     el("div", { className: "bar" }),
-    el("div", { className: "drop" }),
   );
   return row;
 }
@@ -437,7 +438,7 @@ function point(chosen) {
     const drop = drops.get(i) ?? 0;
     const largest = largestOf(drivers);
     row.classList.toggle("drives", drop > 0 && 2 * drop >= largest);
-    row.querySelector(".drop").textContent = drops.has(i) ? `Drop without this click: ${asNumber(drop)}` : "";
+    row.querySelector(".drop").textContent = drops.has(i) ? `drop ${asNumber(drop)}` : "";
     setBar(row.querySelector(".bar"), drop, largest);
   });
 }
@@ -548,6 +549,7 @@ function drawFound() {
   const count = total > items.length ? `${items.length} of ${total.toLocaleString("en")} items` : `${total} items`;
   $("found").textContent = query ? `${count} found.` : items[0]?.clicks ? "The most clicked of all items." : "The first items.";
   if (query && !items.length) $("found").textContent = "No item found. Enter adds the text as an id.";
+  $("results").dataset.query = query;
   $("results").replaceChildren(...options.map((id, i) => {
     const record = items[i];
     const text = record ? [record.title ?? String(id), record.title ? el("span", { className: "id" }, String(id)) : null] : [`Add the id ${id}`];
