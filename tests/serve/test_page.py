@@ -3,10 +3,13 @@
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import tree_sitter_javascript
 from fastapi.testclient import TestClient
+from server_process import JSON
 from tree_sitter import Language, Parser
 
 import skclip
@@ -14,6 +17,7 @@ from skclip.serve import create_app
 
 FOLDER = files("skclip.serve") / "page"
 FILES = {file.name: file.read_text(encoding="utf-8") for file in FOLDER.iterdir()}
+SCRIPTS = [name for name in FILES if name.endswith(".js")]
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 TYPES["svg"] = "image/svg+xml"
 
@@ -67,7 +71,8 @@ def test_files_are_served(client, name):
 
 
 def test_the_page_needs_its_own_files_only(page):
-    assert {"index.html", *page.values("src", "href")} == set(FILES)
+    imported = re.findall(r'^import .* from "\./([\w.]+)";$', FILES["page.js"], re.M)
+    assert {"index.html", *page.values("src", "href"), *imported} == set(FILES)
     for text in FILES.values():
         text = text.replace("http://www.w3.org/2000/svg", "")  # the name of a format
         assert not re.search(r"https?:|//[\w-]+\.\w|@import|url\(", text)
@@ -78,12 +83,13 @@ def test_nothing_that_the_policy_forbids(page):
     names = {name for _, attributes in page.tags for name in attributes}
     assert not [name for name in names if name == "style" or name.startswith("on")]
     unsafe = r"(innerHTML|outerHTML|insertAdjacent|document\.write|\beval|new Function)"
-    assert not re.search(unsafe, FILES["page.js"])
+    assert not [name for name in SCRIPTS if re.search(unsafe, FILES[name])]
 
 
-def test_the_script_parses():
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_parse(name):
     parser = Parser(Language(tree_sitter_javascript.language()))
-    script = FILES["page.js"]
+    script = FILES[name]
     assert not parser.parse(script.encode()).root_node.has_error
     damaged = script.replace("{", "", 1)
     assert parser.parse(damaged.encode()).root_node.has_error
@@ -107,3 +113,24 @@ def test_endpoints_of_the_script_exist(client):
     assert {f"/{name}" for name in asked} <= set(
         client.get("/openapi.json").json()["paths"]
     )
+
+
+def test_curl_commands_of_the_documentation():
+    """Each is sent to a model of the page; all of them are understood."""
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    commands = re.findall(
+        r"^curl -s '?localhost:8000(/[^\s']+)'?(?: -H.*\n +-d '(.*)')?$", text, re.M
+    )
+    assert len(commands) == text.count("curl -s") == 7
+    sessions = [[f"item-{i:03}" for i in range(first, 30)] for first in range(3)]
+    with TemporaryDirectory() as folder:
+        skclip.save(
+            skclip.AssociationRules().fit(sessions), Path(folder, "model.skclip")
+        )
+        client = TestClient(create_app(Path(folder, "model.skclip")))
+    for where, body in commands:
+        method = "POST" if body else "GET"
+        answer = client.request(method, where, content=body, headers=JSON)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found.get("items") or found.get("results") or found["models"]

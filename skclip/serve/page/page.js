@@ -1,14 +1,13 @@
-// The page of `python -m skclip.serve`. The session stands in the fragment of the address:
-// a click writes it there, and each change of the address draws the page anew. So the back
-// button undoes a click, and a reload or a link brings the session back.
+// The page of `python -m skclip.serve`. The session stands in the fragment of the
+// address: a click writes it there, and each change of the address draws the page anew.
+// So the back button undoes a click, and a reload or a link brings the session back.
+
+import { ask, Failed, fromJSON, isId, keyOf, Refused, toJSON } from "./server.js";
 
 const LISTED = 10;
 const FOUND = 20;
 const SMALL = 0.05; // share of the largest drop from which on a click is named
 const POLL = 5000; // milliseconds between two looks at the models
-const PATIENCE = 20000; // milliseconds until a silent server counts as unreachable
-
-const AWAY = "The server does not answer. Your session is kept; the list may be that of the session before.";
 
 const $ = (id) => document.getElementById(id);
 const wide = matchMedia("(min-width: 45.01rem)");
@@ -24,58 +23,12 @@ const state = {
   popup: false, // whether a narrow screen shows the options
 };
 
-// ---- Numbers of more than 53 bits are ids, too: as BigInt they keep all digits.
-
-const keepDigits = (key, value, context) =>
-  typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source)
-    ? BigInt(context.source)
-    : value;
-const writeDigits = (key, value) =>
-  typeof value === "bigint" ? JSON.rawJSON(String(value)) : value;
-const fromJSON = (text) => JSON.parse(text, keepDigits);
-const toJSON = (value) => JSON.stringify(value, writeDigits);
-const isId = (value) => ["string", "number", "bigint"].includes(typeof value);
-const keyOf = (id) => toJSON(id); // 3 and "3" are two items
-
-// ---- The server
-
-class Unreachable extends Error {}
-class Refused extends Error {}
-
-async function ask(path, { body, signal } = {}) {
-  const limit = AbortSignal.timeout(PATIENCE);
-  const request = { signal: signal ? AbortSignal.any([signal, limit]) : limit };
-  if (body !== undefined) {
-    request.method = "POST";
-    request.headers = { "Content-Type": "application/json" };
-    request.body = toJSON(body);
-  }
-  let response, text;
-  try {
-    response = await fetch(path, request);
-    text = await response.text();
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Unreachable();
-  }
-  if ([502, 503, 504].includes(response.status)) throw new Unreachable();
-  if (!response.ok) throw new Refused(detailOf(text, response.status));
-  return fromJSON(text);
-}
-
-function detailOf(text, status) {
-  try {
-    const { detail } = fromJSON(text);
-    return typeof detail === "string" ? detail : detail.map((each) => each.msg).join(" ");
-  } catch {
-    return `The server answered with status ${status}.`;
-  }
-}
+// ---- What is known of items
 
 const placeOf = (model, id) => `${model.name} ${model.version} ${keyOf(id)}`;
 const recordOf = (model, id) => state.records.get(placeOf(model, id));
 
-/** Ask for the records of items (title, cluster, known) that no answer has brought yet. */
+/** Ask for the records of items (title, cluster, known) that no answer has brought. */
 async function learn(model, ids, signal) {
   const missing = ids.filter((id) => !recordOf(model, id));
   if (!missing.length) return;
@@ -95,9 +48,8 @@ function latestOnly(task) {
       await task(signal, ...values);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Unreachable) showProblem(AWAY);
-      else if (error instanceof Refused) showProblem(error.message);
-      else throw error;
+      if (!(error instanceof Failed)) throw error;
+      showProblem(error.message);
     }
   };
 }
@@ -116,7 +68,10 @@ function readAddress() {
 
 function changeSession(session, what) {
   say(what);
-  location.hash = session.length ? `session=${encodeURIComponent(toJSON(session))}` : "";
+  const before = location.hash;
+  const text = session.length ? encodeURIComponent(toJSON(session)) : "";
+  location.hash = `session=${text}`; // an empty one would scroll to the top
+  if (location.hash === before) draw();
 }
 
 const add = (id) => changeSession([...state.session, id], `Added ${nameOf(id)}.`);
@@ -124,7 +79,9 @@ const remove = (i) =>
   changeSession(state.session.toSpliced(i, 1), `Removed ${nameOf(state.session[i])}.`);
 
 function move(i, step) {
-  const session = state.session.toSpliced(i, 1).toSpliced(i + step, 0, state.session[i]);
+  const session = state.session
+    .toSpliced(i, 1)
+    .toSpliced(i + step, 0, state.session[i]);
   const acts = step < 0 ? ["up", "down"] : ["down", "up"];
   wanted = acts.map((act) => `${act} ${i + step}`);
   changeSession(session, `Moved ${nameOf(state.session[i])} to place ${i + step + 1}.`);
@@ -132,8 +89,9 @@ function move(i, step) {
 
 /** What a person typed as an id: a number where the catalog has numbers. */
 function typedId(text) {
-  const known = state.lists.flatMap(({ items }) => items);
-  return known.length && known.every((id) => typeof id !== "string") && /^-?\d+$/.test(text) ? fromJSON(text) : text;
+  const ids = state.lists.flatMap(({ items }) => items);
+  const numbers = ids.length > 0 && ids.every((id) => typeof id !== "string");
+  return numbers && /^-?(0|[1-9]\d*)$/.test(text) ? fromJSON(text) : text;
 }
 
 // ---- What the models recommend
@@ -149,12 +107,19 @@ const refresh = latestOnly(async (signal) => {
   showProblem(null);
   draw();
   sayChanges();
-  const reloaded = lists.some(({ version }, m) => version && version !== state.models[m].version);
+  const reloaded = lists.some(
+    ({ version }, m) => version && version !== state.models[m].version,
+  );
   if (reloaded) setTimeout(look, 1000);
 });
 
 async function listOf(model, before, session, signal) {
-  const body = { session, k: LISTED, model: model.name, exclude_seen: $("seen").checked };
+  const body = {
+    session,
+    k: LISTED,
+    model: model.name,
+    exclude_seen: $("seen").checked,
+  };
   try {
     const answer = await recommend(body, signal);
     await learn(model, [...session, ...answer.items], signal);
@@ -176,14 +141,16 @@ async function recommend(body, signal) {
   }
 }
 
-/** For each item how many places it went up, or "new"; nothing where no list was before. */
+/** How many places each item went up, or "new"; nothing where no list was before. */
 function moves(before, after) {
   if (!before?.length) return after.map(() => 0);
   const ranks = new Map(before.map((id, rank) => [keyOf(id), rank]));
-  return after.map((id, rank) => (ranks.has(keyOf(id)) ? ranks.get(keyOf(id)) - rank : "new"));
+  return after.map((id, rank) =>
+    ranks.has(keyOf(id)) ? ranks.get(keyOf(id)) - rank : "new",
+  );
 }
 
-/** Clicks by what the item loses without them, the largest first. Unknown ones are none. */
+/** Known clicks by what the item loses without them, the largest first. */
 function driversOf({ session, unknown, explanation }, j) {
   if (!explanation) return [];
   const strange = new Set(unknown.map(keyOf));
@@ -246,7 +213,12 @@ const hueOf = (cluster) => String((cluster * 137.508) % 360);
 
 function chip(cluster, m) {
   const model = state.models.length > 1 ? `${letter(m)} ` : "";
-  const node = el("span", { className: "cluster" }, hidden("cluster "), `${model}${cluster}`);
+  const node = el(
+    "span",
+    { className: "cluster" },
+    hidden("cluster "),
+    `${model}${cluster}`,
+  );
   node.title = `Cluster ${cluster} of model ${letter(m)}`;
   node.style.setProperty("--hue", hueOf(cluster));
   return node;
@@ -262,16 +234,21 @@ function stripe(row, clusters) {
   row.style.setProperty("--hue", hueOf(cluster));
 }
 
-const label = (id) => [nameOf(id), nameOf(id) === String(id) ? null : el("span", { className: "id" }, String(id))];
+const label = (id) => [
+  nameOf(id),
+  nameOf(id) === String(id) ? null : el("span", { className: "id" }, String(id)),
+];
 
-const canCompare = () => state.models.some((model) => model.similar);
+const someKnowsSimilar = () => state.models.some((model) => model.similar);
 
 const similarButton = (key, id) =>
-  canCompare() ? button(key, "Similar", `Items similar to ${nameOf(id)}`, () => openSimilar(id)) : null;
+  someKnowsSimilar()
+    ? button(key, "Similar", `Items similar to ${nameOf(id)}`, () => openSimilar(id))
+    : null;
 
 let wanted = []; // keys of the controls that should have the focus after drawing
 
-/** Draw, and leave the focus on the control it was on, or on the one that took its place. */
+/** Draw, and leave the focus on its control, or on the one that took its place. */
 function draw() {
   const key = document.activeElement?.dataset?.key;
   const keys = wanted.length ? wanted : key ? [key] : [];
@@ -282,7 +259,9 @@ function draw() {
   const controls = [...document.querySelectorAll("main [data-key]:not(:disabled)")];
   const [act, place] = (keys[0] ?? "").split(" "); // such as "remove 3"
   for (let i = Number(place) - 1; i >= 0; i--) keys.push(`${act} ${i}`);
-  const next = keys.map((each) => controls.find((node) => node.dataset.key === each)).find(Boolean);
+  const next = keys
+    .map((each) => controls.find((node) => node.dataset.key === each))
+    .find(Boolean);
   if (next) next.focus();
   else if (keys.length) $("session-title").focus();
 }
@@ -306,16 +285,30 @@ function clickRow(id, i) {
   ];
   acts[0].disabled = i === 0;
   acts[1].disabled = i === state.session.length - 1;
-  const chips = records.map((record, m) => (isNumber(record?.cluster) ? chip(record.cluster, m) : null));
-  stripe(row, records.map((record) => record?.cluster));
+  const chips = records.map((record, m) =>
+    isNumber(record?.cluster) ? chip(record.cluster, m) : null,
+  );
+  stripe(
+    row,
+    records.map((record) => record?.cluster),
+  );
   const strangers = state.models.filter((model, m) => records[m]?.known === false);
   if (strangers.length) row.classList.add("unknown");
-  if (strangers.length < state.models.length) acts.push(similarButton(`similar-click ${i}`, id));
+  if (strangers.length < state.models.length)
+    acts.push(similarButton(`similar-click ${i}`, id));
   row.append(
     headOf(i, el("span", { className: "name" }, ...label(id)), ...chips),
-    el("div", { className: "more" },
-      el("span", {}, el("span", { className: "unknown-note" }, unknownNote(strangers)), el("span", { className: "drop" })),
-      el("span", { className: "acts" }, ...acts.filter(Boolean))),
+    el(
+      "div",
+      { className: "more" },
+      el(
+        "span",
+        {},
+        el("span", { className: "unknown-note" }, unknownNote(strangers)),
+        el("span", { className: "drop" }),
+      ),
+      el("span", { className: "acts" }, ...acts.filter(Boolean)),
+    ),
     el("div", { className: "bar" }),
   );
   return row;
@@ -323,19 +316,27 @@ function clickRow(id, i) {
 
 /** Place, name and clusters of an item. */
 const headOf = (i, name, ...chips) =>
-  el("div", { className: "head" }, el("span", { className: "rank" }, `${i + 1}.`), name, ...chips);
+  el(
+    "div",
+    { className: "head" },
+    el("span", { className: "rank" }, `${i + 1}.`),
+    name,
+    ...chips,
+  );
 
 function unknownNote(strangers) {
   if (!strangers.length) return "";
   if (strangers.length === state.models.length) return "Not in the catalog: ignored";
-  return `Not in the catalog of ${strangers.map(({ name }) => name.toUpperCase()).join(", ")}: ignored there`;
+  const [{ name }] = strangers; // one of two
+  return `Not in the catalog of ${name.toUpperCase()}: ignored there`;
 }
 
 function drawLists() {
   $("lists").setAttribute("aria-busy", "false");
   $("lists").replaceChildren(...state.lists.map(listArticle));
   const notes = [];
-  if (!state.session.length) notes.push("The session is empty: these are the most popular items.");
+  if (!state.session.length)
+    notes.push("The session is empty: these are the most popular items.");
   if (state.lists.length > 1) {
     const [a, b] = state.lists.map(({ items }) => new Set(items.map(keyOf)));
     const both = [...a].filter((key) => b.has(key)).length;
@@ -349,11 +350,15 @@ function listArticle(list, m) {
   const { file, estimator } = state.models[m];
   const title = state.models.length > 1 ? `${letter(m)}: ${file}` : "";
   const article = el("article", { "aria-label": `Recommendations of ${file}` });
-  if (title) article.append(el("h3", {}, title), el("p", { className: "note" }, estimator));
+  if (title)
+    article.append(el("h3", {}, title), el("p", { className: "note" }, estimator));
   if (list.problem) article.append(el("p", { className: "problem" }, list.problem));
   if (list.note) article.append(el("p", { className: "note" }, list.note));
-  if (!list.problem && !list.items.length) article.append(el("p", {}, "Nothing is left to recommend."));
-  article.append(el("ol", {}, ...list.items.map((id, j) => recommendation(list, m, id, j))));
+  if (!list.problem && !list.items.length)
+    article.append(el("p", {}, "Nothing is left to recommend."));
+  article.append(
+    el("ol", {}, ...list.items.map((id, j) => recommendation(list, m, id, j))),
+  );
   return article;
 }
 
@@ -363,17 +368,35 @@ function recommendation(list, m, id, j) {
   row.dataset.place = `${m} ${j}`;
   stripe(row, [cluster]);
   const drivers = driversOf(list, j);
-  const choose = el("button", { type: "button", className: "name", title: "Add to the session", onclick: () => add(id) }, ...label(id));
+  const choose = el(
+    "button",
+    {
+      type: "button",
+      className: "name",
+      title: "Add to the session",
+      onclick: () => add(id),
+    },
+    ...label(id),
+  );
   choose.dataset.key = `add-${m} ${j}`;
   const acts = [similarButton(`similar-${m} ${j}`, id)];
   if (drivers.length) acts.unshift(whyButton(list, m, id, j));
   row.append(
     headOf(j, choose, isNumber(cluster) ? chip(cluster, m) : null),
-    el("div", { className: "more" },
-      el("span", {}, el("span", { className: "because" }, sentenceOf(drivers, list)), ...tags(list, m, id, j)),
-      el("span", { className: "acts" }, ...acts.filter(Boolean))),
+    el(
+      "div",
+      { className: "more" },
+      el(
+        "span",
+        {},
+        el("span", { className: "because" }, sentenceOf(drivers, list)),
+        ...tags(list, m, id, j),
+      ),
+      el("span", { className: "acts" }, ...acts.filter(Boolean)),
+    ),
   );
-  if (drivers.length && state.opened.has(`${m} ${keyOf(id)}`)) row.append(whyPanel(drivers, list.session));
+  if (drivers.length && state.opened.has(`${m} ${keyOf(id)}`))
+    row.append(whyPanel(drivers, list.session));
   row.addEventListener("pointerenter", () => point(row));
   row.addEventListener("focusin", () => point(row));
   const leave = () => point($("lists").querySelector("li:focus-within"));
@@ -384,14 +407,25 @@ function recommendation(list, m, id, j) {
 
 function tags(list, m, id, j) {
   const found = [];
-  const other = state.lists[1 - m]?.items.findIndex((each) => keyOf(each) === keyOf(id)) ?? -1;
-  if (other >= 0) found.push(el("span", { className: "tag" }, `in both (${letter(1 - m)}: ${other + 1})`));
+  const other =
+    state.lists[1 - m]?.items.findIndex((each) => keyOf(each) === keyOf(id)) ?? -1;
+  if (other >= 0)
+    found.push(
+      el("span", { className: "tag" }, `in both (${letter(1 - m)}: ${other + 1})`),
+    );
   const moved = list.moved[j];
   if (moved === "new") found.push(el("span", { className: "tag" }, "new"));
   else if (moved) {
     const sign = moved > 0 ? "\u2191" : "\u2193";
-    found.push(el("span", { className: "tag", title: "Places since the list before" },
-      hidden(moved > 0 ? "up " : "down "), el("span", { "aria-hidden": "true" }, `${sign} `), `${Math.abs(moved)}`));
+    found.push(
+      el(
+        "span",
+        { className: "tag", title: "Places since the list before" },
+        hidden(moved > 0 ? "up " : "down "),
+        el("span", { "aria-hidden": "true" }, `${sign} `),
+        `${Math.abs(moved)}`,
+      ),
+    );
   }
   return found;
 }
@@ -407,7 +441,8 @@ function whyButton(list, m, id, j) {
   return node;
 }
 
-const asNumber = (drop) => `${drop < 0 ? "\u2212" : ""}${Math.abs(drop).toPrecision(2)}`;
+const asNumber = (drop) =>
+  `${drop < 0 ? "\u2212" : ""}${Math.abs(drop).toPrecision(2)}`;
 
 function setBar(bar, drop, largest) {
   bar.style.setProperty("--share", String(largest ? Math.abs(drop) / largest : 0));
@@ -420,15 +455,27 @@ function whyPanel(drivers, session) {
   const rows = drivers.map(({ click, drop }) => {
     const bar = el("span", { className: "bar" });
     setBar(bar, drop, largestOf(drivers));
-    return el("li", {}, el("span", {}, `${click + 1}. ${nameOf(session[click])}`), bar,
-      el("span", { className: "drop" }, asNumber(drop)));
+    return el(
+      "li",
+      {},
+      el("span", {}, `${click + 1}. ${nameOf(session[click])}`),
+      bar,
+      el("span", { className: "drop" }, asNumber(drop)),
+    );
   });
-  return el("div", { className: "why" }, el("p", {}, "Drop of the score without each click:"), el("ul", {}, ...rows));
+  return el(
+    "div",
+    { className: "why" },
+    el("p", {}, "Drop of the score without each click:"),
+    el("ul", {}, ...rows),
+  );
 }
 
 /** Show in the session which clicks drove the recommendation of a row, or of none. */
 function point(chosen) {
-  $("lists").querySelectorAll(".shown").forEach((row) => row.classList.remove("shown"));
+  $("lists")
+    .querySelectorAll(".shown")
+    .forEach((row) => row.classList.remove("shown"));
   chosen?.classList.add("shown");
   const [m, j] = chosen ? chosen.dataset.place.split(" ").map(Number) : [];
   const current = chosen && state.lists[m].session === state.session;
@@ -438,14 +485,18 @@ function point(chosen) {
     const drop = drops.get(i) ?? 0;
     const largest = largestOf(drivers);
     row.classList.toggle("drives", drop > 0 && 2 * drop >= largest);
-    row.querySelector(".drop").textContent = drops.has(i) ? `drop ${asNumber(drop)}` : "";
+    row.querySelector(".drop").textContent = drops.has(i)
+      ? `drop ${asNumber(drop)}`
+      : "";
     setBar(row.querySelector(".bar"), drop, largest);
   });
 }
 
 function drawLegend() {
   const perModel = state.models.map((model, m) => {
-    const shown = new Map([...state.session, ...(state.lists[m]?.items ?? [])].map((id) => [keyOf(id), id]));
+    const shown = new Map(
+      [...state.session, ...(state.lists[m]?.items ?? [])].map((id) => [keyOf(id), id]),
+    );
     const counts = new Map();
     for (const id of shown.values()) {
       const cluster = recordOf(model, id)?.cluster;
@@ -454,22 +505,47 @@ function drawLegend() {
     return [...counts].sort(([a], [b]) => a - b);
   });
   $("legend").hidden = perModel.every((counts) => !counts.length);
-  $("clusters").replaceChildren(...perModel.map((counts, m) =>
-    el("ul", { "aria-label": `Clusters of model ${letter(m)}` }, ...counts.map(([cluster, n]) =>
-      el("li", {}, chip(cluster, m), ` ${n} ${n === 1 ? "item" : "items"}`)))));
+  $("clusters").replaceChildren(
+    ...perModel.map((counts, m) =>
+      el(
+        "ul",
+        { "aria-label": `Clusters of model ${letter(m)}` },
+        ...counts.map(([cluster, n]) =>
+          el("li", {}, chip(cluster, m), ` ${n} ${n === 1 ? "item" : "items"}`),
+        ),
+      ),
+    ),
+  );
 }
 
 function drawAbout() {
-  $("about").replaceChildren(...state.models.map((model, m) => {
-    const parts = [`Model ${letter(m)}: ${model.file}`, model.estimator, `${model.n_items.toLocaleString("en")} items`];
-    if (isNumber(model.n_clusters)) parts.push(`${model.n_clusters.toLocaleString("en")} clusters`);
-    parts.push(`version ${model.version}`, `loaded ${new Date(model.loaded_at).toLocaleString()}`);
-    const line = el("li", {}, `${parts.join(", ")}.`);
-    if (model.reload_error) {
-      line.append(el("p", { className: "problem" }, `The file changed, but could not be loaded. The model from before goes on. ${model.reload_error}`));
-    }
-    return line;
-  }));
+  $("about").replaceChildren(
+    ...state.models.map((model, m) => {
+      const parts = [
+        `Model ${letter(m)}: ${model.file}`,
+        model.estimator,
+        `${model.n_items.toLocaleString("en")} items`,
+      ];
+      if (isNumber(model.n_clusters))
+        parts.push(`${model.n_clusters.toLocaleString("en")} clusters`);
+      parts.push(
+        `version ${model.version}`,
+        `loaded ${new Date(model.loaded_at).toLocaleString()}`,
+      );
+      const line = el("li", {}, `${parts.join(", ")}.`);
+      if (model.reload_error) {
+        line.append(
+          el(
+            "p",
+            { className: "problem" },
+            "The file changed, but could not be loaded. The older model goes on. ",
+            model.reload_error,
+          ),
+        );
+      }
+      return line;
+    }),
+  );
 }
 
 // ---- Live region and banner
@@ -498,16 +574,19 @@ function showProblem(text) {
   if (text !== null) $("lists").setAttribute("aria-busy", "false");
 }
 
-/** Ask which models are there: draws all anew where one was reloaded or the server is back. */
+/** Look at the models; draw all anew if one was reloaded or the server is back. */
 const look = latestOnly(async (signal) => {
   const { models } = await ask("models", { signal });
   if (signal.aborted) return;
   const wasAway = !$("banner").hidden;
   const first = !state.models.length;
-  const changed = models.some(({ version }, m) => version !== state.models[m]?.version);
+  const versions = (all) => all.map(({ version }) => version).join();
+  const changed = versions(models) !== versions(state.models);
+  if (models.length !== state.models.length) state.lists = [];
+  const told = toJSON(models) !== toJSON(state.models);
   state.models = models;
   showProblem(null);
-  drawAbout();
+  if (told) drawAbout();
   if (changed && !first) say("A model was reloaded.");
   if (changed) state.records.clear();
   if (!changed && !wasAway) return;
@@ -519,62 +598,99 @@ const look = latestOnly(async (signal) => {
 
 const search = latestOnly(async (signal) => {
   const query = $("query").value.trim();
-  const answers = await Promise.all(state.models.map(({ name }) =>
-    ask(`items?${new URLSearchParams({ q: query, limit: FOUND, model: name })}`, { signal })));
+  const answers = await Promise.all(
+    state.models.map(({ name }) =>
+      ask(`items?${new URLSearchParams({ q: query, limit: FOUND, model: name })}`, {
+        signal,
+      }),
+    ),
+  );
   if (signal.aborted) return;
   const items = new Map();
-  answers.forEach((answer, m) => answer.items.forEach((record) => {
-    const key = keyOf(record.id);
-    state.records.set(placeOf(state.models[m], record.id), record);
-    if (!items.has(key)) items.set(key, { ...record, clusters: state.models.map(() => null) });
-    items.get(key).clusters[m] = record.cluster;
-    items.get(key).title ??= record.title;
-  }));
+  answers.forEach((answer, m) =>
+    answer.items.forEach((record) => {
+      const key = keyOf(record.id);
+      state.records.set(placeOf(state.models[m], record.id), record);
+      if (!items.has(key))
+        items.set(key, { ...record, clusters: state.models.map(() => null) });
+      items.get(key).clusters[m] = record.cluster;
+      items.get(key).title ??= record.title;
+    }),
+  );
   const total = Math.max(...answers.map((answer) => answer.total));
   state.found = { query, items: [...items.values()].slice(0, FOUND), total };
   state.active = -1;
   drawFound();
 });
 
-/** The options: what was found, and the typed text as an id where no item has that id. */
+/** What was found, and the typed text as an id where no item has that id. */
 function optionsOf({ query, items }) {
   const options = items.map(({ id }) => id);
-  if (query && !items.some(({ id }) => String(id) === query)) options.push(typedId(query));
+  if (query && !items.some(({ id }) => String(id) === query))
+    options.push(typedId(query));
   return options;
 }
 
 function drawFound() {
   const { query, items, total } = state.found;
   const options = optionsOf(state.found);
-  const count = total > items.length ? `${items.length} of ${total.toLocaleString("en")} items` : `${total} items`;
-  $("found").textContent = query ? `${count} found.` : items[0]?.clicks ? "The most clicked of all items." : "The first items.";
-  if (query && !items.length) $("found").textContent = "No item found. Enter adds the text as an id.";
+  const count =
+    total > items.length
+      ? `${items.length} of ${total.toLocaleString("en")} items`
+      : `${total} items`;
+  $("found").textContent = query
+    ? `${count} found.`
+    : items[0]?.clicks
+      ? "The most clicked of all items."
+      : "The first items.";
+  if (query && !items.length)
+    $("found").textContent = "No item found. Enter adds the text as an id.";
   $("results").dataset.query = query;
-  $("results").replaceChildren(...options.map((id, i) => {
-    const record = items[i];
-    const text = record ? [record.title ?? String(id), record.title ? el("span", { className: "id" }, String(id)) : null] : [`Add the id ${id}`];
-    const option = el("li", { role: "option", id: `option-${i}` }, el("span", { className: "name" }, ...text));
-    option.setAttribute("aria-selected", String(i === state.active));
-    record?.clusters.forEach((cluster, m) => isNumber(cluster) && option.append(chip(cluster, m)));
-    option.addEventListener("pointerdown", (event) => event.preventDefault()); // the focus stays in the field
-    option.addEventListener("click", () => choose(id));
-    return option;
-  }));
+  $("results").replaceChildren(
+    ...options.map((id, i) => {
+      const record = items[i];
+      const text = record
+        ? [
+            record.title ?? String(id),
+            record.title ? el("span", { className: "id" }, String(id)) : null,
+          ]
+        : [`Add the id ${id}`];
+      const option = el(
+        "li",
+        { role: "option", id: `option-${i}` },
+        el("span", { className: "name" }, ...text),
+      );
+      option.setAttribute("aria-selected", String(i === state.active));
+      record?.clusters.forEach(
+        (cluster, m) => isNumber(cluster) && option.append(chip(cluster, m)),
+      );
+      // The focus stays in the field:
+      option.addEventListener("mousedown", (event) => event.preventDefault());
+      option.addEventListener("click", () => choose(id));
+      return option;
+    }),
+  );
   showOptions();
 }
 
 function showOptions() {
   const shown = wide.matches || state.popup;
   $("results").hidden = !shown;
-  $("query").setAttribute("aria-expanded", String(shown && $("results").children.length > 0));
-  if (state.active >= 0) $("query").setAttribute("aria-activedescendant", `option-${state.active}`);
+  $("query").setAttribute(
+    "aria-expanded",
+    String(shown && $("results").children.length > 0),
+  );
+  if (state.active >= 0)
+    $("query").setAttribute("aria-activedescendant", `option-${state.active}`);
   else $("query").removeAttribute("aria-activedescendant");
 }
 
 function activate(i) {
   const options = [...$("results").children];
   state.active = i;
-  options.forEach((option, each) => option.setAttribute("aria-selected", String(each === i)));
+  options.forEach((option, each) =>
+    option.setAttribute("aria-selected", String(each === i)),
+  );
   options[i]?.scrollIntoView({ block: "nearest" });
   showOptions();
 }
@@ -629,21 +745,27 @@ function searchKey(event) {
 const fillSimilar = latestOnly(async (signal, id) => {
   $("similar-title").textContent = `Similar to ${nameOf(id)}`;
   $("similar-lists").replaceChildren(el("p", {}, "Loading."));
-  const articles = await Promise.all(state.models.map(async (model, m) => {
-    const article = el("article", {});
-    if (state.models.length > 1) article.append(el("h3", {}, `${letter(m)}: ${model.file}`));
-    try {
-      const body = { item: id, k: LISTED, model: model.name };
-      const { items, unknown } = await ask("similar", { body, signal });
-      await learn(model, items, signal);
-      if (unknown.length) article.append(el("p", {}, "Not in the catalog of this model."));
-      article.append(el("ol", {}, ...items.map((each, j) => similarRow(model, each, m, j))));
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      article.append(el("p", { className: "problem" }, error.message));
-    }
-    return article;
-  }));
+  const articles = await Promise.all(
+    state.models.map(async (model, m) => {
+      const article = el("article", {});
+      if (state.models.length > 1)
+        article.append(el("h3", {}, `${letter(m)}: ${model.file}`));
+      try {
+        const body = { item: id, k: LISTED, model: model.name };
+        const { items, unknown } = await ask("similar", { body, signal });
+        await learn(model, items, signal);
+        if (unknown.length)
+          article.append(el("p", {}, "Not in the catalog of this model."));
+        article.append(
+          el("ol", {}, ...items.map((each, j) => similarRow(model, each, m, j))),
+        );
+      } catch (error) {
+        if (!(error instanceof Failed)) throw error;
+        article.append(el("p", { className: "problem" }, error.message));
+      }
+      return article;
+    }),
+  );
   if (signal.aborted) return;
   $("similar-lists").replaceChildren(...articles);
 });
@@ -656,10 +778,18 @@ function similarRow(model, id, m, j) {
     $("similar").close();
     add(id);
   };
-  const name = el("button", { type: "button", className: "name", title: "Add to the session", onclick: take }, ...label(id));
+  const name = el(
+    "button",
+    { type: "button", className: "name", title: "Add to the session", onclick: take },
+    ...label(id),
+  );
   row.append(
-    headOf(j, name, isNumber(cluster) ? chip(cluster, m) : null,
-      el("span", { className: "acts" }, similarButton(`near-${m} ${j}`, id))),
+    headOf(
+      j,
+      name,
+      isNumber(cluster) ? chip(cluster, m) : null,
+      el("span", { className: "acts" }, similarButton(`near-${m} ${j}`, id)),
+    ),
   );
   return row;
 }
