@@ -31,12 +31,14 @@ NASTY = "<img src=x onerror=document.title='broken'> & <b>bold</b>"
 class Server:
     """`python -m skclip.serve` on a port of its own."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *models, titles=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
-        paths = [str(argument) for argument in arguments]
-        self.command = serve_command(paths[0], self.port, "--reload-seconds=0.2")
-        self.command += paths[1:]
+        options = [] if titles is None else [f"--titles={titles}"]
+        self.command = serve_command(
+            models[0], self.port, "--reload-seconds=0.2", *options
+        )
+        self.command[4:4] = map(str, models[1:])  # models stand before the options
         self.log = folder / f"{self.port}.log"
 
     @contextlib.contextmanager
@@ -72,7 +74,7 @@ def files(tmp_path_factory):
 def one_model(files):
     folder, _ = files
     titles = folder / "titles.csv"
-    with Server(folder, folder / "gru4rec.skclip", "--titles", titles).up() as server:
+    with Server(folder, folder / "gru4rec.skclip", titles=titles).up() as server:
         yield server
 
 
@@ -80,7 +82,7 @@ def one_model(files):
 def two_models(files):
     folder, _ = files
     models = folder / "gru4rec.skclip", folder / "knn.skclip"
-    with Server(folder, *models, "--titles", folder / "titles.csv").up() as server:
+    with Server(folder, *models, titles=folder / "titles.csv").up() as server:
         yield server
 
 
@@ -208,10 +210,12 @@ def test_the_pointer_shows_the_clicks_that_drove_an_item(page):
 
     page.open(["item-010", "item-020", "item-030"])
     assert not page.all("#clicks .drives")
+    place = page.one("#clear").rect
     rows = page.all("#lists article > ol > li")
     ActionChains(page.driver).move_to_element(rows[4]).perform()
     assert page.all("#clicks .drives")
-    assert all(t.startswith("drop ") for t in page.texts("#clicks .drop"))
+    assert all(text.startswith("drop ") for text in page.texts("#clicks .drop"))
+    assert page.one("#clear").rect == place  # nothing jumps
     ActionChains(page.driver).move_to_element(page.one("footer")).perform()
     assert not page.all("#clicks .drives")
 
@@ -262,6 +266,17 @@ def test_similar_items(page, one_model, files):
     page.until_clicks(2)
     assert page.texts("#clicks .id") == ["item-010", chosen]
     assert not page.one("#similar").is_displayed()
+
+
+def test_a_long_session_has_no_reasons(page, one_model):
+    page.driver.errors_expected = True  # a refused request is logged
+    session = ["item-010", "item-020"] * 51
+    page.open(session)
+    assert "at most 100 clicks" in page.text("#lists .note")
+    assert page.ids() == one_model.ask("/recommend", {"session": session})["items"]
+    assert not page.all("[data-key='why-0 0']")
+    page.open(session[:2])
+    assert not page.all("#lists .note")
 
 
 def test_titles_are_text(page):
@@ -347,7 +362,7 @@ def test_two_models_side_by_side(two):
 def test_dead_server(browser, files):
     folder, _ = files
     titles = folder / "titles.csv"
-    server = Server(folder, folder / "gru4rec.skclip", "--titles", titles)
+    server = Server(folder, folder / "gru4rec.skclip", titles=titles)
     with server.up():
         page = Page(browser, server.url).open(["item-010"])
     browser.errors_expected = True  # Chromium logs each refused connection

@@ -441,8 +441,10 @@ function whyButton(list, m, id, j) {
   return node;
 }
 
-const asNumber = (drop) =>
-  `${drop < 0 ? "\u2212" : ""}${Math.abs(drop).toPrecision(2)}`;
+function asNumber(drop, largest) {
+  if (Math.abs(drop) < largest / 1000) return "0"; // no more than rounding
+  return `${drop < 0 ? "\u2212" : ""}${Math.abs(drop).toPrecision(2)}`;
+}
 
 function setBar(bar, drop, largest) {
   bar.style.setProperty("--share", String(largest ? Math.abs(drop) / largest : 0));
@@ -452,15 +454,16 @@ function setBar(bar, drop, largest) {
 const largestOf = (drivers) => Math.max(...drivers.map(({ drop }) => Math.abs(drop)));
 
 function whyPanel(drivers, session) {
+  const largest = largestOf(drivers);
   const rows = drivers.map(({ click, drop }) => {
     const bar = el("span", { className: "bar" });
-    setBar(bar, drop, largestOf(drivers));
+    setBar(bar, drop, largest);
     return el(
       "li",
       {},
       el("span", {}, `${click + 1}. ${nameOf(session[click])}`),
       bar,
-      el("span", { className: "drop" }, asNumber(drop)),
+      el("span", { className: "drop" }, asNumber(drop, largest)),
     );
   });
   return el(
@@ -481,12 +484,12 @@ function point(chosen) {
   const current = chosen && state.lists[m].session === state.session;
   const drivers = current ? driversOf(state.lists[m], j) : [];
   const drops = new Map(drivers.map(({ click, drop }) => [click, drop]));
+  const largest = largestOf(drivers);
   [...$("clicks").children].forEach((row, i) => {
     const drop = drops.get(i) ?? 0;
-    const largest = largestOf(drivers);
     row.classList.toggle("drives", drop > 0 && 2 * drop >= largest);
     row.querySelector(".drop").textContent = drops.has(i)
-      ? `drop ${asNumber(drop)}`
+      ? `drop ${asNumber(drop, largest)}`
       : "";
     setBar(row.querySelector(".bar"), drop, largest);
   });
