@@ -678,7 +678,7 @@ function drawFound() {
 
 function showOptions() {
   const shown = wide.matches || state.popup;
-  $("results").hidden = !shown;
+  $("results").hidden = $("found").hidden = !shown;
   $("query").setAttribute(
     "aria-expanded",
     String(shown && $("results").children.length > 0),
