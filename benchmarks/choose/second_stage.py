@@ -20,6 +20,7 @@ Seconds are those of one core's work (CPU time), with one thread.
 import time
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks._data import log_train_and_valid
 from benchmarks._results import add_row, environment, markdown, new_parser, rows_of
@@ -60,8 +61,11 @@ def base_of(log, name):
 
 
 def second_stage(stage, base, settings, *, prefit):
-    cls = {"candidates": CandidateRanker, "mmr": MMRReranker}[stage]
-    model = cls(base, prefit=prefit, random_state=0)
+    if stage == "mmr":
+        model = MMRReranker(base, prefit=prefit, random_state=0)
+    else:
+        classifier = HistGradientBoostingClassifier()
+        model = CandidateRanker(base, classifier, prefit=prefit, random_state=0)
     return model.set_params(**settings)
 
 

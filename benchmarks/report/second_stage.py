@@ -16,8 +16,9 @@ Diversity: the share of pairs of the 20 items in different clusters of a
 `SessionClusterer` of the training sessions. MMR over neighbors has clusters as its
 similarity too, so that it raises what is measured. "by place" counts the places of
 targets in the lists of the base, where ties do not count against them, as in lists of
-MMR. Seconds are those of one core's work (CPU time), with one thread; those of the
-ranker contain both fits of its base. A cell that has a row is not run again.
+MMR. Seconds are those of one core's work (CPU time), with one thread. Those of a second
+stage contain the fits of its base: the ranker has two. A cell that has a row is not run
+again.
 """
 
 import time
@@ -82,17 +83,31 @@ def run(log, base_name):
 
 def fitted(log, base_name, train):
     """The fitted models, and the CPU seconds that each took."""
-    settings = {stage: chosen(log, base_name, stage) for stage in ("candidates", "mmr")}
-    seconds, begun = {}, time.process_time()
-    base = base_of(log, base_name).fit(train)
-    seconds["base"], begun = time.process_time() - begun, time.process_time()
-    ranker = second_stage(
-        "candidates", base_of(log, base_name), settings["candidates"], prefit=False
-    ).fit(train)
-    seconds["candidates"], begun = time.process_time() - begun, time.process_time()
-    mmr = second_stage("mmr", base, settings["mmr"], prefit=True).fit(train)
-    seconds["mmr"] = time.process_time() - begun
-    return {"base": base, "candidates": ranker, "mmr": mmr}, seconds
+    base = base_of(log, base_name)
+    base = timed(type(base))(**base.get_params(deep=False))
+    models, seconds = {}, {}
+    for stage in ("candidates", "mmr"):
+        prefit, settings = stage == "mmr", chosen(log, base_name, stage)
+        begun = time.process_time()
+        models[stage] = second_stage(stage, base, settings, prefit=prefit).fit(train)
+        seconds[stage] = time.process_time() - begun
+        base = models[stage].estimator_  # fitted on all sessions
+    seconds["base"] = base.fit_seconds
+    seconds["mmr"] += base.fit_seconds
+    return {"base": base} | models, seconds
+
+
+def timed(cls):
+    """A recommender that knows the CPU seconds of its fit."""
+
+    class Timed(cls):
+        def fit(self, X, y=None):
+            begun = time.process_time()
+            super().fit(X, y)
+            self.fit_seconds = time.process_time() - begun
+            return self
+
+    return Timed
 
 
 def by_place(model, X):
