@@ -294,7 +294,7 @@ def test_wrong_sessions_and_targets(new, model):
             call([["item-003"], []])
 
 
-def test_not_fitted(new, tmp_path):
+def test_not_fitted(new, name, tmp_path):
     for method in ("predict", "predict_topk", "decision_function", "score",
                    "rank_targets"):  # fmt: skip
         with pytest.raises(NotFittedError, match=type(new).__name__):

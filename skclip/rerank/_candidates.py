@@ -41,8 +41,8 @@ class CandidateRanker(ListReranker):
     classifier : classifier of scikit-learn, default=None
         What learns which candidate is the next item: any classifier with
         ``predict_proba`` or ``decision_function``. It is cloned. None is
-        ``HistGradientBoostingClassifier()``.
-    n_candidates : int, default=50
+        ``HistGradientBoostingClassifier(learning_rate=0.05, max_leaf_nodes=15)``.
+    n_candidates : int, default=100
         Number of first items of the base that are put in order. Behind them stands the
         rest in the order of the base. What ties with the first item of the rest
         belongs to it.
@@ -148,7 +148,7 @@ class CandidateRanker(ListReranker):
         estimator,
         classifier=None,
         *,
-        n_candidates=50,
+        n_candidates=100,
         held_out_fraction=0.2,
         n_negatives=20,
         max_targets=20_000,
@@ -175,7 +175,9 @@ class CandidateRanker(ListReranker):
         if classifier is None:  # imported here: a baseline needs none
             from sklearn.ensemble import HistGradientBoostingClassifier
 
-            classifier = HistGradientBoostingClassifier()
+            classifier = HistGradientBoostingClassifier(
+                learning_rate=0.05, max_leaf_nodes=15
+            )
         if clusterer is None:
             clusterer = SessionClusterer()
         return {"classifier": classifier, "clusterer": clusterer}

@@ -31,9 +31,10 @@ class MMRReranker(ListReranker):
     ----------
     estimator : recommender, or Pipeline or search that ends in one
         The base. `fit` clones and fits it, unless `prefit`.
-    diversity : float, default=0.2
+    diversity : float, default=0.1
         Weight :math:`\lambda` of dissimilarity, from 0 to 1. 0 is the list of the base,
-        bit for bit.
+        bit for bit. Clusters are alike or not, with nothing between, and need a
+        smaller one than vectors.
     n_candidates : int, default=100
         Number of first items of the base that are put in order. Behind them stands the
         rest in the order of the base. What ties with the first item of the rest
@@ -117,7 +118,7 @@ class MMRReranker(ListReranker):
         self,
         estimator,
         *,
-        diversity=0.2,
+        diversity=0.1,
         n_candidates=100,
         similarity="auto",
         relevance="scores",

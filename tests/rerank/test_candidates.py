@@ -37,7 +37,8 @@ TREE = DecisionTreeClassifier(max_depth=4)
 
 
 def ranker(estimator, classifier=TREE, **params):
-    return CandidateRanker(estimator, classifier, random_state=0, **params)
+    params = {"n_candidates": 50, "random_state": 0} | params
+    return CandidateRanker(estimator, classifier, **params)
 
 
 @pytest.fixture(scope="module")
