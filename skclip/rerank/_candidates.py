@@ -189,7 +189,8 @@ class CandidateRanker(ListReranker):
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,).
+            Training sessions, shape (n_sessions,). Whole sessions are the recommended
+            input: of prefixes of one session, only some might be held out.
         y : array-like of shape (n_sessions,), default=None
             Next items.
 
@@ -212,22 +213,14 @@ class CandidateRanker(ListReranker):
             There was nothing to learn: no held-out target is among the candidates, or
             no candidate is another item. Lists are then those of the base.
         """
-        parts = self._parts()
-        if _method_of(parts["classifier"]) is None:
-            raise TypeError(
-                f"classifier is a {type(parts['classifier']).__name__}, which has "
-                "neither predict_proba nor decision_function. Pass a classifier that "
-                "has, such as HistGradientBoostingClassifier()."
-            )
-        training_data(X, y)  # what is wrong with the sessions is said before all else
         rng = check_random_state(self.random_state)
-        classifier, clusterer = (_seeded(clone(part), rng) for part in parts.values())
+        classifier, clusterer = self._new_parts(rng)
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
         early, late = latest_rows(sessions, self.held_out_fraction)
         if len(early) == 0:
             early, late = late, early
-        early = taken(sessions, y, early)
+        early, late = taken(sessions, y, early), taken(sessions, y, late)
         with told_already():
             estimator = self.estimator
             if not self.prefit:
@@ -235,9 +228,7 @@ class CandidateRanker(ListReranker):
             base, _ = base_of(estimator, None)
             clusterer.fit(*early)
             facts = self._facts_of(base, clusterer, training_data(*early))
-            classifier, recall = self._learned(
-                classifier, estimator, facts, *taken(sessions, y, late), rng
-            )
+            classifier, recall = self._learned(classifier, estimator, facts, late, rng)
             if self.refit and not self.prefit:
                 estimator = clone(self.estimator).fit(X, y)
                 base, _ = base_of(estimator, None)
@@ -255,6 +246,17 @@ class CandidateRanker(ListReranker):
             _facts=facts,
         )
 
+    def _new_parts(self, rng):
+        """Classifier and clusterer to fit, with seeds where they have none."""
+        parts = self._parts()
+        if _method_of(parts["classifier"]) is None:
+            raise TypeError(
+                f"classifier is a {type(parts['classifier']).__name__}, which has "
+                "neither predict_proba nor decision_function. Pass a classifier that "
+                "has, such as HistGradientBoostingClassifier()."
+            )
+        return [_seeded(clone(part), rng) for part in parts.values()]
+
     def _facts_of(self, base, clusterer, data, before=None):
         """`ItemFacts` from training sessions; of the same kinds as some before."""
         timed = data.end_times is not None and not np.isnan(data.end_times).all()
@@ -262,8 +264,9 @@ class CandidateRanker(ListReranker):
             timed = before.timed
         return item_facts(data, base, clusterer, self.item_columns, timed)
 
-    def _learned(self, classifier, estimator, facts, sessions, y, rng):
+    def _learned(self, classifier, estimator, facts, held_out, rng):
         """The fitted classifier, None if nothing can be learned; candidate recall."""
+        sessions, y = held_out
         seed, n_targets, n_hits, labels = rng.randint(2**31 - 1), 0, 0, np.empty(0)
         if len(sessions):
             base, _ = base_of(estimator, None)

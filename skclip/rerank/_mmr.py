@@ -158,7 +158,8 @@ class MMRReranker(ListReranker):
         ValueError
             An item of the catalog has no row of the item features.
         """
-        training_data(X, y)  # what is wrong with the sessions is said before all else
+        if self.prefit:
+            training_data(X, y)  # refuses wrong sessions, which nothing else may read
         estimator, base, _ = self._fitted_base(X, y)
         kind, table = item_table(
             self.similarity, estimator, base, X, y, self.random_state
