@@ -6,7 +6,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from common import small
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.inspection import permutation_importance
@@ -124,7 +123,8 @@ def test_features_are_those_of_the_definition(train, test, refit):
 def test_names_of_features(train, fitted):
     plain = Sessions(train.codes, train.offsets, train.vocabulary)
     frame = pd.DataFrame({"price": 1.0, "new": 0.0}, index=train.vocabulary)
-    names = ranker(small(), item_columns=frame).fit(train).feature_names_.tolist()
+    over_network = ranker(fitted, item_columns=frame, prefit=True).fit(train)
+    names = over_network.feature_names_.tolist()
     without = ranker(SessionKNN()).fit(plain).feature_names_.tolist()
     assert names[-2:] == ["price", "new"]
     assert set(names) - set(without) == {
