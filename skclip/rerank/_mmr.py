@@ -39,8 +39,7 @@ class MMRReranker(ListReranker):
         Number of first items of the base that are put in order. Behind them stands the
         rest in the order of the base. What ties with the first item of the rest
         belongs to it.
-    similarity : {"auto", "vectors", "clusters"}, clusterer or item features, \
-            default="auto"
+    similarity : str, clusterer or item features, default="auto"
         What :math:`\mathrm{sim}` is. "vectors": the cosine of ``item_vectors_`` of the
         base. "clusters": 1 for items of one cluster, else 0; the clusters are those of
         the base or of its pipeline if there are any, else those of a
