@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from skclip.ensemble import VotingRecommender
     from skclip.llm import LLMReranker
     from skclip.persistence import load, save
+    from skclip.rerank import CandidateRanker, MMRReranker
 
 __all__ = [
     "SLIST",
     "AssociationRules",
     "CLIPSessionRecommender",
+    "CandidateRanker",
     "Fusion",
     "LLMReranker",
+    "MMRReranker",
     "MarkovRecommender",
     "PopularityRecommender",
     "Prompt",
@@ -55,8 +58,10 @@ __all__ = [
 # Names are imported when they are asked for, so that a baseline loads no network.
 _HOMES = {
     "CLIPSessionRecommender": "_clip",
+    "CandidateRanker": "rerank",
     "Fusion": "_model",
     "LLMReranker": "llm",
+    "MMRReranker": "rerank",
     "Prompt": "_model",
     "SessionClusterer": "_clusters",
     "Sessions": "_data",
@@ -81,6 +86,7 @@ _SUBPACKAGES = (
     "model_selection",
     "persistence",
     "preprocessing",
+    "rerank",
     "serve",
     "text",
 )

@@ -6,6 +6,7 @@ outside an estimator's own package that reads its private attributes.
 
 import copy
 
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -267,6 +268,13 @@ def _refuse_frozen(estimator):
             f"The {type(estimator.estimator).__name__} is frozen, so it cannot be "
             "updated. Pass what FrozenEstimator holds, its attribute estimator."
         )
+
+
+def without_checkpoint(estimator):
+    """A clone that leaves no file of its training, which others would go on from."""
+    estimator = clone(estimator)
+    names = [n for n in estimator.get_params() if n.split("__")[-1] == "checkpoint"]
+    return estimator.set_params(**dict.fromkeys(names))
 
 
 # -- what fitted estimators keep to themselves -----------------------------------------

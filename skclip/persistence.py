@@ -17,7 +17,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skclip import backbones, baselines, controls, ensemble, features, llm, losses, text
+from skclip import (
+    backbones,
+    baselines,
+    controls,
+    ensemble,
+    features,
+    llm,
+    losses,
+    rerank,
+    text,
+)
 from skclip._base import VERSION
 from skclip._clip import CLIPSessionRecommender
 from skclip._clusters import SessionClusterer
@@ -161,7 +171,8 @@ def _known_classes(own=()):
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
     classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, Prompt, Fusion]
-    modules = (backbones, baselines, controls, ensemble, features, llm, losses, text)
+    modules = (backbones, baselines, controls, ensemble, features, llm, losses)
+    modules += (rerank, text)
     named = [getattr(module, name) for module in modules for name in module.__all__]
     classes += [c for c in named if inspect.isclass(c) and issubclass(c, BaseEstimator)]
     return {cls.__name__: cls for cls in [*classes, *own]}
@@ -226,6 +237,13 @@ def _parts(value, where):
 
 
 def _refused(value, where):
+    if isinstance(value, BaseEstimator):
+        home = type(value).__module__.partition(".")[0]
+        return TypeError(
+            f"{where} is a {type(value).__name__} of {home}, and a skclip "
+            "file carries estimators of skclip alone. Use joblib.dump, for files that "
+            "you alone open."
+        )
     return TypeError(
         f"{where} is a {type(value).__module__}.{type(value).__name__}: {value!r:.60}, "
         "which a skclip file cannot carry exactly. Use ids that are numbers, text, "

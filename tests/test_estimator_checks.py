@@ -3,14 +3,17 @@
 import json
 
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skclip import (
     SLIST,
     AssociationRules,
+    CandidateRanker,
     CLIPSessionRecommender,
     LLMReranker,
     MarkovRecommender,
+    MMRReranker,
     PopularityRecommender,
     SequentialRules,
     SessionClusterer,
@@ -71,6 +74,8 @@ class NewestFirst:
         ClusterFeatures(SessionClusterer(random_state=0)),
         ItemTextEncoder(),
         LLMReranker(PopularityRecommender(), str, client=NewestFirst(), weight=0.6),
+        MMRReranker(MarkovRecommender(), diversity=0.5),
+        CandidateRanker(MarkovRecommender(), DecisionTreeClassifier()),
     ],
     expected_failed_checks=lambda estimator: (
         XFAIL_LLM

@@ -41,6 +41,7 @@ ALLOWED = {
     "baselines": ABOVE_DATA | {"_ranking"},
     "ensemble": ABOVE_DATA | {"_ranking", "baselines"},
     "llm": ABOVE_DATA | {"_ranking"},
+    "rerank": ABOVE_DATA | {"_ranking"},
     "model_selection": ABOVE_DATA,
     "datasets": ABOVE_DATA,
     "inspection": ABOVE_DATA | {"_ranking", "_model", "backbones"},

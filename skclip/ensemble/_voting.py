@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._data import as_sessions, check_targets, unmasked
-from skclip._inside import partial_fit, unwrap
+from skclip._data import as_sessions, check_targets, latest_rows, taken, unmasked
+from skclip._inside import partial_fit, unwrap, without_checkpoint
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
 from skclip._warnings import told_already, warn_user
 from skclip.baselines import BaselineRecommender, fitted_catalog
@@ -210,14 +210,16 @@ class VotingRecommender(BaselineRecommender, Composition):
         """Weights and temperatures that make the latest targets most likely."""
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
-        early, late = self._split(sessions)
-        asked, targets = prefixes_with_targets(*_take(sessions, y, late))
+        early, late = np.array([], dtype=int), np.arange(len(sessions))
+        if not self.prefit:
+            early, late = latest_rows(sessions, _HELD_OUT)
+        asked, targets = prefixes_with_targets(*taken(sessions, y, late))
         n = len(targets)
         if n >= _FEWEST:
             members = [member for _, member in self.estimators]
             if not self.prefit:
-                part = _take(sessions, y, early)
-                members = [_without_checkpoint(member).fit(*part) for member in members]
+                part = taken(sessions, y, early)
+                members = [without_checkpoint(member).fit(*part) for member in members]
             tables = [
                 target_probabilities(*unwrap(member, asked), targets)
                 for member in members
@@ -235,17 +237,6 @@ class VotingRecommender(BaselineRecommender, Composition):
             TrainingWarning,
         )
         return np.full(n_members, 1 / n_members), np.ones(n_members)
-
-    def _split(self, sessions):
-        """Rows of sessions to fit on, and of the latest ones, to learn weights from."""
-        rows = np.arange(len(sessions))
-        if self.prefit:
-            return rows[:0], rows
-        if sessions.end_times is not None:  # those without a time are no late ones
-            ends = np.nan_to_num(sessions.end_times, nan=-np.inf)
-            rows = np.argsort(ends, kind="stable")
-        cut = len(rows) - round(_HELD_OUT * len(rows))
-        return rows[:cut], rows[cut:]
 
     def partial_fit(self, X, y=None):
         """Update every member with further sessions; weights and temperatures stay.
@@ -390,14 +381,3 @@ class VotingRecommender(BaselineRecommender, Composition):
             state["weights_"] = state.pop("_weights")
             state["temperatures_"] = np.ones(len(state["weights_"]))
         super().__setstate__(state)
-
-
-def _take(sessions, y, rows):
-    return sessions[rows], None if y is None else y[rows]
-
-
-def _without_checkpoint(member):
-    """A clone that leaves no file of its training, which others would go on from."""
-    member = clone(member)
-    names = [n for n in member.get_params() if n.split("__")[-1] == "checkpoint"]
-    return member.set_params(**dict.fromkeys(names))

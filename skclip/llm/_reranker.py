@@ -2,20 +2,16 @@
 
 import os
 from collections import Counter
-from dataclasses import replace
 from numbers import Integral, Real
 from types import SimpleNamespace
 
 import numpy as np
-from sklearn.base import MetaEstimatorMixin, clone
-from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator, plain_number, with_plain_numbers
 from skclip._data import query_data, training_data
-from skclip._inside import unwrap
-from skclip._ranking import RankingMixin
+from skclip._ranking import RerankingMixin
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from skclip._warnings import told_already, warn_user
+from skclip._warnings import warn_user
 from skclip.llm._asking import Asking
 from skclip.llm._budget import SENT, Budget, Meter, token_bound
 from skclip.llm._client import ChatModel, LLMError, check_client
@@ -25,7 +21,7 @@ from skclip.llm._questions import Catalog, Questions, When
 from skclip.llm._rank_fusion import borda, fused_scores
 
 
-class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
+class LLMReranker(RerankingMixin, SessionEstimator):
     """Let a language model add to, or reorder, what a recommender ranks first.
 
     Language models are good at naming what may come next and poor at ordering it, and
@@ -150,6 +146,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         "seed": [Integral],
         "prefit": ["boolean"],
     }
+    _shared_by_clones = ("client",)
 
     def __init__(self, estimator, item_titles, *, model=None, client=None,
                  mode="expand", n_generate=10, n_candidates=20, n_permutations=1,
@@ -220,18 +217,7 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         parts = self._parts()
         for part in parts.values():
             part._validate_params()
-        estimator = self.estimator
-        if not self.prefit:
-            with told_already():  # the sessions are read below
-                estimator = clone(estimator).fit(X, y)
-        base, sessions = unwrap(estimator, X)
-        if not hasattr(base, "_masked_chunks"):
-            raise TypeError(
-                f"estimator ends in a {type(base).__name__}, which is no recommender "
-                "of skclip. Pass CLIPSessionRecommender, PopularityRecommender, or a "
-                "Pipeline that ends in one."
-            )
-        base._check_fitted()
+        estimator, base, sessions = self._fitted_base(X, y)
         titles = titles_of(self.item_titles, base.item_ids_.tolist())
         n_missing = self._check_titles(titles, base.item_ids_)
         counts, shown = _read_sessions(base, titles, training_data(sessions, y))
@@ -312,24 +298,6 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
 
     # -- ranking ---------------------------------------------------------------
 
-    def _base_queries(self, queries):
-        """The base, and what it is asked, behind the earlier steps of a pipeline."""
-        base, _ = unwrap(self.estimator_, None)
-        if len(base.item_ids_) != len(self.item_ids_):
-            raise ValueError(
-                f"The base has {len(base.item_ids_)} items now, {len(self.item_ids_)} "
-                "when LLMReranker was fitted. Fit it again (prefit=True keeps the "
-                "base as it is)."
-            )
-        if base is not self.estimator_:
-            _, X = unwrap(self.estimator_, queries.as_sessions(self.item_ids_))
-            queries = replace(query_data(X, base._index), targets=queries.targets)
-        return base, queries
-
-    @property
-    def _scoring(self):
-        return unwrap(self.estimator_, None)[0]._scoring
-
     def _masked_chunks(self, queries, mask=None):
         base, queries = self._base_queries(queries)
         chunks = base._masked_chunks(queries, mask)
@@ -382,17 +350,6 @@ class LLMReranker(MetaEstimatorMixin, RankingMixin, SessionEstimator):
         return {row: borda(some) for row, some in orders.items()}, failures
 
     # -- state -----------------------------------------------------------------
-
-    def _check_fitted(self):
-        check_is_fitted(self, "estimator_")
-
-    def __sklearn_clone__(self):
-        """Copy parameters; clients and fitted bases (`prefit`) are shared."""
-        shared = {"client"} | ({"estimator"} if self.prefit else set())
-        params = self.get_params(deep=False)
-        for name in params.keys() - shared:
-            params[name] = clone(params[name], safe=False)
-        return type(self)(**params)
 
     def __getstate__(self):
         """Without clients and locks; of the catalog what another process needs."""

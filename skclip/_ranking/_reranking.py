@@ -1,0 +1,83 @@
+"""What recommenders over the lists of another recommender share."""
+
+from dataclasses import replace
+
+from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from skclip._data import query_data
+from skclip._inside import unwrap
+from skclip._ranking._base import RankingMixin
+from skclip._warnings import told_already
+
+
+class RerankingMixin(MetaEstimatorMixin, RankingMixin):
+    """A recommender over a base, its parameters ``estimator`` and ``prefit``.
+
+    `fit` of a subclass sets ``estimator_``, and ``item_ids_`` and ``_index`` of the
+    base. The subclass overrides ``_masked_chunks``: filters act on the base, first.
+    """
+
+    _shared_by_clones = ()  # parameters that are not copied
+
+    def _fitted_base(self, X, y):
+        """The fitted estimator, the recommender in it, and `X` as that one reads it."""
+        estimator = self.estimator
+        if not self.prefit:
+            with told_already():  # the subclass reads the sessions itself
+                estimator = clone(estimator).fit(X, y)
+        return estimator, *base_of(estimator, X)
+
+    def _base_queries(self, queries):
+        """The base, and what it is asked, behind the earlier steps of a pipeline."""
+        base, _ = unwrap(self.estimator_, None)
+        if len(base.item_ids_) != len(self.item_ids_):
+            name = type(self).__name__
+            raise ValueError(
+                f"The base has {len(base.item_ids_)} items now, {len(self.item_ids_)} "
+                f"when {name} was fitted. Fit it again (prefit=True keeps the base as "
+                "it is)."
+            )
+        return base, queries_of_base(self.estimator_, base, queries)
+
+    @property
+    def _scoring(self):
+        return unwrap(self.estimator_, None)[0]._scoring
+
+    def _check_fitted(self):
+        check_is_fitted(self, "estimator_")
+
+    def __sklearn_clone__(self):
+        """Copy parameters; a fitted base (`prefit`) is shared."""
+        shared = {*self._shared_by_clones, *(["estimator"] if self.prefit else [])}
+        params = self.get_params(deep=False)
+        for name in params.keys() - shared:
+            params[name] = clone(params[name], safe=False)
+        return type(self)(**params)
+
+
+def base_of(estimator, X):
+    """The fitted recommender inside `estimator`, and `X` as that one reads it.
+
+    Raises
+    ------
+    TypeError
+        It is no recommender of skclip.
+    """
+    base, sessions = unwrap(estimator, X)
+    if not hasattr(base, "_masked_chunks"):
+        raise TypeError(
+            f"estimator ends in a {type(base).__name__}, which is no recommender "
+            "of skclip. Pass CLIPSessionRecommender, PopularityRecommender, or a "
+            "Pipeline that ends in one."
+        )
+    base._check_fitted()
+    return base, sessions
+
+
+def queries_of_base(estimator, base, queries):
+    """The same queries behind the earlier steps of a pipeline that ends in `base`."""
+    if base is estimator:
+        return queries
+    _, X = unwrap(estimator, queries.as_sessions(base.item_ids_))
+    return replace(query_data(X, base._index), targets=queries.targets)
