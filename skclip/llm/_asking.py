@@ -10,12 +10,20 @@ import numpy as np
 
 from skclip._cache import FileCache
 from skclip.llm._budget import token_bound
-from skclip.llm._client import WRONG_KEY, LLMError, check_client, complete, error_of
-from skclip.llm._contract import answer_format, parse_answer
+from skclip.llm._client import (
+    REFUSED,
+    WRONG_KEY,
+    LLMError,
+    check_client,
+    complete,
+    error_of,
+    names_form,
+)
+from skclip.llm._contract import N_FORMS, N_SCHEMA_FORMS, parse_answer
 
-# Parameters that some servers refuse: left out for good once a 400 has named them
+# Parameters that some servers refuse: left out for good once an error names them
 # ("max_tokens" is then called "max_completion_tokens").
-_OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
+_OPTIONAL = ("max_tokens", "temperature", "seed")
 
 
 @dataclass
@@ -24,6 +32,8 @@ class Job:
 
     key: str
     messages: list
+    forms: list  # of the answer, as in `answer_forms`
+    max_tokens: int  # of the answer
     columns: dict = None  # of the ids of candidates, in the order of the base
     # Rows that wait for it, and their columns: items may have equal titles.
     rows: list = field(default_factory=list)
@@ -35,22 +45,38 @@ class Memory(dict):
     put = dict.update
 
 
+@dataclass
+class Server:
+    """What a server takes, as its answers have shown so far."""
+
+    client: object  # with the rest, or another could get its id
+    form: int = 0  # the strictest that it may take
+    kept_form: int = None  # the last that an answer has kept to
+    refused: set = field(default_factory=set)  # other parameters
+    answers: Memory = field(default_factory=Memory)
+
+    def weaken(self, form):
+        """Ask in the next form after `form`; other threads may have come further."""
+        self.form = max(self.form, min(form + 1, N_FORMS - 1))
+
+
 class Asking:
     """Asks for answers, and keeps them; at its end it closes what it has opened.
 
-    `settings` are parameters with parts as objects; `memory` is a dict that keeps the
-    answers of each client where no file does.
+    `settings` are parameters with parts as objects; `servers` is a dict that keeps what
+    was learned about each, and its answers where no file does.
     """
 
-    def __init__(self, settings, meter, memory):
+    def __init__(self, settings, meter, servers):
         self._settings, self._meter = settings, meter
+        client, model = settings.client, settings.model
+        key = (id(client), model._url, model.name)
+        self._server = servers.setdefault(key, Server(client))
+        self._cache = self._server.answers
         if settings.cache is not None:
             self._cache = FileCache(settings.cache)
-        else:  # with the client, or another could get its id
-            new = (settings.client, Memory())
-            _, self._cache = memory.setdefault(id(settings.client), new)
         self._task = "rerank" if settings.mode == "rerank" else "expand"
-        self._client, self._refused, self._stop = None, set(), threading.Event()
+        self._client, self._stop = None, threading.Event()
         self._fatal = None  # an error that ends the ranking
 
     def __enter__(self):
@@ -101,10 +127,7 @@ class Asking:
     def _answer(self, job):
         """Entries of the answer to one request, or an LLMError; never raises."""
         try:
-            text = self._send(job)
-            entries, reason = self._parsed(text, job)
-            if not entries:
-                raise LLMError(f"The answer could not be used ({reason}).", reason)
+            text, entries = self._usable(job)
         except LLMError as error:
             # A wrong key must not look like a working system.
             if self._settings.on_error == "raise" or error.status in WRONG_KEY:
@@ -115,15 +138,35 @@ class Asking:
             self._cache.put({job.key: text.encode("utf-8", "replace")})
         return entries
 
+    def _usable(self, job):
+        """Text and entries of an answer that could be read."""
+        while True:
+            reply, form = self._send(job)
+            entries, reason = self._parsed(reply.text, job)
+            if entries:
+                self._server.kept_form = form
+                return reply.text, entries
+            # A server may take a schema and ignore it: ask in another form, unless an
+            # answer has kept to this one. What was cut says nothing about that.
+            strays = reason in ("not_json", "schema") and not reply.cut
+            if strays and form < N_SCHEMA_FORMS and self._server.kept_form != form:
+                self._server.weaken(form)
+                continue
+            reason = "cut" if reply.cut else reason
+            raise LLMError(f"The answer could not be used ({reason}).", reason)
+
     def _send(self, job):
-        """Text of an answer; the request is counted and limited before it is sent."""
+        """A `Reply` and the form that it was asked in.
+
+        The request is counted and limited before it is sent.
+        """
         client, model, budget = (
             self._client,
             self._settings.model,
             self._settings.budget,
         )
         retries = model.max_retries if hasattr(client, "with_options") else 0
-        bound = np.array([1, token_bound(job.messages), model.max_output_tokens])
+        bound = np.array([1, token_bound(job.messages), job.max_tokens])
         while True:
             granted = self._meter.reserve(retries + 1, bound, budget)
             if granted == 0 or self._stop.is_set():
@@ -133,12 +176,15 @@ class Asking:
                 raise LLMError("Sending was stopped." if granted else limit, "budget")
             if hasattr(client, "with_options"):
                 client = client.with_options(max_retries=granted - 1)
-            request, failed = self._request(job), None
+            form = self._server.form if hasattr(client, "chat") else N_FORMS - 1
+            sent, failed = self._parameters(job, form), None
+            request = {"messages": job.messages, "model": model.name, **sent}
             try:
-                text, counts, n = complete(client, **request)
-                guesses = zip(counts, (bound[1], token_bound(text)), strict=True)
-                tokens = [guess if count is None else count for count, guess in guesses]
-                used = (n - 1) * bound + [1, *tokens]
+                reply = complete(client, **request, timeout=model.timeout)
+                guesses = (bound[1], token_bound(reply.text))
+                pairs = zip(reply.counts, guesses, strict=True)
+                tokens = [guess if count is None else count for count, guess in pairs]
+                used = (reply.n_requests - 1) * bound + [1, *tokens]
             except Exception as error:
                 failed, body = error_of(error), f"{getattr(error, 'body', '')} {error}"
                 # A status costs nothing; what else was sent may have been billed.
@@ -146,19 +192,21 @@ class Asking:
                 used = failed.n_requests * (np.array([1, 0, 0]) if free else bound)
             self._meter.settle(granted, bound, budget, used)
             if failed is None:
-                return text
-            named = {name for name in _OPTIONAL if name in request and name in body}
-            if failed.status != 400 or not named:
+                return reply, form
+            named = {name for name in _OPTIONAL if name in sent and name in body}
+            refused = "response_format" in sent and names_form(body)
+            if failed.status not in REFUSED or not (named or refused):
                 raise failed  # outside: it must not hold on to request and headers
-            self._refused |= named  # and once more without them
+            self._server.refused |= named  # and once more without them
+            if refused:
+                self._server.weaken(form)
 
-    def _request(self, job):
-        """What is sent, without the parameters that the server has refused."""
-        model, form = self._settings.model, answer_format(self._task, job.columns)
-        values = (form, model.max_output_tokens, model.temperature, self._settings.seed)
-        request = dict(zip(_OPTIONAL, values, strict=True))
-        request = {k: v for k, v in request.items() if k not in self._refused}
-        if "max_tokens" in self._refused:
-            request["max_completion_tokens"] = model.max_output_tokens
-        request |= {"messages": job.messages, "model": model.name}
-        return request | {"timeout": model.timeout}
+    def _parameters(self, job, form):
+        """Parameters of a request, without those that the server has refused."""
+        values = (job.max_tokens, self._settings.model.temperature, self._settings.seed)
+        sent, refused = dict(zip(_OPTIONAL, values, strict=True)), self._server.refused
+        if "max_tokens" in refused:
+            sent["max_completion_tokens"] = job.max_tokens
+        sent = {name: value for name, value in sent.items() if name not in refused}
+        response_format = job.forms[form]
+        return sent | ({"response_format": response_format} if response_format else {})

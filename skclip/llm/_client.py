@@ -1,14 +1,19 @@
 """The language model that is asked: its endpoint, what came back, what went wrong."""
 
 import os
+import re
+from dataclasses import dataclass
 from numbers import Integral, Real
 from urllib.parse import urlsplit
 
 from sklearn.base import BaseEstimator
 
-from skclip._sklearn import Interval
+from skclip._sklearn import Interval, StrOptions
 
 WRONG_KEY = (401, 403)
+REFUSED = (400, 422, 500)  # status of servers that do not know a parameter
+# What servers call the form of an answer when they refuse it.
+_FORM = re.compile("response_format|schema|grammar|(min|max)(Items|Length)", re.I)
 
 
 class ChatModel(BaseEstimator):
@@ -25,8 +30,9 @@ class ChatModel(BaseEstimator):
         Environment variable that holds the key. It is read for each request.
     temperature : float, default=0.0
         Randomness of the model's choice of words; 0 is its most likely answer.
-    max_output_tokens : int, default=400
-        Largest number of tokens of an answer.
+    max_output_tokens : int or "auto", default="auto"
+        Largest number of tokens of an answer. "auto" has room for the longest answer
+        that is asked for. Models that think before they answer need more.
     timeout : float, default=30.0
         Seconds that the package openai waits to connect, and for more of an answer.
     max_retries : int, default=3
@@ -48,15 +54,18 @@ class ChatModel(BaseEstimator):
         "base_url": [str, None],
         "api_key_env": [str],
         "temperature": [Interval(Real, 0, None, closed="left")],
-        "max_output_tokens": [Interval(Integral, 1, None, closed="left")],
+        "max_output_tokens": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "timeout": [Interval(Real, 0, None, closed="neither")],
         "max_retries": [Interval(Integral, 0, None, closed="left")],
         "max_concurrency": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(self, name=None, *, base_url=None, api_key_env="OPENAI_API_KEY",
-                 temperature=0.0, max_output_tokens=400, timeout=30.0, max_retries=3,
-                 max_concurrency=4):  # fmt: skip
+                 temperature=0.0, max_output_tokens="auto", timeout=30.0,
+                 max_retries=3, max_concurrency=4):  # fmt: skip
         self.name = name
         self.base_url = base_url
         self.api_key_env = api_key_env
@@ -105,8 +114,15 @@ class ChatModel(BaseEstimator):
             if key:
                 request.headers["Authorization"] = f"Bearer {key}"
 
+        def refuse(response):  # or the package would send again what has no chance
+            if response.status_code == 500:
+                response.read()
+                if names_form(response.text):
+                    response.headers["x-should-retry"] = "false"
+
         safe = {"follow_redirects": False, "trust_env": False}
-        http = openai.DefaultHttpxClient(event_hooks={"request": [authorize]}, **safe)
+        hooks = {"request": [authorize], "response": [refuse]}
+        http = openai.DefaultHttpxClient(event_hooks=hooks, **safe)
         return openai.OpenAI(api_key="hook", base_url=self._url, http_client=http)
 
     def _key(self, local):
@@ -165,16 +181,32 @@ def check_client(client):
         )
 
 
+def names_form(text):
+    """Whether an error is about the form that was asked for."""
+    return _FORM.search(text) is not None
+
+
+@dataclass
+class Reply:
+    """An answer, and what it took."""
+
+    text: object  # None, or whatever a server sends in its place
+    counts: tuple = (None, None)  # prompt and completion tokens, None if unknown
+    n_requests: int = 1
+    cut: bool = False  # whether it ends at the limit on its tokens
+
+
 def complete(client, messages, **request):
-    """Text, prompt and completion tokens (None if unknown), and number of requests."""
+    """The `Reply` to one request."""
     if not hasattr(client, "chat"):
-        return client(messages), (None, None), 1
+        return Reply(client(messages))
     create = client.chat.completions.with_raw_response.create
     raw = create(messages=messages, **request)
     n_requests, reason = raw.retries_taken + 1, None
     try:
         reply = raw.parse()
-        text, usage = reply.choices[0].message.content, reply.usage
+        choice, usage = reply.choices[0], reply.usage
+        text, end = choice.message.content, getattr(choice, "finish_reason", None)
     except ValueError:
         reason = "not_json"
     except (AttributeError, IndexError, TypeError):
@@ -184,8 +216,8 @@ def complete(client, messages, **request):
         raise LLMError(text, reason, n_requests=n_requests)
     names = ("prompt_tokens", "completion_tokens")
     counts = [getattr(usage, name, None) for name in names]
-    counts = [n if type(n) is int and n >= 0 else None for n in counts]
-    return text, counts, n_requests
+    counts = tuple(n if type(n) is int and n >= 0 else None for n in counts)
+    return Reply(text, counts, n_requests, cut=end == "length")
 
 
 def error_of(error):

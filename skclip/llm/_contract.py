@@ -4,6 +4,7 @@ Item titles travel as data inside one JSON object, never inside prose.
 """
 
 import json
+import math
 import unicodedata
 
 PROMPT_VERSION = "1"
@@ -60,15 +61,44 @@ def build_messages(task, session, *, n, examples=(), candidates=None):
     return [{"role": "system", "content": rules}, {"role": "user", "content": text}]
 
 
-def answer_format(task, ids=None):
-    """The ``response_format`` of a request: strict JSON of the form asked for."""
-    key, entry = _TASKS[task][0], {"type": "string"}
+def answer_forms(task, n, ids=None, title_length=MAX_TITLE_LENGTH):
+    """Values of ``response_format``, the strictest first; None asks for no form.
+
+    Servers differ. OpenAI refuses limits of lengths in a strict schema, and
+    llama-cpp-python takes a schema beside "json_object" alone.
+    """
+    key = _TASKS[task][0]
+    plain, limited = {"type": "string"}, {"minLength": 1, "maxLength": title_length}
     if ids is not None:
-        entry["enum"] = sorted(ids)
-    entries = {key: {"type": "array", "items": entry}}
-    schema = {"type": "object", "properties": entries, "required": [key]}
-    strict = {"strict": True, "schema": schema | {"additionalProperties": False}}
-    return {"type": "json_schema", "json_schema": {"name": key} | strict}
+        plain, limited = plain | {"enum": sorted(ids)}, {}
+
+    def schema(entry, **limits):
+        entries = {key: {"type": "array", "items": entry, **limits}}
+        whole = {"type": "object", "properties": entries, "required": [key]}
+        return whole | {"additionalProperties": False}
+
+    bounded = schema(plain | limited, minItems=n if ids else 1, maxItems=n)
+    strict = {"name": key, "strict": True}
+    return [
+        {"type": "json_schema", "json_schema": strict | {"schema": bounded}},
+        {"type": "json_schema", "json_schema": strict | {"schema": schema(plain)}},
+        {"type": "json_object", "schema": bounded},
+        {"type": "json_object"},
+        None,
+    ]
+
+
+N_SCHEMA_FORMS, N_FORMS = 3, 5  # of `answer_forms`
+
+
+def longest_answer(task, n, ids=None, title_bytes=MAX_TITLE_LENGTH):
+    """Tokens that the longest answer of the form may have, with blanks between entries.
+
+    A token for each character of an id, and for two bytes of a title.
+    """
+    key, around = _TASKS[task][0], 4  # quotes, a comma, a blank
+    entry = max(map(len, ids)) if ids else math.ceil(title_bytes / 2)
+    return len(f'{{"{key}": []}}') + n * (entry + around)
 
 
 def parse_answer(text, task, n, ids=None):

@@ -10,7 +10,13 @@ from sklearn.base import BaseEstimator
 from skclip._ranking import topk_codes
 from skclip._sklearn import Interval, StrOptions
 from skclip.llm._asking import Job
-from skclip.llm._contract import PROMPT_VERSION, build_messages
+from skclip.llm._contract import (
+    MAX_TITLE_LENGTH,
+    PROMPT_VERSION,
+    answer_forms,
+    build_messages,
+    longest_answer,
+)
 from skclip.llm._examples import Shots, seed_of
 from skclip.llm._matching import TitleIndex, encoded, titles_of
 
@@ -77,7 +83,10 @@ class Catalog:
 
     def __init__(self, item_ids, titles, counts, sessions, encoder):
         self.item_ids, self.titles, self.counts = item_ids, titles, counts
-        self.shots, self.answers, self._encoder = Shots(*sessions), {}, encoder
+        self.shots, self.servers, self._encoder = Shots(*sessions), {}, encoder
+        told = [title[:MAX_TITLE_LENGTH] for title in titles]
+        self.title_length = max(map(len, told))
+        self.title_bytes = max(len(t.encode("utf-8", "replace")) for t in told)
         sessions = (self.shots.codes, self.shots.offsets, self.shots.ids)
         self.state = (titles, counts, sessions, encoder)  # what a copy is made from
 
@@ -134,7 +143,7 @@ class Questions:
         if columns is None:
             options = {"n": settings.n_generate, "examples": examples}
             messages = build_messages("expand", told, **options)
-            return [Job(self._key(messages), messages)]
+            return [self._job("expand", messages, settings.n_generate)]
         n, jobs = len(columns), []
         names = [f"c{place:0{max(2, len(str(n)))}d}" for place in range(1, n + 1)]
         for permutation in range(settings.n_permutations):
@@ -144,9 +153,17 @@ class Questions:
             candidates = [(name, titles[c]) for name, c in sorted(of_name.items())]
             options = {"n": n, "examples": examples, "candidates": candidates}
             messages = build_messages("rerank", told, **options)
-            # The order of the base, by which answers are completed, is part of the key.
-            jobs.append(Job(self._key(messages, list(of_name)), messages, of_name))
+            jobs.append(self._job("rerank", messages, n, of_name))
         return jobs
+
+    def _job(self, task, messages, n, columns=None):
+        forms = answer_forms(task, n, columns, self._catalog.title_length)
+        max_tokens = self._settings.model.max_output_tokens
+        if max_tokens == "auto":
+            max_tokens = longest_answer(task, n, columns, self._catalog.title_bytes)
+        # The order of the base, by which answers are completed, is part of the key.
+        key = self._key(messages, max_tokens, columns and list(columns))
+        return Job(key, messages, forms, max_tokens, columns)
 
     def _examples(self, raw, codes, own_id):
         """Titles of the examples of a row: what was observed, and what came next."""
@@ -161,13 +178,13 @@ class Questions:
         titles = [[catalog.titles[code - 1] for code in session] for session in picked]
         return [(observed, target) for *observed, target in titles]
 
-    def _key(self, messages, ids=None):
+    def _key(self, messages, max_tokens, ids):
         """Name of a request in the cache: all that its answer depends on, as JSON."""
         settings, client = self._settings, self._settings.client
         model, kind = settings.model, type(client)
         asked = model._url if client is None else getattr(client, "base_url", "client")
         name = getattr(client, "__qualname__", kind.__qualname__)
         who = (str(asked), kind.__module__, name, model.name)
-        numbers = (settings.seed, settings.n_generate, model.max_output_tokens)
+        numbers = (settings.seed, settings.n_generate, max_tokens)
         numbers = (*map(int, numbers), float(model.temperature))
         return json.dumps([PROMPT_VERSION, who, numbers, messages, ids])

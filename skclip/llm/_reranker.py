@@ -98,7 +98,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     fallbacks_ : dict
         Rows that kept the base list though asked about, by reason: "timeout",
         "connection", "http_3xx", "http_4xx", "http_5xx", "error", "empty", "not_json",
-        "schema", "unmapped", "budget".
+        "schema", "cut", "unmapped", "budget".
 
     Notes
     -----
@@ -287,12 +287,12 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             made, n = questions.jobs(at, scores)
             n_asked += n
             jobs = {job.key: job for job in made} | jobs
-        with Asking(settings, self._meter, self._catalog.answers) as asking:
+        with Asking(settings, self._meter, self._catalog.servers) as asking:
             new = [job for job in jobs.values() if asking.cached(job) is None]
         counts = {"rows": n_rows, "asked": n_asked, "requests": len(new)}
         counts["cached"] = len(jobs) - len(new)
         counts["prompt_tokens"] = sum(token_bound(job.messages) for job in new)
-        counts["completion_tokens"] = len(new) * settings.model.max_output_tokens
+        counts["completion_tokens"] = sum(job.max_tokens for job in new)
         tokens = (counts["prompt_tokens"], counts["completion_tokens"])
         return counts | {"cost": settings.budget._cost(*tokens)}
 
@@ -308,7 +308,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         weight, protect = (1.0, 0) if agent else (self.weight, self.protect_top)
         self._meter.add(rows=len(queries))
         questions = Questions(settings, queries, self._catalog)
-        with Asking(settings, self._meter, self._catalog.answers) as asking:
+        with Asking(settings, self._meter, self._catalog.servers) as asking:
             for at, scores in chunks:  # of the base, and only then is the model asked
                 named, failed = self._ask(settings, asking, *questions.jobs(at, scores))
                 failures |= failed

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 
-def completion(text, usage=(11, 7)):
-    """Body of a chat completion."""
+def completion(text, usage=(11, 7), end="stop"):
+    """Body of a chat completion; `end` is why it ends."""
     message = {"role": "assistant", "content": text}
-    body = {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+    body = {"choices": [{"index": 0, "finish_reason": end, "message": message}]}
     body["usage"] = dict(
         zip(("prompt_tokens", "completion_tokens"), usage, strict=True)
     )

@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skclip.llm._contract import (
-    answer_format,
+    N_FORMS,
+    N_SCHEMA_FORMS,
+    answer_forms,
     build_messages,
     clean_title,
+    longest_answer,
     parse_answer,
 )
 
@@ -130,15 +133,43 @@ def test_the_user_message_is_one_compact_json_object_in_order():
     assert "candidates" not in json.loads(user["content"])
 
 
-def test_answers_are_asked_for_as_strict_json():
-    for task, ids, key in (("expand", None, "titles"), ("rerank", IDS, "ranking")):
-        asked = answer_format(task, ids)
-        assert asked["type"] == "json_schema"
-        assert asked["json_schema"]["strict"] is True
-        schema = asked["json_schema"]["schema"]
+TASKS = [("expand", None, "titles"), ("rerank", IDS, "ranking")]
+
+
+@pytest.mark.parametrize(("task", "ids", "key"), TASKS)
+def test_forms_of_an_answer(task, ids, key):
+    limited, strict, beside, *weaker, none = answer_forms(task, 3, ids, 50)
+    assert none is None
+    assert weaker == [{"type": "json_object"}]
+    assert len(answer_forms(task, 3, ids)) == N_FORMS
+    assert N_FORMS - len(weaker) - 1 == N_SCHEMA_FORMS
+    assert limited["type"] == strict["type"] == "json_schema"
+    assert beside == {"type": "json_object", "schema": limited["json_schema"]["schema"]}
+    for form in (limited, strict):
+        assert form["json_schema"]["strict"] is True
+        schema = form["json_schema"]["schema"]
         assert schema["required"] == list(schema["properties"]) == [key]
         assert schema["additionalProperties"] is False
         assert schema["properties"][key]["items"].get("enum") == ids
+    entries = strict["json_schema"]["schema"]["properties"][key]
+    assert set(entries) == {
+        "type",
+        "items",
+    }  # no limit that a strict schema may not have
+    assert set(entries["items"]) <= {"type", "enum"}
+    entries = limited["json_schema"]["schema"]["properties"][key]
+    assert entries["maxItems"] == 3
+    assert entries["minItems"] == (3 if ids else 1)
+    assert entries["items"].get("maxLength") == (None if ids else 50)
+
+
+def test_room_for_the_longest_answer():
+    """In characters for ids, in half of the bytes for titles; blanks are in."""
+    text = json.dumps({"ranking": IDS})
+    assert len(text) <= longest_answer("rerank", 3, IDS) <= len(text) + 4
+    text = json.dumps({"titles": ["x" * 50] * 3})
+    assert len(text) / 2 < longest_answer("expand", 3, None, 50) < len(text)
+    assert longest_answer("expand", 10) == 654
 
 
 @settings(max_examples=100, deadline=None)

@@ -66,6 +66,8 @@ WRONG = {
     "text in parts": (completion([{"text": "a"}]), "schema"),
     "late": (Answer(GOOD, delay=1.5), "timeout"),
     "a refusal": (completion(None), "empty"),
+    "cut": (completion('{"titles": ["egg', end="length"), "cut"),
+    "cut before it began": (completion(None, end="length"), "cut"),
     "prose": (completion("I would buy tea."), "not_json"),
     "wrong key": (completion('{"items": ["egg timer"]}'), "schema"),
     "unknown titles": (completion('{"titles": ["qqq zzz"]}'), "unmapped"),
@@ -85,7 +87,8 @@ def test_no_failure_loses_the_base_ranking(endpoint, case):
         return completion(json.dumps({"titles": [titles[session]]}))
 
     with serving(script) as server:
-        params = endpoint(server, timeout=0.6 if case == "late" else 20.0)
+        timeout = 0.6 if case == "late" else 20.0
+        params = endpoint(server, timeout=timeout, max_concurrency=1)
         llm = fit(**params, weight=0.9)
         with pytest.warns(UserWarning, match=rf"1 rows keep .* \({reason} 1\)") as seen:
             top, scores = llm.predict_topk(ITEMS[:3], k=6, return_scores=True)
@@ -131,25 +134,104 @@ def test_an_endpoint_that_is_down(no_waiting):
     assert llm.usage_["prompt_tokens"] == 0  # nothing was asked
 
 
-FIELDS = ["response_format", "temperature", "seed", "max_tokens"]
+FIELDS = ["temperature", "seed", "max_tokens"]
 
 
 @pytest.mark.parametrize("fields", [FIELDS, *([field] for field in FIELDS)])
-def test_parameters_that_a_server_refuses_are_left_out_for_good(endpoint, fields):
+@pytest.mark.parametrize("status", [400, 422])
+def test_parameters_that_a_server_refuses_are_left_out_for_good(
+    endpoint, fields, status
+):
     def script(n, body):
         unknown = [name for name in fields if name in body][:1]
-        return Answer({"error": {"message": unknown}}, 400) if unknown else GOOD
+        return Answer({"error": {"message": unknown}}, status) if unknown else GOOD
 
     with serving(script) as server:
         llm = fit(**endpoint(server, max_concurrency=1, max_output_tokens=50))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            llm.predict([["a"], ["b"]])
+            llm.predict([["a"]])
+            llm.predict([["b"]])
     n = len(fields)
     assert [fields[-1] in body for body in server.requests] == [True] * n + [False] * 2
     assert llm.usage_["requests"] == n + 2
     if "max_tokens" in fields:
         assert server.requests[-1]["max_completion_tokens"] == 50
+
+
+FORMS = ["limited", "strict", "beside", "json_object", "none"]
+
+
+def form_of(body):
+    """Which of the `FORMS` a request asks for."""
+    form = body.get("response_format", {"type": "none"})
+    if form["type"] == "json_schema":
+        return "limited" if "maxItems" in json.dumps(form) else "strict"
+    return "beside" if "schema" in form else form["type"]
+
+
+@pytest.mark.parametrize("taken", ["strict", "beside", "none"])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "Invalid schema for response_format 'titles': not permitted."),
+        (400, "minItems: not supported"),
+        (422, "{'loc': ('body', 'response_format', 'type')}"),
+        (500, "{'loc': ('body', 'response_format', 'type')}"),
+    ],
+)
+def test_a_form_that_is_refused_is_followed_by_a_weaker_one(
+    endpoint, taken, status, message
+):
+    """What was learned stays until the next fit; a refusal is not sent again."""
+    refusal = Answer({"error": {"message": message}}, status)
+    script = lambda n, body: GOOD if form_of(body) == taken else refusal  # noqa: E731
+    with serving(script) as server:
+        llm = fit(**endpoint(server, max_concurrency=1, max_retries=3), weight=0.9)
+        assert llm.predict([["a"]]) == llm.predict([["b"]]) == ["e"]
+        tried = FORMS[: FORMS.index(taken) + 1]
+        assert list(map(form_of, server.requests)) == [*tried, taken]
+        llm.fit([["a", "b"], ["e", "a"]]).predict([["a"]])
+        assert form_of(server.requests[len(tried) + 1]) == "limited"
+
+
+def test_a_form_that_is_ignored_is_followed_by_a_weaker_one(endpoint):
+    """Until an answer has kept to one; from there on, one that strays is a failure."""
+    prose, titles = completion("I would buy tea."), ["a", "b", "c"]
+
+    def script(n, body):
+        kept = form_of(body) == "beside" and n != 3
+        return GOOD if kept else prose
+
+    with serving(script) as server:
+        llm = fit(**endpoint(server, max_concurrency=1), weight=0.9)
+        with pytest.warns(UserWarning, match=r"1 rows keep .* \(not_json 1\)"):
+            assert llm.predict([[item] for item in titles]).tolist() == ["e", "a", "e"]
+    forms = list(map(form_of, server.requests))
+    assert forms == ["limited", "strict", "beside", "beside", "beside"]
+
+
+def test_a_server_that_knows_no_form_is_asked_once_for_each(endpoint):
+    with serving(lambda n, body: completion("I would buy tea.")) as server:
+        llm = fit(**endpoint(server, max_concurrency=4))
+        with pytest.warns(UserWarning, match="not_json 6"):
+            llm.predict(ITEMS)
+        at_first = len(server.requests)
+        with pytest.warns(UserWarning, match="not_json 1"):
+            llm.predict([["a", "b"]])
+    assert at_first <= 6 + 3 * 4  # threads that had begun
+    assert len(server.requests) == at_first + 1
+
+
+def test_answers_have_the_room_that_they_need(endpoint):
+    """Of the longest title of the catalog; `estimate_cost` counts on it."""
+    with serving(lambda n, body: GOOD) as server:
+        llm = fit(**endpoint(server), n_generate=4)
+        estimate = llm.estimate_cost([["a"]])
+        llm.predict([["a"]])
+    schema = server.requests[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["titles"]["items"]["maxLength"] == len("apple juice")
+    assert server.requests[0]["max_tokens"] == estimate["completion_tokens"] == 54
 
 
 def test_a_server_that_names_the_same_field_for_ever(endpoint):
