@@ -81,6 +81,7 @@ _SUBPACKAGES = (
     "model_selection",
     "persistence",
     "preprocessing",
+    "serve",
     "text",
 )
 

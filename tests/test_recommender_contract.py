@@ -1,8 +1,10 @@
 """What every recommender promises, tested once for all of them."""
 
+import itertools
 import json
 import pickle
 import warnings
+from collections import Counter
 from copy import deepcopy as copied
 
 import joblib
@@ -225,6 +227,132 @@ def test_filters_that_leave_too_few_fill(model):
 def test_wrong_options(model, options, error, message):
     with pytest.raises(error, match=message):
         model.predict_topk([["item-003"], []], **options)
+
+
+# -- similar items ---------------------------------------------------------------------
+
+COMPARE = ("clip", "clip of the paper", "clip without prompt", "markov", "slist")
+COMPARE += ("markov without backoff", "sequential rules", "association rules")
+COMPARE += ("slist from the last item",)
+
+
+def similar_to(item, model, name, sessions):
+    """Other items and their similarity to one, by plain loops over what was fitted."""
+    found, ids = Counter(), model.item_ids_.tolist()
+    if name.startswith("clip"):
+        vectors = model.item_vectors_.astype(float)
+        own = vectors[ids.index(item)]
+        for other, vector in zip(ids, vectors, strict=True):
+            norms = np.sqrt(own @ own) * np.sqrt(vector @ vector)
+            found[other] = own @ vector / norms
+    elif name.startswith("slist"):
+        found.update(dict(zip(ids, model.weights_[ids.index(item)], strict=True)))
+    for session in sessions if not found else ():
+        for t, u in itertools.product(range(len(session)), repeat=2):
+            near = {"markov": u - t == 1, "sequential rules": 1 <= u - t <= 10}
+            if session[t] == item and near.get(name, name == "association rules"):
+                found[session[u]] += 1 / (u - t) if "seq" in name else 1
+    del found[item]
+    if not name.startswith("clip"):
+        found = {other: weight for other, weight in found.items() if weight > 0}
+    return found
+
+
+def test_similar_items_are_the_order_of_the_similarities(model, name, shop):
+    if name not in COMPARE:
+        assert not hasattr(model, "similar_items")
+        message = f"{type(model).__name__} has no .*Ask a fitted CLIPSession.* or SLIST"
+        for error in (TypeError, AttributeError):
+            with pytest.raises(error, match=message):
+                model.similar_items(["item-003"])
+        return
+    ids, n_items = model.item_ids_, len(model.item_ids_)
+    items, scores = model.similar_items(ids, n_items + 2, return_scores=True)
+    assert items.shape == scores.shape == (n_items, n_items + 2)
+    assert scores.dtype == np.float32
+    assert model.similar_items(ids[::-1]).tolist() == items[::-1, :20].tolist()
+    for item, row, values in zip(ids.tolist(), items.tolist(), scores, strict=True):
+        n = int(np.isfinite(values).sum())
+        assert row[n:] == [""] * (len(row) - n)
+        assert item not in row[:n]
+        order = [(-v, other) for v, other in zip(values[:n], row[:n], strict=True)]
+        assert order == sorted(order)  # equal ones in the order of the catalog
+        if name == "markov without backoff":  # places in a ranking
+            last = [[item]] if n else []
+            for ranked in model.predict_topk(last, k=n_items).tolist():
+                assert row[:n] == [other for other in ranked if other != item][:n]
+            continue
+        expected = similar_to(item, model, name, shop[0].to_lists())
+        assert set(row[:n]) == set(expected)
+        wanted = [expected[other] for other in row[:n]]
+        np.testing.assert_allclose(values[:n], wanted, rtol=2e-5, atol=2e-6)
+
+
+def test_similar_items_with_filters(model, name):
+    if name not in COMPARE:
+        pytest.skip("does not compare items")
+    ids = model.item_ids_[[3, 4, 3, 9]]
+    everything = model.similar_items(ids, len(model.item_ids_)).tolist()
+    allowed, denied = model.item_ids_[::2].tolist(), model.item_ids_[::3].tolist()
+    each = [[*allowed, "unknown"], allowed, [], allowed]
+    for options, kept in (
+        ({"allow": np.array(allowed)}, lambda i, item: item in allowed),
+        ({"allow": each, "deny": [denied, [], denied, []]},
+         lambda i, item: item in each[i] and (i != 0 or item not in denied)),
+    ):  # fmt: skip
+        found = model.similar_items(ids, 6, fill_value=-1, **options).tolist()
+        for i, row in enumerate(found):
+            wanted = [item for item in everything[i] if item and kept(i, item)][:6]
+            assert row == wanted + [-1] * (6 - len(wanted))
+
+
+def test_similar_items_of_unknown_ids(new, name, model):
+    if name not in COMPARE:
+        pytest.skip("does not compare items")
+    with pytest.raises(NotFittedError, match=type(new).__name__):
+        new.similar_items(["item-003"])
+    model = copied(model)  # one warning for each fitted model
+    with pytest.warns(UnseenItemWarning, match="3 of 4 ids were not seen in fit"):
+        items, scores = model.similar_items(
+            ["new", "item-003", None, "new"], 2, return_scores=True
+        )
+    assert np.isneginf(scores[[0, 2, 3]]).all()
+    assert set(items[[0, 2, 3]].ravel().tolist()) == {""}
+    assert items[1].tolist() == model.similar_items(["item-003"], 2)[0].tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnseenItemWarning)
+        assert model.similar_items(["new"], 2).tolist() == [["", ""]]
+    assert model.similar_items([], 3).shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*sessions have fewer than 2 items")
+def test_similar_items_of_ids_of_another_type(new, name):
+    if name not in COMPARE:
+        pytest.skip("does not compare items")
+    new.fit([[1, 2], [2, 3]] * 9)
+    with pytest.warns(IdTypeWarning, match="^ids has .* '2' .text. looks like 2 "):
+        assert new.similar_items(["2"], 1).tolist() == [[-1]]
+    items = new.similar_items(np.array([2.0]), 1).tolist()
+    assert items == new.similar_items([2], 1).tolist()
+    assert items[0][0] in (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "error", "message"),
+    [
+        ("abc", {}, TypeError, r"ids is a str: 'abc'.* Wrap a single one: \['abc'\]"),
+        ([["a"]], {}, TypeError, r"ids holds a list: \['a'\]"),
+        ({"a"}, {}, TypeError, "ids is a set, which has no order"),
+        (["item-003"], {"k": 0}, ValueError, "k=0 is less than 1"),
+        (["item-003"], {"fill_value": "item-004"}, ValueError, "is an item"),
+        (["item-003"], {"deny": [["a"]] * 2}, ValueError, "each of 1 items"),
+    ],
+    ids=str,
+)
+def test_wrong_options_of_similar_items(model, name, ids, options, error, message):
+    if name in COMPARE:
+        with pytest.raises(error, match=message):
+            model.similar_items(ids, **options)
 
 
 # -- what is not known -----------------------------------------------------------------

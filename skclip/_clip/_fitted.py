@@ -114,6 +114,20 @@ class Fitted:
         return score_chunks(self, queries)
 
     @cached_property
+    def _norms(self):
+        """Lengths of the candidate vectors, (n_items, 1)."""
+        return torch.linalg.vector_norm(self.keys, dim=1, keepdim=True).clamp_min(1e-12)
+
+    def similarities(self, columns):
+        """Similarities of some items with all, (n, n_items), see `similar_items`."""
+        keys, rows = self.keys, self.keys[columns]
+        with torch.autocast(keys.device.type, enabled=False):
+            if self.model.late:  # two unit vectors side by side
+                both = rows.split(rows.shape[1] // 2, dim=1)
+                return torch.mm(self.model.weigh_late(*both), keys.T)
+            return torch.mm(rows / self._norms[columns], keys.T).div_(self._norms.T)
+
+    @cached_property
     def is_own(self):
         """Whether the network is the library's, which several threads may read."""
         return own_draws_only(self.model)

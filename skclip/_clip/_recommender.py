@@ -13,7 +13,12 @@ from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps, snapshot
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
-from skclip._ranking import Preselected, RankingMixin, rows_apart
+from skclip._ranking import (
+    Preselected,
+    RankingMixin,
+    SimilarItemsMixin,
+    rows_apart,
+)
 from skclip._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -28,7 +33,9 @@ from skclip.backbones import BACKBONES, BackboneSpec
 _AUTO = StrOptions({"auto"})
 
 
-class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimator):
+class CLIPSessionRecommender(
+    CallbackSupportMixin, SimilarItemsMixin, RankingMixin, SessionEstimator
+):
     r"""Rank the catalog for the next item of a session, with cluster prompts.
 
     CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
@@ -492,6 +499,9 @@ class CLIPSessionRecommender(CallbackSupportMixin, RankingMixin, SessionEstimato
             mask,
             preselect and (mask is None or mask.only_seen),
         )
+
+    def _item_similarities(self):
+        return self._fitted.similarities, self._fitted.keys.device
 
     def _by_popularity(self, queries):
         return self._fitted.by_popularity(queries)

@@ -175,7 +175,7 @@ def as_list(values, what, *, ordered=False):
     if ordered and isinstance(values, (set, frozenset)):
         raise TypeError(
             f"{what} is a {type(values).__name__}, which has no order. Expected a list "
-            "of ids, one for each session."
+            "of ids, one for each row."
         )
     if isinstance(values, np.ma.MaskedArray):
         if values.ndim == 2:  # masked cells are padding

@@ -245,9 +245,13 @@ class SessionModel(nn.Module):
             return state
         u = self.fusion.session_text(batch, self.n_items)
         if network.dot_product:
-            omega = self.fusion.omega
-            return torch.cat([(1 - omega) * state, omega * u], dim=1)
+            return self.weigh_late(state, u)
         return (*state, u) if isinstance(state, tuple) else (state, u)
+
+    def weigh_late(self, learned, text):
+        """Both vectors side by side, by how much the score of each counts."""
+        omega = self.fusion.omega
+        return torch.cat([(1 - omega) * learned, omega * text], dim=1)
 
     def keys(self, items=None):
         """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""

@@ -7,6 +7,7 @@ from skclip._ranking._preselect import (
     Preselector,
     worth_preselecting,
 )
+from skclip._ranking._similar import SimilarItemsMixin
 from skclip._ranking._topk import (
     rows_per_chunk,
     rows_per_product,

@@ -9,6 +9,7 @@ from skclip._data import CatalogMixin, query_data, warn_unknown
 from skclip._inside import estimators_inside
 from skclip._ranking._filters import Filters, Mask, check_fill_value, with_fill
 from skclip._ranking._preselect import Preselected
+from skclip._ranking._similar import NoSimilarItems
 from skclip._ranking._topk import target_rank, topk_codes
 from skclip._threads import Workers
 from skclip.metrics import parse_metric
@@ -27,6 +28,7 @@ class RankingMixin(CatalogMixin):
     not keep it: the next chunk may stand in the same memory.
     """
 
+    similar_items = NoSimilarItems()  # `SimilarItemsMixin` comes before this class
     # What a blend makes probabilities of: "logits", by their softmax; "weights", none
     # negative, by their sum; None, nothing: the scores say an order and no more.
     _scores_are = None
@@ -86,16 +88,36 @@ class RankingMixin(CatalogMixin):
             `k` is less than 1, or `fill_value` is an id.
         """
         self._check_fitted()
-        n_items = len(self.item_ids_)
-        k = _check_k(k, n_items)
+        k = self._checked_k(k)
         queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
+        self._check_fill_value(fill_value)
+        n_ranked = min(k, len(self.item_ids_))
+        columns, values = self._topk(queries, n_ranked, filters, exclude_seen)
+        return self._with_ids(columns, values, k, fill_value, return_scores)
+
+    def _checked_k(self, k):
+        n_items = len(self.item_ids_)
+        if k is None:
+            return min(20, n_items)
+        if not isinstance(k, Integral) or isinstance(k, bool):
+            raise TypeError(f"k must be a whole number or None, got {k!r}.")
+        if k < 1:
+            raise ValueError(
+                f"k={k} is less than 1. Pass k >= 1, or None for the default."
+            )
+        return int(k)
+
+    def _check_fill_value(self, fill_value):
         if fill_value is not None:
             check_fill_value(fill_value, self._index)
-        columns, values = self._topk(queries, min(k, n_items), filters, exclude_seen)
-        if k > n_items:  # places without an item
-            columns = np.pad(columns, ((0, 0), (0, k - n_items)))
-            values = np.pad(values, ((0, 0), (0, k - n_items)), constant_values=-np.inf)
+
+    def _with_ids(self, columns, values, k, fill_value, return_scores):
+        """Lists of `k` raw ids, filled where values are -inf, and maybe the values."""
+        missing = k - columns.shape[1]
+        if missing:  # places without an item
+            columns = np.pad(columns, ((0, 0), (0, missing)))
+            values = np.pad(values, ((0, 0), (0, missing)), constant_values=-np.inf)
         items = self.item_ids_[columns]
         if not np.isfinite(values).all():
             items = with_fill(items, np.isneginf(values), fill_value, self._index)
@@ -278,13 +300,3 @@ def rows_apart(at, scores, rows):
     for start in range(0, len(at), len(scores)):
         part = slice(start, start + len(scores))
         yield at[part], scores[torch.from_numpy(rows[part]).to(scores.device)]
-
-
-def _check_k(k, n_items):
-    if k is None:
-        return min(20, n_items)
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise TypeError(f"k must be a whole number or None, got {k!r}.")
-    if k < 1:
-        raise ValueError(f"k={k} is less than 1. Pass k >= 1, or None for the default.")
-    return int(k)

@@ -20,11 +20,11 @@ from skclip._data import (
 
 
 class Filters:
-    """`allow` and `deny` of `predict_topk` as columns of the scores."""
+    """`allow` and `deny` as columns of the scores; `rows` names what has a row."""
 
-    def __init__(self, index, n_rows, allow, deny):
+    def __init__(self, index, n_rows, allow, deny, rows="sessions"):
         self._parts = [
-            (_columns_of(ids, name, index, n_rows), name == "allow")
+            (_columns_of(ids, name, index, n_rows, rows), name == "allow")
             for ids, name in ((allow, "allow"), (deny, "deny"))
             if ids is not None
         ]
@@ -73,7 +73,7 @@ class Mask:
         self._filters.apply(scores, at)
 
 
-def _columns_of(ids, name, index, n_rows):
+def _columns_of(ids, name, index, n_rows, rows):
     if isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
         warn_trailing_zeros(ids, name, index)
     ids = ids.to_lists() if isinstance(ids, Sessions) else as_list(ids, name)
@@ -84,11 +84,11 @@ def _columns_of(ids, name, index, n_rows):
         at = per_row.index(False)
         raise TypeError(
             f"{name}[{at}] is a {type(ids[at]).__name__}: {ids[at]!r:.40}, others are "
-            "lists. Expected a list of ids for every session, or ids only."
+            f"lists. Expected a list of ids for each of {n_rows} {rows}, or ids only."
         )
     if len(ids) != n_rows:
         raise ValueError(
-            f"{name} has {len(ids)} lists, expected one for each of {n_rows} sessions, "
+            f"{name} has {len(ids)} lists, expected one for each of {n_rows} {rows}, "
             f"or a flat list of ids for all of them. Its first is {ids[0]!r:.60}; ids "
             f"are such as {index.item_ids[:1].tolist()[0]!r:.60}."
         )

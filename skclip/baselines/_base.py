@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
 from skclip._data import flat_positions, training_data
-from skclip._ranking import RankingMixin, rows_per_chunk
+from skclip._ranking import RankingMixin, SimilarItemsMixin, rows_per_chunk
 from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.metrics import parse_metric
 
@@ -142,6 +142,23 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
 
     def _check_fitted(self):
         check_is_fitted(self, "item_ids_")
+
+
+class ItemWeightsMixin(SimilarItemsMixin):
+    """Similar to an item is what has a weight above 0 in its row of a matrix.
+
+    A subclass names the fitted matrix (n_items, n_items), sparse or dense.
+    """
+
+    def _item_similarities(self):
+        weights = getattr(self, self._item_weights)
+
+        def similarities(columns):
+            rows = weights[columns.numpy()]
+            rows = rows.toarray() if sparse.issparse(rows) else rows
+            return torch.from_numpy(np.where(rows > 0, rows, np.float32(-np.inf)))
+
+        return similarities, torch.device("cpu")
 
 
 class CountingRecommender(BaselineRecommender):

@@ -8,6 +8,7 @@ from scipy import sparse
 from skclip._sklearn import Interval, StrOptions
 from skclip.baselines._base import (
     CountingRecommender,
+    ItemWeightsMixin,
     add_rows,
     observed,
     rows_of,
@@ -15,8 +16,10 @@ from skclip.baselines._base import (
 )
 
 
-class _LastItemRules(CountingRecommender):
+class _LastItemRules(ItemWeightsMixin, CountingRecommender):
     """Rank by the row of the last known item in a sparse matrix, ``rules_``."""
+
+    _item_weights = "rules_"
 
     def _grow(self, data, item_counts):
         before = widened(self.rules_, data.n_items, data.n_items)

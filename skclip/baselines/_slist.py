@@ -10,6 +10,7 @@ from skclip._sklearn import Interval, StrOptions
 from skclip.baselines._base import (
     POSITIVE,
     BaselineRecommender,
+    ItemWeightsMixin,
     ages_in_days,
     observed,
     rows_of,
@@ -20,7 +21,7 @@ _OLDEST = 30  # in `delta_time`: weights of older sessions would be lost in roun
 _BLOCK = 1024  # rows of the inverse that are multiplied at a time
 
 
-class SLIST(BaselineRecommender):
+class SLIST(ItemWeightsMixin, BaselineRecommender):
     r"""Rank by a linear map from the observed items to the next ones [1]_.
 
     One matrix learns two things: which items share a session (similarity, weight
@@ -103,6 +104,7 @@ class SLIST(BaselineRecommender):
     }
     backoff = "popularity"  # for sessions of which no item is known
     _scores_are = "logits"
+    _item_weights = "weights_"
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ imported when something is drawn (``pip install skclip[plot]``).
 
 from skclip.inspection._cluster_map import ClusterMapDisplay
 from skclip.inspection._explain import SessionExplanationDisplay, explain
+from skclip.inspection._explain import occlusion as occlusion  # for the server
 from skclip.inspection._gate import GateDisplay
 from skclip.inspection._history import TrainingHistoryDisplay
 from skclip.inspection._interests import (

@@ -99,7 +99,7 @@ def explain(
     [[1, 0, 'item-003'], [1, 1, 'item-011'], [1, 2, 'item-040']]
     """
     filters = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny}
-    columns = _columns(_occlusion(estimator, X, k, measure, filters))
+    columns = _columns(occlusion(estimator, X, k, measure, filters))
     return nw.from_dict(columns, backend=backend).to_native()
 
 
@@ -233,7 +233,7 @@ class SessionExplanationDisplay(Display):
                 f"X has {len(sessions)} sessions with {sessions.n_events} clicks. "
                 "Expected one session that is not empty, such as X[[0]]."
             )
-        found = _occlusion(estimator, sessions, k, measure, filters)
+        found = occlusion(estimator, sessions, k, measure, filters)
         kept = np.isfinite(found["scores"][0])
         if not kept.any():
             raise ValueError(
@@ -374,7 +374,7 @@ def _formatter(values):
 # -- occlusion -------------------------------------------------------------------------
 
 
-def _occlusion(estimator, X, k, measure, filters):
+def occlusion(estimator, X, k, measure, filters):
     """Recommendations (n, k), and drops of each event (n_events, k), as arrays."""
     if measure not in _MEASURES:
         raise ValueError(f"measure={measure!r}. Expected one of {_MEASURES}.")

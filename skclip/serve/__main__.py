@@ -1,0 +1,166 @@
+"""The command: ``python -m skclip.serve model.skclip``."""
+
+import argparse
+import copy
+import ipaddress
+import json
+import logging
+import logging.config
+import os
+import socket
+import sys
+
+from skclip.serve import MAX_BODY, RELOAD_SECONDS, create_app
+
+_SETTINGS = "SKCLIP_SERVE"  # where worker processes find the arguments of create_app
+
+
+def app_from_environment():
+    """The application of a worker process."""
+    return create_app(**json.loads(os.environ[_SETTINGS]))
+
+
+def main(arguments=None):
+    try:
+        import uvicorn
+    except ImportError:
+        sys.exit(
+            "The server needs uvicorn. Install it with: pip install 'skclip[serve]'"
+        )
+    options = _parser().parse_args(arguments)
+    _check_address(options.host, options.port)
+    settings = {
+        "models": options.models,
+        "titles": options.titles,
+        "reload_seconds": options.reload_seconds,
+        "max_body": options.max_body,
+    }
+    log_config = _log_config(uvicorn.config.LOGGING_CONFIG)
+    logging.config.dictConfig(log_config)
+    try:  # with workers as well, which would only say so again and again
+        app = create_app(**settings)
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        sys.exit(f"skclip.serve: {error}")
+    if not _is_loopback(options.host):
+        logging.getLogger("skclip.serve").warning(
+            "Whoever reaches %s can use the server: it asks for no password.",
+            options.host,
+        )
+    if options.workers > 1:
+        os.environ[_SETTINGS] = json.dumps(settings)
+        app = "skclip.serve.__main__:app_from_environment"
+    uvicorn.run(
+        app,
+        factory=options.workers > 1,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        log_config=log_config,
+        timeout_graceful_shutdown=options.stop_seconds,
+        timeout_worker_healthcheck=60,  # a worker may be busy with large requests
+        server_header=False,
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m skclip.serve",
+        description="Answer requests over HTTP with models that skclip.save wrote. "
+        "The server watches the files and takes new models without a restart.",
+    )
+    add = parser.add_argument
+    add(
+        "models",
+        nargs="+",
+        metavar="model.skclip",
+        help="model file; a second one is compared with it on the page",
+    )
+    add("--titles", metavar="CSV", help="item ids, and a column 'title'")
+    add("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="default: %(default)s")
+    add(
+        "--workers",
+        type=_at_least(1),
+        default=1,
+        help="processes, each with the models in its memory (default: %(default)s)",
+    )
+    add(
+        "--reload-seconds",
+        type=_seconds,
+        default=RELOAD_SECONDS,
+        metavar="S",
+        help="time between two looks at the files; 0 never looks (default: "
+        "%(default)s)",
+    )
+    add(
+        "--max-body",
+        type=_at_least(1),
+        default=MAX_BODY,
+        metavar="BYTES",
+        help="size of the largest request body (default: %(default)s)",
+    )
+    add(
+        "--stop-seconds",
+        type=_at_least(1),
+        default=30,
+        metavar="S",
+        help="time that open requests have to end when the server stops (default: "
+        "%(default)s)",
+    )
+    return parser
+
+
+def _at_least(least):
+    def whole_number(text):
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return whole_number
+
+
+def _port(text):
+    if not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65535")
+    return int(text)
+
+
+def _seconds(text):
+    if not 0 <= float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
+    return float(text)
+
+
+def _check_address(host, port):
+    """Exit if the server could not listen, before models are loaded."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            if os.name == "posix":  # elsewhere it would hide who listens
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        sys.exit(
+            f"skclip.serve: cannot listen on {host}, port {port}: {error.strerror}. "
+            "Pass another --port or --host, or stop what uses this one."
+        )
+
+
+def _is_loopback(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _log_config(of_uvicorn):
+    """The configuration of uvicorn's log, in which ours is told too."""
+    config = copy.deepcopy(of_uvicorn)
+    config["loggers"]["skclip.serve"] = {"handlers": ["default"], "level": "INFO"}
+    return config
+
+
+if __name__ == "__main__":
+    main()

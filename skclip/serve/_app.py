@@ -1,0 +1,203 @@
+"""The application: endpoints, errors, and what runs beside the requests."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import FastAPI, HTTPException, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from joblib import cpu_count
+
+from skclip._base import VERSION
+from skclip.serve import _requests as schema
+from skclip.serve._middleware import BodyLimit, SafeHeaders
+
+_ERRORS = {code: {"model": schema.Error} for code in (400, 413, 422)}
+_STATE = tuple(schema.ModelState.model_fields)
+
+
+def new_app(models, reload_seconds, max_body):
+    app = FastAPI(
+        title="skclip",
+        version=VERSION,
+        description="Recommendations for sessions, by models that skclip.save wrote.",
+        docs_url=None,  # it would load from another site
+        redoc_url=None,
+        lifespan=_lifespan(models, reload_seconds),
+    )
+    _add_rankings(app, models)
+    _add_items(app, models)
+    _add_states(app, models)
+    _add_page(app)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(405, _refuse_method)
+    app.add_exception_handler(Exception, _fail)
+    app.add_middleware(BodyLimit, max_body=max_body)
+    app.add_middleware(SafeHeaders)
+    return app
+
+
+def _lifespan(models, reload_seconds):
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        # More predictions at once than cores would only make each of them slower.
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = max(2, cpu_count())
+        watcher = asyncio.create_task(_watch(models, reload_seconds))
+        yield
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+
+    return lifespan
+
+
+async def _watch(models, seconds):
+    """Look at the files for ever, beside the threads that answer requests."""
+    own = anyio.CapacityLimiter(1)
+    while seconds > 0:
+        await anyio.to_thread.run_sync(
+            models.refresh, limiter=own, abandon_on_cancel=True
+        )
+        await asyncio.sleep(seconds)
+
+
+# -- endpoints: `def` runs in a thread, `async def` never waits for one ----------------
+
+
+def _model(models, name):
+    if name not in models:
+        raise HTTPException(422, f"model: the server has no model {name!r}.")
+    return models[name]
+
+
+def _ranking(catalog, asked, items, scores):
+    return {"items": items, "scores": scores, "unknown": catalog.unknown(asked)}
+
+
+def _add_rankings(app, models):
+    @app.post(
+        "/recommend",
+        response_model=schema.OneRecommendation | schema.ManyRankings,
+        responses=_ERRORS,
+    )
+    def recommend(request: schema.RecommendRequest):
+        """The best next items of one session or of many."""
+        model = _model(models, request.model)
+        catalog, filters = model.catalog, request.filters
+        filters["exclude_seen"] = request.exclude_seen
+        answer = {"model": request.model, "version": model.version}
+        if "sessions" in request.model_fields_set:
+            found = request.sessions and model.recommend(
+                request.sessions, request.k, **filters
+            )
+            pairs = zip(request.sessions, found, strict=True)
+            results = [_ranking(catalog, session, *best) for session, best in pairs]
+            return JSONResponse(answer | {"results": results})
+        explanation = None
+        if request.explain:
+            if not hasattr(model.recommender, "decision_function"):
+                raise HTTPException(422, "explain: this model cannot be explained.")
+            *best, drops = model.explain(request.session, request.k, **filters)
+            explanation = {"clicks": list(range(len(drops))), "drops": drops}
+        else:
+            (best,) = model.recommend([request.session], request.k, **filters)
+        answer |= _ranking(catalog, request.session, *best)
+        return JSONResponse(answer | {"explanation": explanation})
+
+    @app.post(
+        "/similar",
+        response_model=schema.OneRanking | schema.ManyRankings,
+        responses=_ERRORS,
+    )
+    def similar(request: schema.SimilarRequest):
+        """The items that are most similar to an item or to each of many."""
+        model = _model(models, request.model)
+        if not model.has_similar:
+            name = type(model.recommender).__name__
+            raise HTTPException(
+                422,
+                f"Model {request.model} is a {name}, which has neither vectors nor "
+                "neighbors of items, so it knows no similar ones.",
+            )
+        many = "items" in request.model_fields_set
+        asked = request.items if many else [request.item]
+        found = asked and model.similar(asked, request.k, **request.filters)
+        pairs = zip(asked, found, strict=True)
+        results = [_ranking(model.catalog, [item], *best) for item, best in pairs]
+        answer = {"model": request.model, "version": model.version}
+        return JSONResponse(answer | ({"results": results} if many else results[0]))
+
+
+def _add_items(app, models):
+    @app.get("/items", response_model=schema.FoundItems, responses=_ERRORS)
+    def search_items(
+        q: Annotated[str, Query(max_length=200)] = "",
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        model: schema.Name = "a",
+    ):
+        """Items by the words of their ids and titles, most clicked first."""
+        items, total = _model(models, model).catalog.search(q, limit)
+        return JSONResponse({"items": items, "total": total})
+
+    @app.post("/items", response_model=schema.Items, responses=_ERRORS)
+    def describe_items(request: schema.ItemsRequest):
+        """Titles, clusters and clicks of given items."""
+        catalog = _model(models, request.model).catalog
+        return JSONResponse({"items": catalog.records(request.ids)})
+
+
+def _add_states(app, models):
+    @app.get("/models", response_model=schema.ModelDescriptions)
+    async def describe_models():
+        """The models that answer, and where they come from."""
+        return JSONResponse({"models": models.describe()})
+
+    @app.get("/health", response_model=schema.Health)
+    async def health():
+        """Whether the server answers, and with which versions of the models."""
+        states = [{key: m[key] for key in _STATE} for m in models.describe()]
+        return JSONResponse({"status": "ok", "skclip": VERSION, "models": states})
+
+
+def _add_page(app):
+    for path in Path(__file__).with_name("page").iterdir():
+
+        async def send(request, path=path):
+            return FileResponse(path)
+
+        where = "/" if path.name == "index.html" else f"/{path.name}"
+        app.add_route(where, send, ["GET", "HEAD"], include_in_schema=False)
+
+
+# -- errors ----------------------------------------------------------------------------
+
+
+async def _refuse(request, error):
+    """Say what is wrong with a request. What was sent is not sent back.
+
+    It may hold what no JSON can say, such as NaN or half a character.
+    """
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part not in ("body", "query")]
+    problem = first["msg"].removeprefix("Value error, ").rstrip(".")
+    text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
+    if first["type"] == "json_invalid":
+        text = "The body is no JSON."
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"detail": text[:500]}, status_code=422)
+
+
+async def _refuse_method(request, error):
+    """Name the methods of all endpoints at the path, not only of the first."""
+    path = request.url.path
+    found = [r.methods for r in request.app.routes if getattr(r, "path", "") == path]
+    allow = {"Allow": ", ".join(sorted(set().union(*found)))}
+    return JSONResponse({"detail": "Method not allowed."}, 405, allow)
+
+
+async def _fail(request, error):
+    return JSONResponse({"detail": "Internal server error."}, status_code=500)

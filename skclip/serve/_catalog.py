@@ -1,0 +1,161 @@
+"""The items of a model: their ids in JSON, titles, clusters, clicks, and a search."""
+
+import bisect
+import re
+from functools import cached_property
+
+import numpy as np
+
+from skclip._data import ItemIndex
+from skclip._inside import estimators_inside
+from skclip.serve._titles import match_titles, read_titles
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Catalog:
+    """What a server tells about items. Nothing in it changes once it is made."""
+
+    def __init__(self, estimator, recommender, titles_path):
+        item_ids = recommender.item_ids_
+        self.ids = json_ids(item_ids)
+        _check_ids(self.ids)
+        self._index = ItemIndex(item_ids)
+        self.clusters = getattr(recommender, "membership_", None)
+        self.clicks = _clicks(estimator, len(item_ids))
+        self.titles = None
+        if titles_path is not None:
+            titles = read_titles(titles_path)
+            self.titles = match_titles(titles, self._index, titles_path)
+
+    def __len__(self):
+        return len(self.ids)
+
+    @property
+    def n_clusters(self):
+        return None if self.clusters is None else int(self.clusters.max(initial=-1)) + 1
+
+    @property
+    def n_titles(self):
+        return 0 if self.titles is None else sum(t is not None for t in self.titles)
+
+    def codes_of(self, ids):
+        """Codes 1..n of a list of ids, 0 where an id is unknown."""
+        array = np.empty(len(ids), dtype=object)
+        array[:] = ids
+        return self._index.codes_of(array)
+
+    def unknown(self, ids):
+        """Those of the ids that the model does not know, each once."""
+        if not ids or self._index.codes_of_known(ids) is not None:
+            return []
+        ids = list(dict.fromkeys(ids))
+        return [i for i, code in zip(ids, self.codes_of(ids), strict=True) if not code]
+
+    def record(self, code):
+        """What is told about an item."""
+        at = code - 1
+        cluster = -1 if self.clusters is None else int(self.clusters[at])
+        return {
+            "id": self.ids[at],
+            "known": True,
+            "title": None if self.titles is None else self.titles[at],
+            "cluster": None if cluster < 0 else cluster,
+            "clicks": None if self.clicks is None else int(self.clicks[at]),
+        }
+
+    def records(self, ids):
+        """The same for given ids, known or not."""
+        return [
+            self.record(code) if code else _unknown_record(item)
+            for item, code in zip(ids, self.codes_of(ids).tolist(), strict=True)
+        ]
+
+    def search(self, text, limit):
+        """Items whose id and title have all words of a text, and how many there are.
+
+        The last letters of a word may be missing. Items with most clicks come first.
+        """
+        words = _WORD.findall(text.casefold())
+        if text.strip() and not words:
+            return [], 0
+        places = np.arange(len(self))
+        for word in words:
+            places = np.intersect1d(places, self._words.places_of(word))
+        codes = self._by_clicks[places[:limit]] + 1
+        return [self.record(code) for code in codes.tolist()], len(places)
+
+    @cached_property
+    def _by_clicks(self):
+        """Positions in the catalog, most clicks first."""
+        if self.clicks is None:
+            return np.arange(len(self))
+        return np.argsort(-self.clicks, kind="stable")
+
+    @cached_property
+    def _words(self):
+        return _Words(self._text(at) for at in self._by_clicks.tolist())
+
+    def _text(self, at):
+        title = None if self.titles is None else self.titles[at]
+        return f"{self.ids[at]} {title or ''}"
+
+
+class _Words:
+    """The places of texts by the words in them, found by how a word begins.
+
+    Words are sorted, and so are their places one after the other. Those of all words
+    that begin alike stand side by side.
+    """
+
+    def __init__(self, texts):
+        places = {}
+        for place, text in enumerate(texts):
+            for word in set(_WORD.findall(text.casefold())):
+                places.setdefault(word, []).append(place)
+        self._words = sorted(places)
+        lists = [places[word] for word in self._words]
+        self._offsets = np.cumsum([0, *map(len, lists)])
+        self._places = np.fromiter(
+            (place for part in lists for place in part), np.int64, self._offsets[-1]
+        )
+
+    def places_of(self, beginning):
+        first = bisect.bisect_left(self._words, beginning)
+        behind = bisect.bisect_left(self._words, beginning + chr(0x10FFFF))
+        return np.unique(self._places[self._offsets[first] : self._offsets[behind]])
+
+
+def json_ids(ids):
+    """An array of ids as a list of text and whole numbers, floats among them."""
+    ids = ids.tolist()
+    return [int(i) if isinstance(i, float) and i.is_integer() else i for i in ids]
+
+
+def _check_ids(ids):
+    for item in ids:
+        if isinstance(item, bool) or not isinstance(item, (str, int)):
+            raise TypeError(
+                f"The model has item ids such as {item!r:.60} "
+                f"({type(item).__name__}). The server needs ids that are text or whole "
+                "numbers, as requests in JSON can hold. Fit the model on such ids."
+            )
+
+
+def _clicks(estimator, n_items):
+    """Training clicks of each item, where a part of the estimator counted them."""
+    for part in estimators_inside(estimator):
+        counts = getattr(part, "item_counts_", None)
+        if counts is not None and len(counts) == n_items:
+            return np.asarray(counts)
+    return None
+
+
+def _unknown_record(item):
+    return {
+        "id": item,
+        "known": False,
+        "title": None,
+        "cluster": None,
+        "clicks": None,
+    }

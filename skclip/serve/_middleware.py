@@ -1,0 +1,74 @@
+"""What happens to every request and every answer."""
+
+from fastapi.responses import JSONResponse
+
+_HEADERS = {
+    b"content-security-policy": b"default-src 'self'; base-uri 'none'; "
+    b"frame-ancestors 'none'; form-action 'self'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-cache",
+}
+
+
+class SafeHeaders:
+    """Adds headers that keep a browser to what the server itself sends."""
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS.items()]
+            await send(message)
+
+        http = scope["type"] == "http"
+        await self._app(scope, receive, send_with_headers if http else send)
+
+
+class BodyLimit:
+    """Reads the body of a request, and refuses one that is too long."""
+
+    def __init__(self, app, max_body):
+        self._app, self._max_body = app, max_body
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+        except _TooLong:
+            detail = f"The body has more than {self._max_body:,} bytes."
+            refusal = JSONResponse({"detail": detail}, status_code=413)
+            await refusal(scope, receive, send)
+            return
+        except ConnectionResetError:
+            return
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay():
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, scope, receive):
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self._max_body:
+            raise _TooLong
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionResetError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body:
+                raise _TooLong
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+
+class _TooLong(Exception):
+    pass

@@ -1,0 +1,226 @@
+"""Models that a server answers with: load, watch their files, take the new ones."""
+
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from skclip._inside import predict_topk, recommender_inside
+from skclip._warnings import told_already
+from skclip.inspection import occlusion
+from skclip.persistence import load
+from skclip.serve._catalog import Catalog, json_ids
+
+logger = logging.getLogger("skclip.serve")
+
+NAMES = ("a", "b")
+_TRIES = 5  # to read a file that is replaced meanwhile
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A model as it was in its file at one time, with its items. It never changes.
+
+    A request takes one from `Models` and uses no other, whatever is loaded meanwhile.
+    """
+
+    version: str
+    loaded_at: str
+    load_seconds: float
+    estimator: object
+    recommender: object
+    catalog: Catalog
+    has_similar: bool
+
+    def recommend(self, sessions, k, **filters):
+        """The best items of each session and their scores; filled places left out."""
+        k = min(k, len(self.catalog))
+        with told_already():  # unknown ids are part of the answer
+            items, scores = predict_topk(
+                self.estimator, sessions, k, return_scores=True, **filters
+            )
+        return _lists(items, scores)
+
+    def similar(self, ids, k, **filters):
+        """The same for items that are most similar to each id."""
+        k = min(k, len(self.catalog))
+        with told_already():
+            items, scores = self.recommender.similar_items(
+                ids, k, return_scores=True, **filters
+            )
+        return _lists(items, scores)
+
+    def explain(self, session, k, **filters):
+        """Recommendations for one session, and their drops without each click."""
+        if not session:
+            return *self.recommend([session], k, **filters)[0], []
+        k = min(k, len(self.catalog))
+        with told_already():
+            found = occlusion(self.estimator, [session], k, "score", filters)
+        ((items, scores),) = _lists(found["items"], found["scores"])
+        drops = found["drop"][:, np.isfinite(found["scores"][0])]
+        return items, scores, [[_number(d) for d in row] for row in drops.tolist()]
+
+
+def _lists(items, scores):
+    kept = np.isfinite(scores)
+    return [
+        (json_ids(row[keep]), values[keep].tolist())
+        for row, values, keep in zip(items, scores, kept, strict=True)
+    ]
+
+
+def _number(value):
+    return value if np.isfinite(value) else None
+
+
+class Models:
+    """One or two models by name, each from the newest sound state of its file."""
+
+    def __init__(self, paths, titles=None):
+        if isinstance(paths, (str, os.PathLike)):
+            paths = [paths]
+        if not 1 <= len(paths) <= len(NAMES):
+            raise ValueError(f"Expected one or two model files, got {len(paths)}.")
+        pairs = zip(NAMES, paths, strict=False)
+        self._watched = {name: _Watched(name, path, titles) for name, path in pairs}
+
+    def __getitem__(self, name):
+        return self._watched[name].model
+
+    def __contains__(self, name):
+        return name in self._watched
+
+    def refresh(self):
+        """Take new models from files that have changed."""
+        for watched in self._watched.values():
+            watched.refresh()
+
+    def describe(self):
+        """What is told about each model."""
+        return [watched.describe() for watched in self._watched.values()]
+
+
+class _Watched:
+    """A file, the model that was last read from it, and what went wrong since."""
+
+    def __init__(self, name, path, titles):
+        self._name, self._path = name, Path(path)
+        self._files = [self._path] if titles is None else [self._path, Path(titles)]
+        self._tried, self.model = self._read()
+        self.reload_error = None
+        self._log_loaded()
+
+    def refresh(self):
+        state = _state(self._files)
+        if state == self._tried:
+            return
+        try:
+            self._tried, self.model = self._read(self.model)
+        except Exception as error:  # whatever it is, the old model goes on
+            self._tried = state
+            self.reload_error = f"{error}".replace(str(self._path), self._path.name)
+            logger.error(
+                "Model %s stays at version %s: %s",
+                self._name,
+                self.model.version,
+                self.reload_error,
+            )
+        else:
+            self.reload_error = None
+            self._log_loaded()
+
+    def describe(self):
+        model = self.model
+        return {
+            "name": self._name,
+            "file": self._path.name,
+            "version": model.version,
+            "loaded_at": model.loaded_at,
+            "load_seconds": model.load_seconds,
+            "estimator": type(model.recommender).__name__,
+            "n_items": len(model.catalog),
+            "n_clusters": model.catalog.n_clusters,
+            "similar": model.has_similar,
+            "titles": model.catalog.titles is not None,
+            "reload_error": self.reload_error,
+        }
+
+    def _read(self, before=None):
+        """State of the files, and the model in them.
+
+        What has no other content than `before` is not opened again.
+        """
+        for _ in range(_TRIES):
+            state = _state(self._files)
+            model = _read_model(*self._files, before=before)
+            if _state(self._files) == state:  # so the version is of what was loaded
+                return state, model
+        raise ValueError(f"{self._path} was replaced each time while it was read.")
+
+    def _log_loaded(self):
+        model = self.model
+        n_items = len(model.catalog)
+        titled = ""
+        if model.catalog.titles is not None:
+            titled = f", {model.catalog.n_titles:,} of them with a title"
+        logger.info(
+            "Model %s is version %s of %s: %s with %s items%s, loaded in %.2f s",
+            self._name,
+            model.version,
+            self._path.name,
+            type(model.recommender).__name__,
+            f"{n_items:,}",
+            titled,
+            model.load_seconds,
+        )
+
+
+def _state(paths):
+    """What changes when files are replaced or written to."""
+    return [_state_of_file(path) for path in paths]
+
+
+def _state_of_file(path):
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read_model(path, titles=None, *, before=None):
+    begun = time.perf_counter()
+    version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    if before is not None and version == before.version:
+        estimator = before.estimator
+    else:
+        estimator = load(path)
+    recommender = recommender_inside(estimator)
+    catalog = Catalog(estimator, recommender, titles)
+    has_similar = _try(estimator, recommender)
+    return Model(
+        version=version,
+        loaded_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        load_seconds=round(time.perf_counter() - begun, 3),
+        estimator=estimator,
+        recommender=recommender,
+        catalog=catalog,
+        has_similar=has_similar,
+    )
+
+
+def _try(estimator, recommender):
+    """Rank once, before a model has to answer; whether it knows similar items."""
+    first = recommender.item_ids_[:1].tolist()
+    has_similar = hasattr(recommender, "similar_items")
+    with told_already():
+        predict_topk(estimator, [first], 1)
+        if has_similar:
+            recommender.similar_items(first, 1)
+    return has_similar

@@ -1,0 +1,185 @@
+"""Requests and answers as pydantic models; the OpenAPI description shows them."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+
+MAX_ID, MAX_CLICKS, MAX_SESSIONS, MAX_ITEMS, MAX_K = 1000, 1000, 1000, 1000, 1000
+MAX_FILTERED, MAX_EXPLAINED = 100_000, 100
+
+
+def _whole(value):
+    """1.0 is a whole number in JSON as 1 is."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _item_id(value):
+    value = _whole(value)
+    if type(value) is not int:
+        if type(value) is not str or len(value) > MAX_ID:
+            raise ValueError(_WHAT_IS_AN_ID)
+        value.encode()  # half a character is none, and no answer could hold it
+    return value
+
+
+_WHAT_IS_AN_ID = f"An id is text of at most {MAX_ID:,} characters or a whole number"
+ItemId = Annotated[
+    str | int,
+    PlainValidator(_item_id),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "maxLength": MAX_ID}, {"type": "integer"}]}
+    ),
+]
+Session = Annotated[list[ItemId], Field(max_length=MAX_CLICKS)]
+Filter = Annotated[list[ItemId], Field(max_length=MAX_FILTERED)]
+Name = Literal["a", "b"]
+
+
+def _one_of(*names):
+    """JSON schema that asks for exactly one of some fields."""
+    return {"oneOf": [{"required": [name]} for name in names]}
+
+
+def _check_one_of(request, *names):
+    if len(request.model_fields_set & set(names)) != 1:
+        raise ValueError(f"Expected one of {' and '.join(names)}.")
+    return request
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Ranking(_Request):
+    k: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_K)] = 10
+    allow: Filter | None = None
+    deny: Filter = []
+    model: Name = "a"
+
+    @property
+    def filters(self):
+        return {"allow": self.allow, "deny": self.deny or None}
+
+
+class RecommendRequest(_Ranking):
+    """One session, or many."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("session", "sessions"))
+
+    session: Session = []
+    sessions: Annotated[list[Session], Field(max_length=MAX_SESSIONS)] = []
+    exclude_seen: bool = True
+    explain: bool = False
+
+    @model_validator(mode="after")
+    def _check(self):
+        _check_one_of(self, "session", "sessions")
+        if self.explain and "session" not in self.model_fields_set:
+            raise ValueError("explain needs session, not sessions.")
+        if self.explain and len(self.session) > MAX_EXPLAINED:
+            raise ValueError(f"explain takes at most {MAX_EXPLAINED} clicks.")
+        return self
+
+
+class SimilarRequest(_Ranking):
+    """One item, or many."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("item", "items"))
+
+    item: ItemId = ""
+    items: Annotated[list[ItemId], Field(max_length=MAX_ITEMS)] = []
+
+    @model_validator(mode="after")
+    def _check(self):
+        return _check_one_of(self, "item", "items")
+
+
+class ItemsRequest(_Request):
+    ids: Annotated[list[ItemId], Field(max_length=MAX_ITEMS)]
+    model: Name = "a"
+
+
+# -- answers ---------------------------------------------------------------------------
+
+
+class Ranking(BaseModel):
+    items: list[str | int]
+    scores: list[float]
+    unknown: list[str | int]
+
+
+class Explanation(BaseModel):
+    clicks: list[int]
+    drops: list[list[float | None]]
+
+
+class _Answer(BaseModel):
+    model: Name
+    version: str
+
+
+class OneRanking(_Answer, Ranking):
+    pass
+
+
+class OneRecommendation(OneRanking):
+    explanation: Explanation | None
+
+
+class ManyRankings(_Answer):
+    results: list[Ranking]
+
+
+class Item(BaseModel):
+    id: str | int
+    known: bool
+    title: str | None
+    cluster: int | None
+    clicks: int | None
+
+
+class Items(BaseModel):
+    items: list[Item]
+
+
+class FoundItems(Items):
+    total: int
+
+
+class ModelState(BaseModel):
+    name: Name
+    version: str
+    loaded_at: str
+    load_seconds: float
+    reload_error: str | None
+
+
+class ModelDescription(ModelState):
+    file: str
+    estimator: str
+    n_items: int
+    n_clusters: int | None
+    similar: bool
+    titles: bool
+
+
+class ModelDescriptions(BaseModel):
+    models: list[ModelDescription]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    skclip: str
+    models: list[ModelState]
+
+
+class Error(BaseModel):
+    detail: str

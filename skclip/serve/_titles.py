@@ -1,0 +1,95 @@
+"""Titles of items from a CSV file, matched to the ids of a catalog."""
+
+import csv
+import re
+
+import numpy as np
+
+_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,40})(\.0+)?\s*")
+
+
+def read_titles(path):
+    """Titles by id, both as they are written in a CSV file.
+
+    Raises
+    ------
+    ValueError
+        There is no column of titles, the file is no CSV in UTF-8, or an item has two
+        titles.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return _titles_by_id(csv.reader(file, strict=True), path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file in UTF-8: {error}.") from error
+
+
+def _titles_by_id(rows, path):
+    header = next(rows, [])
+    if "title" not in header[1:]:
+        raise ValueError(
+            f"{path} has the columns {header!s:.200}. Expected item ids in the first "
+            "one, and a column 'title' behind it."
+        )
+    at, titles = header.index("title", 1), {}
+    for row in rows:
+        if not row:
+            continue
+        if len(row) <= at:
+            raise ValueError(
+                f"{path}, line {rows.line_num}: expected {len(header)} columns, found "
+                f"{len(row)}."
+            )
+        _add(titles, row[0], row[at].strip(), path)
+    return titles
+
+
+def _add(titles, item, title, path):
+    if titles.setdefault(item, title) != title:
+        raise ValueError(
+            f"{path} has two titles for the item {item!r:.60}: {titles[item]!r:.60} "
+            f"and {title!r:.60}. Keep one."
+        )
+
+
+def match_titles(titles, index, path):
+    """Titles in the order of a catalog, None where an item has none.
+
+    Ids of the file are text. They stand for numbers where the catalog has no such text
+    but the number.
+
+    Raises
+    ------
+    ValueError
+        No item of the catalog has a title, or one has two.
+    """
+    found = {}
+    for code, item, title in _coded(titles, index):
+        if found.setdefault(code, title) != title:
+            raise ValueError(
+                f"{path} has two titles for the item "
+                f"{index.item_ids[code - 1].item()!r:.60}, once as {item!r:.60}: "
+                f"{found[code]!r:.60} and {title!r:.60}. Keep one."
+            )
+    if not found:
+        raise ValueError(
+            f"{path} has titles of {len(titles):,} items, and none of them is in the "
+            f"model. Its ids are such as {next(iter(titles), '')!r:.60}, those of the "
+            f"model such as {index.item_ids[:1].tolist()[0]!r:.60}."
+        )
+    return [found.get(code) or None for code in range(1, len(index) + 1)]
+
+
+def _coded(titles, index):
+    """Code, id and title of each line whose item is in the catalog."""
+    items = np.empty(len(titles), dtype=object)
+    items[:] = list(titles)
+    codes = index.codes_of(items)
+    numbers = [_WHOLE.fullmatch(item) for item in titles]
+    as_number = np.empty(len(titles), dtype=object)
+    as_number[:] = [int(number[1]) if number else "" for number in numbers]
+    is_number = np.array([number is not None for number in numbers], dtype=bool)
+    also = (codes == 0) & is_number
+    codes[also] = index.codes_of(as_number[also])
+    rows = zip(codes.tolist(), titles.items(), strict=True)
+    return [(code, item, title) for code, (item, title) in rows if code]

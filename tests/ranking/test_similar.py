@@ -1,0 +1,93 @@
+"""Similar items of every kind of network; chunks and threads."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+from common import small
+
+import skclip
+from skclip import SLIST, Fusion, PopularityRecommender
+from skclip._ranking import SimilarItemsMixin, _topk
+from skclip.backbones import BACKBONES, GRU4Rec
+from skclip.features import ItemFeatures
+
+
+def lists_by_cosine(vectors, item_ids, k):
+    """Plain cosines, an item out of its own list, best first."""
+    units = vectors.astype(float)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    found = units @ units.T
+    np.fill_diagonal(found, -np.inf)
+    order = np.argsort(-found, axis=1, kind="stable")[:, :k]
+    return item_ids[order], np.take_along_axis(found, order, axis=1)
+
+
+def check(model, vectors):
+    items, scores = model.similar_items(model.item_ids_, 5, return_scores=True)
+    expected, cosines = lists_by_cosine(vectors, model.item_ids_, 5)
+    np.testing.assert_allclose(scores, cosines, rtol=2e-5, atol=2e-6)
+    assert (items == expected).mean() > 0.99  # where rounding makes a tie
+    return items
+
+
+@pytest.mark.parametrize("similarity", [None, "auto"])
+@pytest.mark.parametrize("backbone", ["core", "lessr", "narm", "niser", "tagnn"])
+def test_networks_compare_candidates_by_their_cosine(backbone, similarity, train):
+    assert backbone in BACKBONES
+    model = small(backbone, max_epochs=1, similarity=similarity).fit(train[:60])
+    vectors = model._fitted.keys.numpy()  # TAGNN does not hand them out
+    check(model, vectors)
+
+
+def test_a_bias_of_items_makes_none_similar(train):
+    model = small(GRU4Rec(tied=True), loss="bpr", similarity=None).fit(train[:60])
+    model._fitted.model.bias.data[0] = 100.0
+    assert model.item_vectors_[0, -1] == 100
+    check(model, model.item_vectors_[:, :-1])
+
+
+def test_features_of_late_fusion_count_as_in_the_scores(train):
+    ids = [*train.vocabulary.tolist(), "nobody clicked it"]
+    features = ItemFeatures(ids, np.random.default_rng(0).normal(size=(len(ids), 8)))
+    model = small(item_features=Fusion(features, kind="late")).fit(train[:60])
+    weights = np.sqrt([1 - model.fusion_weight_] * 16 + [model.fusion_weight_] * 16)
+    vectors = weights * model.item_vectors_
+    items, scores = model.similar_items(model.item_ids_, 5, return_scores=True)
+    found = vectors @ vectors.T
+    np.fill_diagonal(found, -np.inf)
+    np.testing.assert_allclose(scores, -np.sort(-found)[:, :5], rtol=2e-5, atol=2e-6)
+    text = model.item_vectors_[:, 16:]
+    by_text, _ = lists_by_cosine(text, model.item_ids_, 5)
+    cold = np.isin(
+        model.item_ids_, train[:60].vocabulary[train[:60].codes], invert=True
+    )
+    assert cold.sum() > 5
+    np.testing.assert_array_equal(items[cold], by_text[cold])
+
+
+def test_neither_chunks_nor_threads_change_the_lists(train, monkeypatch):
+    for model in (small(n_threads=2), SLIST()):
+        model.fit(train)
+        before = model.similar_items(model.item_ids_, 7)
+        one_by_one = [model.similar_items([item], 7)[0] for item in model.item_ids_]
+        np.testing.assert_array_equal(one_by_one, before)
+        with monkeypatch.context() as patch:
+            patch.setattr(_topk, "_CHUNK_FLOATS", 300)  # three rows at a time
+            patch.setattr("skclip._threads._LARGE", 0)
+            after = model.similar_items(model.item_ids_, 7)
+        np.testing.assert_array_equal(after, before)
+
+
+def test_what_has_no_similar_items_names_what_has():
+    names = {
+        name
+        for name in skclip.__all__
+        if inspect.isclass(kind := getattr(skclip, name))
+        and issubclass(kind, SimilarItemsMixin)
+    }
+    with pytest.raises(TypeError) as caught:
+        PopularityRecommender().similar_items(["a"])
+    told = re.search("fitted (.*?)[.] predict_topk", str(caught.value))[1]
+    assert set(re.split(", | or ", told)) == names
