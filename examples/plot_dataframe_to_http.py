@@ -6,8 +6,7 @@ From a data frame to an answer over HTTP?
 answers a session with ten items?
 
 **Answer.** Five steps: sessions, fit, check, save, serve. The file opens without the
-training data and runs no code; the server is ``examples/serve.py``, asked here in
-process.
+training data and runs no code; ``python -m skclip.serve`` answers with it.
 """
 
 # %%
@@ -15,9 +14,13 @@ process.
 # --------------------
 # Any pandas or polars frame or pyarrow table with a session, an item and a time.
 
-import os
+import json
+import socket
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -61,11 +64,30 @@ print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 # %%
 # Serve
 # -----
-# On a machine of its own: ``SKCLIP_MODEL=model.skclip uvicorn serve:app``. Here the
-# functions behind the routes are called directly.
+# In a terminal: ``python -m skclip.serve model.skclip``. Here the command runs beside
+# this script, on a free port. It listens to this machine alone, and
+# ``http://127.0.0.1:8000/`` is a page to try the model.
 
-os.environ["SKCLIP_MODEL"] = str(path)
-import serve  # noqa: E402
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+command = [sys.executable, "-m", "skclip.serve", str(path), "--port", str(port)]
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+server = subprocess.Popen(command, **quiet, text=True)
+for line in server.stderr:
+    if "Uvicorn running" in line:
+        break
+
+
+def recommend(session):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/recommend",
+        json.dumps({"session": session, "k": 10}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
 
 community = dict(zip(truth.item_ids.tolist(), truth.communities.tolist(), strict=True))
 visit = next(  # one that begins in two communities
@@ -73,20 +95,22 @@ visit = next(  # one that begins in two communities
     for row in test
     if len(row) > 2 and community[row[0]] != community[row[1]]
 )
-answer = serve.recommend(serve.Query(session=visit, k=10))
+answer = recommend(visit)
 print(visit, "->", answer["items"][:3], "...")
 
 # %%
-# How long does one answer take, without the network? Unknown items and empty sessions
-# are answered too.
+# How long does one answer take, HTTP included? Unknown items and empty sessions are
+# answered too.
 
 visits = [row[:3].tolist() for row in test[:50]] + [["never seen"], []]
 milliseconds = []
 for row in visits:
     begun = time.perf_counter()
-    assert len(serve.recommend(serve.Query(session=row))["items"]) == 10
+    assert len(recommend(row)["items"]) == 10
     milliseconds.append(1000 * (time.perf_counter() - begun))
 print(f"median {np.median(milliseconds):.1f} ms")
+server.terminate()
+server.wait()
 
 # %%
 # The answer, looked at

@@ -1,4 +1,4 @@
-"""Latency of one session: the estimator, and the example server over HTTP.
+"""Latency of one session: the estimator, and the server over HTTP.
 
     python -m benchmarks.speed.serve
     python -m benchmarks.speed.serve --network
@@ -28,7 +28,7 @@ import torch
 from torch.nn import functional as F
 
 import skclip
-from benchmarks._results import ROOT, new_parser, save
+from benchmarks._results import new_parser, save
 from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
 from skclip.backbones import BACKBONES, Batch
 
@@ -70,21 +70,24 @@ def percentiles(ask, queries):
 
 
 @contextmanager
-def server(model_file):
-    """The example server, once it answers."""
+def server(model_file, port=PORT, *options):
+    """The process of the server, once it answers."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "serve:app", "--app-dir",
-         str(ROOT / "examples"), "--port", str(PORT), "--log-level", "warning"],
-        env=os.environ | {"SKCLIP_MODEL": str(model_file), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "skclip.serve", str(model_file), "--port", str(port),
+         *options],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         for _ in range(300):
+            assert process.poll() is None, "the server ended"
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health")
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
                 break
             except OSError:
                 time.sleep(0.2)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()

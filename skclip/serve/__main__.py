@@ -27,7 +27,7 @@ def main(arguments=None):
         sys.exit(
             "The server needs uvicorn. Install it with: pip install 'skclip[serve]'"
         )
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     _check_address(options.host, options.port)
     settings = {
         "models": options.models,

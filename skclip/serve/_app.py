@@ -175,6 +175,11 @@ def _add_page(app):
 
 # -- errors ----------------------------------------------------------------------------
 
+_OF_BODIES = {
+    "json_invalid": "The body is no JSON.",
+    "model_attributes_type": "The body is no JSON object.",
+}
+
 
 async def _refuse(request, error):
     """Say what is wrong with a request. What was sent is not sent back.
@@ -185,8 +190,7 @@ async def _refuse(request, error):
     where = [str(part) for part in first["loc"] if part not in ("body", "query")]
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
-    if first["type"] == "json_invalid":
-        text = "The body is no JSON."
+    text = _OF_BODIES.get(first["type"], text)
     text = text.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": text[:500]}, status_code=422)
 

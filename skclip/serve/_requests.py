@@ -59,7 +59,7 @@ class _Request(BaseModel):
 
 
 class _Ranking(_Request):
-    k: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_K)] = 10
+    k: Annotated[int, Field(ge=1, le=MAX_K), BeforeValidator(_whole)] = 10
     allow: Filter | None = None
     deny: Filter = []
     model: Name = "a"
@@ -72,7 +72,16 @@ class _Ranking(_Request):
 class RecommendRequest(_Ranking):
     """One session, or many."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("session", "sessions"))
+    model_config = ConfigDict(
+        json_schema_extra=_one_of("session", "sessions")
+        | {
+            "if": {"properties": {"explain": {"const": True}}, "required": ["explain"]},
+            "then": {
+                "properties": {"session": {"maxItems": MAX_EXPLAINED}},
+                "required": ["session"],
+            },
+        }
+    )
 
     session: Session = []
     sessions: Annotated[list[Session], Field(max_length=MAX_SESSIONS)] = []

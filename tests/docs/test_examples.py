@@ -1,20 +1,13 @@
-"""The examples run as scripts, each in a process of its own; so does the server."""
+"""The examples run as scripts, each in a process of its own."""
 
 import ast
-import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import skclip
 from skclip.datasets import make_sessions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -75,66 +68,3 @@ def test_quickstart_names_a_wrong_column(clicks):
     assert done.returncode != 0
     assert "no column 'sid'" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture(scope="module")
-def ask(fitted, tmp_path_factory):
-    """Ask examples/serve.py, which serves `fitted` in a process of its own."""
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
-    path = tmp_path_factory.mktemp("served") / "model.skclip"
-    skclip.save(fitted, path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-
-    def ask(where, **body):
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/{where}", data)
-        request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "serve:app", "--port", port],
-        cwd=EXAMPLES,
-        env=ENVIRON | {"SKCLIP_MODEL": str(path)},
-    )
-    try:
-        for _ in range(300):
-            try:
-                ask("health")
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert process.poll() is None, "the server ended"
-                time.sleep(0.2)
-        yield ask
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def test_the_server_answers_as_the_model_does(ask, fitted):
-    assert ask("health")["items"] == fitted.n_items_
-    session = fitted.item_ids_[[3, 19]].tolist()
-    found = ask("recommend", session=session, k=5)
-    items, scores = fitted.predict_topk(
-        [session], 5, return_scores=True, exclude_seen=True
-    )
-    assert found["items"] == items[0].tolist()
-    np.testing.assert_allclose(found["scores"], scores[0], rtol=1e-5)
-    for unknown in ([], ["never seen", 7]):
-        assert len(ask("recommend", session=unknown)["items"]) == 10
-    denied = ask("recommend", session=session, k=5, deny=found["items"][:1])
-    assert denied["items"][:4] == found["items"][1:]
-    few = ask("recommend", session=session, k=1000)["items"]
-    assert len(few) == fitted.n_items_ - len(session)
-
-
-@pytest.mark.parametrize(
-    "body", [{"k": 3}, {"session": "abc"}, {"session": [], "k": 0}]
-)
-def test_the_server_refuses_bad_requests(ask, body):
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        ask("recommend", **body)
-    assert caught.value.code == 422

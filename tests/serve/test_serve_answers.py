@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 
 import skclip
 from skclip import MarkovRecommender, PopularityRecommender, SessionClusterer
+from skclip.exceptions import IdTypeWarning
 from skclip.inspection import explain
 from skclip.serve import create_app
 
@@ -60,7 +61,9 @@ def test_recommendations_are_those_of_the_model(client, fitted, markov, options)
     filters = {"exclude_seen": True, **options}
     filters.pop("model", None)
     k = min(filters.pop("k", 10), len(model.item_ids_))
-    best = model.predict_topk(SESSIONS, k, return_scores=True, **filters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IdTypeWarning)
+        best = model.predict_topk(SESSIONS, k, return_scores=True, **filters)
     found = post(client, "/recommend", sessions=SESSIONS, **options)
     for result, session, *lists in zip(found["results"], SESSIONS, *best, strict=True):
         unknown = [i for i in session if i not in set(model.item_ids_.tolist())]

@@ -57,8 +57,8 @@ BAD = [
         json.dumps({"session": ["a"] * 101, "explain": True}),
         "explain takes at most 100 clicks.",
     ),
-    ("[]", "valid dictionary"),
-    ("null", "Field required."),
+    ("[]", "The body is no JSON object."),
+    ("null", "The body is no JSON object."),
     ("", "Field required."),
     ("{", "The body is no JSON."),
 ]
