@@ -4,6 +4,7 @@ pip install gunicorn uvicorn-worker
 SKCLIP_MODEL=model.skclip gunicorn -c gunicorn.conf.py
 """
 
+import logging
 import os
 
 wsgi_app = f"skclip.serve:create_app({os.environ['SKCLIP_MODEL']!r})"
@@ -16,3 +17,6 @@ preload_app = True
 
 timeout = 60  # seconds without a sign of life after which a worker is replaced
 graceful_timeout = 30  # seconds that open requests have to end
+control_socket_disable = True  # it would need a home directory
+
+logging.basicConfig(level=logging.INFO)  # which models were loaded, and which were not
