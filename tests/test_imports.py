@@ -61,6 +61,8 @@ OPTIONAL = {
     "openai",
     "httpx2",
     "fastapi",
+    "pydantic",
+    "uvicorn",
     "sentence_transformers",
     "pooch",
     "py7zr",

@@ -56,6 +56,11 @@ def create_app(
     --------
     skclip.save : Writes model files.
 
+    Notes
+    -----
+    Processes that are forked from one that has used a GPU cannot use it. Where there is
+    one, start ``gunicorn --preload`` with ``CUDA_VISIBLE_DEVICES=""``.
+
     Examples
     --------
     >>> import os, tempfile, skclip

@@ -1,8 +1,11 @@
 """Models that a server answers with: load, watch their files, take the new ones."""
 
+import contextlib
+import ctypes
 import hashlib
 import logging
 import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -134,6 +137,7 @@ class _Watched:
         else:
             self.reload_error = None
             self._log_loaded()
+        _return_freed_memory()
 
     def describe(self):
         model = self.model
@@ -196,7 +200,7 @@ def _state_of_file(path):
 
 def _read_model(path, titles=None, *, before=None):
     begun = time.perf_counter()
-    version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    version = _digest(path)[:12]
     if before is not None and version == before.version:
         estimator = before.estimator
     else:
@@ -213,6 +217,24 @@ def _read_model(path, titles=None, *, before=None):
         catalog=catalog,
         has_similar=has_similar,
     )
+
+
+def _digest(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _return_freed_memory():
+    """Return the memory of models that are gone to the system.
+
+    The C library of Linux keeps it in pieces, and would take more for each new model.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # of another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _try(estimator, recommender):
