@@ -22,7 +22,10 @@ except ImportError:
         return method
 
 
+CALLBACKS = "_skl_callbacks"  # the attribute of an estimator that holds its callbacks
+
 __all__ = [
+    "CALLBACKS",
     "CallbackSupportMixin",
     "Composition",
     "HasMethods",

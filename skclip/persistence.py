@@ -34,6 +34,7 @@ from skclip._clusters import SessionClusterer
 from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
 from skclip._model import Fusion, Prompt
+from skclip._sklearn import CALLBACKS
 from skclip._warnings import warn_user
 from skclip.backbones import BackboneSpec
 from skclip.metrics import SessionScorer
@@ -74,6 +75,8 @@ def save(estimator, path):
     A `CLIPSessionRecommender` keeps training sessions for `partial_fit`, 4 bytes a
     click, and `SessionKNN` all of them. Whoever has the file can read them.
     ``n_rehearsed=0`` keeps none.
+
+    Callbacks watch a fit and are no part of a model, so the file has none.
 
     Examples
     --------
@@ -232,7 +235,8 @@ def _parts(value, where):
     if isinstance(value, BaseEstimator) and ours:
         is_pipeline = cls is Pipeline  # its state would have scikit-learn's version
         state = value.get_params(deep=False) if is_pipeline else value.__getstate__()
-        return "estimator", {"class": cls.__name__, "state": dict(state)}
+        state = {k: v for k, v in state.items() if k != CALLBACKS}  # they watch a fit
+        return "estimator", {"class": cls.__name__, "state": state}
     raise _refused(value, where)
 
 

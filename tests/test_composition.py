@@ -330,34 +330,82 @@ def test_html_and_text(quick, data):
         make_pipeline(SessionClusterer(), quick)._repr_html_()
 
 
-@pytest.mark.skipif(
+class Watch:
+    """A callback that notes the tasks that end; `at_epoch` sees each epoch."""
+
+    def __init__(self, at_epoch=lambda history: None):
+        self.seen, self.at_epoch = [], at_epoch
+
+    def setup(self, estimator, context):
+        self.seen.append("setup")
+
+    def teardown(self, estimator, context):
+        self.seen.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        self.seen.append(context.task_name)
+        assert fitted_estimator.predict_topk(X[:3], k=2).shape == (3, 2)
+        self.history = fitted_estimator.history_
+        assert fitted_estimator.n_iter_ == len(self.history)
+        return context.task_name == "epoch" and self.at_epoch(self.history)
+
+
+needs_callbacks = pytest.mark.skipif(
     sklearn.__version__ < "1.9", reason="callbacks came with scikit-learn 1.9"
 )
+
+
+@needs_callbacks
 def test_callbacks_see_each_epoch_and_may_stop(quick, data):
-    seen = []
-
-    class Watch:
-        def setup(self, estimator, context):
-            seen.append("setup")
-
-        def teardown(self, estimator, context):
-            seen.append("teardown")
-
-        def on_fit_task_begin(self, estimator, context):
-            pass
-
-        def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
-            seen.append(context.task_name)
-            assert fitted_estimator.predict_topk(data[:3], k=2).shape == (3, 2)
-            return context.task_name == "epoch" and seen.count("epoch") == 2
-
-    model = clone(quick).set_params(max_epochs=5).set_callbacks(Watch())
+    watch = Watch(lambda history: len(history) == 2)
+    model = clone(quick).set_params(max_epochs=5).set_callbacks(watch)
     model.fit(data)
-    assert seen == ["setup", "epoch", "epoch", "fit", "teardown"]
+    assert watch.seen == ["setup", "epoch", "epoch", "fit", "teardown"]
     assert model.n_iter_ == 2
+    assert watch.history == model.history_
     plain = clone(quick).set_params(max_epochs=5).fit(data)
     assert plain.n_iter_ > 2
     assert not hasattr(model, "_callback_fit_ctx")
+
+
+@needs_callbacks
+def test_callbacks_see_validation_scores(quick, data):
+    rows = []
+    watch = Watch(lambda history: rows.append(history[-1]))
+    model = clone(quick).set_params(max_epochs=3, early_stopping=True)
+    model.set_callbacks(watch).fit(data)
+    assert rows == model.history_
+    assert all("validation_score" in row for row in rows)
+
+
+@needs_callbacks
+def test_an_error_of_a_callback_changes_nothing(quick, data):
+    def fail(history):
+        raise RuntimeError("enough")
+
+    model = clone(quick).set_callbacks(Watch(fail))
+    with pytest.raises(RuntimeError, match="enough"):
+        model.fit(data)
+    assert not hasattr(model, "item_ids_")
+    model.set_callbacks().fit(data)
+    before = dict(vars(model))
+    watch = Watch(fail)
+    with pytest.raises(RuntimeError, match="enough"):
+        model.set_callbacks(watch).fit(data[:20])
+    assert watch.seen == ["setup", "epoch", "teardown"]
+    assert vars(model.set_callbacks()) == before
+
+
+@needs_callbacks
+def test_callbacks_are_not_saved(quick, data, tmp_path):
+    model = clone(quick).set_callbacks(Watch()).fit(data)
+    skclip.save(model, tmp_path / "model.skclip")
+    again = skclip.load(tmp_path / "model.skclip")
+    assert not hasattr(again, "_skl_callbacks")
+    np.testing.assert_array_equal(again.predict(data), model.predict(data))
 
 
 def test_content_stable_pickles(data):

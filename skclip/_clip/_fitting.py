@@ -144,7 +144,9 @@ def _learned(
         rehearsal=data.rehearsal.latest(params.n_rehearsed),
     )
     if callbacks is not None:
-        callbacks.fitted = lambda: snapshot(params, fitted)
+        callbacks.fitted = lambda history, score: snapshot(
+            params, replace(fitted, history=history, best_score=score)
+        )
     values, popularity = fitted.settings, fitted.popularity
     with private_draws(model, draws):
         history, score = train(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from skclip._base import SessionEstimator
 from skclip._clip._chunks import each_chunk
 from skclip._clip._fitted import Fitted
-from skclip._clip._fitting import fit_steps
+from skclip._clip._fitting import fit_steps, snapshot
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
 from skclip._ranking import (
@@ -419,7 +419,7 @@ class CLIPSessionRecommender(
         callbacks = FitCallbacks.of(self, X, y)
         fitted = fit_steps(self, X, y, eval_set, before=before, callbacks=callbacks)
         if callbacks is not None:
-            callbacks.close()
+            callbacks.close(lambda: snapshot(self, fitted))
         return self._adopt_fit(fitted, X)
 
     def partial_fit(self, X, y=None):

@@ -66,8 +66,8 @@ def train(
     ``validate()`` scores the model as it stands, higher is better. The loss is called
     as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
     torch.Generator of dropout and samples. `checkpoint` keeps the state after each
-    epoch, and takes it up. ``callbacks.begin()`` is called before each epoch, ``end()``
-    after it; what is true stops the training.
+    epoch, and takes it up. ``callbacks.begin()`` is called before each epoch,
+    ``end(history, score)`` after it; what is true stops the training.
 
     Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
     where validated, ``validation_score``), and the score of the weights that are kept.
@@ -84,7 +84,7 @@ def train(
                     callbacks.begin()
                 run.epoch()
                 run.tell_if_waiting()
-                stop = callbacks is not None and callbacks.end()
+                stop = callbacks is not None and callbacks.end(run.history, run.score)
                 if stop or run.is_late():
                     break
                 if checkpoint is not None:

@@ -159,3 +159,12 @@ def test_reproduction():
                                variant=variant)  # fmt: skip
             assert value.split()[0] == f"{mean(found):.4f}", (backbone, variant)
             assert len(found) == 3
+
+
+def test_memory_of_workers():
+    shown = [
+        [int(cell) for cell in row[1:]]
+        for row in table(DOCS / "deployment.md", "workers")
+    ]
+    found = [list(row["memory_mb"].values()) for row in results("workers.json")]
+    assert shown == [[round(value) for value in row] for row in found]
