@@ -128,7 +128,10 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     fitted = recommender._fitted
     _check_size(fitted, len(ids))
     ranker = _Ranker(fitted, k, bool(exclude_seen))
-    rows = _sample(recommender) if sessions is None else _as_rows(sessions, recommender)
+    if sessions is None:
+        rows = _sample(recommender)
+    else:  # as plain lists, which say nothing of users
+        rows = as_sessions(sessions, recommender._index).to_lists()
     name = type(fitted.config["spec"]).__name__
     with _quiet(), _as_refusal(name):
         model = _onnx_model(ranker)
@@ -181,8 +184,8 @@ def _ids_as_json(item_ids):
         parts = item if type(item) is tuple else (item,)
         if not all(type(part) in (str, int, float, bool) for part in parts):
             raise TypeError(
-                f"The item id {item!r:.60} is a {type(item).__name__}, which JSON has no "
-                "form for. Fit on ids that are text, numbers or tuples of these."
+                f"The item id {item!r:.60} is a {type(item).__name__}, which JSON has "
+                "no form for. Fit on ids that are text, numbers or tuples of these."
             )
     return json.dumps(ids)
 
@@ -391,15 +394,6 @@ def _sample(recommender):
     some = rng.choice(recommender.n_items_, min(recommender.n_items_, 2 * longest))
     ids = recommender.item_ids_.tolist()
     return [[ids[i] for i in rng.choice(some, n)] for n in rng.permutation(lengths)]
-
-
-def _as_rows(sessions, recommender):
-    rows = as_sessions(sessions, recommender._index).to_lists()
-    if not rows:
-        raise ValueError(
-            "sessions is empty. Pass sessions to compare the graph on, or None."
-        )
-    return rows
 
 
 def _largest_difference(model, recommender, rows, name, **options):

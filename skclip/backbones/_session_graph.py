@@ -147,9 +147,7 @@ def session_graph(batch):
     node = torch.empty_like(number).scatter_(1, place, number).where(events, 0)
     n_nodes = new.sum(dim=1)
     size = codes.shape[1] if is_exporting() else int(n_nodes.max())
-    first = torch.zeros(
-        codes.shape[0], size + 1, dtype=torch.int64, device=codes.device
-    )
+    first = number.new_zeros(codes.shape[0], size + 1)
     first.scatter_(1, number.where(new, size), place)  # the last column takes the rest
     first = first[:, :-1]
     counts = torch.zeros(codes.shape[0], size, device=codes.device)
