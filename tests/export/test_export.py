@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 import skclip
-from skclip import CLIPSessionRecommender, Fusion, Prompt, SessionClusterer, Sessions
+from skclip import Fusion, Prompt, SessionClusterer, Sessions
 from skclip import export as exporting
 from skclip.backbones import (
     BACKBONES,
