@@ -115,6 +115,18 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     References
     ----------
     .. [1] ONNX, https://onnx.ai, and ONNX Runtime, https://onnxruntime.ai.
+
+    Examples
+    --------
+    >>> import os, tempfile, onnxruntime, skclip
+    >>> rec = skclip.CLIPSessionRecommender(max_epochs=1, repeats=False, random_state=0)
+    >>> rec = rec.fit([["a", "b"], ["b", "c"]] * 20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.onnx")
+    ...     skclip.export_onnx(rec, path, k=2)
+    ...     graph = onnxruntime.InferenceSession(path)
+    >>> [(value.name, value.shape) for value in graph.get_inputs()]
+    [('codes', ['batch', 'length']), ('lengths', ['batch'])]
     """
     recommender = recommender_inside(estimator)
     if not isinstance(recommender, CLIPSessionRecommender):

@@ -159,6 +159,7 @@ def test_metadata(graph, halved, path):
     onnx.checker.check_model(path)
 
 
+@pytest.mark.slow
 def test_seen_items_are_left_out_of_the_whole_session(train, tmp_path, caplog, capfd):
     """Also where the network reads the latest items alone; places may stay free."""
     model = small("gru4rec", max_session_length=LONGEST).fit(train)
