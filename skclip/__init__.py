@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SessionKNN,
     )
     from skclip.ensemble import VotingRecommender
+    from skclip.export import export_onnx
     from skclip.llm import LLMReranker
     from skclip.persistence import load, save
     from skclip.rerank import CandidateRanker, MMRReranker
@@ -49,6 +50,7 @@ __all__ = [
     "SessionKNN",
     "Sessions",
     "VotingRecommender",
+    "export_onnx",
     "load",
     "partial_fit",
     "predict_topk",
@@ -66,6 +68,7 @@ _HOMES = {
     "SessionClusterer": "_clusters",
     "Sessions": "_data",
     "VotingRecommender": "ensemble",
+    "export_onnx": "export",
     "load": "persistence",
     "partial_fit": "_inside",
     "predict_topk": "_inside",
@@ -78,6 +81,7 @@ _SUBPACKAGES = (
     "datasets",
     "ensemble",
     "exceptions",
+    "export",
     "features",
     "inspection",
     "llm",

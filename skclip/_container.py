@@ -34,6 +34,11 @@ def write_container(path, magic, document, arrays):
     tensors = safetensors.numpy.save(arrays)
     digest = hashlib.sha256(text + tensors).digest()
     head = _HEAD.pack(magic, _FORMAT, len(text), len(tensors), digest)
+    replace_file(path, (head, text, tensors))
+
+
+def replace_file(path, parts):
+    """Write a file of some bytes, or replace it at once; a crash changes nothing."""
     given, path = Path(path), Path(os.path.realpath(path))  # a link stays a link
     if given.exists() and not given.is_file():
         raise ValueError(
@@ -45,7 +50,7 @@ def write_container(path, magic, document, arrays):
         # The mode is that of any new file: the system takes the umask off.
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(handle, "wb") as file:
-            for part in (head, text, tensors):
+            for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())

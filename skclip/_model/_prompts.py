@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from skclip._model._item_table import gate_rows, unit_rows
 from skclip._sklearn import StrOptions
+from skclip.backbones import is_exporting
 
 KINDS = ("cluster", "user", "session")
 
@@ -214,7 +215,8 @@ class Prompts(nn.Module):
     def _looked_up(self, kind, codes, mean_of_unknown=False):
         """Gated prompts of codes (...), and logits of a scalar gate."""
         kind = self.kinds[kind]
-        if not mean_of_unknown and codes.numel() < len(kind):
+        few = is_exporting() or codes.numel() < len(kind)
+        if few and not mean_of_unknown:
             return self._gated(kind, kind.rows(codes))
         table = kind.table
         if mean_of_unknown:  # row 0 is then a prompt like others
@@ -224,7 +226,7 @@ class Prompts(nn.Module):
             padding = None if mean_of_unknown else 0
             return F.embedding(codes, table, padding_idx=padding)
 
-        if codes.numel() < len(table):
+        if few:
             return self._gated(kind, rows(table))
         p, logit = self._gated(kind, table)  # each prompt once
         return rows(p), None if logit is None else rows(logit)

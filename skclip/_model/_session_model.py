@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
-from skclip.backbones import Backbone
+from skclip.backbones import Backbone, is_exporting
 
 _SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
 _SCORER_FLOATS_OF_GPU = 2**24  # where chunks of that size would leave it idle
@@ -57,6 +57,7 @@ class SessionModel(nn.Module):
         self.network.init_table_(self.item_table.data, n_items)
         sizes = {"user": n_users, "session": n_sessions}
         self.register_buffer("item_cells", None, persistent=False)
+        self.register_buffer("stored", None, persistent=False)
         if item_clusters is not None:
             cells, codes = cluster_cells(np.array(item_clusters, dtype=np.int64))
             sizes = {"cluster": cells} | sizes
@@ -187,8 +188,7 @@ class SessionModel(nn.Module):
     @property
     def shares_prefixes(self):
         """Whether one pass over a session answers all its prefixes."""
-        pooled = self.prompt is not None and self.prompt.pooled
-        return self.network.shares_prefixes and not pooled
+        return self.network.shares_prefixes and not self._pooled
 
     def vectors(self, codes, clusters=None, **of_sessions):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
@@ -199,12 +199,32 @@ class SessionModel(nn.Module):
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = self._item_vectors(codes)
-        if self.prompt is not None:
+        if self.prompt is not None and not self._stores_prompted:
             cells = None
             if clusters is None and self.item_cells is not None:
                 cells = self.item_cells[codes]
             x = self.prompt(x, cells, clusters=clusters, **of_sessions)
         return F.normalize(x, dim=-1) if self.network.normalize_items else x
+
+    def store_vectors_(self):
+        """Look vectors of known items up in a table from now on, for an export.
+
+        It holds them with the prompts of their clusters and of unknown users, unless a
+        prompt is made of the session.
+        """
+        codes = torch.arange(self.n_items + 1, device=self.item_table.device)
+        if self._pooled:
+            self.stored = self._item_vectors(codes)
+        else:
+            self.stored = self.vectors(codes, users=torch.zeros_like(codes))
+
+    @property
+    def _pooled(self):
+        return self.prompt is not None and self.prompt.pooled
+
+    @property
+    def _stores_prompted(self):
+        return self.stored is not None and not self._pooled
 
     def inputs(self, batch):
         """What the network is given for a batch: vectors, and the batch itself."""
@@ -220,6 +240,8 @@ class SessionModel(nn.Module):
 
     def _item_vectors(self, codes):
         """Learned vectors, or what they become with features; zeros for code 0."""
+        if self.stored is not None:
+            return F.embedding(codes, self.stored)
         if self.fusion is None:
             return look_up(self.item_table, codes, self.sparse)
         if not self.training and not torch.is_grad_enabled():
@@ -238,7 +260,7 @@ class SessionModel(nn.Module):
         state = network.encode(*self.inputs(batch))
         if network.dot_product:
             state = network.query(state)
-            expected = (len(batch.ends), self.item_table.shape[1])
+            expected = (batch.ends.shape[0], self.item_table.shape[1])
             self._check_shape(state, expected, "query(encode(x, batch))", "n_queries")
         state = network.normalize(state) if self.cosine else state
         if not self.late:
@@ -283,6 +305,8 @@ class SessionModel(nn.Module):
         """Scores (n_queries, n_items), written to `out` if given."""
         if self.network.dot_product:
             scores = torch.mm(state * self.scale, keys.T, out=out)
+        elif is_exporting():
+            scores = self.score_chunk(state, keys)
         else:
             n = n_rows(state)
             scores = keys.new_empty(n, len(keys)) if out is None else out
@@ -354,7 +378,7 @@ def _build(spec, embedding_dim, n_items, max_length):
 
 def n_rows(state):
     """Number of queries that a state, a tensor or a tuple of tensors, stands for."""
-    return len(state[0]) if isinstance(state, tuple) else len(state)
+    return state[0].shape[0] if isinstance(state, tuple) else state.shape[0]
 
 
 def take_rows(state, rows):

@@ -4,6 +4,7 @@ import difflib
 
 from skclip.backbones._base import Backbone, BackboneSpec, Batch, Dropout  # noqa: F401
 from skclip.backbones._core import CORE
+from skclip.backbones._exporting import ExportedGRU, is_exporting  # noqa: F401
 from skclip.backbones._gcegnn import GCEGNN
 from skclip.backbones._gcsan import GCSAN
 from skclip.backbones._gru4rec import GRU4Rec

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from skclip._sklearn import Interval
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
+from skclip.backbones._exporting import is_exporting
 from skclip.backbones._global_graph import neighbor_table
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._published import SRGNN_FAMILY
@@ -96,7 +97,7 @@ class GCEGNNNetwork(Backbone):
 
     def from_neighbors(self, h, m, graph, batch):
         """What the global graph says of each node, (n, size, d)."""
-        row, place = torch.nonzero(graph.mask, as_tuple=True)
+        row, place = graph.nodes()
         items = batch.codes[row, graph.first[row, place]]
         items = items.masked_fill(items >= len(self.neighbors), 0)  # unseen: none
         node = row * h.shape[1] + place
@@ -191,7 +192,7 @@ class _Neighbors(torch.autograd.Function):
 
 
 def _chunks(q):
-    if q.device.type != "cpu":  # elsewhere a few large steps are better
+    if q.device.type != "cpu" or is_exporting():  # a few large steps are better
         return [slice(None)]
     size = max(1, _CHUNK_FLOATS // (q.shape[1] * q.shape[2]))
     return [slice(a, a + size) for a in range(0, len(q), size)]

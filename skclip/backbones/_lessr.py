@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
+from skclip.backbones._exporting import gru_operator, is_exporting
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
-from skclip.backbones._session_graph import masked_softmax, session_graph
+from skclip.backbones._session_graph import masked_softmax, rows_at, session_graph
 
 
 class LESSRNetwork(Backbone):
@@ -48,12 +49,13 @@ class LESSRNetwork(Backbone):
 
     def encode(self, x, batch):
         graph = session_graph(batch)
-        row, place = torch.nonzero(graph.mask, as_tuple=True)
+        row, place = graph.nodes()
         first = row * x.shape[1] + graph.first[row, place]
         f = x.flatten(0, 1).index_select(0, first)  # (n_nodes, d)
         number = torch.zeros_like(graph.first)
-        number[row, place] = torch.arange(len(row), device=x.device)
-        links = graph.in_edges(number), graph.shortcut_edges(number)
+        number[row, place] = torch.arange(row.shape[0], device=x.device)
+        in_edges = graph.in_edge_table if is_exporting() else graph.in_edges
+        links = in_edges(number), graph.shortcut_edges(number)
         for k, layer in enumerate(self.layers):
             f = torch.cat([layer(f, links[k % 2]), f], dim=1)
 
@@ -63,7 +65,7 @@ class LESSRNetwork(Backbone):
         e = self.w(torch.sigmoid(self.U(b) + asking)).squeeze(-1)
         e = e.new_zeros(graph.mask.shape).index_put((row, place), e)
         alpha = masked_softmax(e, graph.mask)[row, place]
-        summed = b.new_zeros(len(last), b.shape[1])
+        summed = b.new_zeros(last.shape[0], b.shape[1])
         summed = summed.index_add(0, row, alpha[:, None] * b)
         g = self.prelu(self.O(summed))
         return self.F(
@@ -104,9 +106,11 @@ class EOPA(nn.Module):
         self.prelu = PReLU(dim)
 
     def forward(self, f, edges):
-        targets, sources, sizes = edges
         b = self.bn(f)
         out = self.F_self(b)
+        if is_exporting():
+            return self.prelu(out + self.F_neigh(self.read_table(b, *edges)))
+        targets, sources, sizes = edges
         if sizes:
             n = self.read(self.dropout(b).index_select(0, sources), sizes)
             out = out.index_add(0, targets, self.F_neigh(n))
@@ -114,9 +118,17 @@ class EOPA(nn.Module):
 
     def read(self, x, sizes):
         """Last states of the GRU; `x` holds all first inputs, all second ones, ..."""
-        gru = self.gru
-        weights = gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh
-        return _LastStates.apply(x, sizes, *weights)
+        return _LastStates.apply(x, sizes, *self.gru.parameters())
+
+    def read_table(self, b, sources, degree):
+        """The same of nodes `b` (n_nodes, width), as an exported graph does it.
+
+        `sources` (n_nodes, length) are padded; zeros stand where `degree` is 0.
+        """
+        x = b.index_select(0, sources.flatten()).view(*sources.shape, -1)
+        h = gru_operator(x, *self.gru.parameters())
+        last = (degree - 1).clamp_min(0)
+        return rows_at(h, last[:, None]).squeeze(1) * (degree > 0)[:, None]
 
 
 class _LastStates(torch.autograd.Function):
@@ -232,7 +244,7 @@ class _Attention(torch.autograd.Function):
         gate += (k + bias).index_select(0, targets)
         gate.sigmoid_()
         e = torch.mv(gate, w.squeeze(0))
-        top = e.new_full((len(qkv),), -torch.inf)
+        top = e.new_full((qkv.shape[0],), -torch.inf)
         top.scatter_reduce_(0, targets, e, "amax")
         alpha = (e - top[targets]).exp_()
         alpha /= torch.zeros_like(top).index_add_(0, targets, alpha)[targets]
@@ -291,7 +303,7 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch norm that falls back on its running statistics for a single row."""
 
     def forward(self, x):
-        if len(x) > 1 or not self.training:
+        if not self.training or len(x) > 1:
             return super().forward(x)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps

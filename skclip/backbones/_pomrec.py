@@ -100,7 +100,7 @@ class PoMRecNetwork(Backbone):
         """Put prompt tokens in front, if there are any; they are never masked."""
         if prompts is None:
             return h, mask
-        n, d = len(h), h.shape[2]
+        n, d = h.shape[0], h.shape[2]
         ones = prompts.new_ones(self.n_rows - len(prompts), d)
         rows = torch.cat([prompts, ones])
         h = torch.cat([rows.expand(n, -1, -1), h], dim=1)
@@ -158,7 +158,7 @@ class PoMRecNetwork(Backbone):
         if isinstance(state, tuple):
             v, target = state
             nearest = (v @ target[:, :, None]).squeeze(2).argmax(dim=1)
-            v = v[torch.arange(len(v), device=v.device), nearest][:, None]
+            v = v[torch.arange(v.shape[0], device=v.device), nearest][:, None]
         return (v.flatten(0, 1) @ keys.T).view(*v.shape[:2], -1).amax(dim=1)
 
     def floats_per_score(self, state):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from skclip.backbones._exporting import is_exporting
+
 
 @dataclass(frozen=True)
 class SessionGraph:
@@ -32,6 +34,15 @@ class SessionGraph:
         """Vectors (n, d) of the last events from those of the nodes `h`."""
         return rows_at(h, self.last[:, None]).squeeze(1)
 
+    def nodes(self):
+        """Session and place of each node; of all places where a graph is exported."""
+        if not is_exporting():
+            return torch.nonzero(self.mask, as_tuple=True)
+        n, size = self.mask.shape
+        device = self.mask.device
+        row = torch.arange(n, device=device)[:, None].expand(n, size)
+        return row.flatten(), torch.arange(size, device=device).repeat(n)
+
     def transitions(self):
         """Session, source and target of each step, in order of session and time."""
         session, place = torch.nonzero(self.events[:, 1:], as_tuple=True)
@@ -40,10 +51,10 @@ class SessionGraph:
     def adjacency(self, dtype):
         """1 where u precedes v directly, (n, u, v); repeated steps count once."""
         n, size = self.mask.shape
-        session, source, target = self.transitions()
-        edges = torch.zeros(n * size * size, dtype=dtype, device=source.device)
-        edges[(session * size + source) * size + target] = 1.0
-        return edges.view(n, size, size)
+        edges = torch.zeros(n, size * size, dtype=dtype, device=self.node.device)
+        at = self.node[:, :-1] * size + self.node[:, 1:]
+        is_step = self.events[:, 1:].to(dtype)  # what is none writes a 0
+        return edges.scatter_reduce_(1, at, is_step, "amax").view(n, size, size)
 
     def mean_edges(self, dtype):
         """Means over predecessors and successors as matrices, each (n, size, size).
@@ -61,7 +72,7 @@ class SessionGraph:
 
         0 = no edge, 1 = the same node, 2 = v precedes u, 3 = v follows u, 4 = both.
         """
-        out = self.adjacency(torch.uint8).bool()
+        out = self.adjacency(torch.float32).bool()
         same = torch.eye(out.shape[1], dtype=torch.bool, device=out.device)
         out, back = out & ~same, (out & ~same).transpose(1, 2)
         kind = 3 * out.long() + 2 * back.long() - (out & back).long()
@@ -97,6 +108,24 @@ class SessionGraph:
         packed = by_target[slot.argsort(stable=True)]
         return targets[order], source[packed], slot.bincount().tolist()
 
+    def in_edge_table(self, number):
+        """Sources of the in-edges of all places in order of time, and their numbers.
+
+        (n_places, length), filled up with any, and (n_places,). `in_edges` holds the
+        same without padding, in sizes that the data decide. `number` is as there.
+        """
+        (n, size), length = self.mask.shape, self.node.shape[1]
+        source, target = self.node[:, :-1], self.node[:, 1:]
+        is_step = self.events[:, 1:].long()
+        same = (target[:, :, None] == target[:, None, :]).long() * is_step[:, None]
+        slot = same.tril(-1).sum(dim=2)  # steps before with the same target
+        table = torch.zeros(n, size * length, dtype=torch.int64, device=source.device)
+        at = target * length + slot
+        table = table.scatter_reduce(1, at, source * is_step, "amax")
+        degree = torch.zeros_like(self.first).scatter_add(1, target, is_step)
+        table = number.gather(1, table)
+        return table.view(n * size, length), degree.flatten()
+
     def shortcut_edges(self, number):
         """Shortcuts as flat sources and targets; `number` as of `in_edges`."""
         session, u, v = torch.nonzero(self.shortcuts(), as_tuple=True)
@@ -107,18 +136,21 @@ def session_graph(batch):
     """Find the nodes of the sessions of a batch that asks one query of each."""
     events = batch.mask
     none = torch.iinfo(batch.codes.dtype).max
-    codes, place = batch.codes.masked_fill(~events, none).sort(dim=1, stable=True)
+    codes = batch.codes.masked_fill(~events, none)
+    # ONNX has one way to sort, which keeps the order of equal values.
+    how = {} if is_exporting() else {"stable": True}
+    codes, place = codes.sort(dim=1, **how)
     new = torch.ones_like(events)
     new[:, 1:] = codes[:, 1:] != codes[:, :-1]
     number = new.cumsum(dim=1) - 1
     new &= codes != none
     node = torch.empty_like(number).scatter_(1, place, number).where(events, 0)
     n_nodes = new.sum(dim=1)
-    size = int(n_nodes.max())
-    session, at = torch.nonzero(new, as_tuple=True)
-    first = torch.zeros(len(codes), size, dtype=torch.int64, device=codes.device)
-    first[session, number[session, at]] = place[session, at]
-    counts = torch.zeros(first.shape, device=codes.device)
+    size = codes.shape[1] if is_exporting() else int(n_nodes.max())
+    first = number.new_zeros(codes.shape[0], size + 1)
+    first.scatter_(1, number.where(new, size), place)  # the last column takes the rest
+    first = first[:, :-1]
+    counts = torch.zeros(codes.shape[0], size, device=codes.device)
     counts.scatter_add_(1, node, events.to(counts.dtype))
     return SessionGraph(
         events=events,

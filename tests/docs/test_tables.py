@@ -116,6 +116,22 @@ def test_approximate_indexes():
         assert values == measured[vectors, index], (vectors, index)
 
 
+def test_graphs_for_onnx_runtime():
+    shown = {name: cells for name, *cells in table(DOCS / "onnx.md", "onnx_latency")}
+    rows = results("speed/results/onnx.json")
+    assert list(shown) == [row["backbone"] for row in rows]
+    for row in rows:
+        times = row["milliseconds"].values()
+        assert shown[row["backbone"]][:3] == [f"{time:.2f}" for time in times]
+    rows = results("onnx_parity.jsonl")
+    for name, *cells in table(DOCS / "onnx.md", "onnx_parity"):
+        own = [row for row in rows if row["backbone"] == name]
+        assert cells[:4] == [f"{row['largest_difference']:.1e}" for row in own]
+    assert {name for name, *_ in table(DOCS / "onnx.md", "onnx_parity")} == {
+        row["backbone"] for row in rows
+    }
+
+
 @pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
 def test_comparison(data):
     rows = {
