@@ -18,7 +18,7 @@ similarity too, so that it raises what is measured. "by place" counts the places
 targets in the lists of the base, where ties do not count against them, as in lists of
 MMR. Seconds are those of one core's work (CPU time), with one thread. Those of a second
 stage contain the fits of its base: the ranker has two. A cell that has a row is not run
-again. The network was run on retailrocket alone.
+again.
 """
 
 import time
