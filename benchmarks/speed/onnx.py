@@ -42,8 +42,6 @@ from skclip.backbones import BACKBONES
 from skclip.datasets import make_sessions
 
 N_SESSIONS, LONGEST, N_ROUNDS = 1_000, 52, 200
-TIMED = ("gru4rec", "narm", "stamp", "core", "pomrec", "srgnn", "gcegnn", "lessr")
-TIMED += ("tagnn",)
 PARITY, LATENCY = "speed/onnx_parity.jsonl", "speed/onnx.json"
 
 
@@ -169,7 +167,7 @@ def main():
                 add_row(PARITY, parity(*case))
     if asked.latency:
         rows = []
-        for backbone in TIMED:
+        for backbone in BACKBONES:
             rows.append(latency(backbone))
             print(json.dumps(rows[-1]), flush=True)
         save(LATENCY, {"protocol": __doc__, "rows": rows})
