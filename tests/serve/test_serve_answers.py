@@ -251,14 +251,13 @@ def test_clusters_and_similar_items_of_a_part(kind, fitted, train, tmp_path):
 def test_what_a_part_says_of_other_items_is_not_told(tmp_path):
     pipe = make_pipeline(SessionClusterer(random_state=0), PopularityRecommender())
     pipe.fit([["a", "b"], ["b", "c"], ["b", "a"]])
-    pipe.set_params(
-        sessionclusterer=SessionClusterer(random_state=0).fit([["x", "yz"]])
-    )
+    assert _catalog_of(pipe).clusters is not None
+    strangers = [["x", "y"], ["y", "z"]]
+    other = SessionClusterer(random_state=0).fit(strangers)
+    pipe.set_params(sessionclusterer=other)
     assert _catalog_of(pipe).clusters is None
     del pipe[-1].item_counts_
-    pipe.set_params(
-        sessionclusterer=PopularityRecommender().fit([["x", "x", "y"], ["z", "y"]])
-    )
+    pipe.set_params(sessionclusterer=PopularityRecommender().fit(strangers))
     assert _catalog_of(pipe).clicks is None
 
 
