@@ -35,7 +35,9 @@ def app_from_environment():
             except Exception as error:
                 if told != str(error):
                     told = str(error)
-                    logger.error("A new worker waits for a file to be mended: %s", told)
+                    logger.error(
+                        "A new worker waits for files that it can read: %s", told
+                    )
             time.sleep(settings["reload_seconds"] or RELOAD_SECONDS)
 
 

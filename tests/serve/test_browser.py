@@ -420,7 +420,8 @@ def test_new_titles_are_seen(browser, files, tmp_path):
         browser.get("about:blank")
 
 
-def test_a_session_of_the_largest_size(page, one_model):
+def test_a_session_of_the_largest_size(page, one_model, browser):
+    browser.errors_expected = True  # no explanation of so many clicks
     session = ["item-010", *(f"new-{i}" for i in range(999))]
     page.open(session)
     answer = one_model.ask("/recommend", {"session": session})
