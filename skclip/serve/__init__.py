@@ -50,7 +50,7 @@ def create_app(
         There is no such file.
     ValueError, TypeError, NotFittedError
         A file holds no fitted recommender, its ids cannot stand in JSON, or the titles
-        are not as described or match no item.
+        are not as described or match no item of any model.
 
     See Also
     --------

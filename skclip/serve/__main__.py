@@ -1,23 +1,54 @@
 """The command: ``python -m skclip.serve model.skclip``."""
 
 import argparse
+import contextlib
 import copy
 import ipaddress
 import json
 import logging
 import logging.config
 import os
+import signal
 import socket
 import sys
+import time
 
 from skclip.serve import MAX_BODY, RELOAD_SECONDS, create_app
+
+logger = logging.getLogger("skclip.serve")
 
 _SETTINGS = "SKCLIP_SERVE"  # where worker processes find the arguments of create_app
 
 
 def app_from_environment():
-    """The application of a worker process."""
-    return create_app(**json.loads(os.environ[_SETTINGS]))
+    """The application of a worker process, once its files can be read.
+
+    A worker that takes the place of a dead one may find a damaged file. It waits for a
+    sound one, as the other workers answer meanwhile.
+    """
+    settings = json.loads(os.environ[_SETTINGS])
+    told = None
+    with _ended_by_signals():
+        while True:
+            try:
+                return create_app(**settings)
+            except Exception as error:
+                if told != str(error):
+                    told = str(error)
+                    logger.error(
+                        "A new worker waits for files that it can read: %s", told
+                    )
+            time.sleep(settings["reload_seconds"] or RELOAD_SECONDS)
+
+
+@contextlib.contextmanager
+def _ended_by_signals():
+    """uvicorn's handlers would only note that the process shall stop later."""
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, signal.SIG_DFL) for each in stopping]
+    yield
+    for each, handler in zip(stopping, before, strict=True):
+        signal.signal(each, handler)
 
 
 def main(arguments=None):
@@ -42,7 +73,7 @@ def main(arguments=None):
     except (OSError, ValueError, TypeError, ImportError) as error:
         sys.exit(f"skclip.serve: {error}")
     if not _is_loopback(options.host):
-        logging.getLogger("skclip.serve").warning(
+        logger.warning(
             "Whoever reaches %s can use the server: it asks for no password.",
             options.host,
         )

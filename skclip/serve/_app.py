@@ -13,7 +13,7 @@ from joblib import cpu_count
 
 from skclip._base import VERSION
 from skclip.serve import _requests as schema
-from skclip.serve._middleware import BodyLimit, SafeHeaders
+from skclip.serve._middleware import SAFE_HEADERS, BodyLimit, SafeHeaders
 
 _ERRORS = {code: {"model": schema.Error} for code in (400, 413, 422)}
 _STATE = tuple(schema.ModelState.model_fields)
@@ -74,6 +74,15 @@ def _model(models, name):
     return models[name]
 
 
+def _head(request, model):
+    """What each answer with rankings says first."""
+    return {
+        "model": request.model,
+        "version": model.version,
+        "unknown_filters": model.catalog.unknown(request.filtered),
+    }
+
+
 def _ranking(catalog, asked, items, scores):
     return {"items": items, "scores": scores, "unknown": catalog.unknown(asked)}
 
@@ -89,7 +98,7 @@ def _add_rankings(app, models):
         model = _model(models, request.model)
         catalog, filters = model.catalog, request.filters
         filters["exclude_seen"] = request.exclude_seen
-        answer = {"model": request.model, "version": model.version}
+        answer = _head(request, model)
         if "sessions" in request.model_fields_set:
             found = request.sessions and model.recommend(
                 request.sessions, request.k, **filters
@@ -116,7 +125,7 @@ def _add_rankings(app, models):
     def similar(request: schema.SimilarRequest):
         """The items that are most similar to an item or to each of many."""
         model = _model(models, request.model)
-        if not model.has_similar:
+        if model.similar_by is None:
             name = type(model.recommender).__name__
             raise HTTPException(
                 422,
@@ -128,7 +137,7 @@ def _add_rankings(app, models):
         found = asked and model.similar(asked, request.k, **request.filters)
         pairs = zip(asked, found, strict=True)
         results = [_ranking(model.catalog, [item], *best) for item, best in pairs]
-        answer = {"model": request.model, "version": model.version}
+        answer = _head(request, model)
         return JSONResponse(answer | ({"results": results} if many else results[0]))
 
 
@@ -156,6 +165,7 @@ def _add_states(app, models):
         """The models that answer, and where they come from."""
         return JSONResponse({"models": models.describe()})
 
+    @app.head("/health", include_in_schema=False)  # as some load balancers ask
     @app.get("/health", response_model=schema.Health)
     async def health():
         """Whether the server answers, and with which versions of the models."""
@@ -191,6 +201,8 @@ async def _refuse(request, error):
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
     text = _OF_BODIES.get(first["type"], text)
+    if isinstance(error.body, bytes):  # it was not read as JSON
+        text = "Send the header content-type: application/json."
     text = text.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": text[:500]}, status_code=422)
 
@@ -204,4 +216,5 @@ async def _refuse_method(request, error):
 
 
 async def _fail(request, error):
-    return JSONResponse({"detail": "Internal server error."}, status_code=500)
+    """Answer outside of all middleware, so the headers are given here."""
+    return JSONResponse({"detail": "Internal server error."}, 500, SAFE_HEADERS)

@@ -2,7 +2,6 @@
 
 import bisect
 import re
-from functools import cached_property
 
 import numpy as np
 
@@ -21,12 +20,16 @@ class Catalog:
         self.ids = json_ids(item_ids)
         _check_ids(self.ids)
         self._index = ItemIndex(item_ids)
-        self.clusters = getattr(recommender, "membership_", None)
-        self.clicks = _clicks(estimator, len(item_ids))
-        self.titles = None
+        self.clusters = _of_each_item(estimator, "membership_", item_ids)
+        self.clicks = _of_each_item(estimator, "item_counts_", item_ids)
+        self.titles, self.mismatch = None, None
         if titles_path is not None:
             titles = read_titles(titles_path)
-            self.titles = match_titles(titles, self._index, titles_path)
+            self.titles, self.mismatch = match_titles(titles, self._index, titles_path)
+        self.n_titles = sum(title is not None for title in self.titles or [])
+        # Made here, so that processes that are forked later share it:
+        self._by_clicks = self._positions_by_clicks()
+        self._words = _Words(self._text(at) for at in self._by_clicks.tolist())
 
     def __len__(self):
         return len(self.ids)
@@ -34,10 +37,6 @@ class Catalog:
     @property
     def n_clusters(self):
         return None if self.clusters is None else int(self.clusters.max(initial=-1)) + 1
-
-    @property
-    def n_titles(self):
-        return 0 if self.titles is None else sum(t is not None for t in self.titles)
 
     def codes_of(self, ids):
         """Codes 1..n of a list of ids, 0 where an id is unknown."""
@@ -85,16 +84,11 @@ class Catalog:
         codes = self._by_clicks[places[:limit]] + 1
         return [self.record(code) for code in codes.tolist()], len(places)
 
-    @cached_property
-    def _by_clicks(self):
+    def _positions_by_clicks(self):
         """Positions in the catalog, most clicks first."""
         if self.clicks is None:
             return np.arange(len(self))
         return np.argsort(-self.clicks, kind="stable")
-
-    @cached_property
-    def _words(self):
-        return _Words(self._text(at) for at in self._by_clicks.tolist())
 
     def _text(self, at):
         title = None if self.titles is None else self.titles[at]
@@ -142,13 +136,18 @@ def _check_ids(ids):
             )
 
 
-def _clicks(estimator, n_items):
-    """Training clicks of each item, where a part of the estimator counted them."""
+def with_catalog(estimator, item_ids):
+    """Yield the estimator and the parts of it that have exactly these items."""
     for part in estimators_inside(estimator):
-        counts = getattr(part, "item_counts_", None)
-        if counts is not None and len(counts) == n_items:
-            return np.asarray(counts)
-    return None
+        if np.array_equal(getattr(part, "item_ids_", None), item_ids):
+            yield part
+
+
+def _of_each_item(estimator, name, item_ids):
+    """A fitted attribute of the first part that has it for these items, or None."""
+    parts = with_catalog(estimator, item_ids)
+    found = (getattr(part, name, None) for part in parts)
+    return next((np.asarray(values) for values in found if values is not None), None)
 
 
 def _unknown_record(item):

@@ -2,13 +2,14 @@
 
 from fastapi.responses import JSONResponse
 
-_HEADERS = {
-    b"content-security-policy": b"default-src 'self'; base-uri 'none'; "
-    b"frame-ancestors 'none'; form-action 'self'",
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cache-control": b"no-cache",
+SAFE_HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
 }
+_ENCODED = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 
 class SafeHeaders:
@@ -20,7 +21,7 @@ class SafeHeaders:
     async def __call__(self, scope, receive, send):
         async def send_with_headers(message):
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS.items()]
+                message["headers"] = [*message["headers"], *_ENCODED]
             await send(message)
 
         http = scope["type"] == "http"

@@ -17,7 +17,7 @@ from skclip._inside import predict_topk, recommender_inside
 from skclip._warnings import told_already
 from skclip.inspection import occlusion
 from skclip.persistence import load
-from skclip.serve._catalog import Catalog, json_ids
+from skclip.serve._catalog import Catalog, json_ids, with_catalog
 
 logger = logging.getLogger("skclip.serve")
 
@@ -38,7 +38,8 @@ class Model:
     estimator: object
     recommender: object
     catalog: Catalog
-    has_similar: bool
+    titles_version: str | None
+    similar_by: object  # the part that knows similar items, or None
 
     def recommend(self, sessions, k, **filters):
         """The best items of each session and their scores; filled places left out."""
@@ -53,7 +54,7 @@ class Model:
         """The same for items that are most similar to each id."""
         k = min(k, len(self.catalog))
         with told_already():
-            items, scores = self.recommender.similar_items(
+            items, scores = self.similar_by.similar_items(
                 ids, k, return_scores=True, **filters
             )
         return _lists(items, scores)
@@ -92,6 +93,9 @@ class Models:
             raise ValueError(f"Expected one or two model files, got {len(paths)}.")
         pairs = zip(NAMES, paths, strict=False)
         self._watched = {name: _Watched(name, path, titles) for name, path in pairs}
+        found = [watched.model.catalog.mismatch for watched in self._watched.values()]
+        if all(found):  # catalogs may differ, but the file must fit one
+            raise ValueError(found[0])
 
     def __getitem__(self, name):
         return self._watched[name].model
@@ -127,7 +131,7 @@ class _Watched:
             self._tried, self.model = self._read(self.model)
         except Exception as error:  # whatever it is, the old model goes on
             self._tried = state
-            self.reload_error = f"{error}".replace(str(self._path), self._path.name)
+            self.reload_error = self._without_folders(f"{error}")
             logger.error(
                 "Model %s stays at version %s: %s",
                 self._name,
@@ -138,6 +142,11 @@ class _Watched:
             self.reload_error = None
             self._log_loaded()
         _return_freed_memory()
+
+    def _without_folders(self, text):
+        for path in self._files:
+            text = text.replace(str(path), path.name)
+        return text
 
     def describe(self):
         model = self.model
@@ -150,8 +159,9 @@ class _Watched:
             "estimator": type(model.recommender).__name__,
             "n_items": len(model.catalog),
             "n_clusters": model.catalog.n_clusters,
-            "similar": model.has_similar,
-            "titles": model.catalog.titles is not None,
+            "similar": model.similar_by is not None,
+            "titles": model.catalog.n_titles > 0,
+            "titles_version": model.titles_version,
             "reload_error": self.reload_error,
         }
 
@@ -163,8 +173,12 @@ class _Watched:
         for _ in range(_TRIES):
             state = _state(self._files)
             model = _read_model(*self._files, before=before)
-            if _state(self._files) == state:  # so the version is of what was loaded
-                return state, model
+            if _state(self._files) != state:
+                continue  # else the version might not be of what was loaded
+            mismatch = model.catalog.mismatch
+            if mismatch and before is not None and not before.catalog.mismatch:
+                raise ValueError(mismatch)
+            return state, model
         raise ValueError(f"{self._path} was replaced each time while it was read.")
 
     def _log_loaded(self):
@@ -207,7 +221,7 @@ def _read_model(path, titles=None, *, before=None):
         estimator = load(path)
     recommender = recommender_inside(estimator)
     catalog = Catalog(estimator, recommender, titles)
-    has_similar = _try(estimator, recommender)
+    similar_by = _try(estimator, recommender)
     return Model(
         version=version,
         loaded_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -215,7 +229,8 @@ def _read_model(path, titles=None, *, before=None):
         estimator=estimator,
         recommender=recommender,
         catalog=catalog,
-        has_similar=has_similar,
+        titles_version=None if titles is None else _digest(titles)[:12],
+        similar_by=similar_by,
     )
 
 
@@ -238,11 +253,13 @@ def _return_freed_memory():
 
 
 def _try(estimator, recommender):
-    """Rank once, before a model has to answer; whether it knows similar items."""
-    first = recommender.item_ids_[:1].tolist()
-    has_similar = hasattr(recommender, "similar_items")
+    """Rank once, before a model has to answer; the part that knows similar items."""
+    item_ids = recommender.item_ids_
+    first = item_ids[:1].tolist()
+    parts = with_catalog(recommender, item_ids)
+    similar_by = next((p for p in parts if hasattr(p, "similar_items")), None)
     with told_already():
         predict_topk(estimator, [first], 1)
-        if has_similar:
-            recommender.similar_items(first, 1)
-    return has_similar
+        if similar_by is not None:
+            similar_by.similar_items(first, 1)
+    return similar_by

@@ -14,6 +14,7 @@ from pydantic import (
 
 MAX_ID, MAX_CLICKS, MAX_SESSIONS, MAX_ITEMS, MAX_K = 1000, 1000, 1000, 1000, 1000
 MAX_FILTERED, MAX_EXPLAINED = 100_000, 100
+MANY = 100  # with more lists than this, none may be longer than this
 
 
 def _whole(value):
@@ -54,6 +55,27 @@ def _check_one_of(request, *names):
     return request
 
 
+def _long_lists(name):
+    """JSON schema that asks for few lists where they are long."""
+    return {
+        "if": {"properties": {"k": {"minimum": MANY + 1}}, "required": ["k"]},
+        "then": {"properties": {name: {"maxItems": MANY}}},
+    }
+
+
+def _check_long_lists(request, name):
+    if request.k > MANY and len(getattr(request, name)) > MANY:
+        raise ValueError(
+            f"A k above {MANY} takes at most {MANY} {name}. Send them in several "
+            "requests, or pass a smaller k."
+        )
+    return request
+
+
+def _how_many(name):
+    return f"At most {MAX_SESSIONS:,} {name}; at most {MANY} where k is above {MANY}."
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -68,23 +90,33 @@ class _Ranking(_Request):
     def filters(self):
         return {"allow": self.allow, "deny": self.deny or None}
 
+    @property
+    def filtered(self):
+        """Ids of both filters."""
+        return [*(self.allow or []), *self.deny]
+
+
+_EXPLAINED = {
+    "if": {"properties": {"explain": {"const": True}}, "required": ["explain"]},
+    "then": {
+        "properties": {"session": {"maxItems": MAX_EXPLAINED}},
+        "required": ["session"],
+    },
+}
+
 
 class RecommendRequest(_Ranking):
     """One session, or many."""
 
     model_config = ConfigDict(
         json_schema_extra=_one_of("session", "sessions")
-        | {
-            "if": {"properties": {"explain": {"const": True}}, "required": ["explain"]},
-            "then": {
-                "properties": {"session": {"maxItems": MAX_EXPLAINED}},
-                "required": ["session"],
-            },
-        }
+        | {"allOf": [_EXPLAINED, _long_lists("sessions")]}
     )
 
     session: Session = []
-    sessions: Annotated[list[Session], Field(max_length=MAX_SESSIONS)] = []
+    sessions: Annotated[
+        list[Session], Field(max_length=MAX_SESSIONS, description=_how_many("sessions"))
+    ] = []
     exclude_seen: bool = True
     explain: bool = False
 
@@ -95,20 +127,25 @@ class RecommendRequest(_Ranking):
             raise ValueError("explain needs session, not sessions.")
         if self.explain and len(self.session) > MAX_EXPLAINED:
             raise ValueError(f"explain takes at most {MAX_EXPLAINED} clicks.")
-        return self
+        return _check_long_lists(self, "sessions")
 
 
 class SimilarRequest(_Ranking):
     """One item, or many."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("item", "items"))
+    model_config = ConfigDict(
+        json_schema_extra=_one_of("item", "items") | _long_lists("items")
+    )
 
     item: ItemId = ""
-    items: Annotated[list[ItemId], Field(max_length=MAX_ITEMS)] = []
+    items: Annotated[
+        list[ItemId], Field(max_length=MAX_ITEMS, description=_how_many("items"))
+    ] = []
 
     @model_validator(mode="after")
     def _check(self):
-        return _check_one_of(self, "item", "items")
+        _check_one_of(self, "item", "items")
+        return _check_long_lists(self, "items")
 
 
 class ItemsRequest(_Request):
@@ -133,6 +170,10 @@ class Explanation(BaseModel):
 class _Answer(BaseModel):
     model: Name
     version: str
+    unknown_filters: Annotated[
+        list[str | int],
+        Field(description="Ids of allow and deny that the model does not know."),
+    ]
 
 
 class OneRanking(_Answer, Ranking):
@@ -178,6 +219,7 @@ class ModelDescription(ModelState):
     n_clusters: int | None
     similar: bool
     titles: bool
+    titles_version: str | None
 
 
 class ModelDescriptions(BaseModel):

@@ -58,10 +58,16 @@ def match_titles(titles, index, path):
     Ids of the file are text. They stand for numbers where the catalog has no such text
     but the number.
 
+    Returns
+    -------
+    titles : list
+    mismatch : str or None
+        What is wrong where the file has none of the items.
+
     Raises
     ------
     ValueError
-        No item of the catalog has a title, or one has two.
+        An item of the catalog has two titles.
     """
     found = {}
     for code, item, title in _coded(titles, index):
@@ -71,13 +77,14 @@ def match_titles(titles, index, path):
                 f"{index.item_ids[code - 1].item()!r:.60}, once as {item!r:.60}: "
                 f"{found[code]!r:.60} and {title!r:.60}. Keep one."
             )
+    mismatch = None
     if not found:
-        raise ValueError(
+        mismatch = (
             f"{path} has titles of {len(titles):,} items, and none of them is in the "
             f"model. Its ids are such as {next(iter(titles), '')!r:.60}, those of the "
             f"model such as {index.item_ids[:1].tolist()[0]!r:.60}."
         )
-    return [found.get(code) or None for code in range(1, len(index) + 1)]
+    return [found.get(code) or None for code in range(1, len(index) + 1)], mismatch
 
 
 def _coded(titles, index):

@@ -407,6 +407,28 @@ def test_a_new_model_is_seen(replaced, browser, tmp_path):
     assert page.ids() == ["item-077"]
 
 
+def test_new_titles_are_seen(browser, files, tmp_path):
+    titles = tmp_path / "titles.csv"
+    titles.write_text("item,title\nitem-010,An old name\n")
+    server = Server(tmp_path, files[0] / "gru4rec.skclip", titles=titles)
+    with server.up():
+        page = Page(browser, server.url).open(["item-010"])
+        assert "An old name" in page.text("#clicks")
+        titles.write_text("item,title\nitem-010,A new name\n")
+        until(lambda: "A new name" in page.text("#clicks"), "the new title")
+        assert "Titles were reloaded." in page.live()
+        browser.get("about:blank")
+
+
+def test_a_session_of_the_largest_size(page, one_model, browser):
+    browser.errors_expected = True  # no explanation of so many clicks
+    session = ["item-010", *(f"new-{i}" for i in range(999))]
+    page.open(session)
+    answer = one_model.ask("/recommend", {"session": session})
+    assert page.ids() == answer["items"]
+    assert len(page.all("#clicks .unknown")) == len(answer["unknown"]) == 999
+
+
 def test_a_late_answer_does_not_replace_a_newer_one(page):
     page.js("""
         const send = window.fetch;

@@ -8,10 +8,17 @@ from fastapi.testclient import TestClient
 from sklearn.pipeline import make_pipeline
 
 import skclip
-from skclip import MarkovRecommender, PopularityRecommender, SessionClusterer
+from skclip import (
+    MarkovRecommender,
+    PopularityRecommender,
+    SessionClusterer,
+    VotingRecommender,
+)
 from skclip.exceptions import IdTypeWarning
 from skclip.inspection import explain
+from skclip.rerank import MMRReranker
 from skclip.serve import create_app
+from skclip.serve._catalog import Catalog
 
 SESSIONS = [["item-003", "item-019"], [], ["never seen", 7, "item-041"], [7]]
 
@@ -82,6 +89,27 @@ def test_unknown_ids_give_no_warnings(client):
         warnings.simplefilter("error")
         post(client, "/recommend", session=["3", 3, "item-3"], deny=["x"])
         post(client, "/similar", item="3", model="b")
+
+
+def test_unknown_ids_of_filters_are_told(client):
+    filters = {"allow": ["item-005", 7, "new"], "deny": ["item-003", "gone", 7]}
+    for where, body in (
+        ("/recommend", {"session": []}),
+        ("/recommend", {"sessions": [["x"]]}),
+        ("/similar", {"item": "item-003", "model": "b"}),
+        ("/similar", {"items": [], "model": "b"}),
+    ):
+        assert post(client, where, **body)["unknown_filters"] == []
+        found = post(client, where, **body, **filters)
+        assert found["unknown_filters"] == [7, "new", "gone"]
+
+
+def test_similar_items_are_bounded(client):
+    body = {"items": ["item-003"] * 101, "k": 101, "model": "b"}
+    answer = client.post("/similar", json=body)
+    assert answer.status_code == 422
+    assert "A k above 100 takes at most 100 items." in answer.json()["detail"]
+    assert client.post("/similar", json=body | {"k": 100}).is_success
 
 
 def test_an_explanation_has_the_drops_of_explain(client, fitted):
@@ -165,6 +193,8 @@ def test_health_and_models(client, fitted):
     assert (health["status"], health["skclip"]) == ("ok", skclip.__version__)
     for short, model in zip(health["models"], (first, second), strict=True):
         assert short.items() <= model.items()
+    head = client.head("/health")
+    assert (head.status_code, head.text) == (200, "")
 
 
 def test_the_description_and_the_page(client):
@@ -196,6 +226,43 @@ def test_a_model_without_similar_items_says_so(train, tmp_path):
     assert answer.status_code == 422
     assert "PopularityRecommender" in answer.json()["detail"]
     assert client.get("/models").json()["models"][0]["similar"] is False
+
+
+@pytest.mark.parametrize("kind", ["reranker", "votes"])
+def test_clusters_and_similar_items_of_a_part(kind, fitted, train, tmp_path):
+    """They are those of a network inside, as it has the same catalog."""
+    outer = {
+        "reranker": MMRReranker(fitted, prefit=True),
+        "votes": VotingRecommender(
+            [("popular", PopularityRecommender().fit(train)), ("clip", fitted)],
+            prefit=True,
+        ),
+    }[kind].fit(train)
+    client = serve(outer, tmp_path)
+    (told,) = client.get("/models").json()["models"]
+    assert (told["similar"], told["n_clusters"]) == (True, fitted.membership_.max() + 1)
+    (record,) = post(client, "/items", ids=["item-003"])["items"]
+    at = fitted.item_ids_.tolist().index("item-003")
+    assert record["cluster"] == fitted.membership_[at]
+    found = post(client, "/similar", item="item-003", k=5)
+    assert found["items"] == fitted.similar_items(["item-003"], 5)[0].tolist()
+
+
+def test_what_a_part_says_of_other_items_is_not_told(tmp_path):
+    pipe = make_pipeline(SessionClusterer(random_state=0), PopularityRecommender())
+    pipe.fit([["a", "b"], ["b", "c"], ["b", "a"]])
+    assert _catalog_of(pipe).clusters is not None
+    strangers = [["x", "y"], ["y", "z"]]
+    other = SessionClusterer(random_state=0).fit(strangers)
+    pipe.set_params(sessionclusterer=other)
+    assert _catalog_of(pipe).clusters is None
+    del pipe[-1].item_counts_
+    pipe.set_params(sessionclusterer=PopularityRecommender().fit(strangers))
+    assert _catalog_of(pipe).clicks is None
+
+
+def _catalog_of(pipe):
+    return Catalog(pipe, pipe[-1], None)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint64, np.float64, object])

@@ -57,6 +57,10 @@ BAD = [
         json.dumps({"session": ["a"] * 101, "explain": True}),
         "explain takes at most 100 clicks.",
     ),
+    (
+        json.dumps({"sessions": [[]] * 101, "k": 101}),
+        "A k above 100 takes at most 100 sessions. Send them in several requests",
+    ),
     ("[]", "The body is no JSON object."),
     ("null", "The body is no JSON object."),
     ("", "Field required."),
@@ -70,6 +74,20 @@ def test_bad_requests_are_refused(client, body, detail):
     assert answer.status_code == 422
     assert detail in answer.json()["detail"]
     assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize(("n", "k"), [(100, 1000), (1000, 100)])
+def test_the_largest_answers(client, n, k):
+    assert client.post("/recommend", json={"sessions": [[]] * n, "k": k}).is_success
+
+
+@pytest.mark.parametrize("where", ["/recommend", "/similar", "/items"])
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
+def test_a_body_that_is_not_sent_as_json(client, where, headers):
+    answer = client.post(where, content=b'{"session": ["a"]}', headers=headers)
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert detail == "Send the header content-type: application/json."
 
 
 @pytest.mark.parametrize(
@@ -108,6 +126,9 @@ def test_an_error_of_the_server_is_json(path, monkeypatch):
     answer = client.post("/recommend", json={"session": []})
     assert answer.status_code == 500
     assert answer.json() == {"detail": "Internal server error."}
+    safe = client.get("/health").headers
+    for name in ("content-security-policy", "x-content-type-options", "cache-control"):
+        assert answer.headers[name] == safe[name]
 
 
 # -- files -----------------------------------------------------------------------------

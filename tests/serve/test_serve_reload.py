@@ -1,5 +1,6 @@
 """New model files while the server runs; the command in a process of its own."""
 
+import hashlib
 import json
 import logging
 import os
@@ -90,6 +91,42 @@ def test_new_titles_are_taken(path, tmp_path):
         assert models["a"].catalog.records(["a"])[0]["title"] == title
         told = models.describe()[0]["reload_error"]
         assert told is error is None or error in told
+        assert str(tmp_path) not in (told or "")
+
+
+def test_the_version_of_titles_is_told(path, tmp_path):
+    assert Models(path).describe()[0]["titles_version"] is None
+    titles = tmp_path / "titles.csv"
+    titles.write_text("id,title\na,old\n")
+    models = Models(path, titles)
+    (before,) = models.describe()
+    titles.write_text("id,title\na,new\n")
+    models.refresh()
+    (after,) = models.describe()
+    assert after["titles_version"] != before["titles_version"]
+    assert after["version"] == before["version"]
+
+
+def test_titles_that_fit_one_of_two_catalogs(path, tmp_path):
+    """Those that fit neither are refused; a model does not lose the ones it has."""
+    other, titles = tmp_path / "other.skclip", tmp_path / "titles.csv"
+    save([["x", "y"]], other)
+    titles.write_text("id,title\nx,an x\n")
+    models = Models([path, other], titles)
+    assert [m["titles"] for m in models.describe()] == [False, True]
+    for text, errors, title in (
+        ("id,title\ny,a y\n", [False, False], None),
+        ("id,title\na,an a\n", [False, True], "an a"),
+    ):
+        titles.write_text(text)
+        models.refresh()
+        told = [m["reload_error"] for m in models.describe()]
+        assert [error is not None for error in told] == errors
+        assert models["a"].catalog.records(["a"])[0]["title"] == title
+        assert models["b"].catalog.records(["y"])[0]["title"] == "a y"
+    titles.write_text("id,title\nz,none\n")
+    with pytest.raises(ValueError, match="none of them is in the model"):
+        Models([path, other], titles)
 
 
 def test_a_model_that_cannot_rank_is_not_taken(path, monkeypatch):
@@ -111,13 +148,12 @@ def test_files_are_watched_from_the_start_on(path):
     app = create_app(path, reload_seconds=0.01)
     save(SECOND, path)  # as after a fork, before the worker runs
     with TestClient(app) as client:
-        version = client.get("/health").json()["models"][0]["version"]
-        for X in (FIRST, SECOND):
+        for X in (SECOND, FIRST, SECOND):
             save(X, path)
-            before, deadline = version, time.monotonic() + 10
-            while version == before and time.monotonic() < deadline:
-                version = client.get("/health").json()["models"][0]["version"]
-            assert version != before
+            version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+            deadline = time.monotonic() + 10
+            while client.get("/health").json()["models"][0]["version"] != version:
+                assert time.monotonic() < deadline
 
 
 def test_the_command_serves_and_stops(path):
@@ -145,7 +181,8 @@ def test_the_command_serves_and_stops(path):
             assert json.load(answer)["items"] == ["a", "c"]
             assert "server" not in answer.headers
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)  # raised again at the end
+        assert "Application shutdown complete" in process.stderr.read()
     finally:
         process.kill()
         process.stderr.close()

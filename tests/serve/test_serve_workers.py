@@ -111,6 +111,37 @@ def test_workers(kind, train, tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_new_worker_waits_for_a_sound_file(mended, train, tmp_path):
+    """The other one answers meanwhile, and the server can be stopped."""
+    path, port, log = tmp_path / "model.skclip", free_port(), tmp_path / "log"
+    skclip.save(small().fit(train), path)
+    whole = path.read_bytes()
+    with running(command("own", path, port), port, log) as process:
+        first, other = workers_of(process.pid)
+        path.write_bytes(whole[:-1])
+        os.kill(first, signal.SIGKILL)
+        wait_for_line(log, "A new worker waits", 1)
+        (new,) = set(workers_of(process.pid)) - {other}
+        time.sleep(1.0)  # it looks several times
+        assert {ask(port)[0] for _ in range(20)} == {200}
+        assert set(workers_of(process.pid)) == {new, other}
+        if mended:
+            path.write_bytes(whole)
+            wait_for_line(log, "Application startup complete", 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, log.read_text()
+    assert log.read_text().count("A new worker waits") == 1
+    assert "Traceback" not in log.read_text()
+
+
+def wait_for_line(log, line, n):
+    deadline = time.monotonic() + 60
+    while log.read_text().count(line) < n:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
 def finish_while_stopping(process, port):
     """Stop the server in the middle of a request; the status of its answer."""
     body = json.dumps({"session": []}).encode()

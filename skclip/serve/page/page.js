@@ -6,6 +6,7 @@ import { ask, Failed, fromJSON, isId, keyOf, Refused, toJSON } from "./server.js
 
 const LISTED = 10;
 const FOUND = 20;
+const BLOCK = 1000; // ids that the server describes in one request
 const SMALL = 0.05; // share of the largest drop from which on a click is named
 const POLL = 5000; // milliseconds between two looks at the models
 
@@ -17,7 +18,7 @@ const state = {
   session: [],
   lists: [], // one a model: {session, items, scores, explanation, moved} or {problem}
   opened: new Set(), // recommendations whose bars are open
-  records: new Map(), // what the server said about items, by model, version and id
+  records: new Map(), // what the server said about items, by model, versions and id
   found: { query: null, items: [], total: 0 },
   active: -1, // the chosen option of the search
   popup: false, // whether a narrow screen shows the options
@@ -25,16 +26,19 @@ const state = {
 
 // ---- What is known of items
 
-const placeOf = (model, id) => `${model.name} ${model.version} ${keyOf(id)}`;
+const versionsOf = (model) => `${model.version} ${model.titles_version}`;
+const placeOf = (model, id) => `${model.name} ${versionsOf(model)} ${keyOf(id)}`;
 const recordOf = (model, id) => state.records.get(placeOf(model, id));
 
 /** Ask for the records of items (title, cluster, known) that no answer has brought. */
 async function learn(model, ids, signal) {
   const missing = ids.filter((id) => !recordOf(model, id));
-  if (!missing.length) return;
-  const body = { ids: missing, model: model.name };
-  const { items } = await ask("items", { body, signal });
-  missing.forEach((id, i) => state.records.set(placeOf(model, id), items[i]));
+  for (let begin = 0; begin < missing.length; begin += BLOCK) {
+    const block = missing.slice(begin, begin + BLOCK);
+    const body = { ids: block, model: model.name };
+    const { items } = await ask("items", { body, signal });
+    block.forEach((id, i) => state.records.set(placeOf(model, id), items[i]));
+  }
 }
 
 /** One task at a time: a new one ends the one before, whose answer is never drawn. */
@@ -583,14 +587,17 @@ const look = latestOnly(async (signal) => {
   if (signal.aborted) return;
   const wasAway = !$("banner").hidden;
   const first = !state.models.length;
-  const versions = (all) => all.map(({ version }) => version).join();
-  const changed = versions(models) !== versions(state.models);
+  const differs = (of) =>
+    models.map(of).join() !== state.models.map(of).join();
+  const reloaded = differs(({ version }) => version);
+  const changed = differs(versionsOf);
   if (models.length !== state.models.length) state.lists = [];
   const told = toJSON(models) !== toJSON(state.models);
   state.models = models;
   showProblem(null);
   if (told) drawAbout();
-  if (changed && !first) say("A model was reloaded.");
+  if (changed && !first)
+    say(reloaded ? "A model was reloaded." : "Titles were reloaded.");
   if (changed) state.records.clear();
   if (!changed && !wasAway) return;
   search();
