@@ -49,7 +49,7 @@ def create_app(
     FileNotFoundError
         There is no such file.
     ValueError, TypeError, NotFittedError
-        A file holds no fitted recommender, its ids cannot stand in JSON, or the titles
+        `reload_seconds` is negative or `max_body` less than 1. A file holds no fitted recommender, its ids cannot stand in JSON, or the titles
         are not as described or match no item of any model.
 
     See Also
@@ -79,6 +79,12 @@ def create_app(
         raise ImportError(
             "The server needs FastAPI. Install it with: pip install 'skclip[serve]'"
         ) from error
+    if not reload_seconds >= 0:
+        raise ValueError(
+            f"reload_seconds={reload_seconds} is negative. Pass 0 or more."
+        )
+    if not max_body >= 1:
+        raise ValueError(f"max_body={max_body} is less than 1. Pass a number of bytes.")
     from skclip.serve._app import new_app
     from skclip.serve._models import Models
 

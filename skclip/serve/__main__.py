@@ -70,7 +70,9 @@ def main(arguments=None):
     logging.config.dictConfig(log_config)
     try:  # with workers as well, which would only say so again and again
         app = create_app(**settings)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except OSError as error:
+        sys.exit(f"skclip.serve: {error.filename}: {error.strerror}.")
+    except (ValueError, TypeError, ImportError) as error:
         sys.exit(f"skclip.serve: {error}")
     if not _is_loopback(options.host):
         logger.warning(
@@ -143,23 +145,34 @@ def _parser():
 
 def _at_least(least):
     def whole_number(text):
-        if int(text) < least:
+        number = _number(text, int)
+        if number < least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return int(text)
+        return number
 
     return whole_number
 
 
 def _port(text):
-    if not 1 <= int(text) <= 65535:
+    number = _number(text, int)
+    if not 1 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65535")
-    return int(text)
+    return number
 
 
 def _seconds(text):
-    if not 0 <= float(text) < float("inf"):
+    number = _number(text, float)
+    if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
-    return float(text)
+    return number
+
+
+def _number(text, kind):
+    try:
+        return kind(text)
+    except ValueError:
+        what = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}") from None
 
 
 def _check_address(host, port):

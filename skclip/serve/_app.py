@@ -15,7 +15,7 @@ from skclip._base import VERSION
 from skclip.serve import _requests as schema
 from skclip.serve._middleware import SAFE_HEADERS, BodyLimit, SafeHeaders
 
-_ERRORS = {code: {"model": schema.Error} for code in (400, 413, 422)}
+_ERRORS = {code: {"model": schema.Error} for code in (400, 408, 413, 422)}
 _STATE = tuple(schema.ModelState.model_fields)
 
 
@@ -33,6 +33,7 @@ def new_app(models, reload_seconds, max_body):
     _add_states(app, models)
     _add_page(app)
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(400, _refuse_body)
     app.add_exception_handler(405, _refuse_method)
     app.add_exception_handler(Exception, _fail)
     app.add_middleware(BodyLimit, max_body=max_body)
@@ -143,13 +144,10 @@ def _add_rankings(app, models):
 
 def _add_items(app, models):
     @app.get("/items", response_model=schema.FoundItems, responses=_ERRORS)
-    def search_items(
-        q: Annotated[str, Query(max_length=200)] = "",
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        model: schema.Name = "a",
-    ):
+    def search_items(request: Annotated[schema.SearchRequest, Query()]):
         """Items by the words of their ids and titles, most clicked first."""
-        items, total = _model(models, model).catalog.search(q, limit)
+        catalog = _model(models, request.model).catalog
+        items, total = catalog.search(request.q, request.limit)
         return JSONResponse({"items": items, "total": total})
 
     @app.post("/items", response_model=schema.Items, responses=_ERRORS)
@@ -188,6 +186,7 @@ def _add_page(app):
 _OF_BODIES = {
     "json_invalid": "The body is no JSON.",
     "model_attributes_type": "The body is no JSON object.",
+    "string_unicode": "The body has half a character in it.",
 }
 
 
@@ -201,10 +200,17 @@ async def _refuse(request, error):
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
     text = _OF_BODIES.get(first["type"], text)
+    if first["loc"] == ("body",) and first["type"] == "missing":
+        text = "The body is missing."
     if isinstance(error.body, bytes):  # it was not read as JSON
         text = "Send the header content-type: application/json."
     text = text.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": text[:500]}, status_code=422)
+
+
+async def _refuse_body(request, error):
+    detail = "The body cannot be read as JSON in UTF-8."
+    return JSONResponse({"detail": detail}, status_code=400)
 
 
 async def _refuse_method(request, error):

@@ -19,6 +19,7 @@ class Catalog:
         item_ids = recommender.item_ids_
         self.ids = json_ids(item_ids)
         _check_ids(self.ids)
+        self.no_id = _other_than(self.ids)
         self._index = ItemIndex(item_ids)
         self.clusters = _of_each_item(estimator, "membership_", item_ids)
         self.clicks = _of_each_item(estimator, "item_counts_", item_ids)
@@ -134,6 +135,20 @@ def _check_ids(ids):
                 f"({type(item).__name__}). The server needs ids that are text or whole "
                 "numbers, as requests in JSON can hold. Fit the model on such ids."
             )
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"The item id {item!r:.60} has half a character, which no answer "
+                    "can hold. Fit the model on other ids."
+                ) from None
+
+
+def _other_than(ids):
+    """A value that is no item's id, for the places of a list that stay empty."""
+    texts = [item for item in ids if isinstance(item, str)]
+    return max(texts) + "!" if texts else max(ids) + 1
 
 
 def with_catalog(estimator, item_ids):

@@ -1,6 +1,9 @@
 """What happens to every request and every answer."""
 
+import anyio
 from fastapi.responses import JSONResponse
+
+_READ_SECONDS = 30
 
 SAFE_HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; "
@@ -29,21 +32,25 @@ class SafeHeaders:
 
 
 class BodyLimit:
-    """Reads the body of a request, and refuses one that is too long."""
+    """Reads the body of a request, and refuses one that is too long or too slow."""
 
-    def __init__(self, app, max_body):
-        self._app, self._max_body = app, max_body
+    def __init__(self, app, max_body, seconds=_READ_SECONDS):
+        self._app, self._max_body, self._seconds = app, max_body, seconds
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(scope, receive)
+            with anyio.fail_after(self._seconds):
+                body = await self._read(scope, receive)
         except _TooLong:
             detail = f"The body has more than {self._max_body:,} bytes."
-            refusal = JSONResponse({"detail": detail}, status_code=413)
-            await refusal(scope, receive, send)
+            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
+            return
+        except TimeoutError:
+            detail = f"The body did not arrive within {self._seconds} seconds."
+            await JSONResponse({"detail": detail}, 408)(scope, receive, send)
             return
         except ConnectionResetError:
             return

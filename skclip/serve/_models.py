@@ -41,12 +41,16 @@ class Model:
     titles_version: str | None
     similar_by: object  # the part that knows similar items, or None
 
+    @property
+    def _for_lists(self):
+        return {"return_scores": True, "fill_value": self.catalog.no_id}
+
     def recommend(self, sessions, k, **filters):
         """The best items of each session and their scores; filled places left out."""
         k = min(k, len(self.catalog))
         with told_already():  # unknown ids are part of the answer
             items, scores = predict_topk(
-                self.estimator, sessions, k, return_scores=True, **filters
+                self.estimator, sessions, k, **self._for_lists, **filters
             )
         return _lists(items, scores)
 
@@ -55,7 +59,7 @@ class Model:
         k = min(k, len(self.catalog))
         with told_already():
             items, scores = self.similar_by.similar_items(
-                ids, k, return_scores=True, **filters
+                ids, k, **self._for_lists, **filters
             )
         return _lists(items, scores)
 
@@ -65,6 +69,7 @@ class Model:
             return *self.recommend([session], k, **filters)[0], []
         k = min(k, len(self.catalog))
         with told_already():
+            filters["fill_value"] = self.catalog.no_id
             found = occlusion(self.estimator, [session], k, "score", filters)
         ((items, scores),) = _lists(found["items"], found["scores"])
         drops = found["drop"][:, np.isfinite(found["scores"][0])]
@@ -235,6 +240,8 @@ def _read_model(path, titles=None, *, before=None):
 
 
 def _digest(path):
+    if path.exists() and not path.is_file():  # a pipe would hold up the reader
+        raise ValueError(f"{path} is no regular file.")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):

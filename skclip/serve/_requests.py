@@ -18,8 +18,9 @@ MANY = 100  # with more lists than this, none may be longer than this
 
 
 def _whole(value):
-    """1.0 is a whole number in JSON as 1 is."""
-    return int(value) if type(value) is float and value.is_integer() else value
+    """1.0 is a whole number in JSON as 1 is; larger floats may stand for another."""
+    exact = type(value) is float and abs(value) <= 2**53 and value.is_integer()
+    return int(value) if exact else value
 
 
 def _item_id(value):
@@ -27,7 +28,10 @@ def _item_id(value):
     if type(value) is not int:
         if type(value) is not str or len(value) > MAX_ID:
             raise ValueError(_WHAT_IS_AN_ID)
-        value.encode()  # half a character is none, and no answer could hold it
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # no answer could hold it
+            raise ValueError("An id has half a character") from None
     return value
 
 
@@ -146,6 +150,14 @@ class SimilarRequest(_Ranking):
     def _check(self):
         _check_one_of(self, "item", "items")
         return _check_long_lists(self, "items")
+
+
+class SearchRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    q: Annotated[str, Field(max_length=200)] = ""
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    model: Name = "a"
 
 
 class ItemsRequest(_Request):

@@ -25,7 +25,7 @@ def read_titles(path):
 
 
 def _titles_by_id(rows, path):
-    header = next(rows, [])
+    header = [name.strip().casefold() for name in next(rows, [])]
     if "title" not in header[1:]:
         raise ValueError(
             f"{path} has the columns {header!s:.200}. Expected item ids in the first "

@@ -273,3 +273,13 @@ def test_ids_that_are_numbers(kind, tmp_path):
     answer = client.post("/recommend", json={"session": [1.0, "2"], **options})
     assert '"items":[2,30]' in answer.text
     assert answer.json()["unknown"] == ["2"]
+
+
+@pytest.mark.parametrize("ids", [[-1, 2, 3], ["", "b", "c"], ["-1", "0", "é"]])
+def test_a_filled_list_where_the_usual_filling_is_an_item(ids, tmp_path):
+    model = skclip.MarkovRecommender().fit([ids, ids[::-1]])
+    client = serve(model, tmp_path)
+    answer = post(client, "/recommend", session=ids[:1], k=10)
+    assert sorted(map(str, answer["items"])) == sorted(map(str, ids[1:]))
+    assert post(client, "/recommend", session=ids, k=3, explain=True)["items"] == []
+    assert post(client, "/similar", item=ids[0], k=3)["items"] == [ids[1]]

@@ -1,9 +1,11 @@
 """Requests and files that the server refuses, and how it says so."""
 
 import json
+import os
 import socket
 import sys
 
+import anyio
 import joblib
 import pytest
 from fastapi.testclient import TestClient
@@ -13,6 +15,7 @@ from skclip import MarkovRecommender, PopularityRecommender, SessionClusterer
 from skclip.exceptions import IdTypeWarning
 from skclip.serve import create_app
 from skclip.serve.__main__ import main
+from skclip.serve._middleware import BodyLimit
 
 JSON = "application/json"
 X = [["a", "b"], ["b", "c"], ["b"]]
@@ -40,7 +43,7 @@ BAD = [
     ('{"session": [NaN]}', "session.0: An id is text"),
     ('{"session": [["a"]]}', "session.0: An id is text"),
     ('{"session": ["%s"]}' % ("a" * 1001), "session.0: An id is text"),
-    ('{"session": ["\\ud800"]}', "surrogates not allowed"),
+    ('{"session": ["\\ud800"]}', "session.0: An id has half a character."),
     (json.dumps({"session": ["a"] * 1001}), "session: List should have at most 1000"),
     (json.dumps({"sessions": [[]] * 1001}), "sessions: List should have at most"),
     ('{"session": [], "k": 0}', "k: Input should be greater than or equal to 1."),
@@ -49,7 +52,8 @@ BAD = [
     ('{"session": [], "k": true}', "k: Input should be a valid integer."),
     ('{"session": [], "k": 1e400}', "k: Input should be a valid integer."),
     ('{"session": [], "top": 3}', "top: Extra inputs are not permitted."),
-    ('{"session": [], "\\ud800": 3}', ""),
+    ('{"session": [], "\\ud800": 3}', "The body has half a character in it."),
+    ('{"session": [9007199254740994.0]}', "session.0: An id is text"),
     ('{"session": [], "model": "b"}', "model: the server has no model 'b'."),
     ('{"session": [], "model": "c"}', "model: Input should be 'a' or 'b'."),
     ('{"sessions": [], "explain": true}', "explain needs session, not sessions."),
@@ -63,7 +67,7 @@ BAD = [
     ),
     ("[]", "The body is no JSON object."),
     ("null", "The body is no JSON object."),
-    ("", "Field required."),
+    ("", "The body is missing."),
     ("{", "The body is no JSON."),
 ]
 
@@ -96,7 +100,7 @@ def test_a_body_that_is_not_sent_as_json(client, where, headers):
 def test_what_is_no_json_is_refused(client, body):
     answer = client.post("/recommend", content=body, headers={"content-type": JSON})
     assert answer.status_code == 400
-    assert "parsing the body" in answer.json()["detail"]
+    assert answer.json() == {"detail": "The body cannot be read as JSON in UTF-8."}
 
 
 def test_other_paths_and_methods_are_refused(client):
@@ -105,6 +109,23 @@ def test_other_paths_and_methods_are_refused(client):
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
     assert client.get("/items?limit=101").status_code == 422
+    refused = client.get("/items?text=a")
+    assert refused.json() == {"detail": "text: Extra inputs are not permitted."}
+
+
+def test_a_body_that_does_not_come_is_refused():
+    messages = []
+
+    async def receive():
+        await anyio.sleep_forever()
+
+    async def send(message):
+        messages.append(message)
+
+    limited = BodyLimit(None, max_body=100, seconds=0.01)
+    anyio.run(limited, {"type": "http", "headers": []}, receive, send)
+    assert messages[0]["status"] == 408
+    assert b"did not arrive within 0.01 seconds" in messages[1]["body"]
 
 
 def test_a_long_body_is_refused_as_it_comes(client):
@@ -232,3 +253,29 @@ def test_a_missing_package_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(SystemExit, match=r"pip install 'skclip\[serve\]'"):
         main([str(path)])
+
+
+def test_half_a_character_in_an_id_of_the_model(tmp_path):
+    path = tmp_path / "model.skclip"
+    skclip.save(PopularityRecommender().fit([["a", "\ud800"]]), path)
+    with pytest.raises(ValueError, match="has half a character"):
+        create_app(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
+def test_a_pipe_in_the_place_of_a_file(tmp_path):
+    os.mkfifo(tmp_path / "model.skclip")
+    with pytest.raises(ValueError, match="is no regular file"):
+        create_app(tmp_path / "model.skclip")
+
+
+@pytest.mark.parametrize("option", [{"reload_seconds": -1}, {"max_body": 0}])
+def test_options_of_the_application_are_checked(path, option):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"{name}={value} is"):
+        create_app(path, **option)
+
+
+def test_a_missing_file_is_named(capsys):
+    with pytest.raises(SystemExit, match=r"nowhere\.skclip: No such file"):
+        main(["nowhere.skclip", "--port", "1024"])
