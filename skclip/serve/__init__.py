@@ -49,8 +49,8 @@ def create_app(
     FileNotFoundError
         There is no such file.
     ValueError, TypeError, NotFittedError
-        `reload_seconds` is negative or `max_body` less than 1. A file holds no fitted recommender, its ids cannot stand in JSON, or the titles
-        are not as described or match no item of any model.
+        An option is out of range. A file holds no fitted recommender, its ids cannot
+        stand in JSON, or the titles are not as described or match no item of any model.
 
     See Also
     --------
