@@ -118,6 +118,7 @@ def test_a_new_worker_waits_for_a_sound_file(mended, train, tmp_path):
     skclip.save(small().fit(train), path)
     whole = path.read_bytes()
     with running(command("own", path, port), port, log) as process:
+        wait_for_line(log, "Application startup complete", 2)
         first, other = workers_of(process.pid)
         path.write_bytes(whole[:-1])
         os.kill(first, signal.SIGKILL)
