@@ -5,6 +5,7 @@ import datetime
 import json
 import logging
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -154,6 +155,9 @@ def test_metadata(graph, halved, path):
     assert (settings["k"], settings["exclude_seen"]) == (N_ITEMS, False)
     assert settings["max_session_length"] == LONGEST
     assert settings["embedding_dim"] == 16
+    parameters = settings.keys() & halved.get_params(deep=False).keys()
+    machine = {"checkpoint", "device", "n_threads", "verbose"}
+    assert parameters == halved.get_params(deep=False).keys() - machine
     assert 0 <= settings["largest_difference"] < 1e-3
     assert exporting.__file__.encode() not in path.read_bytes()
     onnx.checker.check_model(path)
@@ -176,6 +180,14 @@ def test_seen_items_are_left_out_of_the_whole_session(train, tmp_path, caplog, c
     np.testing.assert_array_equal(scores[0, 3:], -np.inf)
     popular, _ = ask(session, model, [[]])
     assert model.item_ids_[popular - 1].tolist() == model.predict_topk([[]], 5).tolist()
+
+
+def test_only_warnings_of_the_exporter_are_kept_back():
+    """The filters of Python before 3.14 are those of all threads."""
+    with pytest.warns(UserWarning) as seen, exporting._quiet():
+        for module in ("torch.export._trace", "onnxscript", "shop.orders", "sklearn"):
+            warnings.warn_explicit(module, UserWarning, "a.py", 1, module)
+    assert [str(warning.message) for warning in seen] == ["shop.orders", "sklearn"]
 
 
 # -- what is refused, and what stays whole ---------------------------------------------
