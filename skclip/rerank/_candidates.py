@@ -107,6 +107,12 @@ class CandidateRanker(ListReranker):
     out. Then the base and the features are those of all sessions, but the clusters stay
     as they are, since the classifier knows their numbers.
 
+    Bases that count, such as `SessionKNN` and rules, give higher scores when they are
+    fitted again on more sessions. A classifier that splits on ``score`` then meets
+    another scale, while ``relative_score`` and ``rank`` keep theirs. Where a second fit
+    makes lists worse, compare with ``refit=False``, or pass a Pipeline that drops the
+    first column as `classifier`.
+
     Candidates to which the classifier gives the same value are in the order of the
     base, and equal if they are equal there. Scores of the candidates are those that the
     base gave them, in the new order. `n_candidates` is read at prediction too.

@@ -62,8 +62,9 @@ def check(session, rec, rows, **options):
     np.testing.assert_allclose(own[there], wanted[there], rtol=1e-4, atol=1e-4)
     # Where no score is near, the item is the same.
     gaps = -np.diff(np.where(there, wanted, -1e9), axis=1, append=-2e9)
-    clear = there & (gaps > 1e-3) & (np.roll(gaps, 1, axis=1) > 1e-3)
-    clear[:, 0] = there[:, 0] & (gaps[:, 0] > 1e-3)
+    apart = gaps > 1e-3 * abs(wanted[there]).max()
+    clear = there & apart & np.roll(apart, 1, axis=1)
+    clear[:, 0] = there[:, 0] & apart[:, 0]
     assert clear.any()
     np.testing.assert_array_equal(rec.item_ids_[items - 1][clear], wanted_items[clear])
 
