@@ -36,6 +36,9 @@ _CHATTY = (  # loggers that tell users what only their developers can change
     "onnxscript.optimizer._constant_folding",
     "onnx_ir._convenience",
 )
+# Modules that warn of what torch and ONNX do inside; torch lets copyreg warn for it.
+_WARNING = "(torch|onnx|copyreg)"
+_OF_THE_MACHINE = ("checkpoint", "device", "n_threads", "verbose")  # parameters
 
 
 def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
@@ -101,7 +104,8 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     The file's metadata are texts: ``item_ids``, a JSON list in the order of the codes;
     ``skclip_version``; ``skclip_format``, now 1; and ``settings``, a JSON object. It
     holds `k`, `exclude_seen`, ``max_session_length``, the largest difference of scores
-    in the comparison, and the parameters of the model.
+    in the comparison, and the parameters of the model. Those that say how it was fitted
+    on a machine are left out: checkpoint, device, n_threads and verbose.
 
     The file has two vectors for each item, 4 bytes a number, and the ids. Protobuf
     limits it to 2 GB, which 3 million items with 64 dimensions stay below.
@@ -151,6 +155,7 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     difference = _largest_difference(model, recommender, rows, name, **options)
     settings = recommender.get_params(deep=False) | recommender.resolved_params_
     settings |= options | {"largest_difference": difference}
+    settings = {k: v for k, v in settings.items() if k not in _OF_THE_MACHINE}
     _add_metadata(model, ids, settings)
     _warn_of_limits(fitted)
     replace_file(path, [model.SerializeToString()])
@@ -371,7 +376,8 @@ def _quiet():
         logger.addFilter(of_others)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            # Before Python 3.14 this is for all threads: theirs go on being shown.
+            warnings.filterwarnings("ignore", module=_WARNING)
             yield
     finally:
         for logger in loggers:

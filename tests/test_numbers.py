@@ -79,6 +79,8 @@ def test_numpy_scalars_are_numbers_for_every_parameter(name, tmp_path):
     data, more = inputs(plain)
     expected = answers(plain.fit(data), data)
     np.testing.assert_array_equal(answers(given.fit(data), data), expected)
+    if name == "candidates":
+        return  # no file carries a classifier of scikit-learn
     skclip.save(given, tmp_path / "model")
     loaded = skclip.load(tmp_path / "model")
     if name != "llm":  # whose client stays behind

@@ -110,7 +110,9 @@ class Trial:
     """One mode of `LLMReranker`: asks about some users at a time."""
 
     def __init__(self, mode, base, titles, recorder, train, users):
-        model = ChatModel("smollm2", timeout=600, max_concurrency=1)
+        # The server refuses a form with status 500, which would be sent again.
+        options = {"timeout": 600, "max_concurrency": 1, "max_retries": 0}
+        model = ChatModel("smollm2", **options)
         options = {"prefit": True, "mode": mode, "n_candidates": N_CANDIDATES}
         self.llm = LLMReranker(base, titles, model=model, **options)
         self.llm.set_params(client=recorder.client).fit(train)

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from benchmarks._results import ROOT
 
@@ -12,6 +13,12 @@ from benchmarks._results import ROOT
 def peak_gib():
     """Largest memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def started_by(pid):
+    """Processes that a process has started; Linux only."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
 
 
 def counted(spec, steps):

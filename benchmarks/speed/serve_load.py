@@ -32,6 +32,7 @@ import torch
 
 import skclip
 from benchmarks._results import new_parser, save
+from benchmarks.speed._measuring import started_by
 from benchmarks.speed.serve import fitted, server, simulated_sessions
 
 N_ITEMS, N_REQUESTS, N_CONNECTIONS, N_WORKERS = 20_000, 10_000, 32, 2
@@ -89,8 +90,7 @@ def version_of(path):
 
 
 def workers_of(pid):
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    names = {int(c): Path(f"/proc/{c}/cmdline").read_text() for c in children}
+    names = {p: Path(f"/proc/{p}/cmdline").read_text() for p in started_by(pid)}
     return [pid for pid, name in names.items() if "resource_tracker" not in name]
 
 

@@ -29,6 +29,7 @@ import numpy as np
 
 import skclip
 from benchmarks._results import ROOT, new_parser, save
+from benchmarks.speed._measuring import started_by
 from benchmarks.speed.serve import N_ITEMS, fitted, simulated_sessions
 
 N_REQUESTS, N_CONNECTIONS, PORT = 2000, 8, 8767
@@ -78,8 +79,7 @@ def version():
 
 def processes(pid):
     """A process and those that it has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(p for child in children for p in processes(int(child)))]
+    return [pid, *(p for child in started_by(pid) for p in processes(child))]
 
 
 def memory(pid):

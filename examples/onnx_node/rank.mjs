@@ -3,7 +3,8 @@
 //     npm install
 //     node rank.mjs model.onnx '[["item-003", "item-019"], ["never seen"]]'
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 
 // ONNX Runtime does not hand a graph's metadata to JavaScript. They are pairs of texts
@@ -61,5 +62,8 @@ export async function ranker(file) {
   };
 }
 
-const [, , file, sessions] = process.argv;
-if (file) console.log(JSON.stringify(await (await ranker(file))(JSON.parse(sessions))));
+const [, script, file, sessions] = process.argv;
+const own = fileURLToPath(import.meta.url);
+if (existsSync(script ?? "") && realpathSync(script) === own) { // run, not imported
+  console.log(JSON.stringify(await (await ranker(file))(JSON.parse(sessions))));
+}

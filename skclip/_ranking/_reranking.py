@@ -20,6 +20,12 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
 
     _shared_by_clones = ()  # parameters that are not copied
 
+    @property
+    def similar_items(self):
+        """Method of the base; missing where the base does not compare items."""
+        base, _ = unwrap(getattr(self, "estimator_", self.estimator), None)
+        return base.similar_items
+
     def _fitted_base(self, X, y):
         """The fitted estimator, the recommender in it, and `X` as that one reads it."""
         estimator = self.estimator

@@ -16,10 +16,11 @@ _SELECTION = 64  # multiplications that take as long as to make and look at a sc
 class SimilarItemsMixin:
     """`similar_items` for a recommender that compares items with each other.
 
-    It stands before `RankingMixin`, and defines ``_item_similarities()``: a function of
-    columns (n,), int64, that returns their similarities with all items as a tensor
-    (n, n_items), -inf where there is none; and the device that it computes on. The
-    caller overwrites the tensor. Threads call the function at the same time.
+    It comes before `RankingMixin` among the bases of a class. The class defines
+    ``_item_similarities()``, which returns a function and the device that it computes
+    on. Given columns (n,), int64, the function returns their similarities with all
+    items: a tensor (n, n_items), -inf where there is none. The caller overwrites the
+    tensor. Threads call the function at the same time.
     """
 
     def similar_items(
@@ -83,11 +84,13 @@ class SimilarItemsMixin:
         features, which count as much as in the scores (``fusion_weight_``).
 
         Other models read the row of the item in what they have counted, and leave out
-        items with a weight of 0 or less. So "similar" is what came directly after the
-        item for `MarkovRecommender`, what came after it for `SequentialRules`, what
-        shared a session with it for `AssociationRules`, and both for `SLIST`. With
-        ``tie_break="first"`` the score is the place in the ranking, counted from its
-        end. Popular items take no places that are left.
+        items with a weight of 0 or less. For `MarkovRecommender`, "similar" is what
+        came directly after the item, for `SequentialRules` what came later. For
+        `AssociationRules` it is what shared a session with the item. `SLIST` counts
+        both. With ``tie_break="first"`` the score is the place in the ranking, counted
+        from its end. Popular items take no places that are left.
+
+        A reranker answers as its base does: the order of its lists plays no part.
 
         The cost is a product of `ids` and the catalog, in blocks of rows.
         """

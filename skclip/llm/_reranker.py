@@ -44,8 +44,11 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         Name of the language model, or a `ChatModel` with its endpoint and time limits.
     client : callable or openai.OpenAI, default=None
         Who is asked instead of the model's endpoint: a function of messages that
-        returns text, or an object with ``chat.completions.create``. Clones share it;
-        pickles, files and copies for processes leave it out.
+        returns text, or an object with ``chat.completions.create``. An
+        ``openai.OpenAI`` retries as often as `model` says. It also sends again what a
+        server refuses with status 500, such as the form of an answer: set
+        ``model__max_retries=0`` for such a server. Clones share the client; pickles,
+        files and copies for processes leave it out.
     mode : {"expand", "rerank", "agent"}, default="expand"
         "expand": the model writes `n_generate` titles, which may be any items; merged
         with the base list. "rerank": it orders the first `n_candidates` of the base;

@@ -31,8 +31,8 @@ class CandidateRanker(ListReranker):
 
     A recommender finds candidates, and a classifier that knows more about each of them
     orders them: two stages, as in large shops. The classifier learns from the latest
-    training sessions, which the recommender has not seen then: on sessions that it was
-    trained on, its scores would look far too good.
+    training sessions. The recommender has not seen these at that time: on sessions
+    that it was trained on, its scores would look far too good.
 
     Parameters
     ----------
@@ -43,9 +43,8 @@ class CandidateRanker(ListReranker):
         ``predict_proba`` or ``decision_function``. It is cloned. None is
         ``HistGradientBoostingClassifier(learning_rate=0.05, max_leaf_nodes=15)``.
     n_candidates : int, default=100
-        Number of first items of the base that are put in order. Behind them stands the
-        rest in the order of the base. What ties with the first item of the rest
-        belongs to it.
+        Number of first items of the base that are put in order. The rest follows in
+        the order of the base. What ties with the first item of the rest belongs to it.
     held_out_fraction : float, default=0.2
         Share of the sessions that the classifier learns from. They are the latest
         sessions where times are known, else the last rows.
@@ -61,8 +60,8 @@ class CandidateRanker(ListReranker):
         Further features of the items, by item id. Every item of the catalog needs a
         row.
     refit : bool, default=True
-        Whether the base is fitted a second time, on all sessions. False saves time, and
-        leaves out the items of the latest sessions alone.
+        Whether the base is fitted a second time, on all sessions. False saves time;
+        items that only the latest sessions have are then missing.
     prefit : bool, default=False
         Whether `estimator` is fitted and taken as it is, also by clones. It must not
         have seen the latest `held_out_fraction` of the sessions given to `fit`. This
@@ -107,6 +106,12 @@ class CandidateRanker(ListReranker):
     For the classifier all of these come from the other sessions, none of which is held
     out. Then the base and the features are those of all sessions, but the clusters stay
     as they are, since the classifier knows their numbers.
+
+    Bases that count, such as `SessionKNN` and rules, give higher scores when they are
+    fitted again on more sessions. A classifier that splits on ``score`` then meets
+    another scale, while ``relative_score`` and ``rank`` keep theirs. Where a second fit
+    makes lists worse, compare with ``refit=False``, or pass a Pipeline that drops the
+    first column as `classifier`.
 
     Candidates to which the classifier gives the same value are in the order of the
     base, and equal if they are equal there. Scores of the candidates are those that the

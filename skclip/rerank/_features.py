@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from sklearn.preprocessing import normalize
 
 from skclip._data import as_item_features, flat_positions
-from skclip.rerank._similarity import clusters_of, unit_rows
+from skclip.rerank._similarity import clusters_of
 
 _SECONDS_PER_DAY = 86_400.0
 _OF_LISTS = ("score", "relative_score", "rank")
@@ -69,7 +70,7 @@ def item_facts(data, base, clusterer, item_columns, timed):
         np.stack(columns, axis=1).astype(np.float32),
         _followers(codes, data, n_items),
         clusters,
-        None if vectors is None else unit_rows(vectors),
+        None if vectors is None else normalize(vectors),
     )
 
 

@@ -36,9 +36,8 @@ class MMRReranker(ListReranker):
         bit for bit. Clusters are alike or not, with nothing between, and need a
         smaller one than vectors.
     n_candidates : int, default=100
-        Number of first items of the base that are put in order. Behind them stands the
-        rest in the order of the base. What ties with the first item of the rest
-        belongs to it.
+        Number of first items of the base that are put in order. The rest follows in
+        the order of the base. What ties with the first item of the rest belongs to it.
     similarity : str, clusterer or item features, default="auto"
         What :math:`\mathrm{sim}` is. "vectors": the cosine of ``item_vectors_`` of the
         base. "clusters": 1 for items of one cluster, else 0; the clusters are those of

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.preprocessing import normalize
 
 from skclip._clusters import SessionClusterer
 from skclip._data import as_item_features
@@ -18,7 +19,7 @@ def item_table(similarity, estimator, base, X, y, random_state):
         if hasattr(similarity, "fit"):
             return "clusters", _clusters(clone(similarity).fit(X, y), base)
         features = as_item_features(similarity)
-        return "features", unit_rows(features.rows_of(base.item_ids_))
+        return "features", normalize(features.rows_of(base.item_ids_))
     has_vectors = hasattr(base, "item_vectors_")
     if similarity == "vectors" and not has_vectors:
         raise TypeError(
@@ -26,7 +27,7 @@ def item_table(similarity, estimator, base, X, y, random_state):
             "none. Pass similarity='clusters', or item features."
         )
     if has_vectors and similarity != "clusters":
-        return "vectors", unit_rows(base.item_vectors_)
+        return "vectors", normalize(base.item_vectors_)
     clusterer = clusterer_inside(estimator)
     if clusterer is None:
         clusterer = SessionClusterer(random_state=random_state).fit(X, y)
@@ -35,12 +36,6 @@ def item_table(similarity, estimator, base, X, y, random_state):
 
 def _clusters(clusterer, base):
     return clusters_of(clusterer, base._index)[:, None]
-
-
-def unit_rows(vectors):
-    """Rows divided by their length; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def clusters_of(clusterer, index):

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from pathlib import Path
-from statistics import mean
+from statistics import mean, pstdev
 
 import pytest
 
@@ -28,6 +28,13 @@ def table(page, name):
     _, text = page.read_text().split(f"<!-- table: {name} -->\n")
     text, _ = text.split(f"\n<!-- end of table: {name} -->")
     return [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
+
+
+def numbers(cell):
+    """Numbers in a cell, thousands without their commas."""
+    return [
+        float(text) for text in re.findall(r"[-+]?\d+(?:\.\d+)?", cell.replace(",", ""))
+    ]
 
 
 def test_every_marked_table_has_rows():
@@ -107,12 +114,13 @@ def test_approximate_indexes():
             f"{row['recall@20']:.3f}",
             f"{float(format(row['speed_of_one'], '.2g')):g}",
             f"{float(format(row['speed_of_many'], '.2g')):g}",
+            f"{float(format(row['build_seconds'], '.2g')):g} s",
         ]
         for row in rows
     }
     shown = table(DOCS / "scaling.md", "nearest")
     assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
-    for vectors, _, index, *values, _ in shown:
+    for vectors, _, index, *values in shown:
         assert values == measured[vectors, index], (vectors, index)
 
 
@@ -121,12 +129,16 @@ def test_graphs_for_onnx_runtime():
     rows = results("speed/results/onnx.json")
     assert list(shown) == [row["backbone"] for row in rows]
     for row in rows:
-        times = row["milliseconds"].values()
-        assert shown[row["backbone"]][:3] == [f"{time:.2f}" for time in times]
+        times, (*cells, ratio, file) = row["milliseconds"], shown[row["backbone"]]
+        assert cells == [f"{time:.2f}" for time in times.values()]
+        assert ratio == f"{times['predict_topk'] / times['onnx']:.1f}"
+        assert file == f"{row['file_bytes'] / 2**20:.0f} MB"
     rows = results("onnx_parity.jsonl")
     for name, *cells in table(DOCS / "onnx.md", "onnx_parity"):
         own = [row for row in rows if row["backbone"] == name]
-        assert cells[:4] == [f"{row['largest_difference']:.1e}" for row in own]
+        *cells, same = cells
+        assert cells == [f"{row['largest_difference']:.1e}" for row in own]
+        assert same == f"{min(row['same_lists'] for row in own):.1%}"
     assert {name for name, *_ in table(DOCS / "onnx.md", "onnx_parity")} == {
         row["backbone"] for row in rows
     }
@@ -184,3 +196,64 @@ def test_memory_of_workers():
     ]
     found = [list(row["memory_mb"].values()) for row in results("workers.json")]
     assert shown == [[round(value) for value in row] for row in found]
+
+
+STAGES = {"alone": "base", "`CandidateRanker`": "candidates", "`MMRReranker`": "mmr"}
+
+
+def test_second_stages():
+    rows = results("report/results/second_stage.jsonl")
+    shown = table(DOCS / "guide" / "second_stage.md", "second_stage")
+    assert len(shown) == len(rows)
+    log = base = None
+    for first, second, stage, *cells in shown:
+        log, base = first or log, second or base  # given in the first of three rows
+        (row,) = [
+            row
+            for row in rows
+            if log.startswith(row["log"])
+            and (row["base"], row["stage"]) == (base, STAGES[stage])
+        ]
+        for cell, metric in zip(cells, METRICS, strict=False):
+            values = [value for value in row[metric] if value is not None]
+            assert numbers(cell) == pytest.approx(values, abs=6e-5), (log, base, stage)
+        lists = [row["cluster_diversity@20"][0], row["coverage@20"][0]]
+        assert cells[2:4] == [f"{value:.2f}" for value in lists], (log, base, stage)
+        assert cells[4] == f"{row['fit_seconds']:.1f} s"
+        assert cells[5] == f"{row['seconds_per_1000']:.2f} s"
+
+
+def test_cost_of_a_small_language_model():
+    rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
+    shown = table(DOCS / "llm_reranking.md", "small model, cost")
+    assert [cells[0] for cells in shown] == [row["mode"] for row in rows]
+    for row, (_, n, usable, failures, *cells) in zip(rows, shown, strict=True):
+        usage, failed = row["usage"], row["fallbacks"]
+        assert n == str(usage["asked"])
+        assert usable == f"{1 - sum(failed.values()) / usage['asked']:.0%}".replace(
+            "%", " %"
+        )
+        counts = [text.rsplit(" ", 1) for text in failures.split(", ") if failed]
+        assert {reason: int(count) for reason, count in counts} == failed
+        assert failed or failures == "none"
+        spent = (row["cpu_seconds"], row["seconds"])
+        spent += (usage["prompt_tokens"], usage["completion_tokens"])
+        for cell, value in zip(cells, spent, strict=False):
+            assert numbers(cell) == pytest.approx([value / usage["asked"]], abs=0.51)
+        assert cells[4] == f"{row['distinct']:.1f} of {row['entries']:.1f}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "lengths"), [("rerank", (1, 5, 10)), ("expand", (10, 20, 50))]
+)
+def test_lists_of_a_small_language_model(mode, lengths):
+    rows = [row for row in results("llm_amazon_beauty.json") if row["mode"] == mode]
+    shown = table(DOCS / "llm_reranking.md", f"small model, {mode}")
+    assert {way for way, *_ in shown} == {row["way"] for row in rows}
+    for way, *cells in shown:
+        for cell, metric in zip(
+            cells, [*(f"recall@{k}" for k in lengths), "mrr@20"], strict=True
+        ):
+            values = [row[metric] for row in rows if row["way"] == way]
+            expected = [mean(values), pstdev(values)][: len(values)]
+            assert numbers(cell) == pytest.approx(expected, abs=6e-4), (way, metric)

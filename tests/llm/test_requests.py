@@ -195,6 +195,21 @@ def test_a_form_that_is_refused_is_followed_by_a_weaker_one(
         assert form_of(server.requests[len(tried) + 1]) == "limited"
 
 
+@pytest.mark.parametrize("max_retries", [0, 2])
+def test_a_client_of_your_own_retries_as_the_model_says(max_retries, no_waiting):
+    """It sends refusals with status 500 again, so with some servers none is wise."""
+    refusal = Answer({"error": {"message": "no response_format"}}, 500)
+    script = lambda n, body: GOOD if form_of(body) == "beside" else refusal  # noqa: E731
+    with serving(script) as server:
+        openai = pytest.importorskip("openai")
+        client = openai.OpenAI(api_key="none", base_url=server.url, max_retries=5)
+        llm = fit(client, model=ChatModel("m", max_retries=max_retries), weight=0.9)
+        assert llm.predict([["a"]]) == llm.predict([["b"]]) == ["e"]
+    refused = [form for form in FORMS[:2] for _ in range(1 + max_retries)]
+    assert list(map(form_of, server.requests)) == [*refused, "beside", "beside"]
+    assert llm.usage_["requests"] == len(server.requests)
+
+
 def test_a_form_that_is_ignored_is_followed_by_a_weaker_one(endpoint):
     """Until an answer has kept to one; from there on, one that strays is a failure."""
     prose, titles = completion("I would buy tea."), ["a", "b", "c"]

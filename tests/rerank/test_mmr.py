@@ -11,6 +11,7 @@ from common import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -273,6 +274,20 @@ def test_in_a_search_and_a_file(train, test, tmp_path):
 def save(model, folder):
     skclip.save(model, folder / "s")
     return skclip.load(folder / "s")
+
+
+def test_similar_items_are_those_of_the_base(train):
+    pipeline = make_pipeline(SessionClusterer(random_state=0), MarkovRecommender())
+    mmr = MMRReranker(pipeline, similarity="clusters", random_state=0)
+    with pytest.raises(NotFittedError, match="MarkovRecommender"):
+        mmr.similar_items(["item-003"])
+    mmr.fit(train)
+    ids, base = mmr.item_ids_, mmr.estimator_[-1]
+    options = {"k": 4, "return_scores": True, "deny": ids[:3]}
+    found, wanted = (model.similar_items(ids, **options) for model in (mmr, base))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not hasattr(MMRReranker(PopularityRecommender()), "similar_items")
 
 
 def test_nested_parameters_and_clones(train):
