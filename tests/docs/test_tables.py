@@ -120,7 +120,9 @@ def test_approximate_indexes():
     }
     shown = table(DOCS / "scaling.md", "nearest")
     assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
-    for vectors, _, index, *values in shown:
+    sizes = {row["vectors"]: f"{row['n_items']:,}" for row in rows}
+    for vectors, size, index, *values in shown:
+        assert size == sizes[vectors]
         assert values == measured[vectors, index], (vectors, index)
 
 
