@@ -216,7 +216,7 @@ def _ids_as_json(item_ids):
 def _check_path(path):
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
-            f"path is a {type(path).__name__}: {path!r:.60}. Pass text or a pathlib.Path."
+            f"path is a {type(path).__name__}: {path!r:.60}. Pass text or a Path."
         )
     path = Path(os.path.realpath(path))  # the file behind a link
     if path.exists() and not path.is_file():
