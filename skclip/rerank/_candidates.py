@@ -328,8 +328,8 @@ class CandidateRanker(ListReranker):
                 "larger n_candidates."
             )
         return (
-            f"Each of the candidates {of_latest} is a target, with no other item beside "
-            "it. Pass more sessions, or a larger n_candidates."
+            f"Each of the candidates {of_latest} is a target, and no other item is "
+            "beside it. Pass more sessions, or a larger n_candidates."
         )
 
     def candidate_features(self, X, y=None):
