@@ -5,10 +5,12 @@ import copy
 import itertools
 import json
 import logging
+import os
 import reprlib
 import threading
 import warnings
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -72,10 +74,13 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     ImportError
         The extra ``skclip[onnx]`` is missing, or torch is older than 2.8.
     TypeError
-        `estimator` holds no `CLIPSessionRecommender`, or JSON has no form for an id.
+        `estimator` holds no `CLIPSessionRecommender`, a parameter has a wrong type,
+        or JSON has no form for an id.
     ValueError
-        `k` is out of range, the backbone cannot be exported, or the file would be
-        larger than 2 GB.
+        `k` is out of range, the backbone cannot be exported, `sessions` have no known
+        item, or the file would be larger than 2 GB.
+    FileNotFoundError
+        The folder of the file is missing.
     RuntimeError
         The graph and ``predict_topk`` give different lists.
 
@@ -139,6 +144,9 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
             "Export a CLIPSessionRecommender, or serve this one with skclip.save."
         )
     k = _checked_k(k, recommender.n_items_)
+    if not isinstance(exclude_seen, (bool, np.bool_)):
+        raise TypeError(f"exclude_seen must be True or False, got {exclude_seen!r}.")
+    _check_path(path)
     ids = _ids_as_json(recommender.item_ids_)
     _check_extra()
     fitted = recommender._fitted
@@ -148,6 +156,7 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
         rows = _sample(recommender)
     else:  # as plain lists, which say nothing of users
         rows = as_sessions(sessions, recommender._index).to_lists()
+        _check_known(rows, recommender._index)
     name = type(fitted.config["spec"]).__name__
     with _quiet(), _as_refusal(name):
         model = _onnx_model(ranker)
@@ -198,13 +207,37 @@ def _checked_k(k, n_items):
 def _ids_as_json(item_ids):
     ids = item_ids.tolist()
     for item in ids:
-        parts = item if type(item) is tuple else (item,)
-        if not all(type(part) in (str, int, float, bool) for part in parts):
-            raise TypeError(
-                f"The item id {item!r:.60} is a {type(item).__name__}, which JSON has "
-                "no form for. Fit on ids that are text, numbers or tuples of these."
-            )
+        parts, verb = (item, "holds") if type(item) is tuple else ((item,), "is")
+        for part in parts:
+            if type(part) not in (str, int, float, bool):
+                raise TypeError(
+                    f"The item id {item!r:.60} {verb} a {type(part).__name__}, which "
+                    "the file has no form for. Fit on ids that are text, numbers or "
+                    "tuples of text and numbers."
+                )
     return json.dumps(ids)
+
+
+def _check_path(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path is a {type(path).__name__}: {path!r:.60}. Pass text or a Path."
+        )
+    path = Path(os.path.realpath(path))  # the file behind a link
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file. Pass the path of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {path.parent} for the file. Make it first."
+        )
+
+
+def _check_known(rows, index):
+    if not _padded(rows, index)[0].any():
+        raise ValueError(
+            "No session has an item of the catalog, so there is nothing to compare. "
+            "Pass sessions with known items, or None for random ones."
+        )
 
 
 def _check_size(fitted, n_bytes_of_ids):
@@ -232,9 +265,9 @@ def _warn_of_limits(fitted):
     ]
     if kinds:
         warn_user(
-            f"The model has a prompt for each {' and each '.join(kinds)}. The graph is "
-            "given neither: it ranks as for unknown ones. Use skclip.save where these "
-            "prompts matter."
+            f"The model has a prompt for each {' and each '.join(kinds)}. The graph "
+            "knows none of them, and ranks as for unknown ones. Use skclip.save where "
+            "these prompts matter."
         )
 
 
@@ -461,7 +494,8 @@ def _difference(recommender, rows, codes, found, k, exclude_seen):
         catalog[row, codes[row, place] - 1] = -np.inf
     there = items > 0
     own = np.take_along_axis(catalog, np.maximum(items, 1) - 1, axis=1)
-    far = np.maximum(abs(scores - expected), abs(scores - own))[there]
+    of_graph = scores[there]  # without places that are left free: minus infinity
+    far = np.maximum(abs(of_graph - expected[there]), abs(of_graph - own[there]))
     largest = float(far.max(initial=0.0))
     scale = max(1.0, float(abs(expected[np.isfinite(expected)]).max(initial=0.0)))
     twice = (np.diff(np.sort(np.where(there, items, -np.arange(k)), axis=1)) == 0).any()

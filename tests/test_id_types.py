@@ -600,8 +600,8 @@ def test_lists_for_each_session_come_in_what_sessions_come_in(kind):
     ("given", "message"),
     [
         ("a", r"deny is a str: 'a'\. .* Wrap a single one: \['a'\]"),
-        (3, "deny is a int: 3"),
-        (np.array("a"), "deny is a ndarray"),
+        (3, "deny is an int: 3"),
+        (np.array("a"), "deny is a str: 'a'"),
         ({"a": 1}, r"deny is a dict: .* list\(deny\) for its keys"),
         (pd.DataFrame({"id": ["a"], "n": [1]}), r"a data frame .* \['id', 'n'\]"),
         (np.ma.array(["a", "b"], mask=[0, 1]), r"masked cells\. Drop them"),

@@ -151,6 +151,8 @@ def as_list(values, what, *, ordered=False):
     """
     if isinstance(values, list):
         return _plain_values(values)
+    if values is None:
+        raise TypeError(f"{what} is None. Pass a list of ids.")
     if isinstance(values, Mapping):
         raise TypeError(
             f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
@@ -168,9 +170,12 @@ def as_list(values, what, *, ordered=False):
         return native.to_list()
     single = not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0
     if isinstance(values, (str, bytes)) or single:
+        value = values.item() if getattr(values, "ndim", None) == 0 else values
+        kind = type(value).__name__
+        article = "an" if kind[0] in "aeiou" else "a"
         raise TypeError(
-            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected a list of "
-            f"ids. Wrap a single one: [{values!r:.40}]."
+            f"{what} is {article} {kind}: {value!r:.40}. Expected a list of ids. Wrap "
+            f"a single one: [{value!r:.40}]."
         )
     if ordered and isinstance(values, (set, frozenset)):
         raise TypeError(

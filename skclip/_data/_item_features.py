@@ -51,30 +51,8 @@ class ItemFeatures:
     def __init__(self, item_ids, vectors):
         self.item_ids, self._place = _checked_ids(item_ids)
         check_own_types(self._place, "item_ids", portable=False)
-        vectors = unmasked(vectors, "vectors")
-        if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
-            raise ValueError(
-                f"vectors has shape {vectors.shape} and type {vectors.dtype}. Expected "
-                "numbers of shape (n_items, n_features), one row for each id."
-            )
-        if len(vectors) != len(self.item_ids):
-            raise ValueError(
-                f"vectors has {len(vectors)} rows for {len(self.item_ids)} item_ids. "
-                "Pass one row for each id."
-            )
-        if vectors.shape[1] == 0:
-            raise ValueError("vectors has no column. Pass at least one feature.")
-        with np.errstate(over="ignore"):
-            vectors = np.array(vectors, dtype=np.float32, order="C")
-        bad = ~np.isfinite(vectors).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f"{int(bad.sum())} rows of vectors hold NaN or infinity, such as "
-                f"that of {self.item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row "
-                "of zeros for an item of which nothing is known."
-            )
-        vectors.flags.writeable = False
-        self.vectors = vectors
+        self.vectors = _checked_vectors(vectors, self.item_ids, "vectors")
+        self.vectors.flags.writeable = False
 
     @property
     def shape(self):
@@ -104,21 +82,7 @@ class ItemFeatures:
         ValueError
             An id is not among the features.
         """
-        codes = self._place.codes_of(item_ids)
-        if (codes == 0).any():
-            lacking = item_ids[codes == 0]
-            hint = other_type(lacking, self._place, where="which has features")
-            raise ValueError(
-                f"item_features has no row for {len(lacking)} of {len(codes)} items of "
-                f"the sessions, such as {lacking.tolist()[0]!r:.60}. "
-                + (
-                    hint
-                    or "Join features of known and new items by "
-                    "ItemFeatures.concat([known, new]); covering(item_ids) adds rows "
-                    "of zeros for items that have no title."
-                )
-            )
-        return self.vectors[codes - 1]
+        return rows_of_items(self, item_ids, "item_features")
 
     def concat(*parts):
         """Join features of different items, such as known and new ones.
@@ -207,8 +171,36 @@ class ItemFeatures:
         return type(self), (self.item_ids, self.vectors)
 
 
-def as_item_features(features):
+def rows_of_items(features, item_ids, name):
+    """Vectors of some items, as `ItemFeatures.rows_of`; `name` is for the message."""
+    codes = features._place.codes_of(item_ids)
+    if (codes == 0).any():
+        lacking = item_ids[codes == 0]
+        raise ValueError(
+            f"{name} has no row for {len(lacking)} of {len(codes)} items of the "
+            f"sessions, such as {lacking.tolist()[0]!r:.60}. "
+            + _how_to_add_rows(features, lacking)
+        )
+    return features.vectors[codes - 1]
+
+
+def _how_to_add_rows(features, lacking):
+    own = features.item_ids
+    if own.dtype.kind == "i" and np.array_equal(own, np.arange(len(own))):
+        return (
+            "Its ids are the numbers of the rows, from 0. If it is a data frame, set "
+            "the item ids as its index."
+        )
+    return other_type(lacking, features._place, where="which has features") or (
+        "Join features of known and new items by ItemFeatures.concat([known, new]); "
+        "covering(item_ids) adds rows of zeros for items that have no title."
+    )
+
+
+def as_item_features(features, name="item_features"):
     """What a caller passes for features of items; None stays None.
+
+    `name` is that of the parameter, for messages.
 
     Raises
     ------
@@ -218,31 +210,74 @@ def as_item_features(features):
     if features is None or isinstance(features, ItemFeatures):
         return features
     if isinstance(features, Mapping):
-        return ItemFeatures(list(features), np.array(list(features.values())))
+        return _named_features(list(features), list(features.values()), name, name)
     if hasattr(features, "index") and hasattr(features, "columns"):  # pandas
-        return ItemFeatures(features.index.tolist(), features.to_numpy())
+        ids, vectors = features.index.tolist(), features.to_numpy()
+        return _named_features(ids, vectors, f"{name}.index", name)
     shape = getattr(features, "shape", None)
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
     raise TypeError(
-        f"item_features is a {what}. Expected skclip.features.ItemFeatures, which "
+        f"{name} is a {what}. Expected skclip.features.ItemFeatures, which "
         "knows whose each row is: ItemFeatures(item_ids, vectors). A pandas data frame "
         "with the item ids as its index will do, or a mapping of ids to vectors."
     )
 
 
-def _checked_ids(item_ids):
-    values = as_list(item_ids, "item_ids", ordered=True)
+def _named_features(item_ids, vectors, ids_name, name):
+    """`ItemFeatures` of what a parameter holds, refused under its name."""
+    ids, _ = _checked_ids(item_ids, ids_name)
+    return ItemFeatures(item_ids, _checked_vectors(vectors, ids, name))
+
+
+def _checked_vectors(vectors, item_ids, name):
+    """A new array, float32, of one row for each id."""
+    try:
+        vectors = unmasked(vectors, name)
+    except ValueError as error:
+        if np.ma.is_masked(vectors):
+            raise
+        raise ValueError(
+            f"The rows of {name} have different lengths. Pass the same number of "
+            "features for each id."
+        ) from error
+    if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
+        raise ValueError(
+            f"{name} has shape {vectors.shape} and type {vectors.dtype}. Expected "
+            "numbers of shape (n_items, n_features), one row for each id."
+        )
+    if len(vectors) != len(item_ids):
+        raise ValueError(
+            f"{name} has {len(vectors)} rows for {len(item_ids)} item_ids. Pass one "
+            "row for each id."
+        )
+    if vectors.shape[1] == 0:
+        raise ValueError(f"{name} has no column. Pass at least one feature.")
+    with np.errstate(over="ignore"):
+        vectors = np.array(vectors, dtype=np.float32, order="C")
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} rows of {name} hold NaN or infinity, such as that of "
+            f"{item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row of zeros for an "
+            "item of which nothing is known. Fill single missing values, and add a "
+            "column that says which are missing."
+        )
+    return vectors
+
+
+def _checked_ids(item_ids, name="item_ids"):
+    values = as_list(item_ids, name, ordered=True)
     for i, value in enumerate(values):
         if isinstance(value, list) or not is_id(value):
             raise ValueError(
-                f"item_ids[{i}] is {value!r:.40}. Expected an item id, such as a "
+                f"{name}[{i}] is {value!r:.40}. Expected an item id, such as a "
                 "string or a number."
             )
     vocabulary, codes = factorize_list(values)
     if len(vocabulary) < len(values):
         twice = vocabulary[np.bincount(codes) > 1].tolist()
         raise ValueError(
-            f"{len(twice)} item_ids stand more than once, such as {twice[0]!r}. Pass "
+            f"{name} has {len(twice)} ids more than once, such as {twice[0]!r}. Pass "
             "each item once: drop duplicates, or average their vectors."
         )
     ids = vocabulary[codes]

@@ -28,11 +28,20 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
 
     def _fitted_base(self, X, y):
         """The fitted estimator, the recommender in it, and `X` as that one reads it."""
+        self._check_base()
         estimator = self.estimator
         if not self.prefit:
             with told_already():  # the subclass reads the sessions itself
                 estimator = clone(estimator).fit(X, y)
         return estimator, *base_of(estimator, X)
+
+    def _check_base(self):
+        """Refuse what holds no recommender before time goes into a fit."""
+        unwrap(self.estimator, None)
+
+    def _by_popularity(self, queries):
+        base, queries = self._base_queries(queries)
+        return base._by_popularity(queries)
 
     def _base_queries(self, queries):
         """The base, and what it is asked, behind the earlier steps of a pipeline."""

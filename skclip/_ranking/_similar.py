@@ -3,7 +3,13 @@
 import numpy as np
 import torch
 
-from skclip._data import as_list, check_hashable, factorize_list, warn_other_type
+from skclip._data import (
+    Sessions,
+    as_list,
+    check_hashable,
+    factorize_list,
+    warn_other_type,
+)
 from skclip._ranking._filters import Filters
 from skclip._ranking._topk import rows_per_product, topk_codes
 from skclip._threads import Workers
@@ -138,6 +144,11 @@ class NoSimilarItems:
 
 def _codes_of(ids, index):
     """Codes of a list of raw ids, 0 = not in the catalog; warns once of these."""
+    if isinstance(ids, Sessions):
+        raise TypeError(
+            "ids are Sessions. Pass a list of item ids. predict_topk ranks what comes "
+            "after sessions."
+        )
     ids = as_list(ids, "ids", ordered=True)
     check_hashable(ids, "ids")
     vocabulary, positions = factorize_list(ids)

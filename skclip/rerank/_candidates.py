@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from skclip._clusters import SessionClusterer
 from skclip._data import (
     ItemFeatures,
+    as_item_features,
     as_sessions,
     check_targets,
     latest_rows,
@@ -17,13 +18,14 @@ from skclip._data import (
     taken,
     training_data,
 )
-from skclip._inside import without_checkpoint
+from skclip._inside import estimators_inside, without_checkpoint
 from skclip._ranking import base_of, queries_of_base
 from skclip._sklearn import HasMethods, Interval, _fit_context
 from skclip._warnings import told_already, warn_user
 from skclip.exceptions import TrainingWarning
-from skclip.rerank._features import candidate_features, item_facts
-from skclip.rerank._lists import ListReranker, blocks, first_candidates
+from skclip.rerank._features import candidate_features, column_names, item_facts
+from skclip.rerank._lists import ListReranker, blocks, first_candidates, shares_items
+from skclip.rerank._similarity import check_clusters_items
 
 
 class CandidateRanker(ListReranker):
@@ -58,7 +60,7 @@ class CandidateRanker(ListReranker):
         ``SessionClusterer()``. `skclip.controls.OneCluster` switches clusters off.
     item_columns : ItemFeatures, data frame or mapping, default=None
         Further features of the items, by item id. Every item of the catalog needs a
-        row.
+        row. Fill missing values, and add a column that says which are missing.
     refit : bool, default=True
         Whether the base is fitted a second time, on all sessions. False saves time;
         items that only the latest sessions have are then missing.
@@ -219,27 +221,31 @@ class CandidateRanker(ListReranker):
             no candidate is another item. Lists are then those of the base.
         """
         rng = check_random_state(self.random_state)
+        self._check_base()
         classifier, clusterer = self._new_parts(rng)
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
+        data = training_data(sessions, y)
+        columns = self._own_columns(data)
         early, late = latest_rows(sessions, self.held_out_fraction)
         if len(early) == 0:
             early, late = late, early
         early, late = taken(sessions, y, early), taken(sessions, y, late)
+        _check_lengths(*early, len(sessions))
         with told_already():
+            clusterer.fit(*early)
+            check_clusters_items(clusterer)
             estimator = self.estimator
             if not self.prefit:
                 estimator = without_checkpoint(estimator).fit(*early)
             base, _ = base_of(estimator, None)
-            clusterer.fit(*early)
-            facts = self._facts_of(base, clusterer, training_data(*early))
+            facts = _facts_of(base, clusterer, training_data(*early), columns)
             classifier, recall = self._learned(classifier, estimator, facts, late, rng)
             if self.refit and not self.prefit:
                 estimator = clone(self.estimator).fit(X, y)
                 base, _ = base_of(estimator, None)
             if self.refit:
-                data = training_data(sessions, y)
-                facts = self._facts_of(base, clusterer, data, facts)
+                facts = _facts_of(base, clusterer, data, columns, facts)
         return self._adopt(
             X,
             estimator_=estimator,
@@ -254,6 +260,13 @@ class CandidateRanker(ListReranker):
     def _new_parts(self, rng):
         """Classifier and clusterer to fit, with seeds where they have none."""
         parts = self._parts()
+        inside = estimators_inside(parts["classifier"])
+        if any(hasattr(part, "predict_topk") for part in inside):
+            raise TypeError(
+                f"classifier is a {type(parts['classifier']).__name__}, which is or "
+                "holds a recommender. Pass a classifier of scikit-learn, such as "
+                "HistGradientBoostingClassifier()."
+            )
         if _method_of(parts["classifier"]) is None:
             raise TypeError(
                 f"classifier is a {type(parts['classifier']).__name__}, which has "
@@ -262,12 +275,13 @@ class CandidateRanker(ListReranker):
             )
         return [_seeded(clone(part), rng) for part in parts.values()]
 
-    def _facts_of(self, base, clusterer, data, before=None):
-        """`ItemFacts` from training sessions; of the same kinds as some before."""
-        timed = data.end_times is not None and not np.isnan(data.end_times).all()
-        if before is not None:
-            timed = before.timed
-        return item_facts(data, base, clusterer, self.item_columns, timed)
+    def _own_columns(self, data):
+        """`item_columns` as `ItemFeatures` and names, or None; refuses wrong ones."""
+        features = as_item_features(self.item_columns, "item_columns")
+        if features is None:
+            return None
+        self._check_rows(features, data, "item_columns")
+        return features, column_names(self.item_columns, features.shape[1])
 
     def _learned(self, classifier, estimator, facts, held_out, rng):
         """The fitted classifier, None if nothing can be learned; candidate recall."""
@@ -284,16 +298,44 @@ class CandidateRanker(ListReranker):
             n_hits = int(labels.sum())
         recall = n_hits / n_targets if n_targets else 0.0
         if n_hits in (0, len(labels)):
+            base, _ = base_of(estimator, None)
+            why = self._why_nothing(base, sessions, n_targets, n_hits)
             warn_user(
-                f"Of {n_targets} targets of the latest {len(sessions)} sessions "
-                f"{n_hits} are among the first {self.n_candidates} items of the base, "
-                f"with {len(labels) - n_hits} others: a classifier has nothing to "
-                "learn. Lists are those of the base. Pass more sessions, or larger "
-                "held_out_fraction and n_candidates.",
+                "The classifier has nothing to learn, and lists are those of the "
+                f"base. {why}",
                 TrainingWarning,
             )
             return None, recall
         return classifier.fit(features, labels), recall
+
+    def _why_nothing(self, base, held_out, n_targets, n_hits):
+        """Why there is nothing to learn, and what to do about it."""
+        of_latest = f"of the latest {len(held_out)} sessions"
+        if len(held_out) == 0:
+            fraction = self.held_out_fraction
+            size = "larger" if fraction <= 0.5 else "smaller"
+            return (
+                f"held_out_fraction={fraction} does not divide so few sessions in two. "
+                f"Pass more sessions, or a {size} held_out_fraction."
+            )
+        if not shares_items(base, held_out.vocabulary):
+            what = "sessions of items that it knows" if self.prefit else "more sessions"
+            return (
+                f"None of the items {of_latest} is in the catalog of the base. Pass "
+                f"{what}."
+            )
+        if n_targets == 0:
+            return f"None {of_latest} has 2 items. Pass more sessions of 2 items."
+        if n_hits == 0:
+            return (
+                f"None of the {n_targets} targets {of_latest} is among the first "
+                f"{self.n_candidates} items of the base. Pass more sessions, or a "
+                "larger n_candidates."
+            )
+        return (
+            f"Each of the candidates {of_latest} is a target, and no other item is "
+            "beside it. Pass more sessions, or a larger n_candidates."
+        )
 
     def candidate_features(self, X, y=None):
         """Return what the classifier is told about the candidates of some targets.
@@ -319,6 +361,7 @@ class CandidateRanker(ListReranker):
             Position of the target among all targets.
         """
         self._check_fitted()
+        self._validate_params()
         queries = self._queries(X, y, every_prefix=True)
         return _pairs(self.estimator_, self._facts, queries, self.n_candidates)
 
@@ -335,6 +378,24 @@ class CandidateRanker(ListReranker):
             some = features[candidates.valid]
             values[candidates.valid] = _values_of(self.classifier_, some)
         return places_by(values, candidates.values)
+
+
+def _check_lengths(early, y, n_sessions):
+    """Refuse to fit on early sessions none of which has two items."""
+    if (early.lengths + (y is not None) < 2).all():
+        raise ValueError(
+            f"Of {n_sessions} sessions {len(early)} are not held out, and none of "
+            "these has 2 items, so no item follows another. Pass more sessions of 2 "
+            "items or more."
+        )
+
+
+def _facts_of(base, clusterer, data, columns, before=None):
+    """`ItemFacts` from training sessions; of the same kinds as some before."""
+    timed = data.end_times is not None and not np.isnan(data.end_times).all()
+    if before is not None:
+        timed = before.timed
+    return item_facts(data, base, clusterer, columns, timed)
 
 
 def places_by(values, base_values):

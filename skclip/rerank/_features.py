@@ -6,12 +6,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from skclip._data import as_item_features, flat_positions
+from skclip._data import flat_positions, rows_of_items
 from skclip.rerank._similarity import clusters_of
 
 _SECONDS_PER_DAY = 86_400.0
 _OF_LISTS = ("score", "relative_score", "rank")
 _OF_SESSIONS = ("session_recency", "session_clicks", "session_length")
+_OF_PAIRS = ("followed_last", "same_cluster", "similarity_to_last")
+_OF_ITEMS = ("log_popularity", "days_since_click", "cluster")
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,30 @@ class ItemFacts:
     @property
     def feature_names(self):
         """Names of the columns of `candidate_features`."""
-        names = [*_OF_LISTS, *_OF_SESSIONS, "followed_last", "same_cluster"]
-        if self.vectors is not None:
-            names.append("similarity_to_last")
-        return np.array([*names, *self.names], dtype=object)
+        of_pairs = _OF_PAIRS if self.vectors is not None else _OF_PAIRS[:2]
+        names = [*_OF_LISTS, *_OF_SESSIONS, *of_pairs, *self.names]
+        return np.array(names, dtype=object)
 
 
-def item_facts(data, base, clusterer, item_columns, timed):
-    """`ItemFacts` of the catalog of a base, from `TrainingData` of any items."""
+def column_names(item_columns, n_columns):
+    """Names of further features; refuses those that other features have."""
+    own = getattr(item_columns, "columns", None)
+    own = [f"item_{i}" for i in range(n_columns)] if own is None else map(str, own)
+    names, taken = list(own), [*_OF_LISTS, *_OF_SESSIONS, *_OF_PAIRS, *_OF_ITEMS]
+    twice = [name for i, name in enumerate(names) if name in taken + names[:i]]
+    if twice:
+        raise ValueError(
+            f"item_columns has a column {twice[0]!r}, and another feature has this "
+            "name. Rename the column."
+        )
+    return names
+
+
+def item_facts(data, base, clusterer, own_columns, timed):
+    """`ItemFacts` of the catalog of a base, from `TrainingData` of any items.
+
+    `own_columns` are `ItemFeatures` and the names of their columns, or None.
+    """
     codes = base._index.codes_of(data.index.item_ids)[data.codes - 1]
     n_items = len(base.item_ids_)
     counts = np.bincount(codes, minlength=n_items + 1)[1:]
@@ -57,13 +75,10 @@ def item_facts(data, base, clusterer, item_columns, timed):
     clusters = clusters_of(clusterer, base._index)
     names.append("cluster")
     columns.append(clusters)
-    if item_columns is not None:
-        features = as_item_features(item_columns)
-        vectors = features.rows_of(base.item_ids_)
-        own = getattr(item_columns, "columns", None)
-        own = [f"item_{i}" for i in range(vectors.shape[1])] if own is None else own
-        names += [str(name) for name in own]
-        columns += list(vectors.T)
+    if own_columns is not None:
+        features, own = own_columns
+        names += own
+        columns += list(rows_of_items(features, base.item_ids_, "item_columns").T)
     vectors = getattr(base, "item_vectors_", None)
     return ItemFacts(
         tuple(names),

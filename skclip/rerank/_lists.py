@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from skclip._base import SessionEstimator
-from skclip._ranking import RerankingMixin, topk_codes
+from skclip._data import rows_of_items
+from skclip._inside import held_by
+from skclip._ranking import RankingMixin, RerankingMixin, topk_codes
 
 _LOWEST = -(2**40)  # below each float32 as an integer
 _PAIRS = 2**18  # of sessions and candidates at a time
@@ -42,6 +44,7 @@ class Candidates:
         """Scores, 1 for the best candidate of a session and 0 for the last."""
         last = np.maximum(self.lengths - 1, 0)[:, None]
         low = np.take_along_axis(self.values, last, axis=1)
+        low = np.where(self.valid[:, :1], low, 0)  # -inf where there is no candidate
         values = np.where(self.valid, self.values, low)
         spread = values[:, :1] - low
         relative = np.zeros_like(values)
@@ -98,25 +101,45 @@ class ListReranker(RerankingMixin, SessionEstimator):
     """Put the first `n_candidates` of a base in another order.
 
     ``_places(candidates, queries)`` of a subclass returns the place of each candidate,
-    from 0; those that share one, the first of theirs.
+    from 0; those that share one, the first of theirs. What the base ranks by popularity
+    stays as it is.
     """
 
     _keeps_base = False  # the list of the base, bit for bit
 
+    def _check_rows(self, features, data, name):
+        """Refuse features without rows for the training items, before a fit.
+
+        Only where these are the catalog for sure. Steps of a pipeline, say, and
+        ``min_item_count`` leave items out, which need no row.
+        """
+        base = self.estimator
+        alone = isinstance(base, RankingMixin) and not held_by(base)
+        if alone and getattr(base, "min_item_count", 1) == 1 and not self.prefit:
+            rows_of_items(features, data.index.item_ids, name)
+
     def _masked_chunks(self, queries, mask=None):
+        self._validate_params()  # `set_params` may have come after `fit`
         base, base_queries = self._base_queries(queries)
         chunks = base._masked_chunks(base_queries, mask)
         if self._keeps_base:
             yield from chunks
             return
+        unread = base._by_popularity(base_queries)
         for at, scores in chunks:
             candidates = first_candidates(scores, self.n_candidates)
+            candidates.valid[unread[at]] = False
             places = np.empty(candidates.columns.shape, dtype=np.int64)
             for rows in blocks(len(at), self.n_candidates):
                 part = queries.take(at[rows])
                 places[rows] = self._places(candidates.take(rows), part)
             put_in_order(scores, candidates, places)
             yield at, scores
+
+
+def shares_items(base, item_ids):
+    """Whether the catalog of a base has any of some items."""
+    return base._index.codes_of(item_ids).any()
 
 
 def blocks(n_rows, n_candidates):

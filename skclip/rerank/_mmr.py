@@ -7,8 +7,10 @@ import numpy as np
 
 from skclip._data import ItemFeatures, training_data
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from skclip.rerank._lists import ListReranker
-from skclip.rerank._similarity import item_table, similarities
+from skclip._warnings import told_already, warn_user
+from skclip.exceptions import UnseenItemWarning
+from skclip.rerank._lists import ListReranker, shares_items
+from skclip.rerank._similarity import item_table, read_similarity, similarities
 
 _ROOM = 2**22  # similarities, or numbers of vectors, at a time
 _LEFT_OUT = np.float32(-1e30)  # places behind the candidates
@@ -155,13 +157,28 @@ class MMRReranker(ListReranker):
             ``similarity="vectors"``.
         ValueError
             An item of the catalog has no row of the item features.
+
+        Warns
+        -----
+        UnseenItemWarning
+            With `prefit`, the base knows none of the items.
         """
-        if self.prefit:
-            training_data(X, y)  # refuses wrong sessions, which nothing else may read
-        estimator, base, _ = self._fitted_base(X, y)
-        kind, table = item_table(
-            self.similarity, estimator, base, X, y, self.random_state
-        )
+        self._check_base()
+        data = training_data(X, y)
+        with told_already():
+            similarity = read_similarity(self.similarity, X, y)
+            if isinstance(similarity, ItemFeatures):
+                self._check_rows(similarity, data, "similarity")
+            estimator, base, _ = self._fitted_base(X, y)
+            if not shares_items(base, data.index.item_ids):
+                warn_user(
+                    "None of the items of the sessions is in the catalog of the base "
+                    "(prefit=True). Pass the sessions that the base was fitted on.",
+                    UnseenItemWarning,
+                )
+            kind, table = item_table(
+                similarity, estimator, base, X, y, self.random_state
+            )
         return self._adopt(
             X,
             estimator_=estimator,

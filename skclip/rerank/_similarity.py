@@ -5,21 +5,35 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize
 
 from skclip._clusters import SessionClusterer
-from skclip._data import as_item_features
+from skclip._data import ItemFeatures, as_item_features, rows_of_items
 from skclip._inside import clusterer_inside
 
 
+def read_similarity(similarity, X, y):
+    """A similarity as text, a fitted clusterer or `ItemFeatures`; refuses wrong ones.
+
+    It needs no base, so it comes before time goes into fitting one.
+    """
+    if isinstance(similarity, str):
+        return similarity
+    if hasattr(similarity, "fit"):
+        clusterer = clone(similarity).fit(X, y)
+        check_clusters_items(clusterer)
+        return clusterer
+    return as_item_features(similarity, "similarity")
+
+
 def item_table(similarity, estimator, base, X, y, random_state):
-    """Kind of a similarity, and what it is computed from.
+    """Kind of a similarity of `read_similarity`, and what it is computed from.
 
     The second is an array (n_items, n_dims) of vectors of length 1 or 0, float32, or
     (n_items, 1) of clusters, int32, -1 = none.
     """
     if not isinstance(similarity, str):
-        if hasattr(similarity, "fit"):
-            return "clusters", _clusters(clone(similarity).fit(X, y), base)
-        features = as_item_features(similarity)
-        return "features", normalize(features.rows_of(base.item_ids_))
+        if not isinstance(similarity, ItemFeatures):
+            return "clusters", _clusters(similarity, base)
+        rows = rows_of_items(similarity, base.item_ids_, "similarity")
+        return "features", normalize(rows)
     has_vectors = hasattr(base, "item_vectors_")
     if similarity == "vectors" and not has_vectors:
         raise TypeError(
@@ -39,22 +53,20 @@ def _clusters(clusterer, base):
 
 
 def clusters_of(clusterer, index):
-    """Cluster of each item of a catalog, 0-based, -1 = none, (n_items,), int32.
+    """Cluster of each item of a catalog, 0-based, -1 = none, (n_items,), int32."""
+    clusters = np.full(len(index) + 1, -1, dtype=np.int32)
+    clusters[index.codes_of(clusterer.item_ids_)] = clusterer.membership_
+    clusters[0] = -1  # where items that are not in the catalog went
+    return clusters[1:]
 
-    Raises
-    ------
-    TypeError
-        It clusters no items.
-    """
+
+def check_clusters_items(clusterer):
+    """Refuse a fitted estimator that clusters no items."""
     if not hasattr(clusterer, "membership_"):
         raise TypeError(
             f"{type(clusterer).__name__} has no membership_ after fit. Pass a "
             "clusterer of items, such as SessionClusterer()."
         )
-    clusters = np.full(len(index) + 1, -1, dtype=np.int32)
-    clusters[index.codes_of(clusterer.item_ids_)] = clusterer.membership_
-    clusters[0] = -1  # where items that are not in the catalog went
-    return clusters[1:]
 
 
 def similarities(table, columns):

@@ -270,6 +270,51 @@ def test_k_is_a_whole_number(halved, tmp_path):
         skclip.export_onnx(halved, tmp_path / "m.onnx", k=2.5)
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_exclude_seen_is_true_or_false(halved, tmp_path, value):
+    with pytest.raises(TypeError, match=f"must be True or False, got {value!r}"):
+        skclip.export_onnx(halved, tmp_path / "m.onnx", exclude_seen=value)
+
+
+def test_paths_and_sessions_are_checked_before_tracing(halved, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "_onnx_model", None)
+    file = tmp_path / "m.onnx"
+    with pytest.raises(TypeError, match="path is a int: 3"):
+        skclip.export_onnx(halved, 3)
+    with pytest.raises(ValueError, match="no regular file"):
+        skclip.export_onnx(halved, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder .*missing for the file"):
+        skclip.export_onnx(halved, tmp_path / "missing" / "m.onnx")
+    for rows in ([["new"], []], [[]]):
+        with pytest.raises(ValueError, match="No session has an item of the catalog"):
+            skclip.export_onnx(halved, file, sessions=rows)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_with_places_left_free_are_compared_quietly(halved):
+    rows = [halved.item_ids_[3:].tolist(), halved.item_ids_[:2].tolist()]
+    items, scores = halved.predict_topk(rows, 5, return_scores=True, exclude_seen=True)
+    there = np.isfinite(scores)
+    assert not there.all()
+    codes, _ = exporting._padded(rows, halved._index)
+    found = [np.where(there, halved._index.codes_of(items.ravel()).reshape(2, 5), 0)]
+    options = {"k": 5, "exclude_seen": True}
+    compared = halved, rows, codes
+    assert exporting._difference(*compared, [*found, scores], **options) < 1e-3
+    with pytest.raises(RuntimeError, match="does not rank"):
+        exporting._difference(*compared, [*found, scores + 1], **options)
+    with pytest.raises(RuntimeError, match="does not rank"):
+        exporting._difference(*compared, [found[0] * 0, scores], **options)
+
+
+@pytest.mark.filterwarnings("ignore::skclip.exceptions.IdTypeWarning")
+def test_nested_tuples_are_refused(tmp_path):
+    ids = [("a", ("b", i)) for i in range(8)]
+    rec = small("stamp", prompt=None, max_epochs=1).fit([ids, ids[::-1]] * 5)
+    with pytest.raises(TypeError, match="holds a tuple, which .* of text and numbers"):
+        skclip.export_onnx(rec, tmp_path / "m.onnx")
+
+
 @pytest.mark.filterwarnings("ignore::skclip.exceptions.IdTypeWarning")
 def test_ids_that_json_does_not_have(tmp_path):
     days = [datetime.date(2026, 1, d) for d in range(1, 9)]
@@ -307,7 +352,7 @@ def test_what_the_graph_cannot_read_is_told(train, tmp_path, monkeypatch, path):
         skclip.export_onnx(rec, tmp_path / "m.onnx")
     rec = small("stamp", prompt=("user", "session"), max_epochs=1)
     rec.fit(with_users(train))
-    with pytest.warns(UserWarning, match="a prompt for each user and each session"):
+    with pytest.warns(UserWarning, match="user and each session. The graph knows none"):
         skclip.export_onnx(rec, tmp_path / "m.onnx")
 
 

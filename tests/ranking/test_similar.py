@@ -8,7 +8,7 @@ import pytest
 from common import small
 
 import skclip
-from skclip import SLIST, Fusion, PopularityRecommender
+from skclip import SLIST, Fusion, PopularityRecommender, Sessions
 from skclip._ranking import SimilarItemsMixin, _topk
 from skclip.backbones import BACKBONES, GRU4Rec
 from skclip.features import ItemFeatures
@@ -91,3 +91,26 @@ def test_what_has_no_similar_items_names_what_has():
         PopularityRecommender().similar_items(["a"])
     told = re.search("fitted (.*?)[.] predict_topk", str(caught.value))[1]
     assert set(re.split(", | or ", told)) == names
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (None, "^ids is None. Pass a list of ids"),
+        (3, r"^ids is an int: 3.* Wrap a single one: \[3\]"),
+        (np.array("item-003"), r"^ids is a str: 'item-003'.* \['item-003'\]"),
+        (Sessions.from_lists([["item-003"]]), "^ids are Sessions. Pass a list of item"),
+    ],
+    ids=["None", "int", "0-d", "sessions"],
+)
+def test_what_is_no_list_of_ids(ids, message, train):
+    with pytest.raises(TypeError, match=message):
+        SLIST().fit(train).similar_items(ids)
+
+
+def test_truth_values_are_the_ids_that_they_equal():
+    model = SLIST().fit([[1, 2], [2, 3], [1, 3]] * 3)
+    expected = model.similar_items([1], 3).tolist()
+    assert model.similar_items([True], 3).tolist() == expected
+    top = model.predict_topk([[1]], 3).tolist()
+    assert model.predict_topk([[True]], 3).tolist() == top

@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from common import small
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.inspection import permutation_importance
@@ -18,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import skclip
 from skclip import (
+    SLIST,
     CandidateRanker,
     MarkovRecommender,
     MMRReranker,
@@ -204,13 +206,13 @@ def test_it_helps_where_the_base_is_blind(train, test):
 
 def test_nothing_to_learn_is_told():
     X = [[str(i), f"{i}+"] for i in range(20)]
-    with pytest.warns(TrainingWarning, match="Of 4 targets of the latest 4 sessions 0"):
+    with pytest.warns(TrainingWarning, match="items of the latest 4 sessions"):
         model = ranker(MarkovRecommender()).fit(X)
     assert model.classifier_ is None
     assert model.candidate_recall_ == 0
     base = MarkovRecommender().fit(X)
     np.testing.assert_array_equal(model.decision_function(X), base.decision_function(X))
-    with pytest.warns(TrainingWarning, match="the latest 0 sessions"):
+    with pytest.warns(TrainingWarning, match="or a larger held_out_fraction"):
         ranker(MarkovRecommender()).fit([["a", "b"]])
 
 
@@ -354,6 +356,24 @@ def test_over_a_pipeline_and_below_mmr(train, test):
         ({"clusterer": SessionKNN()}, TypeError, "SessionKNN has no membership_"),
         ({"item_columns": {"a": [1]}}, ValueError, "no row for 7. of 7. items"),
         ({"item_columns": 3}, ValueError, "'item_columns' parameter"),
+        (
+            {"classifier": SessionKNN()},
+            TypeError,
+            "SessionKNN, which is or holds",
+        ),
+        ({"classifier": make_pipeline(StandardScaler(), SLIST())}, TypeError, "holds"),
+        (
+            {"item_columns": {"a": ["x"]}},
+            ValueError,
+            r"columns has shape \(1, 1\)",
+        ),
+        (
+            {"item_columns": {"a": [1], "b": [1, 2]}},
+            ValueError,
+            "columns have dif",
+        ),
+        ({"item_columns": {"a": [np.nan]}}, ValueError, "(?s)of item_columns.*Fill"),
+        ({"item_columns": {"a": [1]}}, ValueError, "^item_columns has no row for 7"),
         ({"estimator": SessionClusterer()}, TypeError, "SessionClusterer"),
     ],
     ids=str,
@@ -361,6 +381,74 @@ def test_over_a_pipeline_and_below_mmr(train, test):
 def test_bad_parameters(params, error, message, train):
     with pytest.raises(error, match=message):
         ranker(SessionKNN()).set_params(**params).fit(train)
+
+
+class NeverFitted(SessionKNN):
+    def fit(self, X, y=None):
+        raise AssertionError("fitted before its input was checked")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"item_columns": {"a": [1.0]}}, "item_columns has no row"),
+        ({"clusterer": SessionKNN()}, "no membership_"),
+        ({"estimator": LogisticRegression()}, "Regression holds no recommender with"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_the_base_is_fitted(params, message, train):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ranker(NeverFitted()).set_params(**params).fit(train)
+
+
+def test_items_that_the_base_leaves_out_need_no_row(train):
+    rare = Sessions.from_lists([*train.to_lists()[:60], ["rare", train.vocabulary[0]]])
+    columns = {item: [1.0] for item in train.vocabulary.tolist()}
+    base = small("stamp", min_item_count=2, max_epochs=1)
+    model = ranker(base, item_columns=columns, n_candidates=5).fit(rare)
+    assert "rare" not in model.item_ids_
+
+
+@pytest.mark.parametrize("name", ["score", "cluster", "similarity_to_last"])
+def test_names_of_columns_are_not_those_of_other_features(name, train):
+    frame = pd.DataFrame({"price": 1.0, name: 0.0}, index=train.vocabulary)
+    with pytest.raises(ValueError, match=f"has a column '{name}', and another"):
+        ranker(SessionKNN(), item_columns=frame).fit(train)
+    frame.columns = ["price", "price"]
+    with pytest.raises(ValueError, match="has a column 'price', and another"):
+        ranker(SessionKNN(), item_columns=frame).fit(train)
+
+
+def test_a_frame_without_ids_as_its_index(train):
+    frame = pd.DataFrame({"price": np.ones(len(train.vocabulary))})
+    with pytest.raises(ValueError, match="set the item ids as its index"):
+        ranker(SessionKNN(), item_columns=frame).fit(train)
+    frame.index = [*train.vocabulary[1:], np.nan]
+    with pytest.raises(ValueError, match=r"item_columns\.index\[\d+\] is nan"):
+        ranker(SessionKNN(), item_columns=frame).fit(train)
+
+
+def test_why_there_is_nothing_to_learn(train):
+    short, pairs = [["a"], ["b"]], [["a", "b"], ["b", "a"]]
+    popular = [["a", "b"]] * 8 + [["a", "c"]] * 2
+    base = PopularityRecommender().fit(train)
+    for estimator, X, params, message in (
+        (SessionKNN(), pairs * 5, {"held_out_fraction": 0.99}, "a smaller held_out_f"),
+        (SessionKNN(), pairs, {}, "a larger held_out_fraction"),
+        (SessionKNN(), pairs * 4 + short, {}, "of the latest 2 sessions has 2 items"),
+        (base, pairs * 5, {"prefit": True}, "catalog.*sessions of items that it"),
+        (SessionKNN(), [["a", "a"]] * 5, {}, "Each of the candidates .* target"),
+        (PopularityRecommender(), [*popular, *[["c", "c"]] * 3], {"n_candidates": 2},
+         "None of the 3 targets .* or a larger n_candidates"),
+    ):  # fmt: skip
+        with pytest.warns(TrainingWarning, match=f"^The classifier has .*{message}"):
+            model = ranker(estimator, **params).fit(X)
+        assert model.classifier_ is None
+
+
+def test_sessions_without_a_transition_are_counted(train):
+    with pytest.raises(ValueError, match="Of 3 sessions 2 are not held out, and none"):
+        ranker(MarkovRecommender()).fit([["a"], ["b"], ["a"]])
 
 
 def test_a_fit_that_fails_changes_nothing(train):

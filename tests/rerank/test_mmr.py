@@ -1,6 +1,7 @@
 """MMRReranker: the order against a loop, the list around it, similarities, errors."""
 
 import warnings
+from copy import copy as shallow_copy
 
 import joblib
 import numpy as np
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skclip
 from skclip import (
+    CandidateRanker,
     LLMReranker,
     MarkovRecommender,
     MMRReranker,
@@ -26,6 +29,7 @@ from skclip import (
     SessionKNN,
 )
 from skclip.controls import OneCluster
+from skclip.exceptions import UnseenItemWarning
 from skclip.features import ItemFeatures
 from skclip.metrics import SessionScorer, cluster_diversity, mrr_at_k
 from skclip.rerank import _mmr
@@ -240,15 +244,14 @@ def test_clusters_of_the_pipeline_of_the_base(train, test):
     assert_same(mmr, other, test)
 
 
-@pytest.mark.filterwarnings("ignore::skclip.exceptions.UnseenItemWarning")
 def test_items_without_cluster_or_vector_are_like_none():
     X = [["a", "b"], ["a", "b", "c"], ["a"]]
     features = {"a": [0.0], "b": [0.0], "c": [1.0]}
     mmr = MMRReranker(PopularityRecommender(), diversity=0.9, similarity=features)
-    assert mmr.fit(X).predict_topk([[]], k=3).tolist() == [["a", "b", "c"]]
+    assert mmr.fit(X).predict_topk([["b"]], k=3).tolist() == [["a", "b", "c"]]
     base = PopularityRecommender().fit([*X, ["d", "d"]])
     mmr = MMRReranker(base, diversity=0.9, similarity="clusters", prefit=True)
-    assert mmr.fit(X).predict_topk([[]], k=4).tolist()[0][:2] == ["a", "d"]
+    assert mmr.fit(X).predict_topk([["b"]], k=4).tolist()[0][:2] == ["a", "d"]
 
 
 # -- parameters, state, errors ---------------------------------------------------------
@@ -324,6 +327,9 @@ def test_stages_stand_on_each_other(train, test):
         ({"similarity": {"a": [1]}}, ValueError, "no row for 79 of 79 items"),
         ({"relevance": "logits"}, ValueError, "'relevance' parameter"),
         ({"estimator": SessionClusterer()}, TypeError, "SessionClusterer"),
+        ({"estimator": LogisticRegression()}, TypeError, "no recommender with predict"),
+        ({"similarity": {"a": ["x"]}}, ValueError, r"^similarity has shape \(1, 1\)"),
+        ({"similarity": {"a": [1]}}, ValueError, "^similarity has no row"),
         ({"estimator": "knn"}, ValueError, "'estimator' parameter"),
     ],
     ids=str,
@@ -331,6 +337,79 @@ def test_stages_stand_on_each_other(train, test):
 def test_bad_parameters(params, error, message, train):
     with pytest.raises(error, match=message):
         MMRReranker(SessionKNN()).set_params(**params).fit(train)
+
+
+def both(base, X):
+    classifier = LogisticRegression(C=1e-3)
+    yield MMRReranker(base, diversity=0.9, prefit=True, random_state=0).fit(X)
+    yield CandidateRanker(base, classifier, prefit=True, random_state=0).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["knn", "popularity", "vote"])
+def test_what_is_ranked_by_popularity_stays(kind, train):
+    bases = {"knn": SessionKNN(), "popularity": PopularityRecommender()}
+    base = bases.get(kind, small("stamp", unseen_items="vote", max_epochs=1))
+    base.fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenItemWarning)
+        known = train.to_lists()[0][:1]
+        X = [[], ["new"], known, ["new", *known]]
+        expected = base.predict_topk(X, k=79)
+        for model in both(base, train):
+            items = model.predict_topk(X, k=79)
+            np.testing.assert_array_equal(items[:2], expected[:2])
+            assert (items[2:] != expected[2:]).any(axis=1).all()
+            twice = MMRReranker(model, diversity=0.9, prefit=True, random_state=0)
+            items = twice.fit(train).predict_topk(X, k=79)
+            np.testing.assert_array_equal(items[:2], expected[:2])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_filters_that_leave_nothing(train):
+    first = train.vocabulary[:1]
+    for model in both(SessionKNN().fit(train), train):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for options in ({"allow": []}, {"deny": train.vocabulary}):
+                assert (model.predict_topk(train[:3], k=2, **options) == "").all()
+            assert model.predict_topk(train[:1], k=1, allow=first).tolist() == [first]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_parameters_are_checked_at_prediction(train):
+    mmr, ranker = both(SessionKNN().fit(train), train)
+    wrong = {"diversity": [7, -3, np.nan, "a"], "relevance": ["foo"]}
+    n_candidates = {"n_candidates": [0, -1, 1, 2.5]}
+    for model, params in ((mmr, wrong | n_candidates), (ranker, n_candidates)):
+        for name, values in params.items():
+            for value in values:
+                other = shallow_copy(model).set_params(**{name: value})
+                with pytest.raises(ValueError, match=f"'{name}' parameter of"):
+                    other.predict_topk(train[:2])
+                with pytest.raises(ValueError, match=f"'{name}' parameter of"):
+                    MMRReranker(other, prefit=True).fit(train).predict(train[:2])
+    with pytest.raises(ValueError, match="'n_candidates' parameter of"):
+        other.candidate_features(train)
+
+
+def test_features_are_checked_before_the_base_is_fitted(train):
+    class NeverFitted(SessionKNN):
+        def fit(self, X, y=None):
+            raise AssertionError("fitted before its input was checked")
+
+    for similarity in ({"a": [1.0]}, {"a": ["x"]}, SessionKNN()):
+        with pytest.raises((TypeError, ValueError), match=r"^similarity|membership_"):
+            MMRReranker(NeverFitted(), similarity=similarity).fit(train)
+    with pytest.raises(TypeError, match="no recommender with predict_topk"):
+        LLMReranker(LogisticRegression(), {}, client=print).fit(train)
+
+
+def test_a_base_that_knows_none_of_the_items(train):
+    base = SessionKNN().fit(train)
+    with pytest.warns(UnseenItemWarning, match="None of the items") as caught:
+        MMRReranker(base, prefit=True, random_state=0).fit([["x", "y"], ["y", "x"]])
+    assert len(caught) == 1
 
 
 def test_a_fit_that_fails_changes_nothing(mmr, test):
