@@ -1,6 +1,7 @@
 """A fit that fails or is interrupted changes nothing, whatever the estimator."""
 
 import functools
+import pickle
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from test_recommender_contract import OF_SLIST, RECOMMENDERS, TITLES
 
 import skclip
-from skclip import PopularityRecommender, SessionClusterer, Sessions
+from skclip import CandidateRanker, PopularityRecommender, SessionClusterer, Sessions
 from skclip.controls import OneCluster, RandomClusters
 from skclip.datasets import make_sessions
 from skclip.features import ClusterFeatures
@@ -74,6 +75,8 @@ def expected(name, later=False):
 
 
 def saved(estimator, folder):
+    if isinstance(estimator, CandidateRanker):  # no file carries its classifier
+        return pickle.dumps(estimator)
     skclip.save(estimator, folder / "model")
     return (folder / "model").read_bytes()
 
@@ -89,8 +92,9 @@ def assert_not_fitted(estimator, folder):
         if hasattr(type(estimator), method):
             with pytest.raises(NotFittedError):
                 getattr(estimator, method)(asked)
-    with pytest.warns(UserWarning, match="is not fitted"):
-        saved(estimator, folder)
+    if not isinstance(estimator, CandidateRanker):
+        with pytest.warns(UserWarning, match="is not fitted"):
+            saved(estimator, folder)
 
 
 def reset(estimator, name):
