@@ -40,6 +40,7 @@ _CHATTY = (  # loggers that tell users what only their developers can change
 )
 # Modules that warn of what torch and ONNX do inside; torch lets copyreg warn for it.
 _WARNING = "(torch|onnx|copyreg)"
+_ONE = threading.RLock()  # torch's exporter changes settings of the process
 _OF_THE_MACHINE = ("checkpoint", "device", "n_threads", "verbose")  # parameters
 
 
@@ -408,7 +409,7 @@ def _quiet():
     for logger in loggers:
         logger.addFilter(of_others)
     try:
-        with warnings.catch_warnings():
+        with _ONE, warnings.catch_warnings():
             # Before Python 3.14 this is for all threads: theirs go on being shown.
             warnings.filterwarnings("ignore", module=_WARNING)
             yield

@@ -14,8 +14,10 @@ from skclip._model import SessionModel, read_states
 from skclip.backbones import BACKBONES
 
 SESSIONS = [[3, 5, 3, 7, 5], [2], [4, 4, 9, 1, 9, 4, 11], [12, 6, 8, 10]]
-# Biases that shift all logits of a softmax alike; PoMRec's published counts have them.
+# Biases that shift all logits of a softmax alike: in PoMRec's attention, and in CORE
+# before its weights of events. Published counts have them.
 NO_EFFECT = {f"network.{part}.outer.bias" for part in ("extractor", "aggregator")}
+NO_EFFECT.add("network.layers.1.ln2.bias")
 CLUSTERS = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 0])[:, None]
 
 
