@@ -45,7 +45,7 @@ class Workers:
         around = open_workers()
         if around is not None:
             return around
-        self._of_torch = torch.get_num_threads()
+        self._of_torch = _Keeper.number_of_torch()
         _use_one_thread(self._of_torch)
         # As for the other threads: they may write to what this one makes.
         gradients, self._mode = torch.is_grad_enabled(), torch.inference_mode(False)
@@ -187,20 +187,38 @@ def _use_one_thread(of_others):
     A number that torch is given also holds for threads that begin later. So another
     thread gives it the former one at once.
     """
+    numbers = None if of_others == 1 else _Keeper.asked_for(of_others)
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    if of_others != 1:
-        _Keeper.get().put(of_others)
+    if numbers is not None:
+        numbers.put(of_others)
 
 
 class _Keeper:
     """A thread that gives torch the numbers that are put into its queue."""
 
     _lock, _numbers = threading.Lock(), None
+    n_asked = n_given = 0  # numbers that were announced, and that were given
+    last = 1  # of those announced
 
     @classmethod
-    def get(cls):
+    def number_of_torch(cls):
+        """torch's number in this thread.
+
+        A thread that begins between the two steps of `_use_one_thread` would take the 1
+        for its own, and give it to all others in the end.
+        """
+        n_asked, n_given = cls.n_asked, cls.n_given
+        number = torch.get_num_threads()
+        if number == 1 and not n_asked == n_given == cls.n_asked:
+            return cls.last
+        return number
+
+    @classmethod
+    def asked_for(cls, number):
+        """Announce a number; the queue to put it into."""
         with cls._lock:
+            cls.n_asked, cls.last = cls.n_asked + 1, number
             if cls._numbers is None:
                 cls._numbers = queue.SimpleQueue()
                 keeper = threading.Thread(
@@ -213,6 +231,7 @@ class _Keeper:
     def _keep(numbers):
         while True:
             torch.set_num_threads(numbers.get())
+            _Keeper.n_given += 1
 
 
 @after_fork
@@ -221,3 +240,4 @@ def _begin_anew():
     global _of_thread
     _of_thread = threading.local()
     _Keeper._lock, _Keeper._numbers = threading.Lock(), None
+    _Keeper.n_asked = _Keeper.n_given = 0

@@ -6,6 +6,7 @@ import functools
 import os
 import pickle
 import random
+import sys
 import threading
 import time
 import warnings
@@ -282,6 +283,26 @@ def test_another_fits_number_of_threads_does_not_stay():
     assert torch.get_num_threads() == before
     (seen,) = in_threads(torch.get_num_threads)  # a thread that begins later
     assert seen == before
+
+
+def test_threads_that_begin_side_by_side_leave_the_number_of_torch():
+    """One may begin while another has just set the number to 1 for itself."""
+
+    def block():
+        with Workers():
+            torch.zeros(10).sum()
+
+    before, interval = torch.get_num_threads(), sys.getswitchinterval()
+    torch.set_num_threads(2)
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(200):
+            in_threads(block, block, block)
+            time.sleep(0.0005)  # another thread puts the number back
+            assert in_threads(torch.get_num_threads) == [2]
+    finally:
+        sys.setswitchinterval(interval)
+        torch.set_num_threads(before)
 
 
 def test_a_thread_that_begins_meanwhile_has_the_number_of_torch(monkeypatch):
