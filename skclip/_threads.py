@@ -25,6 +25,7 @@ from skclip._fork import after_fork, has_lost_threads
 _LARGE = 2**25  # multiplications that are worth a second thread
 _LONG = 2**18  # numbers in what a network reads that make its operations long
 _ENOUGH_SECONDS = 5.0  # to judge by whether threads wait for cores
+_SOON = 1.0  # seconds within which a number that was announced is given
 _of_thread = threading.local()
 
 
@@ -187,38 +188,47 @@ def _use_one_thread(of_others):
     A number that torch is given also holds for threads that begin later. So another
     thread gives it the former one at once.
     """
-    numbers = None if of_others == 1 else _Keeper.asked_for(of_others)
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-    if numbers is not None:
-        numbers.put(of_others)
+    token = object()
+    try:
+        if of_others != 1:
+            _Keeper.announce(token, of_others)
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+    finally:
+        if of_others != 1:
+            _Keeper.get().put((token, of_others))
 
 
 class _Keeper:
     """A thread that gives torch the numbers that are put into its queue."""
 
     _lock, _numbers = threading.Lock(), None
-    n_asked = n_given = 0  # numbers that were announced, and that were given
-    last = 1  # of those announced
+    announced = {}  # by token: when a number was announced that is not given yet
+    n_announced, last = 0, 1
+
+    @classmethod
+    def announce(cls, token, number):
+        cls.announced[token] = time.monotonic()
+        cls.n_announced, cls.last = cls.n_announced + 1, number
 
     @classmethod
     def number_of_torch(cls):
         """torch's number in this thread.
 
         A thread that begins between the two steps of `_use_one_thread` would take the 1
-        for its own, and give it to all others in the end.
+        for its own, and give it to all others in the end. Old tokens are of threads
+        that were interrupted between these steps.
         """
-        n_asked, n_given = cls.n_asked, cls.n_given
+        n_announced, now = cls.n_announced, time.monotonic()
+        waiting = any(now - then < _SOON for then in list(cls.announced.values()))
         number = torch.get_num_threads()
-        if number == 1 and not n_asked == n_given == cls.n_asked:
+        if number == 1 and (waiting or n_announced != cls.n_announced):
             return cls.last
         return number
 
     @classmethod
-    def asked_for(cls, number):
-        """Announce a number; the queue to put it into."""
+    def get(cls):
         with cls._lock:
-            cls.n_asked, cls.last = cls.n_asked + 1, number
             if cls._numbers is None:
                 cls._numbers = queue.SimpleQueue()
                 keeper = threading.Thread(
@@ -230,8 +240,9 @@ class _Keeper:
     @staticmethod
     def _keep(numbers):
         while True:
-            torch.set_num_threads(numbers.get())
-            _Keeper.n_given += 1
+            token, number = numbers.get()
+            torch.set_num_threads(number)
+            _Keeper.announced.pop(token, None)
 
 
 @after_fork
@@ -240,4 +251,4 @@ def _begin_anew():
     global _of_thread
     _of_thread = threading.local()
     _Keeper._lock, _Keeper._numbers = threading.Lock(), None
-    _Keeper.n_asked = _Keeper.n_given = 0
+    _Keeper.announced = {}
