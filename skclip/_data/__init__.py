@@ -48,7 +48,13 @@ from skclip._data._instances import Instances, distinct_prefixes, session_instan
 from skclip._data._item_features import ItemFeatures, as_item_features, rows_of_items
 from skclip._data._latest import latest_rows, taken
 from skclip._data._owners import Owners, codes_of_owners
-from skclip._data._queries import FEW, query_data, warn_other_type, warn_unknown
+from skclip._data._queries import (
+    FEW,
+    newest_first,
+    query_data,
+    warn_other_type,
+    warn_unknown,
+)
 from skclip._data._ragged import (
     check_times_rise,
     content_hashes,

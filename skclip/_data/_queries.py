@@ -107,6 +107,19 @@ def query_data(X, index, y=None, *, every_prefix=False):
     )
 
 
+def newest_first(queries):
+    """Events of some queries, the newest of each first, one query after the other.
+
+    Returns the query of each, its code from 0 (unseen items are n_items or more), and
+    the number of events since, all int64.
+    """
+    starts = queries.offsets[:-1][queries.rows]
+    at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
+    rows = np.repeat(np.arange(len(queries), dtype=np.int64), queries.ends)
+    codes = queries.codes[-at].astype(np.int64) - 1
+    return rows, codes, np.arange(len(at)) - offsets[:-1][rows]
+
+
 def _few_known(X, index):
     """The same of a few plain lists of known items; None if `X` is anything else.
 

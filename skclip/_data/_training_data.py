@@ -58,6 +58,14 @@ class TrainingData:
         clusters[self.codes[carried]] = self.clusters[carried]
         return clusters[1:]
 
+    def pairs(self, gap):
+        """Positions of two events of a session that are `gap` apart, in order."""
+        session = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        later = self.graph_ends  # with targets, nothing else is followed
+        later = np.arange(gap, len(session)) if later is None else later[later >= gap]
+        later = later[session[later] == session[later - gap]]
+        return later - gap, later
+
     def as_fit_arguments(self, rows=None):
         """(X, y) that stand for these rows, or all: Sessions and targets or None."""
         sessions = Sessions(

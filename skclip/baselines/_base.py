@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
-from skclip._data import flat_positions, training_data
+from skclip._data import flat_positions, newest_first, training_data
 from skclip._ranking import RankingMixin, SimilarItemsMixin, rows_per_chunk
 from skclip._sklearn import Interval, StrOptions, _fit_context
 from skclip.metrics import parse_metric
@@ -46,16 +46,14 @@ class Observed:
 
 def observed(queries, n_items):
     """Flatten the queries; unseen items are left out."""
-    starts = queries.offsets[:-1][queries.rows]
-    at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
-    codes = queries.codes[-at].astype(np.int64) - 1
-    rows = np.repeat(np.arange(len(queries), dtype=np.int64), queries.ends)
+    rows, codes, _ = newest_first(queries)
     known = codes < n_items
     rows, codes = rows[known], codes[known]
     lengths = np.bincount(rows, minlength=len(queries))
     firsts = np.cumsum(lengths) - lengths
     times = None
     if queries.times is not None and len(queries.times):
+        starts = queries.offsets[:-1][queries.rows]
         newest = np.maximum(starts + queries.ends - 1, 0)
         times = np.where(queries.ends > 0, queries.times[newest], np.nan)
     return Observed(rows, codes, np.arange(len(rows)) - firsts[rows], lengths, times)

@@ -31,15 +31,6 @@ class _LastItemRules(ItemWeightsMixin, CountingRecommender):
         add_rows(scores, self.rules_, clicks.rows[newest], clicks.codes[newest])
 
 
-def _pairs(data, gap):
-    """Positions of two events of a session that are `gap` apart, in order."""
-    session = np.repeat(np.arange(len(data.offsets) - 1), np.diff(data.offsets))
-    later = data.graph_ends  # with targets, nothing else is followed
-    later = np.arange(gap, len(session)) if later is None else later[later >= gap]
-    later = later[session[later] == session[later - gap]]
-    return later - gap, later
-
-
 class MarkovRecommender(_LastItemRules):
     r"""Rank by how often an item directly followed the last one: a Markov chain.
 
@@ -95,7 +86,7 @@ class MarkovRecommender(_LastItemRules):
         self.scoring = scoring
 
     def _learn(self, data):
-        before, after = _pairs(data, 1)
+        before, after = data.pairs(1)
         rows, columns = data.codes[before] - 1, data.codes[after] - 1
         if self.tie_break == "first":
             seen = _seen(data, after)
@@ -108,7 +99,7 @@ class MarkovRecommender(_LastItemRules):
         if self.tie_break is None:
             return super()._grow(data, item_counts)
         self._check_times(self._has_times, data)
-        before, after = _pairs(data, 1)
+        before, after = data.pairs(1)
         rules = self.rules_.tocoo()
         rows = np.concatenate([rules.row, data.codes[before] - 1])
         columns = np.concatenate([rules.col, data.codes[after] - 1])
@@ -218,7 +209,7 @@ class SequentialRules(_LastItemRules):
         n = data.n_items
         rules = sparse.csr_array((n, n), dtype=np.float32)
         for gap in range(1, self.max_gap + 1):
-            before, after = _pairs(data, gap)
+            before, after = data.pairs(gap)
             if len(before) == 0:
                 break
             weight = np.full(len(before), _GAP_WEIGHTS[self.weighting](gap), np.float32)

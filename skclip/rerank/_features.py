@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from skclip._data import flat_positions, rows_of_items
+from skclip._data import flat_positions, newest_first, rows_of_items
 from skclip.rerank._similarity import clusters_of
 
 _SECONDS_PER_DAY = 86_400.0
@@ -103,12 +103,7 @@ def _days_since_click(codes, data, n_items):
 
 def _followers(codes, data, n_items):
     """Shares of the transitions from each item, those to itself included."""
-    ends = data.graph_ends
-    if ends is None:
-        is_start = np.zeros(len(codes) + 1, dtype=bool)
-        is_start[data.offsets[:-1]] = True
-        ends = np.flatnonzero(~is_start[:-1])
-    before, after = codes[ends - 1], codes[ends]
+    before, after = (codes[at] for at in data.pairs(1))
     known = (before > 0) & (after > 0)
     pairs = before[known] - 1, after[known] - 1
     ones = np.ones(len(pairs[0]), dtype=np.float32)
@@ -167,11 +162,7 @@ class _Observed:
     """Known items of some queries: how recently and how often each was clicked."""
 
     def __init__(self, queries, n_items):
-        starts = queries.offsets[:-1][queries.rows]
-        at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
-        rows = np.repeat(np.arange(len(queries)), queries.ends)
-        codes = queries.codes[-at].astype(np.int64) - 1  # newest first
-        steps = np.arange(len(at)) - offsets[:-1][rows]
+        rows, codes, steps = newest_first(queries)
         known = codes < n_items
         rows, codes, steps = rows[known], codes[known], steps[known]
         self._n_items = n_items

@@ -43,12 +43,14 @@ def app_from_environment():
 
 @contextlib.contextmanager
 def _ended_by_signals():
-    """uvicorn's handlers would only note that the process shall stop later."""
+    """Signals end the process at once; the handlers of uvicorn would wait."""
     stopping = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, signal.SIG_DFL) for each in stopping]
-    yield
-    for each, handler in zip(stopping, before, strict=True):
-        signal.signal(each, handler)
+    try:
+        yield
+    finally:
+        for each, handler in zip(stopping, before, strict=True):
+            signal.signal(each, handler)
 
 
 def main(arguments=None):
