@@ -1,6 +1,14 @@
 """Clicks to codes: ids, frames, sessions, training data, queries."""
 
 from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._click_features import (
+    CLICK_FEATURES,
+    OF_PREFIX,
+    as_click_features,
+    check_click_columns,
+    click_codes,
+    click_feature_sizes,
+)
 from skclip._data._fit_data import (
     FitData,
     check_further,
@@ -64,6 +72,10 @@ from skclip._data._ragged import (
     times_fall,
 )
 from skclip._data._rehearsal import Rehearsal
-from skclip._data._sessions import Sessions
+from skclip._data._sessions import Sessions, columns_at
 from skclip._data._spans import is_number, span_seconds
-from skclip._data._training_data import training_data, with_targets
+from skclip._data._training_data import (
+    checked_sample_weight,
+    training_data,
+    with_targets,
+)

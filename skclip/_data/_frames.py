@@ -151,6 +151,28 @@ def read_times(frame, name):
     return _listed_times(series.to_list(), name)
 
 
+def read_weights(frame, name):
+    """Return the column `name` as float64; what is no weight is refused."""
+    series = frame.get_column(name)
+    _refuse_missing(series, name, "weight")
+    if not series.dtype.is_numeric() and series.dtype != nw.Boolean:
+        raise TypeError(
+            f"Column {name!r} (given as weight=) holds {series.dtype}. Expected "
+            "numbers of 0 or more. For a column of event types pass event=, and map "
+            "them to numbers for weight=."
+        )
+    weights = np.asarray(series.to_numpy(), dtype=np.float64)
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = first_row(bad)
+        raise ValueError(
+            f"Row {row} of events has weight {weights[row]} in column {name!r}. "
+            "Expected a finite number of 0 or more; 0 takes an event out of what is "
+            "learned."
+        )
+    return weights
+
+
 def wall_times(frame, name, times):
     """The same `times` as clocks show them in the time zone of the column or text."""
     series = frame.get_column(name)

@@ -16,6 +16,8 @@ class Instances:
     prefixes of one run of events, and stand next to each other. `clusters` (n_events,
     n_levels) are 1..K, 0 = unknown; None where every code's own clusters hold. `users`
     and `sessions` (n_instances,) are codes of those that have a prompt, 0 = unknown.
+    `weights` (n_instances,) say how much each target counts, None = 1. `click_codes`
+    (n_events, n_click_features) are codes of the features of the clicks, 0 = unknown.
     """
 
     codes: np.ndarray
@@ -25,13 +27,22 @@ class Instances:
     clusters: np.ndarray = None
     users: np.ndarray = None
     sessions: np.ndarray = None
+    weights: np.ndarray = None
+    click_codes: np.ndarray = None
 
     def __len__(self):
         return len(self.starts)
 
     def take(self, rows):
-        names = ("starts", "stops", "targets", "users", "sessions")
+        names = ("starts", "stops", "targets", "users", "sessions", "weights")
         return replace(self, **picked(self, names, rows))
+
+    def weighted(self, weights):
+        """The same by the weights of the events; targets of weight 0 are left out."""
+        if weights is None:
+            return self
+        weighted = replace(self, weights=weights[self.stops])
+        return weighted.take(np.flatnonzero(weighted.weights > 0))
 
 
 def session_instances(codes, offsets, rows, max_length, *, last_only=False):
@@ -65,6 +76,9 @@ def distinct_prefixes(instances):
         values |= first.astype(np.uint64) << np.uint64(32)
         for level in more:
             values = _mixed(values) ^ level.astype(np.uint64)
+    if instances.click_codes is not None:
+        for feature in instances.click_codes.T:
+            values = _mixed(values) ^ feature.astype(np.uint64)
     hashes = content_hashes(values, instances.starts, instances.stops)
     hashes ^= (instances.stops - instances.starts).astype(np.uint64)
     for owner in (instances.users, instances.sessions):

@@ -14,6 +14,7 @@ class Rehearsal:
 
     Of a session with `one_target` only the last item is a target. `users` and
     `sessions` (n,) are codes of those that have a prompt; None without such prompts.
+    `weights` and `click_codes` are those of the events, as of `TrainingData`.
     """
 
     codes: np.ndarray
@@ -21,13 +22,23 @@ class Rehearsal:
     one_target: np.ndarray
     users: np.ndarray = None
     sessions: np.ndarray = None
+    weights: np.ndarray = None
+    click_codes: np.ndarray = None
 
     @classmethod
     def of_rows(cls, coded, rows, users=None, sessions=None):
         """The given rows of `TrainingData`; `users` and `sessions` are one for each."""
-        codes, offsets, _ = coded.as_sequences(rows)
+        starts, lengths = coded.offsets[:-1][rows], np.diff(coded.offsets)[rows]
+        at, offsets = flat_positions(starts, lengths)
         one_target = np.full(len(rows), coded.one_target)
-        found = cls(codes, offsets, one_target, _int32(users), _int32(sessions))
+        found = cls(
+            coded.codes[at],
+            offsets,
+            one_target,
+            _int32(users),
+            _int32(sessions),
+            **picked(coded, ("weights", "click_codes"), at),
+        )
         if coded.end_times is None:
             return found
         undated = np.isnan(coded.end_times[rows])  # they are no late ones
@@ -45,11 +56,15 @@ class Rehearsal:
         starts, lengths = self.offsets[:-1][rows], np.diff(self.offsets)[rows]
         at, offsets = flat_positions(starts, lengths)
         of_rows = picked(self, ("one_target", "users", "sessions"), rows)
-        return Rehearsal(self.codes[at], offsets, **of_rows)
+        of_events = picked(self, ("weights", "click_codes"), at)
+        return Rehearsal(self.codes[at], offsets, **of_rows, **of_events)
 
     def followed_by(self, other):
         """These sessions and then the others."""
         offsets = np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]])
+        if (self.weights is None) != (other.weights is None):
+            both = [_with_weights(part) for part in (self, other)]
+            return both[0].followed_by(both[1])
         mine, more = self.to_state(), other.to_state()
         joined = {
             name: None if values is None else np.concatenate([values, more[name]])
@@ -67,11 +82,18 @@ class Rehearsal:
             last_only=self.one_target,
         )
         of_rows = picked(self, ("users", "sessions"), of_row)
-        return replace(instances, **of_rows)
+        instances = replace(instances, click_codes=self.click_codes, **of_rows)
+        return instances.weighted(self.weights)
 
     def to_state(self):
         """Plain arrays."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _with_weights(rehearsal):
+    if rehearsal.weights is not None:
+        return rehearsal
+    return replace(rehearsal, weights=np.ones(len(rehearsal.codes)))
 
 
 def _int32(codes):

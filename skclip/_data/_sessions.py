@@ -5,16 +5,25 @@ from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
-from scipy import sparse
 
+from skclip._data._event_columns import (
+    check_types,
+    check_weights,
+    column_of_events,
+    flat_rows,
+    joined_types,
+    joined_weights,
+)
 from skclip._data._frames import (
     as_frame,
     check_columns,
     column,
     column_with_gaps,
     read_times,
+    read_weights,
     warn_float_ids,
 )
+from skclip._data._grouping import group_events, one_each
 from skclip._data._ids import (
     encode_rows,
     factorize_list,
@@ -23,7 +32,7 @@ from skclip._data._ids import (
     with_gaps,
     without_padding,
 )
-from skclip._data._ragged import flat_positions, prefix_ends
+from skclip._data._ragged import flat_positions, picked, prefix_ends
 
 
 class Sessions:
@@ -48,6 +57,12 @@ class Sessions:
     clusters : ndarray of shape (n_events, n_levels), int32, default=None
         Cluster of each event's item at each level, 1..K, 0 = unknown.
         `SessionClusterer` sets it. Shape (n_events,) is taken as one level.
+    weights : ndarray of shape (n_events,), default=None
+        How much each event counts, 0 or more. None means 1.
+    types : ndarray of shape (n_events,), int32, default=None
+        Position of each event's type in `type_names`, -1 = unknown.
+    type_names : ndarray of shape (n_types,), default=None
+        Distinct types of events, such as "view" and "purchase", sorted.
     ids, users : ndarray of shape (n_sessions,), default=None
         Raw session and user ids. None means unknown.
 
@@ -85,17 +100,21 @@ class Sessions:
         "vocabulary",
         "times",
         "clusters",
+        "weights",
+        "types",
+        "type_names",
         "ids",
         "users",
     )
-    _TYPES = dict(
-        zip(
-            __slots__,
-            (np.int32, np.int64, None, np.float64, np.int32, None, None),
-            strict=True,
-        )
-    )
-    _EVENT_COLUMNS = ("times", "clusters")
+    _TYPES = dict.fromkeys(__slots__) | {
+        "codes": np.int32,
+        "offsets": np.int64,
+        "times": np.float64,
+        "clusters": np.int32,
+        "weights": np.float64,
+        "types": np.int32,
+    }
+    _EVENT_COLUMNS = ("times", "clusters", "weights", "types")
     _SESSION_COLUMNS = ("ids", "users")
 
     def __init__(
@@ -106,16 +125,30 @@ class Sessions:
         *,
         times=None,
         clusters=None,
+        weights=None,
+        types=None,
+        type_names=None,
         ids=None,
         users=None,
     ):
-        given = (codes, offsets, vocabulary, times, clusters, ids, users)
-        for name, values in zip(self._TYPES, given, strict=True):
+        given = {
+            "codes": codes,
+            "offsets": offsets,
+            "vocabulary": vocabulary,
+            "times": times,
+            "clusters": clusters,
+            "weights": weights,
+            "types": types,
+            "type_names": type_names,
+            "ids": ids,
+            "users": users,
+        }
+        for name, values in given.items():
             if np.ma.is_masked(values):
                 raise ValueError(f"{name} has masked cells. Drop those events first.")
         parts = {  # copies: what the caller changes later changes nothing
-            name: None if values is None else np.array(values, dtype=dtype)
-            for (name, dtype), values in zip(self._TYPES.items(), given, strict=True)
+            name: None if values is None else np.array(values, dtype=self._TYPES[name])
+            for name, values in given.items()
         }
         for name in self._SESSION_COLUMNS:
             if parts[name] is not None and parts[name].dtype.kind in "fO":
@@ -181,12 +214,17 @@ class Sessions:
                     f"clusters has shape {shape}, expected ({n_events},) or "
                     f"({n_events}, n_levels)."
                 )
+        if parts["weights"] is not None:
+            check_weights(parts["weights"])
+        check_types(parts["types"], parts["type_names"])
         self.__setstate__(parts)
 
     # -- building ------------------------------------------------------------
 
     @classmethod
-    def from_events(cls, events, *, session, item, time=None, user=None):
+    def from_events(
+        cls, events, *, session, item, time=None, user=None, weight=None, event=None
+    ):
         """Build sessions from an event log, one row per click.
 
         Parameters
@@ -201,6 +239,14 @@ class Sessions:
             the rows.
         user : str, default=None
             Column of user ids, one user per session. A missing value is no user.
+        weight : str, default=None
+            Column of numbers, 0 or more: how much an event counts as something to
+            learn. A purchase may count more than a view. An event of weight 0 is read,
+            but never a target. None counts each once.
+        event : str, default=None
+            Column of event types, such as "view" and "purchase". Recommenders read
+            them beside the items, and can be scored on targets of one type. A missing
+            value is no type.
 
         Returns
         -------
@@ -211,8 +257,8 @@ class Sessions:
         Raises
         ------
         ValueError
-            A column or an id is missing, a time does not parse, or a session has two
-            users.
+            A column or an id is missing, a time does not parse, a weight is missing or
+            negative, or a session has two users.
         TypeError
             `events` is not a data frame.
 
@@ -227,27 +273,43 @@ class Sessions:
         (['c', 'a'], [7, 8])
         """
         frame = as_frame(events)
-        check_columns(frame, session=session, item=item, time=time, user=user)
+        columns = {"session": session, "item": item, "time": time, "user": user}
+        check_columns(frame, **columns, weight=weight, event=event)
         if len(frame) == 0:
             raise ValueError("events has no rows. Pass at least one event.")
         vocabulary, codes = column(frame, item, "item")
         ids, session_codes = column(frame, session, "session")
         times = None if time is None else read_times(frame, time)
-        order, offsets, rank = _group(
+        order, offsets, rank = group_events(
             session_codes, len(ids), None if times is None else times.order
         )
         ids, users = ids[rank], None
         if user is not None:
             names, user_codes = column_with_gaps(frame, user, "user")
-            users = with_gaps(names, _one_each(user_codes[order], offsets, ids))
+            users = with_gaps(names, one_each(user_codes[order], offsets, ids))
         warn_float_ids(frame, item=item, session=session, user=user)
-        times = None if times is None else times.seconds[order]
-        return cls._of_fresh(
-            codes[order], offsets, vocabulary, times=times, ids=ids, users=users
-        )
+        columns = {"ids": ids, "users": users}
+        if times is not None:
+            columns["times"] = times.seconds[order]
+        if weight is not None:
+            columns["weights"] = read_weights(frame, weight)[order]
+        if event is not None:
+            names, types = column_with_gaps(frame, event, "event type")
+            columns |= {"types": types[order], "type_names": names}
+        return cls._of_fresh(codes[order], offsets, vocabulary, **columns)
 
     @classmethod
-    def from_lists(cls, sessions, *, ids=None, users=None, padding=None):
+    def from_lists(
+        cls,
+        sessions,
+        *,
+        ids=None,
+        users=None,
+        padding=None,
+        times=None,
+        weights=None,
+        events=None,
+    ):
         """Build sessions from one sequence of item ids per session.
 
         Parameters
@@ -259,6 +321,9 @@ class Sessions:
         padding : int, default=None
             Value that fills up the ends of rows and is no item, such as 0. None keeps
             every value: 0 is an item in logs that count from it.
+        times, weights, events : sequence of sequences, default=None
+            Time in seconds, weight and type of each click, as in `from_events`. Each
+            row has as many values as that of `sessions`.
 
         Returns
         -------
@@ -269,17 +334,28 @@ class Sessions:
         TypeError
             A session is no sequence, or an item id cannot be hashed.
         ValueError
-            An item id is None, NaN or infinite.
+            An item id is None, NaN or infinite, a time is missing, a weight is missing
+            or negative, or a row has another number of values than its session.
+
+        Examples
+        --------
+        >>> from skclip import Sessions
+        >>> X = Sessions.from_lists([["tea", "cup"]], events=[["view", "purchase"]])
+        >>> X.type_names[X.types].tolist()
+        ['view', 'purchase']
         """
         rows = without_padding(sessions, padding)
         vocabulary, codes, offsets = encode_rows(rows)
-        return cls._of_fresh(
-            codes,
-            offsets,
-            vocabulary,
-            ids=None if ids is None else labels(ids),
-            users=None if users is None else labels(users, "users"),
-        )
+        columns = {
+            "ids": None if ids is None else labels(ids),
+            "users": None if users is None else labels(users, "users"),
+        }
+        given = (("times", times), ("weights", weights), ("events", events))
+        for name, values in given:
+            if values is not None:
+                values = flat_rows(values, sessions, np.diff(offsets), name)
+                columns |= column_of_events(name, values)
+        return cls._of_fresh(codes, offsets, vocabulary, **columns)
 
     # -- the sequence protocol that scikit-learn uses ------------------------
 
@@ -351,18 +427,11 @@ class Sessions:
     def _take(self, rows):
         starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
         at, offsets = flat_positions(starts, lengths)
-        picked = {
-            name: None if getattr(self, name) is None else getattr(self, name)[at]
-            for name in self._EVENT_COLUMNS
-        } | {
-            name: None if getattr(self, name) is None else getattr(self, name)[rows]
-            for name in self._SESSION_COLUMNS
-        }
         codes, vocabulary = self.codes[at], self.vocabulary
         if 4 * len(codes) < len(vocabulary):  # a few sessions hold their own ids only
             used, codes = np.unique(codes, return_inverse=True)
             vocabulary = vocabulary[used]
-        return self._of_fresh(codes, offsets, vocabulary, **picked)
+        return self._of_fresh(codes, offsets, vocabulary, **columns_at(self, at, rows))
 
     def __repr__(self):
         return (
@@ -464,8 +533,8 @@ class Sessions:
         -------
         frame : data frame
             Columns ``session`` (id, or row number where ids are unknown), ``item``
-            and, where known, ``time`` (seconds), ``user`` and ``cluster`` (of several
-            levels the first).
+            and, where known, ``time`` (seconds), ``user``, ``cluster`` (of several
+            levels the first), ``weight`` and ``event``.
         """
         rows = np.repeat(np.arange(len(self)), self.lengths)
         data = {
@@ -478,6 +547,10 @@ class Sessions:
             data["user"] = self.users[rows]
         if self.clusters is not None:
             data["cluster"] = self.clusters[:, 0]
+        if self.weights is not None:
+            data["weight"] = self.weights
+        if self.types is not None:
+            data["event"] = with_gaps(self.type_names, self.types)
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
         try:
             return nw.from_dict(data, backend=backend).to_native()
@@ -504,17 +577,15 @@ class Sessions:
             self.codes[at],
             offsets,
             self.vocabulary,
-            times=None if self.times is None else self.times[at],
-            clusters=None if self.clusters is None else self.clusters[at],
-            ids=None if self.ids is None else self.ids[rows],
-            users=None if self.users is None else self.users[rows],
+            **columns_at(self, at, rows),
         )
         return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
 
     def concat(*parts):
         """Join several `Sessions` into one, in the order given.
 
-        Columns that one of the parts does not have are dropped. All of
+        Columns that one of the parts does not have are dropped, but weights, which are
+        then 1, and types, which are then unknown. All of
         ``Sessions.concat(first, second)``, ``Sessions.concat([first, second])`` and
         ``first.concat(second)`` do the same.
 
@@ -547,13 +618,14 @@ class Sessions:
             name: None
             if any(getattr(part, name) is None for part in parts)
             else np.concatenate([getattr(part, name) for part in parts])
-            for name in Sessions._EVENT_COLUMNS
+            for name in ("times", "clusters")
         } | {
             name: None
             if any(getattr(part, name) is None for part in parts)
             else labels([x for part in parts for x in getattr(part, name).tolist()])
             for name in Sessions._SESSION_COLUMNS
         }
+        joined |= joined_weights(parts) | joined_types(parts)
         lengths = np.concatenate([part.lengths for part in parts])
         return Sessions(
             np.concatenate(
@@ -603,44 +675,8 @@ class Sessions:
         return int(np.all([np.diff(key[order]) == 0 for key in keys], axis=0).sum())
 
 
-def _one_each(user_codes, offsets, ids):
-    """User of each session; refuses sessions that have several."""
-    of_session = user_codes[offsets[:-1]]
-    mixed = user_codes != np.repeat(of_session, np.diff(offsets))
-    if mixed.any():
-        at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
-        raise ValueError(
-            f"Session {ids.tolist()[at - 1]!r} has events of more than one user. "
-            "Expected one user per session; make the session ids unique per user, or "
-            "leave user= out."
-        )
-    return of_session
-
-
-def _group(session_codes, n_sessions, times):
-    """Order events by session, sessions by time; each step linear or one sort."""
-    n = len(session_codes)
-    by_time = None
-    if times is not None and (times[1:] < times[:-1]).any():
-        by_time = np.argsort(times, kind="stable")
-        session_codes = session_codes[by_time]
-        times = times[by_time]
-    if times is None:
-        first = np.empty(n_sessions, dtype=np.int64)
-        first[session_codes[::-1]] = np.arange(n - 1, -1, -1)
-        rank = np.argsort(first, kind="stable")
-    else:
-        last = np.empty(n_sessions, dtype=times.dtype)
-        last[session_codes] = times  # ascending, so the latest one stays
-        rank = np.argsort(last, kind="stable")
-    place = np.empty(n_sessions, dtype=np.int32)
-    place[rank] = np.arange(n_sessions, dtype=np.int32)
-    placed = place[session_codes]
-    # A matrix with one entry per row, turned to columns, is a stable counting sort.
-    entries = sparse.csr_array(
-        (np.ones(n, dtype=np.int8), placed, np.arange(n + 1)), shape=(n, n_sessions)
-    ).tocsc()
-    order = entries.indices
-    if by_time is not None:
-        order = by_time[order]
-    return order, entries.indptr.astype(np.int64), rank
+def columns_at(sessions, events, rows):
+    """Optional columns of some events and rows, as arguments of `Sessions`."""
+    columns = picked(sessions, Sessions._EVENT_COLUMNS, events)
+    columns |= picked(sessions, Sessions._SESSION_COLUMNS, rows)
+    return columns | {"type_names": sessions.type_names}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_non_negative
 
 from skclip._data._as_sessions import as_sessions, check_targets
 from skclip._data._id_types import check_own_types, refuse_other_type
@@ -15,7 +17,9 @@ from skclip._data._ragged import (
     flat_positions,
     picked,
 )
-from skclip._data._sessions import Sessions
+from skclip._data._sessions import Sessions, columns_at
+
+_FILL = {"clusters": 0, "weights": 1.0, "types": -1, "times": np.nan}  # of targets
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,10 @@ class TrainingData:
     `codes` and `offsets` are the sessions, targets appended where `y` was given;
     `graph_ends` are the flat positions of the transitions that enter the item graph
     (None means all), `end_times` the sessions' last times, `users` and `ids` raw ids
-    of users and sessions; None where they are unknown.
+    of users and sessions; None where they are unknown. `clusters`, `weights`, `types`
+    (positions in `type_names`, -1 = unknown) and `times` are those of the events;
+    `weights` is None where each counts 1. `click_codes` are there once a model has
+    said which features of clicks it reads.
     """
 
     index: ItemIndex
@@ -37,6 +44,11 @@ class TrainingData:
     one_target: bool
     users: np.ndarray = None
     ids: np.ndarray = None
+    weights: np.ndarray = None
+    types: np.ndarray = None
+    type_names: np.ndarray = None
+    times: np.ndarray = None
+    click_codes: np.ndarray = None
 
     @property
     def n_sessions(self):
@@ -68,13 +80,9 @@ class TrainingData:
 
     def as_fit_arguments(self, rows=None):
         """(X, y) that stand for these rows, or all: Sessions and targets or None."""
+        columns = columns_at(self, slice(None), slice(None))
         sessions = Sessions(
-            self.codes - 1,
-            self.offsets,
-            self.index.item_ids,
-            clusters=self.clusters,
-            users=self.users,
-            ids=self.ids,
+            self.codes - 1, self.offsets, self.index.item_ids, **columns
         )
         rows = np.arange(len(sessions)) if rows is None else rows
         if not self.one_target:
@@ -82,8 +90,8 @@ class TrainingData:
         rows = rows[sessions.lengths[rows] > 0]
         starts, lengths = sessions.offsets[:-1][rows], sessions.lengths[rows]
         at, offsets = flat_positions(starts, lengths - 1)
-        of_rows = picked(self, ("users", "ids"), rows)
-        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **of_rows)
+        columns = columns_at(self, at, rows) | {"clusters": None}
+        X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **columns)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
     def appended_to(self, item_ids, more=None):
@@ -132,27 +140,41 @@ class TrainingData:
         instances, of_row = session_instances(
             self.codes, self.offsets, rows, max_length, last_only=self.one_target
         )
-        return replace(
+        instances = replace(
             instances,
             users=None if users is None else users[of_row],
             sessions=None if sessions is None else sessions[of_row],
+            click_codes=self.click_codes,
         )
+        return instances.weighted(self.weights)
 
 
-def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
+def training_data(
+    X, y=None, *, min_item_count=1, known=None, in_order=False, sample_weight=None
+):
     """Encode what was given to `fit`, independently of the order of its rows.
+
+    A row's `sample_weight` multiplies the weights of its events and of its target; a
+    row of weight 0 is as if it were not there.
 
     Items of the catalog `known` (an `ItemIndex`) need no `min_item_count`. With
     `in_order` the sessions are in order of end time, and rows with equal or without
     times stay in theirs.
     """
     sessions = as_sessions(X)
+    y = None if y is None else check_targets(y, len(sessions))
+    row_weights = checked_sample_weight(sample_weight, len(sessions))
+    if row_weights is not None and not row_weights.all():
+        kept = row_weights > 0
+        sessions, row_weights = sessions[kept], row_weights[kept]
+        y = None if y is None else y[kept]
     if sessions.times is not None:
         check_times_rise(sessions, missing=False)
     codes, offsets, vocabulary = sessions.codes, sessions.offsets, sessions.vocabulary
-    clusters, end_times = sessions.clusters, sessions.end_times
+    columns, end_times = picked(sessions, _FILL, slice(None)), sessions.end_times
     if y is not None:
-        codes, offsets, vocabulary, clusters = _append_targets(sessions, y)
+        codes, offsets, vocabulary, columns = _append_targets(sessions, y)
+    columns["weights"] = _event_weights(columns["weights"], row_weights, offsets)
     if len(codes) == 0:
         raise ValueError(
             f"All {len(sessions)} sessions are empty. Pass sessions of 2 items or more."
@@ -169,12 +191,12 @@ def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
     item_ids = vocabulary[kept]
     codes = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[codes]
     if min_item_count > 1:
-        codes, offsets, clusters = _drop_unknown(codes, offsets, clusters, y)
+        codes, offsets, columns = _drop_unknown(codes, offsets, columns, y)
         left = np.bincount(codes, minlength=len(item_ids) + 1)[1:] > 0
         item_ids = item_ids[left]  # rows may have gone with their targets
         codes = np.concatenate([[0], np.cumsum(left)]).astype(np.int32)[codes]
     if not in_order:
-        order = _canonical_order(codes, offsets, end_times)
+        order = _canonical_order(codes, offsets, end_times, columns)
     elif end_times is not None:
         order = np.argsort(end_times, kind="stable")
     else:
@@ -190,12 +212,48 @@ def training_data(X, y=None, *, min_item_count=1, known=None, in_order=False):
         index=index,
         codes=codes[at],
         offsets=sorted_offsets,
-        clusters=None if clusters is None else clusters[at],
         end_times=None if end_times is None else end_times[order],
         graph_ends=ends,
         one_target=y is not None,
+        type_names=sessions.type_names,
+        **{name: None if v is None else v[at] for name, v in columns.items()},
         **picked(sessions, ("users", "ids"), order),
     )
+
+
+def checked_sample_weight(sample_weight, n_rows):
+    """Weights of rows as float64, or None where each is 1.
+
+    Raises
+    ------
+    ValueError
+        They are not one finite number of 0 or more for each row, or all are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}, expected ({n_rows},): one "
+            "weight for each session of X."
+        )
+    check_non_negative(weights, "sample_weight")
+    if not weights.any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number, but all "
+            f"{n_rows} weights are 0."
+        )
+    return None if (weights == 1).all() else weights
+
+
+def _event_weights(weights, row_weights, offsets):
+    """Weights of events and rows together; None where each is 1."""
+    if row_weights is not None:
+        of_events = np.repeat(row_weights, np.diff(offsets))
+        weights = of_events if weights is None else weights * of_events
+    return None if weights is None or (weights == 1).all() else weights
 
 
 def with_targets(sessions, y):
@@ -205,6 +263,7 @@ def with_targets(sessions, y):
 
 
 def _append_targets(sessions, y):
+    """Codes, offsets, vocabulary and columns, each target behind its session."""
     y = check_targets(y, len(sessions))
     words, word_codes = factorize(y)
     known = ItemIndex(sessions.vocabulary)
@@ -212,26 +271,34 @@ def _append_targets(sessions, y):
     both = sessions.vocabulary.tolist() + words.tolist()
     vocabulary, renamed = factorize_list(both)
     n_words = len(sessions.vocabulary)
-    new = sessions.offsets[1:]  # each target goes behind its session
+    new = sessions.offsets[1:]
     codes = np.insert(renamed[sessions.codes], new, renamed[n_words:][word_codes])
-    clusters = sessions.clusters
-    if clusters is not None:
-        clusters = np.insert(clusters, new, 0, axis=0)
-    return codes, sessions.offsets + np.arange(len(sessions) + 1), vocabulary, clusters
+    columns = {
+        name: None if values is None else np.insert(values, new, fill, axis=0)
+        for name, fill in _FILL.items()
+        for values in [getattr(sessions, name)]
+    }
+    return codes, sessions.offsets + np.arange(len(sessions) + 1), vocabulary, columns
 
 
-def _drop_unknown(codes, offsets, clusters, y):
+def _drop_unknown(codes, offsets, columns, y):
     known = codes > 0
     if y is not None:  # a row whose target is dropped has nothing left to learn
         lost = ~known[offsets[1:] - 1]
         known &= ~np.repeat(lost, np.diff(offsets))
     running = np.concatenate([[0], np.cumsum(known)])
-    return codes[known], running[offsets], None if clusters is None else clusters[known]
+    columns = {name: None if v is None else v[known] for name, v in columns.items()}
+    return codes[known], running[offsets], columns
 
 
-def _canonical_order(codes, offsets, end_times):
+def _canonical_order(codes, offsets, end_times, columns):
     """Order sessions by end time and content, whatever the order they came in."""
-    keys = (np.diff(offsets), content_hashes(codes, offsets[:-1], offsets[1:]))
+    runs = offsets[:-1], offsets[1:]
+    keys = (np.diff(offsets), content_hashes(codes, *runs))
     if end_times is not None:
         keys = (*keys, end_times)
+    for name in ("weights", "types", "times"):
+        if columns[name] is not None:  # of sessions that are equal otherwise
+            bits = (columns[name].astype(np.float64) + 0.0).view(np.uint64)
+            keys = (content_hashes(bits, *runs), *keys)
     return np.lexsort(keys)

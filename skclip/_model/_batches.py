@@ -36,6 +36,13 @@ class Batches:
         self._clusters = None
         if instances.clusters is not None:
             self._clusters = put(instances.clusters)
+        self._click_codes = None
+        if instances.click_codes is not None:
+            self._click_codes = put(instances.click_codes)
+        self._weights = None
+        if instances.weights is not None:
+            weights = np.asarray(instances.weights, dtype=np.float32)
+            self._weights = torch.from_numpy(weights).to(device)
         self._of_rows = {  # one for each session
             name: put(values[first])
             for name in ("users", "sessions")
@@ -101,6 +108,10 @@ class Batches:
         if self._clusters is not None:
             clusters = self._clusters[at]
             clusters[padding] = 0
+        click_codes = None
+        if self._click_codes is not None:
+            click_codes = self._click_codes[at]
+            click_codes[padding] = 0
 
         counts = self._row_counts[rows]
         of_row = torch.repeat_interleave(counts, output_size=n_queries)
@@ -113,5 +124,7 @@ class Batches:
             ends=self._ends[query],
             targets=self._targets[query],
             clusters=clusters,
+            click_codes=click_codes,
+            weights=None if self._weights is None else self._weights[query],
             **{name: values[rows] for name, values in self._of_rows.items()},
         )

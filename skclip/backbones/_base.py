@@ -30,6 +30,12 @@ class Batch:
         None where every item's own clusters hold.
     users, sessions : LongTensor of shape (n_sessions,), default=None
         Codes of those that have a prompt, 0 = unknown.
+    click_codes : LongTensor of shape (n_sessions, length, n_click_features), \
+            default=None
+        Codes of the features of each click, 0 = unknown. Their vectors are in what
+        `encode` is given already.
+    weights : Tensor of shape (n_queries,), default=None
+        How much each target counts in the loss. None means 1.
     lookup : callable, default=None
         Vectors (..., d) of any item codes (...), prompted by their clusters; zeros
         for 0 and for unseen items.
@@ -59,6 +65,8 @@ class Batch:
     clusters: torch.Tensor = None
     users: torch.Tensor = None
     sessions: torch.Tensor = None
+    click_codes: torch.Tensor = None
+    weights: torch.Tensor = None
     lookup: Callable = None
     candidates: Callable = None
 

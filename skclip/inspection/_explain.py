@@ -11,8 +11,8 @@ from skclip._data import (
     ItemIndex,
     Sessions,
     as_sessions,
+    columns_at,
     flat_positions,
-    picked,
     query_data,
 )
 from skclip._inside import fitted_of, recommender_inside, unwrap
@@ -448,9 +448,7 @@ def _without_each(sessions, group, known):
     kept &= left[shortened]
     lengths = np.bincount(shortened[kept], minlength=len(source))[left]
     at, offsets = event[kept], np.append(0, np.cumsum(lengths))
-    columns = picked(sessions, ("times", "clusters"), at)
-    columns |= picked(sessions, ("ids", "users"), source[left])
-    codes = sessions.codes[at]
+    codes, columns = sessions.codes[at], columns_at(sessions, at, source[left])
     return Sessions(codes, offsets, sessions.vocabulary, **columns), left, source
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skclip._data import Sessions, as_sessions, flat_positions, own_codes, picked
+from skclip._data import Sessions, as_sessions, columns_at, flat_positions, own_codes
 from skclip.model_selection._splits import Splitter
 
 
@@ -88,7 +88,8 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
     part = np.repeat(np.tile([0, 1, 2], len(X)), np.stack(sizes, axis=1).ravel())
     held_out = [(prefixes[part == i], targets[part == i]) for i in (1, 2)]
     at, offsets = flat_positions(X.offsets[:-1], sizes[0] + 1)
-    train = Sessions(X.codes[at], offsets, X.vocabulary, ids=X.ids, users=X.users)
+    columns = columns_at(X, at, slice(None)) | {"times": None, "clusters": None}
+    train = Sessions(X.codes[at], offsets, X.vocabulary, **columns)
     return train, *held_out
 
 
@@ -171,7 +172,7 @@ def leave_last_out(X):
 def _without_last(X):
     """Sessions without their last item; those of one item stay as they are."""
     at, offsets = flat_positions(X.offsets[:-1], X.lengths - (X.lengths > 1))
-    columns = {"ids": X.ids, "users": X.users, **picked(X, ("times", "clusters"), at)}
+    columns = columns_at(X, at, slice(None))
     return Sessions(X.codes[at], offsets, X.vocabulary, **columns)
 
 

@@ -1,0 +1,118 @@
+"""Features of a click, beside its item: type, gap, dwell time, position, hour, day.
+
+Each is a whole number from 1, 0 = unknown, that has a learned vector in the model.
+"""
+
+import numpy as np
+
+CLICK_FEATURES = ("event", "gap", "dwell", "position", "hour", "weekday")
+OF_PREFIX = {"dwell", "position"}  # what a later click changes in an earlier one
+_TIMED = {"gap", "dwell", "hour", "weekday"}
+_BOUNDS = 2.0 ** np.arange(21)  # seconds: 1, 2, 4, ... 12 days
+_DAY, _HOUR = 86_400, 3_600
+_THURSDAY = 3  # 1970-01-01, where Monday is 0
+
+
+def as_click_features(click_features, data):
+    """Names of the features to read, a tuple, from what a caller asked for.
+
+    "auto" reads the types of events where `TrainingData` has two or more. With fewer
+    there is nothing to tell apart, and no type is read.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown or given twice, or the sessions lack what it needs.
+    """
+    given = click_features
+    if isinstance(given, str):
+        given = (given,)
+    names = () if given is None else tuple(given)
+    several = data.types is not None and len(np.unique(data.types)) > 1
+    if names == ("auto",):
+        return ("event",) if several else ()
+    for name in names:
+        if name not in CLICK_FEATURES:
+            raise ValueError(
+                f"click_features={click_features!r} has {name!r}. Pass some of "
+                f"{CLICK_FEATURES}, 'auto' or None."
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"click_features={click_features!r} names one twice.")
+    _check_columns(names, data, "click_features", click_features)
+    return tuple(name for name in names if name != "event" or several)
+
+
+def check_click_columns(names, data):
+    """Refuse further training sessions that lack what a model reads of clicks."""
+    timed = tuple(name for name in names if name in _TIMED)
+    _check_columns(timed, data, "The model's click_features", names)
+
+
+def _check_columns(names, data, what, value):
+    if data.times is None and _TIMED & set(names):
+        raise ValueError(
+            f"{what}={value!r} needs sessions with times. Pass time= to "
+            "Sessions.from_events, or times= to Sessions.from_lists."
+        )
+    if data.types is None and "event" in names:
+        raise ValueError(
+            f"{what}={value!r} needs sessions with event types. Pass event= to "
+            "Sessions.from_events, or events= to Sessions.from_lists."
+        )
+
+
+def click_feature_sizes(names, n_types, max_length):
+    """How many values each feature has, by name."""
+    sizes = {
+        "event": n_types,
+        "gap": len(_BOUNDS) + 1,
+        "dwell": len(_BOUNDS) + 1,
+        "position": max_length,
+        "hour": 24,
+        "weekday": 7,
+    }
+    return {name: int(sizes[name]) for name in names}
+
+
+def click_codes(names, offsets, times, types):
+    """Codes of the features of all events, (n_events, n_features), int32.
+
+    `types` are codes 1..n_types, 0 = unknown, or None; `times` seconds, or None. The
+    position depends on the prefix that is read, so its column stays empty.
+    """
+    n_events = int(offsets[-1])
+    codes = np.zeros((n_events, len(names)), dtype=np.int32)
+    gaps = None
+    if times is not None:
+        gaps = np.full(n_events, np.nan)  # to the click before
+        gaps[1:] = np.diff(times)
+        gaps[offsets[:-1][offsets[:-1] < n_events]] = np.nan
+    for column, name in zip(codes.T, names, strict=True):
+        if name == "event" and types is not None:
+            column[:] = types
+        elif name == "gap" and times is not None:
+            column[:] = _bucket(gaps)
+        elif name == "dwell" and times is not None:
+            column[:-1] = _bucket(gaps[1:])  # of the last click of a session unknown
+        elif name in ("hour", "weekday") and times is not None:
+            column[:] = _on_the_clock(name, times)
+    return codes
+
+
+def _bucket(seconds):
+    """Number of the power of two that a gap lies below, from 1; 0 = unknown."""
+    known = np.isfinite(seconds)
+    buckets = 1 + np.searchsorted(_BOUNDS, np.where(known, seconds, 0.0), side="right")
+    return np.where(known, buckets, 0)
+
+
+def _on_the_clock(name, times):
+    """Hour of the day or day of the week in UTC, from 1; 0 = unknown."""
+    known = np.isfinite(times)
+    seconds = np.where(known, times, 0.0)
+    if name == "hour":
+        value = seconds % _DAY // _HOUR
+    else:
+        value = (seconds // _DAY + _THURSDAY) % 7
+    return np.where(known, 1 + value, 0)
