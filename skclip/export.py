@@ -152,6 +152,12 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     _check_extra()
     fitted = recommender._fitted
     _check_size(fitted, len(ids))
+    if fitted.config["click_features"]:
+        raise ValueError(
+            f"The model reads click_features={tuple(fitted.config['click_features'])}, "
+            "and an exported graph is given item ids alone. Fit with "
+            "click_features=None to export, or serve this model with skclip.serve."
+        )
     ranker = _Ranker(fitted, k, bool(exclude_seen))
     if sessions is None:
         rows = _sample(recommender)

@@ -23,12 +23,14 @@ def few_scores(fitted, queries):
 
     None leaves the queries to the general way: more than a few of them, or equal ones;
     a session without a known item, or with an unseen one that gets a cluster; prompts
-    of users or sessions; a GPU.
+    of users or sessions; features of clicks; a GPU.
     """
     model, keys, n_items = fitted.model, fitted.keys, len(fitted.index)
     if not 0 < len(queries) <= min(FEW, rows_per_chunk(n_items)):
         return None
     if keys is None or not keys.is_cpu or fitted.owners != (None, None):
+        return None
+    if model.click_vectors is not None:
         return None
     rows = _observed(queries, n_items, fitted.config["max_length"], fitted.votes)
     if rows is None:

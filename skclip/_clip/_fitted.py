@@ -13,9 +13,13 @@ from skclip._data import (
     ItemIndex,
     Owners,
     Rehearsal,
+    check_times_rise,
+    click_codes,
     codes_of_owners,
+    codes_of_types,
     query_data,
     warn_unknown,
+    warn_unknown_clicks,
 )
 from skclip._model import (
     Draws,
@@ -107,7 +111,19 @@ class Fitted:
             max_length=self.config["max_length"],
             users=codes_of_owners(users, queries.users, n, "users"),
             sessions=codes_of_owners(sessions, queries.ids, n, "ids"),
+            click_codes=self._click_codes(queries),
         )
+
+    def _click_codes(self, queries):
+        """Codes of the features of the clicks of `Queries`; None if none are read."""
+        names = tuple(self.config["click_features"])
+        if not names:
+            return None
+        if queries.times is not None:
+            check_times_rise(queries, missing=False)
+        types = codes_of_types(self.holders.types, queries)
+        warn_unknown_clicks(self.index, names, queries, types)
+        return click_codes(names, queries.offsets, queries.times, types)
 
     def score_chunks(self, queries):
         """Yield (positions, scores) of chunks of queries; see `RankingMixin`."""
@@ -184,7 +200,7 @@ class Fitted:
 
     def to_state(self):
         """Plain values and NumPy arrays, which open on any device."""
-        owners = self.holders.owners
+        owners, types = self.holders.owners, self.holders.types
         return {
             "item_ids": self.index.item_ids,
             "user_ids": None if owners.users is None else owners.users.item_ids,
@@ -192,6 +208,7 @@ class Fitted:
             if owners.sessions is None
             else owners.sessions.item_ids,
             "n_sessions": owners.n_sessions,
+            "type_names": None if types is None else types.item_ids,
             "popularity": self.popularity,
             "clusterer": self.clusterer,
             "settings": self.settings,
@@ -219,15 +236,16 @@ class Fitted:
         device = resolve_device(device)
         model.to(device).eval()
         settings = state["settings"] | {"device": str(device)}
-        users, sessions = (
+        users, sessions, types = (
             None if state[name] is None else ItemIndex(state[name])
-            for name in ("user_ids", "session_ids")
+            for name in ("user_ids", "session_ids", "type_names")
         )
         return cls(
             Holders(
                 ItemIndex(state["item_ids"]),
                 state["config"]["item_clusters"],
                 Owners(users, sessions, state["n_sessions"]),
+                types,
             ),
             model=model,
             rehearsal=Rehearsal(**state["rehearsal"]),

@@ -14,8 +14,11 @@ from skclip._clip._fitted import Fitted, candidate_vectors
 from skclip._clip._settings import MODEL_PARAMS, is_auto, settings_of
 from skclip._clusters import Assignment, assign_clusters, extend_clusters
 from skclip._data import (
+    as_click_features,
+    check_click_columns,
     check_further,
     checked_eval_set,
+    click_feature_sizes,
     codes_of_owners,
     few_held_out,
     first_fit_data,
@@ -25,6 +28,7 @@ from skclip._data import (
     query_data,
     thinned,
     training_data,
+    types_with,
     warn_unknown,
 )
 from skclip._model import (
@@ -95,6 +99,7 @@ def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks
             callbacks=callbacks if plan.kept else None,
         )
 
+    settings = settings.with_values(click_features=data.coded.click_features)
     workers = workers_for(params.n_threads, settings.device)
     with torch_session(workers, settings.device.type) as workers:
         settings = settings.with_values(n_threads=workers.n_threads)
@@ -126,7 +131,8 @@ def _learned(
     callbacks=None,
 ):
     """Build a model and train it: `Fitted` without candidate vectors."""
-    holders = Holders(data.coded.index, clusters.of_items, data.owners)
+    coded = data.coded
+    holders = Holders(coded.index, clusters.of_items, data.owners, coded.type_index)
     config = _model_config(params, settings, data, holders, before if grow else None)
     draws = generator_on("cpu", seed)
     build = grown_model if grow else new_model
@@ -261,8 +267,11 @@ def _first_sessions(params, X, y, eval_set, settings, seeds):
             return rows, None
         return latest_part(coded, rows, params.validation_fraction, seeds["split"])
 
+    coded = training_data(X, y, min_item_count=params.min_item_count)
+    names = as_click_features(params.click_features, coded)
+    types = types_with(None, coded) if "event" in names else None
     data = first_fit_data(
-        training_data(X, y, min_item_count=params.min_item_count),
+        coded.with_click_features(names, types),
         used_features(settings.fusion),
         settings.table_kinds,
         split,
@@ -281,7 +290,12 @@ def _further_sessions(params, X, y, settings, seeds, before):
     features = None
     if before.config["fusion"] is not None:
         features = _same_features(params, settings, before.config["fusion"])
-    grown = grown_catalog(data, known, features)
+    names = tuple(before.config["click_features"])
+    check_click_columns(names, data)
+    types = before.holders.types
+    if types is not None and data.types is not None:
+        types = types_with(types, data)
+    grown = grown_catalog(data, known, features).with_click_features(names, types)
     clusters = Assignment(before.item_clusters, before.clusterer)
     clusters = extend_clusters(clusters, data, grown, seeds["cluster"])
     max_length, kept = before.config["max_length"], before.rehearsal
@@ -313,6 +327,12 @@ def _model_config(params, settings, data, holders, before):
         "n_users": owners.n_users,
         "n_sessions": owners.n_sessions,
     }
+    max_length = params.max_session_length
+    if before is not None:
+        max_length = before.config["max_length"]
+    sizes["click_features"] = click_feature_sizes(
+        data.coded.click_features, holders.types, max_length
+    )
     if before is not None:
         if before.config["n_sessions"] == "pooled":
             sizes["n_sessions"] = "pooled"
@@ -324,7 +344,7 @@ def _model_config(params, settings, data, holders, before):
         "spec": settings.spec,
         **{key: settings.values[name] for name, key in MODEL_PARAMS.items()},
         "unknown_user": "zero" if prompt is None else prompt.unknown_user,
-        "max_length": params.max_session_length,
+        "max_length": max_length,
         "fusion": fusion
         and {
             "kind": fusion.kind,
@@ -442,6 +462,7 @@ def _checkpoint(params, data, eval_set, before, values):
         params.checkpoint,
         known_by,
         (coded.codes, coded.offsets, coded.clusters, coded.index.item_ids.tolist()),
+        (coded.weights, coded.click_codes),
         (instances.starts, instances.stops, instances.users, instances.sessions),
         data.features,
         eval_set,

@@ -195,6 +195,20 @@ class CLIPSessionRecommender(
     verbose : bool, default=False
         Show loss and validation score: a progress bar in a terminal or notebook, a
         line for each epoch elsewhere.
+    click_features : str, tuple of str or None, default="auto"
+        What is read of each click beside its item. Each feature has learned vectors
+        that are added to the item's vector.
+
+        - "event": its type, see ``event=`` of `Sessions.from_events`;
+        - "gap": time since the click before, in powers of two from a second;
+        - "dwell": time until the click after, unknown for the newest click;
+        - "position": clicks up to the newest one;
+        - "hour" and "weekday": in UTC.
+
+        "auto" is "event" where the training sessions have two types or more, else
+        nothing. "dwell" and "position" change with each further click, so that each
+        prefix is read on its own, which takes longer. All but "event" and "position"
+        need times. What is missing or new in prediction is read as unknown.
 
     Attributes
     ----------
@@ -291,6 +305,7 @@ class CLIPSessionRecommender(
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "click_features": "no_validation",  # `as_click_features` says more
     }
 
     def __init__(
@@ -328,6 +343,7 @@ class CLIPSessionRecommender(
         warm_start=False,
         random_state=None,
         verbose=False,
+        click_features="auto",
     ):
         self.backbone = backbone
         self.clusterer = clusterer
@@ -361,6 +377,7 @@ class CLIPSessionRecommender(
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+        self.click_features = click_features
 
     def _parts(self):
         backbone, clusterer = self.backbone, self.clusterer
@@ -643,7 +660,7 @@ class CLIPSessionRecommender(
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
                 raise ValueError(f"the parameter {key!r} is one of {part!r} now")
-        for key in ("unseen_items", "repeats", "n_rehearsed"):
+        for key in ("unseen_items", "repeats", "n_rehearsed", "click_features"):
             if key not in state:
                 raise ValueError(
                     f"The recommender was saved before {key!r} was a parameter. Fit it "

@@ -8,6 +8,9 @@ from skclip._data._click_features import (
     check_click_columns,
     click_codes,
     click_feature_sizes,
+    codes_of_types,
+    types_with,
+    warn_unknown_clicks,
 )
 from skclip._data._fit_data import (
     FitData,

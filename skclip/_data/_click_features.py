@@ -5,6 +5,10 @@ Each is a whole number from 1, 0 = unknown, that has a learned vector in the mod
 
 import numpy as np
 
+from skclip._data._index import ItemIndex, append_ids
+from skclip._warnings import warn_once
+from skclip.exceptions import UnseenItemWarning
+
 CLICK_FEATURES = ("event", "gap", "dwell", "position", "hour", "weekday")
 OF_PREFIX = {"dwell", "position"}  # what a later click changes in an earlier one
 _TIMED = {"gap", "dwell", "hour", "weekday"}
@@ -62,10 +66,65 @@ def _check_columns(names, data, what, value):
         )
 
 
-def click_feature_sizes(names, n_types, max_length):
-    """How many values each feature has, by name."""
+def types_with(known, data):
+    """An index of the types of events, new ones behind those that are `known`."""
+    names = data.type_names[np.unique(data.types[data.types >= 0])]
+    if known is None:
+        return ItemIndex(names)
+    return ItemIndex(append_ids(known.item_ids, names[known.codes_of(names) == 0]))
+
+
+def codes_of_types(index, data):
+    """Types of events as codes 1.. of an index, 0 = unknown; None without types."""
+    if index is None or data.types is None:
+        return None
+    return np.append(index.codes_of(data.type_names), 0)[data.types]  # -1 is the last
+
+
+def warn_unknown_clicks(owner, names, queries, types):
+    """Tell once of types that are not known, and of times and types that are missing.
+
+    `types` are the codes of the types of `queries`.
+    """
+    if len(queries.codes) == 0:
+        return
+    if types is not None:
+        unknown = np.unique(queries.types[(types == 0) & (queries.types >= 0)])
+        if len(unknown):
+            found = queries.type_names[unknown].tolist()
+            warn_once(
+                owner,
+                "unknown types",
+                f"{int(np.isin(queries.types, unknown).sum()):,} of {len(types):,} "
+                f"clicks have event types that were not seen in fit, such as "
+                f"{found[0]!r}. The types are ignored, the items are read.",
+                UnseenItemWarning,
+            )
+    elif "event" in names:
+        warn_once(
+            owner,
+            "no types",
+            "The model reads event types, and these sessions have none. It reads the "
+            "items alone. Pass event= to Sessions.from_events, or events= to "
+            "Sessions.from_lists.",
+            UnseenItemWarning,
+        )
+    if queries.times is None and _TIMED & set(names):
+        timed = tuple(name for name in names if name in _TIMED)
+        warn_once(
+            owner,
+            "no times",
+            f"The model reads {timed} of clicks, and these sessions have no times. It "
+            "reads them as unknown. Pass time= to Sessions.from_events, or times= to "
+            "Sessions.from_lists.",
+            UnseenItemWarning,
+        )
+
+
+def click_feature_sizes(names, types, max_length):
+    """How many values each feature has, by name; `types` is an index, or None."""
     sizes = {
-        "event": n_types,
+        "event": 0 if types is None else len(types),
         "gap": len(_BOUNDS) + 1,
         "dwell": len(_BOUNDS) + 1,
         "position": max_length,

@@ -33,6 +33,8 @@ class Queries:
         Raw ids of users and sessions, where known.
     times : ndarray of shape (n_events,), default=None
         Seconds, where known.
+    types : ndarray of shape (n_events,), default=None
+        Positions of the types of events in `type_names`, -1 = unknown.
     unseen_ids : ndarray, default=None
         Raw ids of the codes above n_items.
     unknown_targets : ndarray, default=None
@@ -49,6 +51,8 @@ class Queries:
     times: np.ndarray = None
     unseen_ids: np.ndarray = None
     unknown_targets: np.ndarray = None
+    types: np.ndarray = None
+    type_names: np.ndarray = None
 
     def __len__(self):
         return len(self.rows)
@@ -62,7 +66,8 @@ class Queries:
             codes,
             offsets,
             append_ids(item_ids[seen], self.unseen_ids[unseen - len(item_ids)]),
-            times=None if self.times is None else self.times[at],
+            type_names=self.type_names,
+            **picked(self, ("times", "types"), at),
             **picked(self, ("users", "ids"), self.rows),
         )
 
@@ -104,6 +109,8 @@ def query_data(X, index, y=None, *, every_prefix=False):
         times=sessions.times,
         unseen_ids=sessions.vocabulary[unseen],
         unknown_targets=unknown_targets,
+        types=sessions.types,
+        type_names=sessions.type_names,
     )
 
 

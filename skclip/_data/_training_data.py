@@ -7,6 +7,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_non_negative
 
 from skclip._data._as_sessions import as_sessions, check_targets
+from skclip._data._click_features import click_codes, codes_of_types
 from skclip._data._id_types import check_own_types, refuse_other_type
 from skclip._data._ids import factorize, factorize_list
 from skclip._data._index import ItemIndex, append_ids
@@ -31,8 +32,8 @@ class TrainingData:
     (None means all), `end_times` the sessions' last times, `users` and `ids` raw ids
     of users and sessions; None where they are unknown. `clusters`, `weights`, `types`
     (positions in `type_names`, -1 = unknown) and `times` are those of the events;
-    `weights` is None where each counts 1. `click_codes` are there once a model has
-    said which features of clicks it reads.
+    `weights` is None where each counts 1. `click_features` are the names of what a
+    model reads of clicks, `type_index` the types it knows, `click_codes` their codes.
     """
 
     index: ItemIndex
@@ -48,6 +49,8 @@ class TrainingData:
     types: np.ndarray = None
     type_names: np.ndarray = None
     times: np.ndarray = None
+    click_features: tuple = ()
+    type_index: ItemIndex = None
     click_codes: np.ndarray = None
 
     @property
@@ -124,6 +127,14 @@ class TrainingData:
             vocabulary = vocabulary.astype(np.result_type(own, new))
         codes = np.concatenate([[0], codes[: len(own)] + 1]).astype(np.int32)
         return replace(self, index=ItemIndex(vocabulary), codes=codes[self.codes])
+
+    def with_click_features(self, names, types):
+        """The same with codes of these features of clicks; `types` is an index."""
+        if not names:
+            return self
+        types_of_events = codes_of_types(types, self)
+        codes = click_codes(names, self.offsets, self.times, types_of_events)
+        return replace(self, click_features=names, type_index=types, click_codes=codes)
 
     def as_sequences(self, rows):
         """Codes, offsets and ends of these rows, as `Backbone.prepare` takes them."""

@@ -14,6 +14,7 @@ _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "network.bias": ("items", 0),
     "prompt.kinds.user.table": ("users", 1),
     "prompt.kinds.session.table": ("sessions", 1),
+    "click_vectors.tables.event": ("types", 1),
 }
 _LEVELS = "prompt.kinds.cluster.levels."
 
@@ -27,14 +28,16 @@ def _rows_of_table(name):
 
 @dataclass(frozen=True)
 class Holders:
-    """Whose the rows of a model's tables are: items, their clusters, users, sessions.
+    """Whose the rows of a model's tables are: items, clusters, users, sessions, types.
 
-    `clusters` is of shape (n_items, n_levels), 1..K and 0 = none, or None.
+    `types` are those of events, None where the model reads none. `clusters` is of shape
+    (n_items, n_levels), 1..K and 0 = none, or None.
     """
 
     items: ItemIndex
     clusters: np.ndarray
     owners: Owners
+    types: ItemIndex = None
 
 
 def new_model(config, data, device, holders, before=None):
@@ -107,6 +110,8 @@ def _rows_in_common(model, now, before):
         mine, theirs = getattr(now.owners, kind), getattr(before.owners, kind)
         if mine is not None and theirs is not None:
             rows[kind] = theirs.codes_of(mine.item_ids) - 1
+    if now.types is not None and before.types is not None:
+        rows["types"] = before.types.codes_of(now.types.item_ids) - 1
     return rows
 
 

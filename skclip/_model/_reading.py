@@ -30,17 +30,24 @@ _READ_FLOATS = 2**25  # that reading a batch may hold, about
 
 
 def observed_prefixes(
-    queries, *, item_clusters, n_items, max_length, users=None, sessions=None
+    queries,
+    *,
+    item_clusters,
+    n_items,
+    max_length,
+    users=None,
+    sessions=None,
+    click_codes=None,
 ):
     """Prefixes of `Queries` cut to their latest items, unseen items resolved.
 
     With `item_clusters` (n_items, n_levels), 1..K and 0 = none, an unseen item is voted
     into a cluster (at each level) by the prefix alone, and keeps its code; with None it
-    is dropped. `users` and `sessions` are codes (n_sessions,) of those with a prompt.
-    Returns `Instances` in the order of the queries; those without a known item are
-    empty.
+    is dropped. `users` and `sessions` are codes (n_sessions,) of those with a prompt,
+    `click_codes` (n_events, n_click_features) those of the features of clicks. Returns
+    `Instances` in the order of the queries; those without a known item are empty.
     """
-    instances = _observed(queries, item_clusters, n_items, max_length)
+    instances = _observed(queries, click_codes, item_clusters, n_items, max_length)
     return replace(
         instances,
         users=None if users is None else users[queries.rows],
@@ -48,18 +55,20 @@ def observed_prefixes(
     )
 
 
-def _observed(queries, item_clusters, n_items, max_length):
+def _observed(queries, clicks, item_clusters, n_items, max_length):
     codes, offsets, rows = queries.codes, queries.offsets, queries.rows
     starts, targets = offsets[:-1][rows], np.zeros(len(rows), dtype=np.int32)
     stops = starts + queries.ends
     unseen = codes > n_items
     if not unseen.any():
-        return Instances(codes, np.maximum(starts, stops - max_length), stops, targets)
+        starts = np.maximum(starts, stops - max_length)
+        return Instances(codes, starts, stops, targets, click_codes=clicks)
     before = np.concatenate([[0], np.cumsum(unseen)])
     if item_clusters is None:
         starts, stops = starts - before[starts], stops - before[stops]
         starts = np.maximum(starts, stops - max_length)
-        return Instances(codes[~unseen], starts, stops, targets)
+        clicks = None if clicks is None else clicks[~unseen]
+        return Instances(codes[~unseen], starts, stops, targets, click_codes=clicks)
     starts = np.maximum(starts, stops - max_length)
     known = np.where(unseen, 0, codes)
     levels = np.pad(item_clusters, ((1, 0), (0, 0)))[known].astype(np.int32)
@@ -82,6 +91,7 @@ def _observed(queries, item_clusters, n_items, max_length):
         stops=stops,
         targets=targets,
         clusters=np.stack(clusters, axis=1),
+        click_codes=None if clicks is None else np.concatenate([clicks, clicks[at]]),
     )
 
 

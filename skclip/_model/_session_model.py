@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skclip._model._click_vectors import ClickVectors
 from skclip._model._fusion import FUSIONS
 from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
@@ -30,6 +31,7 @@ class SessionModel(nn.Module):
     `similarity` None is the backbone's own; "cosine" normalizes session and item
     vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
     ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
+    `click_features` are the sizes of `ClickVectors`, by name.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SessionModel(nn.Module):
         temperature,
         unknown_user="zero",
         fusion=None,
+        click_features=None,
     ):
         super().__init__()
         self.n_items = n_items
@@ -85,6 +88,9 @@ class SessionModel(nn.Module):
             self.network.init_beside_unit_items_()
         if self.cosine:
             self.network.init_for_cosine_()
+        self.click_vectors = None
+        if click_features:
+            self.click_vectors = ClickVectors(embedding_dim, click_features)
         self.fusion = None
         if kind is not None:  # last, so that it draws after all others
             options = {k: v for k, v in fusion.items() if k != "kind"}
@@ -157,6 +163,8 @@ class SessionModel(nn.Module):
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})
+        if self.click_vectors is not None:
+            groups.append({"params": list(self.click_vectors.parameters())})
         if self.fusion is not None and any(True for _ in self.fusion.parameters()):
             groups.append({"params": list(self.fusion.parameters())})
         return groups + self.network.param_groups()
@@ -178,6 +186,9 @@ class SessionModel(nn.Module):
                     gates -= n
                 counts[f"{kind} prompts"] = n
             counts["prompt gates"] = gates
+        if self.click_vectors is not None:
+            tables = self.click_vectors.tables.values()
+            counts["click features"] = sum(table[1:].numel() for table in tables)
         if self.fusion is not None:
             counts["feature fusion"] = sum(p.numel() for p in self.fusion.parameters())
         for name, parameter in self.network.named_parameters():
@@ -188,7 +199,9 @@ class SessionModel(nn.Module):
     @property
     def shares_prefixes(self):
         """Whether one pass over a session answers all its prefixes."""
-        return self.network.shares_prefixes and not self._pooled
+        clicks = self.click_vectors
+        depends = clicks is not None and clicks.depend_on_prefix
+        return self.network.shares_prefixes and not self._pooled and not depends
 
     def vectors(self, codes, clusters=None, **of_sessions):
         """What the encoder sees for item codes (...), 0 = padding: (..., d).
@@ -232,6 +245,8 @@ class SessionModel(nn.Module):
         if not self.shares_prefixes:
             of_sessions["mask"] = batch.codes > 0
         x = self.vectors(batch.codes, batch.clusters, **of_sessions)
+        if self.click_vectors is not None and batch.click_codes is not None:
+            x = x + self.click_vectors(batch, self.network.merges_equal_items)
 
         def candidates(codes):  # "late": without the features' score, not the network's
             return self.keys(codes - 1)[:, : self.item_table.shape[1]]

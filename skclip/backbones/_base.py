@@ -125,6 +125,9 @@ class Backbone(nn.Module):
     normalize_items : bool
         Whether item vectors have length 1 wherever they are read or scored, after
         any prompt.
+    merges_equal_items : bool
+        Whether all clicks on an item in a session are one node of a graph. They then
+        share one vector of their click features.
     bias : Tensor of shape (n_items,) or None
         What is added to each item's scores.
     dot_product : bool
@@ -150,6 +153,7 @@ class Backbone(nn.Module):
     similarity = "dot"
     scale = 1.0
     normalize_items = False
+    merges_equal_items = False
     dot_product = True
 
     def __init__(self):

@@ -41,6 +41,8 @@ class GCEGNNNetwork(Backbone):
     first one's results for u and its neighbors.
     """
 
+    merges_equal_items = True
+
     def __init__(self, embedding_dim, n_items, max_length, spec):
         super().__init__()
         d = embedding_dim

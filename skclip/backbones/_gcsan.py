@@ -24,6 +24,8 @@ class GCSANNetwork(Backbone):
         s = \omega F_{last} + (1 - \omega) S_{last}
     """
 
+    merges_equal_items = True
+
     def __init__(self, embedding_dim, spec):
         super().__init__()
         self.weight = spec.weight

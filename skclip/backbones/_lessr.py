@@ -29,6 +29,8 @@ class LESSRNetwork(Backbone):
     nodes only, (n_nodes, width), so that batch norms see no padding.
     """
 
+    merges_equal_items = True
+
     def __init__(self, embedding_dim, spec):
         super().__init__()
         d = embedding_dim

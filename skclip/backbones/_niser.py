@@ -24,6 +24,7 @@ class NISERNetwork(Backbone):
         score_j &= \cos(s, e_j) / \tau
     """
 
+    merges_equal_items = True
     similarity = "cosine"
     normalize_items = True
 

@@ -19,6 +19,8 @@ class SRGNNNetwork(Backbone):
         s = W_3 \Big[\sum_t \alpha_t h_{v(t)} ; h_{last}\Big] + b_3
     """
 
+    merges_equal_items = True
+
     def __init__(self, embedding_dim, spec):
         super().__init__()
         self.gnn = GatedGraph(embedding_dim, spec.step, post_bias=True)

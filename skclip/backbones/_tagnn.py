@@ -27,6 +27,7 @@ class TAGNNNetwork(Backbone):
     The sums over events t run over nodes v, weighted by their events.
     """
 
+    merges_equal_items = True
     dot_product = False
 
     def __init__(self, embedding_dim, spec):
