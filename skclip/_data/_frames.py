@@ -154,13 +154,13 @@ def read_times(frame, name):
 def read_weights(frame, name):
     """Return the column `name` as float64; what is no weight is refused."""
     series = frame.get_column(name)
-    _refuse_missing(series, name, "weight")
     if not series.dtype.is_numeric() and series.dtype != nw.Boolean:
         raise TypeError(
             f"Column {name!r} (given as weight=) holds {series.dtype}. Expected "
             "numbers of 0 or more. For a column of event types pass event=, and map "
             "them to numbers for weight=."
         )
+    _refuse_missing(series, name, "weight")
     weights = np.asarray(series.to_numpy(), dtype=np.float64)
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
