@@ -274,7 +274,7 @@ class RankRows:
         of_row = np.repeat(np.arange(len(self.sizes)), self.sizes)
         self.ranks = self.ranks[np.lexsort((self.ranks, of_row))]
         self.place = np.arange(len(self.ranks)) - self._starts[of_row] + 1
-        twice = (np.diff(self.ranks) == 0) & (np.diff(of_row) == 0)
+        twice = (self.ranks[1:] == self.ranks[:-1]) & (of_row[1:] == of_row[:-1])
         twice = np.flatnonzero(twice & np.isfinite(self.ranks[1:]))
         if len(twice):
             raise ValueError(
