@@ -229,7 +229,7 @@ def _parts(value, where):
     if isinstance(value, ItemFeatures):
         return "item_features", {"ids": value.item_ids, "vectors": value.vectors}
     if isinstance(value, SessionScorer):
-        return "scorer", {"names": list(value.names)}
+        return "scorer", {"names": list(value.names), "targets": value.targets}
     cls = type(value)
     ours = _known_classes().get(cls.__name__) is cls or isinstance(value, BackboneSpec)
     if isinstance(value, BaseEstimator) and ours:
@@ -326,5 +326,5 @@ _MAKERS = {
     "csr": _csr,
     "random_state": _random_state,
     "item_features": lambda ids, vectors: ItemFeatures(ids, vectors),
-    "scorer": lambda names: SessionScorer(*names),
+    "scorer": lambda names, targets="next": SessionScorer(*names, targets=targets),
 }

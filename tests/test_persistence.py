@@ -67,6 +67,14 @@ def test_parameters_of_all_kinds(params, train, test, tmp_path):
     same(saved(model, tmp_path), model, test)
 
 
+def test_a_scorer_comes_back_with_its_targets(tmp_path):
+    scoring = SessionScorer("recall@5", "map@5", targets="remaining")
+    model = PopularityRecommender(scoring=scoring).fit([["a", "b"], ["b", "c", "a"]])
+    found = saved(model, tmp_path)
+    assert repr(found.scoring) == repr(scoring)
+    assert found.score([["a", "b", "c"]]) == model.score([["a", "b", "c"]])
+
+
 @pytest.mark.parametrize(
     "ids",
     [

@@ -35,7 +35,7 @@ from skclip import (
 from skclip._ranking import _topk
 from skclip.datasets import make_sessions
 from skclip.exceptions import IdTypeWarning, UnseenItemWarning
-from skclip.metrics import SessionScorer, mrr_at_k, ndcg_at_k, recall_at_k
+from skclip.metrics import SessionScorer, map_at_k, mrr_at_k, ndcg_at_k, recall_at_k
 
 # Items are known by text and by numbers in the same order; both have the same titles.
 TITLES = {f"item-{i:03}": f"{'abcdefgh'[i % 8] * 4} {i:03}" for i in range(50)}
@@ -155,6 +155,26 @@ def test_a_prefix_is_ranked_from_its_own_clicks(model, shop):
     session = ["item-003", "new", "item-001", "newer", "item-007"]
     alone = [model.rank_targets([session[:t]], [session[t]])[0] for t in range(1, 5)]
     np.testing.assert_array_equal(model.rank_targets([session]), alone)
+
+
+def test_remaining_items_have_places_in_the_worst_list(model, shop):
+    """Among equal scores the remaining items of a session come last."""
+    X = Sessions.from_lists([*shop[1][:20].to_lists(), ["item-003", "new", "item-001"]])
+    lists, prefixes = X.to_lists(), X.to_prefixes()[0]
+    rest = [s[t:] for s in lists for t in range(1, len(s))]
+    ids, expected = model.item_ids_.tolist(), []
+    for row, items in zip(model.decision_function(prefixes), rest, strict=True):
+        order = sorted(range(len(ids)), key=lambda i: (-row[i], ids[i] in items))
+        place = {ids[i]: rank for rank, i in enumerate(order, 1)}
+        expected.append(
+            sorted(place.get(item, np.inf) for item in dict.fromkeys(items))
+        )
+    for asked in ((X, None), (prefixes, rest), (prefixes, Sessions.from_lists(rest))):
+        ranks, offsets = model.rank_targets(*asked, targets="remaining")
+        found = [sorted(part.tolist()) for part in np.split(ranks, offsets[1:-1])]
+        assert found == expected
+    scorer = SessionScorer("map@5", targets="remaining")
+    assert scorer(model, X) == map_at_k(ranks, 5, offsets)
 
 
 def test_metrics_are_those_of_the_ranks(model, shop):
@@ -446,10 +466,13 @@ def test_company_chunks_and_earlier_calls_change_nothing(model, shop, monkeypatc
     np.testing.assert_allclose(backwards, before, rtol=1e-5, atol=1e-5)
     same(model, model, X)
     ranks, top = model.rank_targets(shop[1]), model.predict_topk(X)
+    rest = model.rank_targets(shop[1], targets="remaining")[0]
     monkeypatch.setattr(_topk, "_CHUNK_FLOATS", 150)  # three rows at a time
     chunked = model.decision_function(X)
     np.testing.assert_allclose(chunked, before, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(model.rank_targets(shop[1]), ranks)
+    again, _ = model.rank_targets(shop[1], targets="remaining")
+    np.testing.assert_array_equal(again, rest)
     np.testing.assert_array_equal(model.predict_topk(X), top)
     assert set(vars(model)) == attributes
 

@@ -10,6 +10,7 @@ from skclip._ranking._preselect import (
 from skclip._ranking._reranking import RerankingMixin, base_of, queries_of_base
 from skclip._ranking._similar import SimilarItemsMixin
 from skclip._ranking._topk import (
+    ranks_in_sets,
     rows_per_chunk,
     rows_per_product,
     target_rank,

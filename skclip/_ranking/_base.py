@@ -5,12 +5,19 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from skclip._data import CatalogMixin, query_data, warn_unknown
+from skclip._data import (
+    CatalogMixin,
+    check_protocol,
+    flat_positions,
+    query_data,
+    target_sets,
+    warn_unknown,
+)
 from skclip._inside import estimators_inside
 from skclip._ranking._filters import Filters, Mask, check_fill_value, with_fill
 from skclip._ranking._preselect import Preselected
 from skclip._ranking._similar import NoSimilarItems
-from skclip._ranking._topk import target_rank, topk_codes
+from skclip._ranking._topk import ranks_in_sets, target_rank, topk_codes
 from skclip._threads import Workers
 from skclip.metrics import parse_metric
 
@@ -179,7 +186,7 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries, keep)
         return result
 
-    def rank_targets(self, X, y=None):
+    def rank_targets(self, X, y=None, *, targets="next"):
         """Return the rank of each target in the full catalog.
 
         Parameters
@@ -188,40 +195,76 @@ class RankingMixin(CatalogMixin):
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
             Next item of each row. None takes every prefix of every session, each
-            scored from what it has observed alone, in order.
+            scored from what it has observed alone, in order. With
+            ``targets="remaining"``: Sessions, or a list of lists or sets, of one or
+            more items for each row.
+        targets : {"next", "remaining"}, default="next"
+            Whether a prefix has one target, the next item, or several, the distinct
+            items that its session goes on with.
 
         Returns
         -------
         ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
             1 = best; equal scores count against the target; ``inf`` for a target
-            that is not in the catalog.
+            that is not in the catalog. With ``targets="remaining"`` of shape
+            (n_targets,): row after row, its items in order of their first click.
+            Targets of one row that score the same have ranks of their own, behind
+            all other items with that score.
+        offsets : ndarray of shape (n_rows + 1,)
+            Only with ``targets="remaining"``. Row ``i`` has the ranks
+            ``offsets[i]:offsets[i + 1]``. The metrics of `skclip.metrics` take them.
 
         Raises
         ------
         ValueError
-            ``y`` is None and no session has two items.
+            ``y`` is None and no session has two items, a row of `y` has no item, or
+            `targets` is unknown.
         """
         self._check_fitted()
-        queries = self._queries(X, y, every_prefix=True)
+        check_protocol(targets)
+        if targets == "next":
+            queries = self._queries(X, y, every_prefix=True)
+            codes, of_query = queries.targets, np.arange(len(queries))
+        else:
+            queries = self._queries(X, every_prefix=y is None)
+            codes, offsets = target_sets(queries, self._index, y)
+            of_query = np.repeat(np.arange(len(queries)), np.diff(offsets))
         if len(queries) == 0:
             raise ValueError(
                 f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
                 "there is no next item to rank. Pass sessions of 2 items or more, or y."
             )
-        ranks = np.full(len(queries), np.inf)
-        known = np.flatnonzero(queries.targets > 0)
-        queries = queries.take(known)
+        ranks, known = np.full(len(codes), np.inf), np.flatnonzero(codes > 0)
+        reached = self._n_reaching(queries, codes[known], of_query[known])
+        if targets == "next":
+            ranks[known] = reached
+            return ranks
+        ranks[known] = ranks_in_sets(reached, of_query[known], len(self.item_ids_))
+        return ranks, offsets
+
+    def _n_reaching(self, queries, codes, of_query):
+        """Number of items that score at least as much as some items of queries do.
+
+        `of_query`, ascending, says whose items the codes are.
+        """
+        n_reaching = np.empty(len(codes), dtype=np.int64)
+        asked, counts = np.unique(of_query, return_counts=True)
+        starts = np.cumsum(counts) - counts
 
         def rank(at, scores, rows):
-            columns = queries.targets[at].astype(np.int64) - 1
+            places, cuts = flat_positions(starts[at], counts[at])
+            if len(places) > len(at):  # several items share a row of scores
+                which = np.repeat(np.arange(len(at)), np.diff(cuts))
+                rows = which if rows is None else rows[which]
+            columns = codes[places].astype(np.int64) - 1
             if isinstance(scores, Preselected):
-                ranks[known[at]] = scores.ranks(columns, rows)
+                n_reaching[places] = scores.ranks(columns, rows)
                 return
             columns = torch.from_numpy(columns).to(scores.device)
-            ranks[known[at]] = target_rank(scores, columns, rows).cpu().numpy()
+            n_reaching[places] = target_rank(scores, columns, rows).cpu().numpy()
 
-        self._each_chunk(queries, rank, preselect=True)
-        return ranks
+        self._each_chunk(queries.take(asked), rank, preselect=True)
+        return n_reaching
 
     def score(self, X, y=None):
         """Return the ``scoring`` metric over every prefix, or over given targets.

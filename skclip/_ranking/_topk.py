@@ -157,3 +157,26 @@ def _rank(scores, targets, rows_of, rows=None):
         reached = torch.ge(rows_of(part), own, out=hits[:, : part.shape[1]])
         ranks += reached.sum(dim=1).long()
     return ranks
+
+
+def ranks_in_sets(n_reaching, of_query, n_items):
+    """Ranks of several targets of each query among all items, ties against them.
+
+    They are those of the worst list that the scores allow: among equal scores the
+    targets come last. `n_reaching` counts the items that score at least as much as each
+    target; `of_query`, ascending, says whose target it is. Targets that tie have equal
+    counts, and share out the last of these places: with ``i = 1, 2, ...`` by count, the
+    rank is ``i`` and the smallest ``n_reaching - i`` from there on, which is the number
+    of other items before it. Ranks of a query are always distinct.
+    """
+    order = np.lexsort((n_reaching, of_query))
+    first = np.searchsorted(of_query, of_query)
+    place = np.arange(len(order)) - first + 1
+    # One running minimum for all queries, from the last: each has lower numbers than
+    # those behind it, so that it starts anew.
+    shift = of_query * (2 * n_items)
+    others = (n_reaching[order] - place + shift)[::-1]
+    others = np.minimum.accumulate(others)[::-1] - shift
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = place + np.maximum(others, 0)
+    return ranks

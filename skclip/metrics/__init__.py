@@ -7,7 +7,9 @@ event and a cut-off below 1 raise a ValueError.
 # F401: the names that are not in __all__ are for the other packages of skclip.
 from skclip.metrics._accuracy import (  # noqa: F401
     GAINS,
-    check_ranks,
+    RankRows,
+    hit_rate_at_k,
+    map_at_k,
     mrr_at_k,
     ndcg_at_k,
     parse_metric,
@@ -39,7 +41,7 @@ from skclip.metrics._lists import (  # noqa: F401
     novelty_of,
     popularity_lift,
 )
-from skclip.metrics._scorers import SessionScorer
+from skclip.metrics._scorers import SessionScorer, rank_rows  # noqa: F401
 
 __all__ = [
     "SessionScorer",
@@ -47,7 +49,9 @@ __all__ = [
     "catalog_coverage",
     "cluster_diversity",
     "gini_index",
+    "hit_rate_at_k",
     "length_groups",
+    "map_at_k",
     "mrr_at_k",
     "ndcg_at_k",
     "novelty",

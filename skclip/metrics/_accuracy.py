@@ -1,4 +1,4 @@
-"""Ranking metrics with one target per row."""
+"""Ranking metrics with one target per row, or several."""
 
 import re
 from functools import partial
@@ -70,12 +70,13 @@ def _check_columns(scores, targets):
         raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
 
 
-def recall_at_k(ranks, k):
-    r"""Return the share of targets in the top k, also known as hit rate.
+def recall_at_k(ranks, k, offsets=None):
+    r"""Return the share of each row's targets that are in the top k, on average.
 
-    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k]
+    .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{|T_i|}
 
-    Papers of the SR-GNN family print it as P@k.
+    With one target per row it is the hit rate. Papers of the SR-GNN family print that
+    as P@k.
 
     Parameters
     ----------
@@ -83,57 +84,99 @@ def recall_at_k(ranks, k):
         Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
     k : int
         Cut-off, at least 1. It may exceed the catalog.
+    offsets : array-like of shape (n_rows + 1,), default=None
+        Row ``i`` has the targets ``offsets[i]:offsets[i + 1]``, as
+        ``rank_targets(X, targets="remaining")`` returns them. None: one target each.
 
     Returns
     -------
     recall : float
         In [0, 1].
 
+    Raises
+    ------
+    ValueError
+        `k` is below 1, `offsets` do not fit `ranks`, or two targets of a row have one
+        rank. The other metrics raise it likewise.
+
     Examples
     --------
     >>> from skclip.metrics import recall_at_k
     >>> recall_at_k([1, 2, 5, float("inf")], k=2)  # (1 + 1 + 0 + 0) / 4
     0.5
+    >>> recall_at_k([1, 2, 5, float("inf")], 2, [0, 3, 4])  # (2/3 + 0) / 2
+    0.3333333333333333
     """
-    return _mean_gain("recall", ranks, k)
+    return _mean_gain("recall", ranks, k, offsets)
 
 
-def precision_at_k(ranks, k):
-    r"""Return the share of the top k that is the target: Recall@k / k.
+def hit_rate_at_k(ranks, k, offsets=None):
+    r"""Return the share of rows with a target in the top k.
 
-    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / k
+    .. math:: \frac{1}{n} \sum_i [\min_{t \in T_i} \mathrm{rank}_t \le k]
 
-    Papers of the SR-GNN family print another number as P@k: `recall_at_k`. The list
-    counts as k items long, also where the catalog is smaller.
+    With one target per row it is `recall_at_k`.
 
     Parameters
     ----------
-    ranks, k : array-like of shape (n,), int
-        Ranks of the targets and cut-off, as in `recall_at_k`.
+    ranks, k, offsets : array-like of shape (n,), int, array-like or None
+        Ranks of the targets, cut-off and rows, as in `recall_at_k`.
+
+    Returns
+    -------
+    hit_rate : float
+        In [0, 1].
+
+    Examples
+    --------
+    >>> from skclip.metrics import hit_rate_at_k
+    >>> hit_rate_at_k([1, 2, 5, float("inf")], 2, [0, 3, 4])  # (1 + 0) / 2
+    0.5
+    """
+    return _mean_gain("hit_rate", ranks, k, offsets)
+
+
+def precision_at_k(ranks, k, offsets=None):
+    r"""Return the share of the top k that are targets.
+
+    .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{k}
+
+    With one target per row it is Recall@k / k. Papers of the SR-GNN family print
+    another number as P@k: `recall_at_k`. The list counts as k items long, also where
+    the catalog is smaller.
+
+    Parameters
+    ----------
+    ranks, k, offsets : array-like of shape (n,), int, array-like or None
+        Ranks of the targets, cut-off and rows, as in `recall_at_k`.
 
     Returns
     -------
     precision : float
-        In [0, 1 / k].
+        In [0, 1]; at most 1 / k with one target per row.
 
     Examples
     --------
     >>> from skclip.metrics import precision_at_k
     >>> precision_at_k([1, 2, 5, float("inf")], k=2)  # (1/2 + 1/2 + 0 + 0) / 4
     0.25
+    >>> precision_at_k([1, 2, 5, float("inf")], 2, [0, 3, 4])  # (2/2 + 0/2) / 2
+    0.5
     """
-    return _mean_gain("precision", ranks, k)
+    return _mean_gain("precision", ranks, k, offsets)
 
 
-def mrr_at_k(ranks, k):
-    r"""Return the mean reciprocal rank, 0 for targets outside the top k.
+def mrr_at_k(ranks, k, offsets=None):
+    r"""Return the mean reciprocal rank, 0 for rows without a target in the top k.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \mathrm{rank}_i
 
+    Where rows have several targets, the best of them counts alone.
+
     Parameters
     ----------
-    ranks, k : array-like of shape (n,), int
-        Ranks of the targets and cut-off, as in `recall_at_k`.
+    ranks, k, offsets : array-like of shape (n,), int, array-like or None
+        Ranks of the targets, cut-off and rows, as in `recall_at_k`.
 
     Returns
     -------
@@ -145,21 +188,56 @@ def mrr_at_k(ranks, k):
     >>> from skclip.metrics import mrr_at_k
     >>> mrr_at_k([1, 2, 5, float("inf")], k=2)  # (1 + 1/2 + 0 + 0) / 4
     0.375
+    >>> mrr_at_k([1, 2, 5, float("inf")], 2, [0, 3, 4])  # (1 + 0) / 2
+    0.5
     """
-    return _mean_gain("mrr", ranks, k)
+    return _mean_gain("mrr", ranks, k, offsets)
 
 
-def ndcg_at_k(ranks, k):
-    r"""Return the normalized discounted cumulative gain of one target per row.
+def map_at_k(ranks, k, offsets=None):
+    r"""Return the mean average precision of the top k.
 
-    .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \log_2(1 + \mathrm{rank}_i)
+    .. math::
+        \frac{1}{n} \sum_i \frac{1}{\min(k, |T_i|)} \sum_{j: r_{ij} \le k}
+        \frac{j}{r_{ij}}
 
-    The best list has a gain of 1, so that nothing is left to normalize.
+    with :math:`r_{i1} < r_{i2} < \dots` the ranks of the targets of row i, so that
+    :math:`j / r_{ij}` is the precision of the list up to a hit. The best list of k
+    items has 1. With one target per row it is `mrr_at_k`.
 
     Parameters
     ----------
-    ranks, k : array-like of shape (n,), int
-        Ranks of the targets and cut-off, as in `recall_at_k`.
+    ranks, k, offsets : array-like of shape (n,), int, array-like or None
+        Ranks of the targets, cut-off and rows, as in `recall_at_k`.
+
+    Returns
+    -------
+    map : float
+        In [0, 1].
+
+    Examples
+    --------
+    >>> from skclip.metrics import map_at_k
+    >>> map_at_k([1, 4, 5, float("inf")], 4, [0, 3, 4])  # ((1/1 + 2/4) / 3 + 0) / 2
+    0.25
+    """
+    return _mean_gain("map", ranks, k, offsets)
+
+
+def ndcg_at_k(ranks, k, offsets=None):
+    r"""Return the normalized discounted cumulative gain, a target having gain 1.
+
+    .. math::
+        \frac{1}{n} \sum_i \frac{\sum_{t \in T_i} [\mathrm{rank}_t \le k] /
+        \log_2(1 + \mathrm{rank}_t)}{\sum_{j=1}^{\min(k, |T_i|)} 1 / \log_2(1 + j)}
+
+    The best list of k items has 1. With one target per row nothing is left to
+    normalize.
+
+    Parameters
+    ----------
+    ranks, k, offsets : array-like of shape (n,), int, array-like or None
+        Ranks of the targets, cut-off and rows, as in `recall_at_k`.
 
     Returns
     -------
@@ -171,24 +249,83 @@ def ndcg_at_k(ranks, k):
     >>> from skclip.metrics import ndcg_at_k
     >>> ndcg_at_k([1, 3, 5, float("inf")], k=3)  # (1 + 1/2 + 0 + 0) / 4
     0.375
+    >>> ndcg_at_k([1, 3, float("inf")], 1, [0, 2, 3])  # (1 / 1 + 0) / 2
+    0.5
     """
-    return _mean_gain("ndcg", ranks, k)
+    return _mean_gain("ndcg", ranks, k, offsets)
 
 
-# What a rank is worth; the metric is the mean.
+class RankRows:
+    """Ranks of the targets of rows, one or several each; what rows gain from them.
+
+    Parameters
+    ----------
+    ranks, offsets : array-like
+        As in `recall_at_k`.
+    """
+
+    def __init__(self, ranks, offsets=None):
+        self.ranks = self.best = check_ranks(ranks)
+        self.place = self.sizes = self._starts = 1  # each target is a row
+        if offsets is None:
+            return
+        offsets = _check_offsets(offsets, len(self.ranks))
+        self._starts, self.sizes = offsets[:-1], np.diff(offsets)
+        of_row = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self.ranks = self.ranks[np.lexsort((self.ranks, of_row))]
+        self.place = np.arange(len(self.ranks)) - self._starts[of_row] + 1
+        twice = (self.ranks[1:] == self.ranks[:-1]) & (of_row[1:] == of_row[:-1])
+        twice = np.flatnonzero(twice & np.isfinite(self.ranks[1:]))
+        if len(twice):
+            raise ValueError(
+                f"Two targets of row {of_row[twice[0]]} have the rank "
+                f"{self.ranks[twice[0]]:g}. Expected places in one list, as "
+                "rank_targets(X, targets='remaining') returns them."
+            )
+        self.best = self.ranks[self._starts]
+
+    def __len__(self):
+        return len(self.best)
+
+    def sums(self, values):
+        """Sum of the values of each row's targets."""
+        if len(self) == len(values):
+            return values
+        return np.add.reduceat(values, self._starts)
+
+    def gains(self, metric, k):
+        """What each row contributes to a metric, which is their mean."""
+        if not k >= 1:
+            raise ValueError(f"k must be at least 1, got {k!r}.")
+        return GAINS[metric](self, k)
+
+
+def _within(rows, k, values):
+    """Sum of the values of the targets in the top k, for each row."""
+    return rows.sums(np.where(rows.ranks <= k, values, 0.0))
+
+
+def _ndcg(rows, k):
+    most = np.minimum(k, rows.sizes).astype(np.int64)
+    best = np.cumsum(1.0 / np.log2(1.0 + np.arange(1, np.max(most) + 1)))
+    return _within(rows, k, 1.0 / np.log2(1.0 + rows.ranks)) / best[most - 1]
+
+
+# What a row gains; the metric is the mean.
 GAINS = {
-    "recall": lambda ranks, k: (ranks <= k).astype(np.float64),
-    "precision": lambda ranks, k: (ranks <= k) / k,
-    "mrr": lambda ranks, k: np.where(ranks <= k, 1.0 / ranks, 0.0),
-    "ndcg": lambda ranks, k: np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0),
+    "recall": lambda rows, k: _within(rows, k, 1.0) / rows.sizes,
+    "precision": lambda rows, k: _within(rows, k, 1.0) / k,
+    "mrr": lambda rows, k: np.where(rows.best <= k, 1.0 / rows.best, 0.0),
+    "ndcg": _ndcg,
+    "map": lambda rows, k: (
+        _within(rows, k, rows.place / rows.ranks) / np.minimum(k, rows.sizes)
+    ),
+    "hit_rate": lambda rows, k: (rows.best <= k).astype(np.float64),
 }
 
 
-def _mean_gain(name, ranks, k):
-    ranks = check_ranks(ranks)
-    if not k >= 1:
-        raise ValueError(f"k must be at least 1, got {k!r}.")
-    return float(GAINS[name](ranks, k).mean())
+def _mean_gain(name, ranks, k, offsets=None):
+    return float(RankRows(ranks, offsets).gains(name, k).mean())
 
 
 def check_ranks(ranks):
@@ -199,6 +336,19 @@ def check_ranks(ranks):
             f"ranks must be a non-empty 1-D array of numbers >= 1, got {ranks!r:.80}."
         )
     return ranks
+
+
+def _check_offsets(offsets, n_ranks):
+    """Return where the ranks of each row begin, and where the last ones end."""
+    given, offsets = offsets, unmasked(offsets, "offsets")
+    rises = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 1
+    rises = rises and (np.diff(offsets.astype(np.int64)) > 0).all()
+    if not rises or offsets[0] != 0 or offsets[-1] != n_ranks:
+        raise ValueError(
+            f"offsets must be whole numbers that rise from 0 to {n_ranks}, the number "
+            f"of ranks, by at least 1 for each row; got {given!r:.80}."
+        )
+    return offsets.astype(np.int64)
 
 
 def split_metric(name, known):

@@ -12,11 +12,13 @@ from skclip._data import (
     prefix_ends,
     unmasked,
 )
-from skclip.metrics._accuracy import check_ranks, parse_metric
+from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 from skclip.metrics._lists import item_counts
 
 
-def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
+def by_group(
+    ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None, offsets=None
+):
     r"""Compute ranking metrics for each group of rows.
 
     .. math:: m_g = \frac{1}{n_g} \sum_{i: g_i = g} \mathrm{gain}_m(\mathrm{rank}_i)
@@ -28,10 +30,14 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
     groups : array-like of shape (n,)
         Group of each row: any labels, or positions in `names` where these are given.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
-        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``.
+        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``, ``"map@k"``,
+        ``"hit_rate@k"``.
     names : sequence of str, default=None
         Names of the groups in order, as the functions below return them. Groups
         without a row are kept, with the value NaN.
+    offsets : array-like of shape (n_rows + 1,), default=None
+        Where rows have several targets: row ``i`` has ``offsets[i]:offsets[i + 1]``,
+        and `groups` is of shape (n_rows,).
 
     Returns
     -------
@@ -58,16 +64,16 @@ def by_group(ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None):
     {'group': ['new', 'old'], 'metric': ['recall@2', 'recall@2'],
      'value': [0.5, 1.0], 'n_queries': [2, 2]}
     """
-    ranks = check_ranks(ranks)
+    rows = RankRows(ranks, offsets)
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    parsed = {name: parse_metric(name) for name in metrics}
-    codes, names = group_codes(groups, len(ranks), names)
+    gains = {name: rows.gains(*split_metric(name, GAINS)) for name in metrics}
+    codes, names = group_codes(groups, len(rows), names)
     columns = {"group": [], "metric": [], "value": [], "n_queries": []}
     for g, group in enumerate(names):
-        own = ranks[codes == g]
-        for name, (metric, k) in parsed.items():
-            value = metric(own, k) if len(own) else np.nan
-            row = group, name, value, len(own)
+        own = codes == g
+        for name, values in gains.items():
+            value = float(values[own].mean()) if own.any() else np.nan
+            row = group, name, value, int(own.sum())
             for column, entry in zip(columns.values(), row, strict=True):
                 column.append(entry)
     return columns

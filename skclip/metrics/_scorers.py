@@ -1,7 +1,8 @@
 """SessionScorer: ranking metrics as a scorer of scikit-learn."""
 
+from skclip._data import check_protocol
 from skclip._inside import unwrap
-from skclip.metrics._accuracy import parse_metric
+from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 
 
 class SessionScorer:
@@ -13,8 +14,12 @@ class SessionScorer:
     Parameters
     ----------
     *names : str
-        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"`` or ``"ndcg@k"`` with a number
-        for k. One name gives a float, several a dictionary.
+        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``, ``"map@k"`` or
+        ``"hit_rate@k"`` with a number for k. One name gives a float, several a
+        dictionary.
+    targets : {"next", "remaining"}, default="next"
+        Whether a prefix is compared with the next item, or with the set of distinct
+        items that its session goes on with.
 
     Examples
     --------
@@ -24,14 +29,17 @@ class SessionScorer:
     >>> popular = PopularityRecommender().fit(X)
     >>> SessionScorer("recall@1", "recall@2")(popular, [["c", "a"], ["a", "b"]])
     {'recall@1': 0.5, 'recall@2': 1.0}
+    >>> SessionScorer("map@2", targets="remaining")(popular, [["c", "a", "b"]])
+    1.0
     """
 
-    def __init__(self, *names):
+    def __init__(self, *names, targets="next"):
         if not names:
             raise ValueError("SessionScorer needs at least one metric, like 'mrr@20'.")
         for name in names:
-            parse_metric(name)
-        self.names = names
+            split_metric(name, GAINS)
+        check_protocol(targets)
+        self.names, self.targets = names, targets
 
     def __call__(self, estimator, X, y=None):
         """Score a fitted estimator.
@@ -43,7 +51,9 @@ class SessionScorer:
         X : Sessions or list of lists
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row; None scores every prefix of every session.
+            Next item of each row; None scores every prefix of every session. With
+            ``targets="remaining"`` one or more items for each row: Sessions, or a
+            list of lists or sets.
 
         Returns
         -------
@@ -51,12 +61,19 @@ class SessionScorer:
             The metric, or a dictionary where there are several.
         """
         estimator, X = unwrap(estimator, X)
-        ranks = estimator.rank_targets(X, y)
+        rows = rank_rows(estimator, X, y, self.targets)
         values = {}
         for name in self.names:
-            metric, k = parse_metric(name)
-            values[name] = metric(ranks, k)
+            values[name] = float(rows.gains(*split_metric(name, GAINS)).mean())
         return values if len(self.names) > 1 else values[self.names[0]]
 
     def __repr__(self):
-        return f"SessionScorer({', '.join(map(repr, self.names))})"
+        options = "" if self.targets == "next" else f", targets={self.targets!r}"
+        return f"SessionScorer({', '.join(map(repr, self.names))}{options})"
+
+
+def rank_rows(recommender, X, y, targets):
+    """What a fitted recommender ranks its targets, as `RankRows`."""
+    if targets == "next":
+        return RankRows(recommender.rank_targets(X, y))
+    return RankRows(*recommender.rank_targets(X, y, targets=targets))

@@ -16,6 +16,8 @@ from skclip._base import shows_bars
 from skclip._clusters import SessionClusterer
 from skclip._data import (
     as_sessions,
+    check_protocol,
+    check_target_sets,
     check_targets,
     checked_codes,
     own_codes,
@@ -26,7 +28,6 @@ from skclip._inside import unwrap
 from skclip.metrics import (
     GAINS,
     LIST_METRICS,
-    check_ranks,
     coverage_of,
     diversity_of,
     exposure_of,
@@ -39,8 +40,10 @@ from skclip.metrics import (
     novelty_of,
     popularity_groups,
     position_groups,
+    rank_rows,
     split_metric,
 )
+from skclip.model_selection._p_values import bootstrap_p_values, holm
 
 # Weights of sessions that the bootstrap holds at a time: 8 MiB, and as much to draw
 # them. It costs n_boot * n_sessions random numbers and a matrix product.
@@ -65,6 +68,7 @@ def evaluate(
     backend="pandas",
     return_estimators=False,
     verbose=False,
+    targets="next",
 ):
     """Fit recommenders, rank the same targets with each, and compare them.
 
@@ -72,6 +76,9 @@ def evaluate(
     of one are not independent. Every estimator gets the same draws, so that differences
     have intervals of their own. They say how much the numbers would move with other
     test sessions of the same time; not with other training data, seeds or weeks.
+
+    The same draws give two-sided p-values of the differences, and p-values adjusted by
+    the method of Holm [1]_ for comparing several models with the baseline.
 
     Parameters
     ----------
@@ -82,15 +89,18 @@ def evaluate(
         `X_train` may be None if nothing needs it, as with ``fit=False`` and ranks.
     y_test, y_train : array-like of shape (n_sessions,), default=None
         Next item of each row; None takes every prefix of every session. Targets in
-        `y_train` count as training events.
+        `y_train` count as training events. `y_test` with ``targets="remaining"`` has
+        one or more items for each row: Sessions, or a list of lists or sets.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
-        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"`` of the targets'
-        ranks in the full catalog, ties against the target, all from one pass; and of
-        the lists ``"coverage@k"``, ``"gini@k"`` (both of the items of `X_train`),
-        ``"novelty@k"``, ``"popularity_lift@k"``, ``"cluster_diversity@k"``.
+        ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``, ``"map@k"``,
+        ``"hit_rate@k"`` of the targets' ranks in the full catalog, ties against the
+        target, all from one pass; and of the lists ``"coverage@k"``, ``"gini@k"``
+        (both of the items of `X_train`), ``"novelty@k"``, ``"popularity_lift@k"``,
+        ``"cluster_diversity@k"``.
     by : {"target_popularity", "session_length", "position"} or array-like, default=None
         Groups of test rows to give results for, see `skclip.metrics.popularity_groups`,
-        `length_groups` and `position_groups`; or one label for each target.
+        `length_groups` and `position_groups`; or one label for each row that is
+        ranked. Rows with several targets have no ``"target_popularity"``.
     baseline : str, default=None
         Name of the estimator that others are compared with; None is the first.
     fit : bool, default=True
@@ -106,17 +116,22 @@ def evaluate(
         Library of the frame; it must be installed.
     return_estimators, verbose : bool, default=False
         Whether to return the fitted estimators, and to show a progress bar.
+    targets : {"next", "remaining"}, default="next"
+        Whether a prefix is compared with the next item, or with the set of distinct
+        items that its session goes on with. Targets that are not in the catalog are
+        misses and stay in the denominators.
 
     Returns
     -------
     frame : data frame
         A row for each estimator, metric and group. Columns: ``estimator``, ``metric``,
         ``group`` (only with `by`), ``value``, ``lower``, ``upper``, ``difference`` to
-        the baseline, ``difference_lower``, ``difference_upper`` (NaN for the baseline
-        itself), ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN
-        where fitted before), ``predict_seconds`` (ranking all targets once, in batches)
-        and ``ms_per_query``. Coverage and Gini have no intervals: a resample holds
-        fewer distinct sessions than the test part, which biases both.
+        the baseline, ``difference_lower``, ``difference_upper``, ``p_value`` and
+        ``adjusted_p_value`` of the difference (all NaN for the baseline itself),
+        ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN where
+        fitted before), ``predict_seconds`` (ranking all targets once, in batches) and
+        ``ms_per_query``. Coverage and Gini have no intervals and no p-values: a
+        resample holds fewer distinct sessions than the test part, which biases both.
     estimators : dict
         Fitted, by name; only if `return_estimators`.
 
@@ -134,6 +149,22 @@ def evaluate(
     skclip.model_selection.leakage_check : Run it on the same parts first.
     skclip.metrics.SessionScorer : The same metrics inside cross-validation.
 
+    Notes
+    -----
+    ``p_value`` is twice the share of draws in which the difference has the other sign
+    or is 0, one draw added to both counts: at least ``2 / (n_boot + 1)``. It is below
+    0.05 where the interval of 95 % leaves 0 out, up to a draw or two.
+
+    ``adjusted_p_value`` is for the family of comparisons of all other estimators with
+    the baseline, within one metric and one group. With two estimators it equals
+    ``p_value``. It is not adjusted for several metrics or groups, nor for a choice of
+    the baseline or of settings on the same rows. Intervals are not adjusted.
+
+    References
+    ----------
+    .. [1] S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure",
+           Scandinavian Journal of Statistics 6 (1979), 65-70.
+
     Examples
     --------
     >>> from skclip import PopularityRecommender
@@ -145,7 +176,8 @@ def evaluate(
     """
     estimators, metrics = _named(estimators), _parsed_metrics(metrics)
     _check_options(estimators, baseline, n_boot, confidence_level, backend)
-    queries, training = _Queries(as_sessions(X_test), y_test), X_train
+    check_protocol(targets)
+    queries, training = _Queries(as_sessions(X_test), y_test, targets), X_train
     if X_train is not None and y_train is not None:
         training = with_targets(as_sessions(X_train), y_train)
     codes, groups = _groups(by, queries, training)
@@ -245,8 +277,8 @@ def _check_options(estimators, baseline, n_boot, confidence_level, backend):
 class _Queries:
     """The test rows that every estimator answers, and the session of each."""
 
-    def __init__(self, X, y):
-        self.X = X
+    def __init__(self, X, y, protocol):
+        self.X, self.protocol = X, protocol
         if y is None:
             self.y, (rows, ends) = None, prefix_ends(X.lengths)
             if len(rows) == 0:
@@ -254,12 +286,16 @@ class _Queries:
                     f"All {len(X)} sessions of X_test have fewer than 2 items, so "
                     "there is no next item to rank. Pass longer sessions, or y_test."
                 )
-            self.targets = X.vocabulary[X.codes[X.offsets[rows] + ends]]
+            self.next = X.vocabulary[X.codes[X.offsets[rows] + ends]]
         else:
-            self.y = self.targets = check_targets(y, len(X))
+            check = check_targets if protocol == "next" else check_target_sets
+            self.y = self.next = check(y, len(X))
             rows = np.arange(len(X))
         of_row = own_codes(X.ids, len(X))[rows]
         _, self.sessions = np.unique(of_row, return_inverse=True)
+
+    def __len__(self):
+        return len(self.sessions)
 
     @cached_property
     def prefixes(self):  # large where sessions are long, and only lists need them
@@ -269,20 +305,28 @@ class _Queries:
 def _groups(by, queries, X_train):
     """Group of each query, and the names of the groups."""
     if by is None:
-        return np.zeros(len(queries.targets), dtype=np.int64), [None]
+        return np.zeros(len(queries), dtype=np.int64), [None]
     if not isinstance(by, str):
-        return group_codes(by, len(queries.targets))
+        return group_codes(by, len(queries))
+    if by not in ("target_popularity", "session_length", "position"):
+        raise ValueError(
+            f"by={by!r} is unknown. Expected 'target_popularity', 'session_length', "
+            "'position', or a label for each row that is ranked."
+        )
+    y = queries.y
+    if queries.protocol == "remaining":
+        if by == "target_popularity" or (by == "session_length" and y is not None):
+            raise ValueError(
+                f"by={by!r} needs the next item of each row, but targets='remaining' "
+                "has several. Pass a label for each row."
+            )
+        y = None if y is None else np.zeros(len(queries))  # positions are those of X
     if by == "target_popularity":
         if X_train is None:
             raise ValueError("by='target_popularity' counts events: pass X_train.")
-        return popularity_groups(queries.targets, X_train)
-    if by not in ("session_length", "position"):
-        raise ValueError(
-            f"by={by!r} is unknown. Expected 'target_popularity', 'session_length', "
-            "'position', or a label for each target."
-        )
+        return popularity_groups(queries.next, X_train)
     groups = length_groups if by == "session_length" else position_groups
-    return groups(queries.X, queries.y)
+    return groups(queries.X, y)
 
 
 # -- one estimator after the other -----------------------------------------------------
@@ -298,14 +342,14 @@ def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
             fitted[name], fit_seconds = _fitted(estimator, fit_to)
             progress.set_description(f"{name}: rank")
             begun = time.perf_counter()
-            ranks = _ranks(fitted[name], queries, name)
+            ranked = _ranked(fitted[name], queries, name)
             times.append([fit_seconds, time.perf_counter() - begun])
             if lists is not None:
                 progress.set_description(f"{name}: lists")
                 lists.read(fitted[name], queries)
             for metric, k in metrics.values():
                 if metric in GAINS:
-                    table.add_mean(GAINS[metric](ranks, k))
+                    table.add_mean(ranked.gains(metric, k))
                 else:
                     lists.add(table, metric, k)
             progress.update()
@@ -326,16 +370,17 @@ def _fitted(estimator, fit_to):
     return estimator, time.perf_counter() - begun
 
 
-def _ranks(estimator, queries, name):
+def _ranked(estimator, queries, name):
     recommender, X = unwrap(estimator, queries.X)
-    ranks = check_ranks(recommender.rank_targets(X, queries.y))
-    if len(ranks) != len(queries.targets):
+    ranked = rank_rows(recommender, X, queries.y, queries.protocol)
+    if len(ranked) != len(queries):
+        what = "targets" if queries.protocol == "next" else "rows"
         raise ValueError(
-            f"Estimator {name!r} ranked {len(ranks)} targets, expected "
-            f"{len(queries.targets)}. A step of a Pipeline must not add or drop test "
-            "rows or events: all estimators answer the same targets."
+            f"Estimator {name!r} ranked {len(ranked)} {what}, expected {len(queries)}. "
+            "A step of a Pipeline must not add or drop test rows or events: all "
+            "estimators answer the same targets."
         )
-    return ranks
+    return ranked
 
 
 def _clusterer(metrics, clusterer, X_train, y_train, seed):
@@ -498,9 +543,11 @@ def _columns(table, rows, base, n_boot, confidence_level, seed, times):
     values = table.values().reshape(shape)
     draws = table.bootstrap(n_boot, seed).reshape(n_boot, *shape)
     lower, upper = _interval(draws, confidence_level)
-    between = _interval(draws - draws[:, [base]], confidence_level)
-    differences = np.stack([values - values[base], *between])
+    apart = draws - draws[:, [base]]
+    between, p_values = _interval(apart, confidence_level), bootstrap_p_values(apart)
+    differences = np.stack([values - values[base], *between, p_values])
     differences[:, base] = np.nan
+    adjusted = np.apply_along_axis(holm, 0, differences[3])  # over the estimators
     e, m, g = np.indices(shape).reshape(3, -1)
     fit_seconds, predict_seconds = np.array(times)[e].T
     return {
@@ -513,6 +560,8 @@ def _columns(table, rows, base, n_boot, confidence_level, seed, times):
         "difference": differences[0].ravel(),
         "difference_lower": differences[1].ravel(),
         "difference_upper": differences[2].ravel(),
+        "p_value": differences[3].ravel(),
+        "adjusted_p_value": adjusted.ravel(),
         "n_queries": table.n_queries[g],
         "n_sessions": table.n_sessions[g],
         "fit_seconds": fit_seconds,

@@ -28,6 +28,7 @@ from skclip.metrics import (
     position_groups,
 )
 from skclip.model_selection import evaluate, last_targets
+from skclip.model_selection._p_values import holm
 
 RANK = ["recall@1", "recall@5", "precision@5", "mrr@5", "ndcg@5"]
 LISTS = ["coverage@5", "gini@5", "novelty@5", "popularity_lift@5"]
@@ -106,6 +107,95 @@ def test_values_equal_scorers_and_list_metrics(parts, fitted):
     rows = frame[frame.metric == "mrr@5"].set_index("estimator")
     assert np.isnan(rows.difference["pop"])
     assert rows.difference["clip"] == rows.value["clip"] - rows.value["pop"]
+
+
+def test_remaining_items_equal_scorers_and_their_bootstrap(parts):
+    train, test = parts
+    metrics = ["recall@5", "map@5", "ndcg@5", "mrr@5", "precision@5", "hit_rate@5"]
+    options = {"metrics": metrics, "n_boot": 200, "random_state": 0}
+    models = {"pop": PopularityRecommender(), "rare": Newest()}
+    frame, models = evaluate(
+        models, train, test, targets="remaining", return_estimators=True, **options
+    )
+    scorer = SessionScorer(*metrics, targets="remaining")
+    for name, model in models.items():
+        found = {metric: cell(frame, name, metric) for metric in metrics}
+        assert found == pytest.approx(scorer(model, test), rel=1e-12)
+    prefixes, _ = test.to_prefixes()
+    assert set(frame.n_queries) == {len(prefixes)}
+    y = [s[t:] for s in test.to_lists() for t in range(1, len(s))]
+    given = evaluate(
+        models, train, prefixes, y, fit=False, targets="remaining", **options
+    )
+    columns = ["value", "lower", "upper", "difference", "p_value", "n_sessions"]
+    pd.testing.assert_frame_equal(given[columns], frame[columns], rtol=1e-9)
+    assert ((frame.lower < frame.value) & (frame.value < frame.upper)).all()
+
+
+def test_groups_of_remaining_items(parts):
+    train, test = parts
+    options = {"metrics": "map@5", "n_boot": 0, "targets": "remaining"}
+    for by, groups in (
+        ("position", position_groups),
+        ("session_length", length_groups),
+    ):
+        frame, models = of_popularity(
+            train, test, by=by, return_estimators=True, **options
+        )
+        ranks, offsets = models["pop"].rank_targets(test, targets="remaining")
+        codes, names = groups(test)
+        expected = by_group(ranks, codes, "map@5", names=names, offsets=offsets)
+        np.testing.assert_allclose(frame.value, expected["value"], rtol=1e-12)
+        assert frame.n_queries.tolist() == expected["n_queries"]
+    X, y = [["a"], ["a", "b"]], [["b"], ["c", "a"]]
+    frame = of_popularity(train, X, y, by="position", **options)
+    assert frame.n_queries.tolist() == [1, 1, 0, 0, 0]
+    for by, parts in (("target_popularity", (train, test)),
+                      ("session_length", (train, X, y))):  # fmt: skip
+        with pytest.raises(ValueError, match=f"by='{by}' needs the next item"):
+            of_popularity(*parts, by=by, **options)
+
+
+def test_p_values_go_with_the_intervals(parts):
+    """They name the same differences, up to the rounding of two draws."""
+    train, test = parts
+    n_boot = 999
+    models = {"pop": PopularityRecommender(), "rare": Newest()}
+    models |= {f"half-life {h}": PopularityRecommender(half_life=h) for h in (1, 9)}
+    models["same"] = PopularityRecommender()
+    options = {"metrics": ["recall@5", "mrr@5", "coverage@5"], "n_boot": n_boot,
+               "by": "position", "random_state": 0}  # fmt: skip
+    frame = evaluate(models, train, test, **options)
+    others = frame[(frame.estimator != "pop") & (frame.metric != "coverage@5")]
+    others = others[others.n_queries > 0]
+    apart = (others.difference_lower > 0) | (others.difference_upper < 0)
+    slack = 4 / (n_boot + 1)
+    assert apart.any()
+    assert not apart.all()
+    assert (others.p_value[apart] <= 0.05 + slack).all()
+    assert (others.p_value[~apart] >= 0.05 - slack).all()
+    assert others.p_value.min() == pytest.approx(2 / (n_boot + 1))
+    assert (others[others.estimator == "same"].p_value == 1).all()
+    assert frame[frame.estimator == "pop"].p_value.isna().all()
+    assert frame[frame.metric == "coverage@5"].adjusted_p_value.isna().all()
+    for _, family in others.groupby(["metric", "group"]):  # against one baseline
+        np.testing.assert_array_equal(family.adjusted_p_value, holm(family.p_value))
+
+    order = ["half-life 9", "same", "rare", "pop", "half-life 1"]
+    turned = evaluate({name: models[name] for name in order}, train, test,
+                      baseline="pop", **options)  # fmt: skip
+    keys = ["estimator", "metric", "group"]
+    both = frame.merge(turned, on=keys, validate="one_to_one")
+    for name in ("p_value", "adjusted_p_value"):
+        np.testing.assert_array_equal(both[f"{name}_x"], both[f"{name}_y"])
+
+
+def test_two_models_need_no_adjustment(parts):
+    models = {"pop": PopularityRecommender(), "rare": Newest()}
+    frame = evaluate(models, *parts, metrics="mrr@5", n_boot=50, random_state=0)
+    assert frame.p_value[1] == frame.adjusted_p_value[1] < 0.1
+    frame = evaluate(models, *parts, metrics="mrr@5", n_boot=0)
+    assert frame[["p_value", "adjusted_p_value"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("with_ids", [True, False])
@@ -356,6 +446,9 @@ class Fails(NoRanks):
         ({"metrics": "cluster_diversity@3", "clusterer": SessionClusterer()},
          ValueError, "is not fitted"),
         ({"y_test": ["a"]}, ValueError, "y has shape"),
+        ({"targets": "rest"}, ValueError, "targets='rest' is unknown"),
+        ({"targets": "remaining", "y_test": ["a", "b"]}, TypeError, "several items"),
+        ({"targets": "remaining", "y_test": [["a"], []]}, ValueError, "y.1. is empty"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_found_before_the_first_fit(changes, error, message):
@@ -381,3 +474,11 @@ def test_estimators_must_answer_the_same_targets():
 
     with pytest.raises(ValueError, match="'x' ranked 1 targets, expected 2"):
         evaluate({"x": Drops()}, [["a", "b"]], [["a", "b", "a"]])
+
+    class DropsRows(PopularityRecommender):
+        def rank_targets(self, X, y=None, *, targets="next"):
+            return super().rank_targets(X[:1], y, targets=targets)
+
+    with pytest.raises(ValueError, match="'x' ranked 2 rows, expected 3"):
+        evaluate({"x": DropsRows()}, [["a", "b"]], [["a", "b", "a"], ["b", "a"]],
+                 targets="remaining")  # fmt: skip

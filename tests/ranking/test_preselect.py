@@ -218,6 +218,18 @@ def test_a_model_answers_as_without(name, repeats, fast, monkeypatch):
     assert len(fast) == n_used
 
 
+@pytest.mark.parametrize("name", ["cosine", "dot"])
+def test_ranks_of_several_targets_are_those_without(name, fast, monkeypatch):
+    X = asked()[:120]
+    found, offsets = fitted(name).rank_targets(X, targets="remaining")
+    assert fast
+    monkeypatch.setattr(_devices, "_gain_of_bf16", lambda: 1.0)
+    expected, same = fitted(name).rank_targets(X, targets="remaining")
+    np.testing.assert_array_equal(offsets, same)
+    assert len(found) > 1.5 * (len(offsets) - 1)  # several of most
+    assert np.mean(found == expected) > 0.99
+
+
 def test_threads_change_nothing(fast, monkeypatch):
     model, X = fitted("cosine"), asked(400)
     found = answers(model, X)
