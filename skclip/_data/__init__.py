@@ -77,7 +77,14 @@ from skclip._data._ragged import (
 from skclip._data._rehearsal import Rehearsal
 from skclip._data._sessions import Sessions, columns_at
 from skclip._data._spans import is_number, span_seconds
-from skclip._data._target_sets import check_protocol, check_target_sets, target_sets
+from skclip._data._target_sets import (
+    check_no_targets,
+    check_protocol,
+    check_target_sets,
+    events_of_type,
+    has_target,
+    target_sets,
+)
 from skclip._data._training_data import (
     checked_sample_weight,
     training_data,

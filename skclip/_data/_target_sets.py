@@ -1,12 +1,51 @@
-"""The items that a session goes on with, as a set of targets for each prefix."""
+"""Which items are targets: those of a type, or all that a session goes on with."""
 
 import numpy as np
 
 from skclip._data._ids import as_list
 from skclip._data._index import ItemIndex
 from skclip._data._queries import warn_other_type
-from skclip._data._ragged import flat_positions
+from skclip._data._ragged import flat_positions, prefix_ends
 from skclip._data._sessions import Sessions
+
+
+def events_of_type(X, event):
+    """Whether each event of `Sessions` or `Queries` has one of the types asked for.
+
+    `event` is a type, or a list of types; None asks for none in particular, and the
+    answer is then None.
+
+    Raises
+    ------
+    ValueError
+        The sessions have no types, or not this one.
+    """
+    if event is None:
+        return None
+    if X.types is None:
+        raise ValueError(
+            f"event={event!r} asks for targets of a type, and the sessions have no "
+            "event types. Pass event= to Sessions.from_events, or events= to "
+            "Sessions.from_lists."
+        )
+    asked = event if isinstance(event, (list, set, np.ndarray)) else [event]
+    names = X.type_names.tolist()
+    for name in asked:
+        if name not in names:
+            raise ValueError(
+                f"event={event!r}: the sessions have no event of type {name!r}. "
+                f"Their types are {names!r:.200}."
+            )
+    return np.isin(X.types, [names.index(name) for name in asked])
+
+
+def check_no_targets(event, y):
+    """Refuse a type of targets where the targets are given: these have no types."""
+    if event is not None and y is not None:
+        raise ValueError(
+            f"event={event!r} picks targets by their type, but y is given, whose items "
+            "have no types. Pass whole sessions without y, or only the rows to score."
+        )
 
 
 def check_protocol(targets):
@@ -45,7 +84,7 @@ def check_target_sets(y, n_sessions):
     return y
 
 
-def target_sets(queries, index: ItemIndex, y=None):
+def target_sets(queries, index: ItemIndex, y=None, of_type=None):
     """Codes of the distinct targets of each query, one query after the other.
 
     Parameters
@@ -54,6 +93,8 @@ def target_sets(queries, index: ItemIndex, y=None):
     index : ItemIndex
     y : Sessions or list of lists or sets, default=None
         Remaining items of each query; None takes what its session goes on with.
+    of_type : ndarray of shape (n_events,), default=None
+        Mask of the events that are targets without `y`; None takes all.
 
     Returns
     -------
@@ -62,9 +103,13 @@ def target_sets(queries, index: ItemIndex, y=None):
     offsets : ndarray of shape (n_queries + 1,)
     """
     if y is None:
-        codes, offsets = _distinct_rest(
-            queries.codes, queries.offsets, queries.rows, queries.ends
-        )
+        codes, offsets, ends = queries.codes, queries.offsets, queries.ends
+        if of_type is not None:
+            before = np.concatenate([[0], np.cumsum(of_type)])
+            starts = offsets[:-1][queries.rows]
+            ends = before[starts + ends] - before[starts]
+            codes, offsets = codes[of_type], before[offsets]
+        codes, offsets = _distinct_rest(codes, offsets, queries.rows, ends)
         return np.where(codes > len(index), 0, codes), offsets
     y = check_target_sets(y, len(queries))
     rows = np.arange(len(y))
@@ -72,6 +117,23 @@ def target_sets(queries, index: ItemIndex, y=None):
     of_id = index.codes_of(y.vocabulary)
     warn_other_type(index, "y", y.vocabulary[of_id == 0])
     return of_id[used], offsets
+
+
+def has_target(X, of_type, targets):
+    """Whether each prefix of `Sessions` or `Queries` has a target of the types.
+
+    `of_type` is a mask of the events. Prefixes are those of `prefix_ends`, or the
+    queries.
+    """
+    if isinstance(X, Sessions):
+        rows, ends = prefix_ends(X.lengths)
+    else:
+        rows, ends = X.rows, X.ends
+    at = X.offsets[:-1][rows] + ends
+    if targets == "next":
+        return of_type[at]
+    before = np.concatenate([[0], np.cumsum(of_type)])
+    return before[X.offsets[1:][rows]] > before[at]
 
 
 def _distinct_rest(codes, offsets, rows, ends):

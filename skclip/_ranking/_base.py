@@ -7,8 +7,11 @@ import torch
 
 from skclip._data import (
     CatalogMixin,
+    check_no_targets,
     check_protocol,
+    events_of_type,
     flat_positions,
+    has_target,
     query_data,
     target_sets,
     warn_unknown,
@@ -186,7 +189,7 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries, keep)
         return result
 
-    def rank_targets(self, X, y=None, *, targets="next"):
+    def rank_targets(self, X, y=None, *, targets="next", event=None):
         """Return the rank of each target in the full catalog.
 
         Parameters
@@ -201,6 +204,10 @@ class RankingMixin(CatalogMixin):
         targets : {"next", "remaining"}, default="next"
             Whether a prefix has one target, the next item, or several, the distinct
             items that its session goes on with.
+        event : object or list, default=None
+            Type of the targets, such as "purchase", or several types; other clicks are
+            read, but not ranked. `X` has types then, and `y` is None. With
+            ``targets="remaining"`` prefixes without a target are left out.
 
         Returns
         -------
@@ -217,18 +224,28 @@ class RankingMixin(CatalogMixin):
         Raises
         ------
         ValueError
-            ``y`` is None and no session has two items, a row of `y` has no item, or
-            `targets` is unknown.
+            ``y`` is None and no session has two items, a row of `y` has no item, no
+            target is of the type `event`, or `targets` is unknown.
         """
         self._check_fitted()
         check_protocol(targets)
-        if targets == "next":
-            queries = self._queries(X, y, every_prefix=True)
+        check_no_targets(event, y)
+        next_only = targets == "next"
+        queries = self._queries(X, y if next_only else None, every_prefix=y is None)
+        of_type = events_of_type(queries, event)
+        if of_type is not None:
+            asked = has_target(queries, of_type, targets)
+            queries = queries.take(np.flatnonzero(asked))
+        if next_only:
             codes, of_query = queries.targets, np.arange(len(queries))
         else:
-            queries = self._queries(X, every_prefix=y is None)
-            codes, offsets = target_sets(queries, self._index, y)
+            codes, offsets = target_sets(queries, self._index, y, of_type)
             of_query = np.repeat(np.arange(len(queries)), np.diff(offsets))
+        if len(queries) == 0 and event is not None:
+            raise ValueError(
+                f"event={event!r}: no session has such an event behind another one, so "
+                "there is no target to rank."
+            )
         if len(queries) == 0:
             raise ValueError(
                 f"All {len(queries.offsets) - 1} sessions have fewer than 2 items, so "
@@ -236,7 +253,7 @@ class RankingMixin(CatalogMixin):
             )
         ranks, known = np.full(len(codes), np.inf), np.flatnonzero(codes > 0)
         reached = self._n_reaching(queries, codes[known], of_query[known])
-        if targets == "next":
+        if next_only:
             ranks[known] = reached
             return ranks
         ranks[known] = ranks_in_sets(reached, of_query[known], len(self.item_ids_))
@@ -266,7 +283,7 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries.take(asked), rank, preselect=True)
         return n_reaching
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, event=None):
         """Return the ``scoring`` metric over every prefix, or over given targets.
 
         Parameters
@@ -275,6 +292,9 @@ class RankingMixin(CatalogMixin):
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
             Next item of each row; None scores every prefix of every session.
+        event : object or list, default=None
+            Type of the targets to score, such as "purchase", or several types; see
+            `rank_targets`.
 
         Returns
         -------
@@ -284,10 +304,16 @@ class RankingMixin(CatalogMixin):
         """
         self._check_fitted()
         scoring = self._scoring
-        if callable(scoring):
-            return scoring(self, X, y)
-        metric, k = parse_metric(scoring)
-        return metric(self.rank_targets(X, y), k)
+        if not callable(scoring):
+            metric, k = parse_metric(scoring)
+            options = {} if event is None else {"event": event}
+            return metric(self.rank_targets(X, y, **options), k)
+        if event is not None:
+            raise ValueError(
+                f"event={event!r}, but the parameter scoring is a function, which "
+                "chooses its targets itself. Pass scoring=SessionScorer(..., event=)."
+            )
+        return scoring(self, X, y)
 
     _what_happens = (
         "They are ignored; sessions without a known item get the most popular items."

@@ -20,6 +20,9 @@ class SessionScorer:
     targets : {"next", "remaining"}, default="next"
         Whether a prefix is compared with the next item, or with the set of distinct
         items that its session goes on with.
+    event : object or list, default=None
+        Type of the targets to score, such as "purchase", or several types. Sessions
+        then have types, and no `y` is given.
 
     Examples
     --------
@@ -33,13 +36,13 @@ class SessionScorer:
     1.0
     """
 
-    def __init__(self, *names, targets="next"):
+    def __init__(self, *names, targets="next", event=None):
         if not names:
             raise ValueError("SessionScorer needs at least one metric, like 'mrr@20'.")
         for name in names:
             split_metric(name, GAINS)
         check_protocol(targets)
-        self.names, self.targets = names, targets
+        self.names, self.targets, self.event = names, targets, event
 
     def __call__(self, estimator, X, y=None):
         """Score a fitted estimator.
@@ -61,7 +64,7 @@ class SessionScorer:
             The metric, or a dictionary where there are several.
         """
         estimator, X = unwrap(estimator, X)
-        rows = rank_rows(estimator, X, y, self.targets)
+        rows = rank_rows(estimator, X, y, self.targets, self.event)
         values = {}
         for name in self.names:
             values[name] = float(rows.gains(*split_metric(name, GAINS)).mean())
@@ -69,11 +72,13 @@ class SessionScorer:
 
     def __repr__(self):
         options = "" if self.targets == "next" else f", targets={self.targets!r}"
+        options += "" if self.event is None else f", event={self.event!r}"
         return f"SessionScorer({', '.join(map(repr, self.names))}{options})"
 
 
-def rank_rows(recommender, X, y, targets):
+def rank_rows(recommender, X, y, targets, event=None):
     """What a fitted recommender ranks its targets, as `RankRows`."""
+    options = {} if event is None else {"event": event}
     if targets == "next":
-        return RankRows(recommender.rank_targets(X, y))
-    return RankRows(*recommender.rank_targets(X, y, targets=targets))
+        return RankRows(recommender.rank_targets(X, y, **options))
+    return RankRows(*recommender.rank_targets(X, y, targets=targets, **options))

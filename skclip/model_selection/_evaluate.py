@@ -16,10 +16,13 @@ from skclip._base import shows_bars
 from skclip._clusters import SessionClusterer
 from skclip._data import (
     as_sessions,
+    check_no_targets,
     check_protocol,
     check_target_sets,
     check_targets,
     checked_codes,
+    events_of_type,
+    has_target,
     own_codes,
     prefix_ends,
     with_targets,
@@ -69,6 +72,7 @@ def evaluate(
     return_estimators=False,
     verbose=False,
     targets="next",
+    event=None,
 ):
     """Fit recommenders, rank the same targets with each, and compare them.
 
@@ -120,6 +124,9 @@ def evaluate(
         Whether a prefix is compared with the next item, or with the set of distinct
         items that its session goes on with. Targets that are not in the catalog are
         misses and stay in the denominators.
+    event : object or list, default=None
+        Type of the targets to rank, such as "purchase", or several types. `X_test` has
+        types then, and `y_test` is None.
 
     Returns
     -------
@@ -177,7 +184,7 @@ def evaluate(
     estimators, metrics = _named(estimators), _parsed_metrics(metrics)
     _check_options(estimators, baseline, n_boot, confidence_level, backend)
     check_protocol(targets)
-    queries, training = _Queries(as_sessions(X_test), y_test, targets), X_train
+    queries, training = _Queries(as_sessions(X_test), y_test, targets, event), X_train
     if X_train is not None and y_train is not None:
         training = with_targets(as_sessions(X_train), y_train)
     codes, groups = _groups(by, queries, training)
@@ -277,14 +284,25 @@ def _check_options(estimators, baseline, n_boot, confidence_level, backend):
 class _Queries:
     """The test rows that every estimator answers, and the session of each."""
 
-    def __init__(self, X, y, protocol):
-        self.X, self.protocol = X, protocol
+    def __init__(self, X, y, protocol, event):
+        check_no_targets(event, y)
+        self.X, self.protocol, self.event = X, protocol, event
+        self.asked = slice(None)  # of all prefixes
         if y is None:
             self.y, (rows, ends) = None, prefix_ends(X.lengths)
             if len(rows) == 0:
                 raise ValueError(
                     f"All {len(X)} sessions of X_test have fewer than 2 items, so "
                     "there is no next item to rank. Pass longer sessions, or y_test."
+                )
+            of_type = events_of_type(X, event)
+            if of_type is not None:
+                self.asked = has_target(X, of_type, protocol)
+                rows, ends = rows[self.asked], ends[self.asked]
+            if len(rows) == 0:
+                raise ValueError(
+                    f"event={event!r}: no session of X_test has such an event behind "
+                    "another one, so there is no target to rank."
                 )
             self.next = X.vocabulary[X.codes[X.offsets[rows] + ends]]
         else:
@@ -299,7 +317,7 @@ class _Queries:
 
     @cached_property
     def prefixes(self):  # large where sessions are long, and only lists need them
-        return self.X.to_prefixes()[0] if self.y is None else self.X
+        return self.X.to_prefixes()[0][self.asked] if self.y is None else self.X
 
 
 def _groups(by, queries, X_train):
@@ -326,7 +344,8 @@ def _groups(by, queries, X_train):
             raise ValueError("by='target_popularity' counts events: pass X_train.")
         return popularity_groups(queries.next, X_train)
     groups = length_groups if by == "session_length" else position_groups
-    return groups(queries.X, y)
+    codes, names = groups(queries.X, y)
+    return codes[queries.asked], names
 
 
 # -- one estimator after the other -----------------------------------------------------
@@ -372,7 +391,8 @@ def _fitted(estimator, fit_to):
 
 def _ranked(estimator, queries, name):
     recommender, X = unwrap(estimator, queries.X)
-    ranked = rank_rows(recommender, X, queries.y, queries.protocol)
+    asked = queries.y, queries.protocol, queries.event
+    ranked = rank_rows(recommender, X, *asked)
     if len(ranked) != len(queries):
         what = "targets" if queries.protocol == "next" else "rows"
         raise ValueError(
