@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from numbers import Real
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from scipy import sparse
 
@@ -363,8 +362,9 @@ def _how_to_add_rows(features, lacking):
     own = features.item_ids
     if own.dtype.kind == "i" and np.array_equal(own, np.arange(len(own))):
         return (
-            "Its ids are the numbers of the rows, from 0. If it is a data frame, name "
-            "the column of the ids: ItemFeatures.from_frame(frame, item=...)."
+            "Its ids are the numbers of the rows, from 0. If it is a data frame, set "
+            "the item ids as its index, or name their column: ItemFeatures.from_frame("
+            "frame, item=...)."
         )
     return other_type(lacking, features._place, where="which has features") or (
         "Join features of known and new items by ItemFeatures.concat([known, new]); "
@@ -388,7 +388,8 @@ def as_item_features(features, name="item_features"):
         vectors = _one_column(list(features.values()))
         return _named_features(list(features), vectors, name, name)
     if hasattr(features, "index") and hasattr(features, "columns"):  # pandas
-        refuse_columns_without_numbers(features, name, _HOW_TO_NAME_IDS)
+        if features.columns.is_unique:
+            refuse_columns_without_numbers(features, name, _HOW_TO_NAME_IDS)
         return _named_features(features.index.tolist(), features, f"{name}.index", name)
     shape = getattr(features, "shape", None)
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
@@ -427,10 +428,7 @@ def _as_matrix(vectors, name):
     """An array of what may be a sparse matrix, a data frame or objects."""
     if sparse.issparse(vectors):
         return vectors.toarray()
-    frame = nw.from_native(vectors, pass_through=True)
-    vectors = unmasked(
-        frame.to_numpy() if isinstance(frame, nw.DataFrame) else vectors, name
-    )
+    vectors = unmasked(vectors, name)
     if vectors.dtype != object:
         return vectors
     values = vectors.ravel().tolist()  # columns of several types, or with gaps
