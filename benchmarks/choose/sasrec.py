@@ -3,7 +3,7 @@
     SKCLIP_DATA=... python -m benchmarks.choose.sasrec [--table]
 
 Trains on train_tr of rsc15_100k and ranks every prefix of train_valid, whole catalog,
-ties against the target. Everything else is the recommender's default, without a bias for
+ties against the target. All else is the default of the recommender, without a bias for
 repeats, seed 0. One parameter is changed at a time, and the best values are then tried
 together. Rows that exist are kept. Prints the table.
 """
@@ -21,6 +21,7 @@ SCORER = SessionScorer("recall@20", "mrr@20")
 FIRST = {"n_layers": 2, "n_heads": 1, "dropout": 0.2, "learning_rate": 0.005}
 TRIALS = [
     FIRST,
+    FIRST | {"learning_rate": 0.01},
     FIRST | {"learning_rate": 0.002},
     FIRST | {"learning_rate": 0.001},
     FIRST | {"dropout": 0.5},
