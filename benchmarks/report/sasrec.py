@@ -8,8 +8,9 @@ pairs; every 4th training session of tmall and all of its test pairs. The recomm
 has its defaults (cosine score, cluster prompts), without a bias for repeats, which
 works alike for all. SASRec's own settings were chosen on a validation part
 (`choose/sasrec.py`). "gbce" and "sampled" are the same network with these losses and
-256 shared negatives. VSTAN has its default parameters. Networks have seeds 0, 1 and 2
-on rsc15_100k, else seed 0. The whole catalog is ranked, ties count against the target.
+256 shared negatives. VSTAN is the one that a random search chose on the validation part
+(`choose/tune_baselines.py`). Networks have seeds 0, 1 and 2 on rsc15_100k, else seed 0.
+The whole catalog is ranked, ties count against the target.
 
 Intervals: 95 %, of the mean over seeds, by 10,000 draws of test sessions. They do not
 contain what other seeds would have changed. Seconds of a fit are those of one thread
@@ -33,6 +34,7 @@ from benchmarks._results import (
     rows_of,
     save,
 )
+from benchmarks.choose.tune_baselines import chosen_row
 from benchmarks.report._test_parts import load_parts, log_test_evaluation
 from skclip import CLIPSessionRecommender, SessionKNN, Sessions
 from skclip.losses import GBCE, SampledSoftmax
@@ -65,9 +67,9 @@ def parts_of(log):
     return train, X[::of_test], None if y is None else y[::of_test]
 
 
-def model_of(name, seed):
+def model_of(log, name, seed):
     if name == "vstan":
-        return SessionKNN(variant="vstan")
+        return SessionKNN(**chosen_row(log)["settings"])
     model = CLIPSessionRecommender(
         name.split(",")[0], repeats=False, random_state=seed, n_threads=1
     )
@@ -76,7 +78,7 @@ def model_of(name, seed):
 
 def run(log, name, seed, parts):
     train, X, y = parts
-    model, begun = model_of(name, seed), time.perf_counter()
+    model, begun = model_of(log, name, seed), time.perf_counter()
     model.fit(train)
     seconds = time.perf_counter() - begun
     ranks = model.rank_targets(X, y)
