@@ -422,7 +422,7 @@ class Fusion(BaseEstimator):
     ----------
     features : ItemFeatures, data frame or mapping
         One vector for each item of the sessions: `ItemFeatures`, a pandas data frame
-        with the item ids as its index, or a mapping of ids to vectors. Further items
+        of numbers with the item ids as its index, or a mapping of ids to vectors. Further items
         that it holds join the catalog: nobody has clicked them yet, but they can be
         recommended at once. Those whose row is zero stay outside.
     kind : str, default="gate"
