@@ -6,7 +6,10 @@
 Kinds of amazon_beauty: the title, and its first word, which mostly is the brand. Kinds
 of ml_100k: the title, the genres, the year of release. "all" is all kinds of a log side
 by side. "random" are normal numbers of as many columns, drawn once for each item, and
-"none" is the model without features. Neither log has prices.
+"none" is the model without features. Neither log has prices. With
+"cold items by set_item_features" the model is fitted with features of the clicked items
+alone, and is handed those of all others afterwards, so that no cold item was a negative
+in training. These cells came after all others, and have no paired difference to "none".
 
 amazon_beauty: every fourth user; the last review is the target, the reviews before it
 are the training sessions. ml_100k: sessions of eight hours in order of time, the last
@@ -37,7 +40,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from benchmarks._data import beauty_items, ml_100k_items
+from benchmarks._data import beauty_items, clicks_of, ml_100k_items
 from benchmarks._results import (
     add_row,
     data_hash,
@@ -74,6 +77,7 @@ KINDS = {
         "year": (YEAR, ["release_year"]),
     },
 }
+LATER = ", cold items by set_item_features"
 NAMES = {"brand": "brand (first word of the title)", "year": "year of release"}
 
 
@@ -130,11 +134,11 @@ def model_of(log, given):
 
 
 def measured(models, log, by=None):
-    """Values, differences to the model without features, intervals and sizes."""
+    """Of the last model: values, differences to the first, intervals and sizes."""
     train, X, y = parts(log)
     frame = evaluate(
         models, train, X, y, fit=False, metrics=["recall@20", "mrr@20"], by=by,
-        baseline="none", random_state=0,
+        random_state=0,
     )  # fmt: skip
     name = list(models)[-1]
     columns = ["value", "lower", "upper"]
@@ -147,16 +151,28 @@ def measured(models, log, by=None):
     return found
 
 
+def without_cold(given, train):
+    """Features of the items that have clicks, and those of the others."""
+    clicks = clicks_of(train)
+    cold = np.array([clicks.get(item, 0) == 0 for item in given.item_ids.tolist()])
+    return [ItemFeatures(given.item_ids[at], given.vectors[at]) for at in (~cold, cold)]
+
+
 def run(log, kind, vectors, bare):
     """Fit and measure one cell; return the model."""
     given = {
         "none": lambda: None,
-        "real": lambda: features(log, kind),
-        "random": lambda: random_features(log, kind),
+        "real": lambda: features(log, kind.removesuffix(LATER)),
+        "random": lambda: random_features(log, kind.removesuffix(LATER)),
     }[vectors]()
     begun = time.process_time()
-    model = model_of(log, given).fit(parts(log)[0])
-    models = {"none": bare or model} | ({"this": model} if bare else {})
+    if kind.endswith(LATER):
+        known, cold = without_cold(given, parts(log)[0])
+        model = model_of(log, known).fit(parts(log)[0]).set_item_features(cold)
+    else:
+        model = model_of(log, given).fit(parts(log)[0])
+    models = {"none": bare} if bare else {}
+    models["this"] = model
     found = measured(models, log) | measured(models, log, "target_popularity")
     train, X, _ = parts(log)
     row = {
@@ -180,7 +196,7 @@ def run(log, kind, vectors, bare):
 
 
 def cells_of(log):
-    for kind in (*KINDS[log], "all"):
+    for kind in (*KINDS[log], "all", "all" + LATER):
         for vectors in ("real", "random"):
             yield kind, vectors
 
@@ -191,7 +207,9 @@ def run_log(log):
     if not left:
         return
     if ("none", "none") in done:
-        bare = model_of(log, None).fit(parts(log)[0])
+        bare = None
+        if any(not kind.endswith(LATER) for kind, _ in left):
+            bare = model_of(log, None).fit(parts(log)[0])
     else:
         bare = run(log, "none", "none", None)
     for kind, vectors in left:
@@ -204,10 +222,11 @@ def table():
         rows = [row for row in rows_of(ROWS) if row["log"] == log]
         for row in rows:
             kind = NAMES.get(row["kind"], row["kind"])
+            later = LATER if row["kind"].endswith(LATER) else ""
             if row["vectors"] == "random":
-                kind = f"random, {row['n_features']} columns"
+                kind = f"random, {row['n_features']} columns{later}"
             elif row["kind"] != "none":
-                kind = f"{kind}, {row['n_features']} columns"
+                kind = f"{kind.removesuffix(LATER)}, {row['n_features']} columns{later}"
             cells = [with_interval(row["recall@20"])]
             cells += [with_interval(row[f"recall@20, {group}"]) for group in GROUPS]
             lines.append(["" if log == before else log, kind, *cells])

@@ -77,14 +77,13 @@ class Recipe:
         """The recipe with a fitted transformer; ids and numbers of the rows."""
         if self.transformer is None:
             return self, *self._applied(ids, rows)
-        try:
+        try:  # a pipeline only asks its last step, which may need no fit
             check_is_fitted(self.transformer)
+            return self, *self._applied(ids, rows)
         except NotFittedError:
             transformer = clone(self.transformer)
-            # fit_transform is what scikit-learn's own Pipeline calls, too
             vectors = transformer.fit_transform(_native(rows))
-            return Recipe(transformer, self.item, self.columns), ids, vectors
-        return self, *self._applied(ids, rows)
+        return Recipe(transformer, self.item, self.columns), ids, vectors
 
     def _applied(self, ids, rows):
         if self.transformer is not None:

@@ -422,9 +422,9 @@ class Fusion(BaseEstimator):
     ----------
     features : ItemFeatures, data frame or mapping
         One vector for each item of the sessions: `ItemFeatures`, a pandas data frame
-        with the item ids as its index, or a mapping of ids to vectors. Further items
-        that it holds join the catalog: nobody has clicked them yet, but they can be
-        recommended at once. Those whose row is zero stay outside.
+        of numbers with the item ids as its index, or a mapping of ids to vectors.
+        Further items that it holds join the catalog: nobody has clicked them yet, but
+        they can be recommended at once. Those whose row is zero stay outside.
     kind : str, default="gate"
         How features and learned vectors are joined [1]_, before the prompts. "gate" is
         a mixture whose weight depends on both and on an item's clicks, "add" a sum,

@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skclip._data import as_item_features
@@ -171,6 +172,22 @@ def test_whatever_a_transformer_returns(output):
     )
     expected = goods_by_hand(GOODS)[:, :4]
     np.testing.assert_allclose(features.vectors, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        make_pipeline(StandardScaler(), FunctionTransformer()),  # the last needs no fit
+        make_pipeline(FunctionTransformer(), StandardScaler()),
+        FunctionTransformer(lambda rows: (rows - 6) / np.std([3, 5, 10])),
+    ],
+)
+def test_steps_that_need_no_fit(encoder):
+    frame = pytest.importorskip("pandas").DataFrame(GOODS)
+    features = ItemFeatures.from_frame(
+        frame, "item", columns=["price"], transformer=encoder
+    )
+    np.testing.assert_allclose(features.vectors, goods_by_hand(GOODS)[:, :1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array, list, np.array])

@@ -435,6 +435,15 @@ def test_features(kind, backbone, train, tmp_path):
 
 
 @pytest.mark.slow
+def test_new_items_with_features_are_in_the_graph(train, tmp_path):
+    vectors = {item: [i % 7, 1.0] for i, item in enumerate(train.vocabulary.tolist())}
+    rec = small("core", item_features=vectors, max_epochs=1).fit(train[:60])
+    rec.set_item_features({"later": [3.0, -1.0]})
+    skclip.export_onnx(rec, tmp_path / "model.onnx")
+    check(opened(tmp_path / "model.onnx"), rec, [["later"], ["item-003", "later"]])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("longest", [1, 2, 3])
 @pytest.mark.parametrize("backbone", ["core", "gru4rec", "lessr", "niser", "gcegnn"])
 def test_short_memories(backbone, longest, train, tmp_path):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from common import small
 from fastapi.testclient import TestClient
 from sklearn.pipeline import make_pipeline
 
@@ -82,6 +83,25 @@ def test_recommendations_are_those_of_the_model(client, fitted, markov, options)
         assert alone["explanation"] is None
         assert alone["version"] == found["version"]
     assert post(client, "/recommend", sessions=[])["results"] == []
+
+
+def test_new_items_with_features_are_served(train, tmp_path):
+    vectors = {item: [i % 7, 1.0] for i, item in enumerate(train.vocabulary.tolist())}
+    model = small("core", item_features=vectors, max_epochs=1).fit(train[:60])
+    model.set_item_features({"later": [3.0, -1.0]})
+    skclip.save(model, tmp_path / "a.skclip")
+    with TestClient(create_app(tmp_path / "a.skclip")) as client:
+        found = post(client, "/recommend", session=["later"], k=model.n_items_)
+        assert found["unknown"] == []
+        assert (
+            found["items"]
+            == model.predict_topk([["later"]], k=model.n_items_, exclude_seen=True)[
+                0, :-1
+            ].tolist()
+        )
+        found = post(client, "/recommend", session=["item-003"], allow=["later"])
+        assert found["items"] == ["later"]
+        assert post(client, "/similar", item="later", k=3)["items"]
 
 
 def test_unknown_ids_give_no_warnings(client):
