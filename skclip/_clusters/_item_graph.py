@@ -23,8 +23,8 @@ def build_item_graph(
     1..n_items, session after session. `ends` are the flat positions of the transitions'
     second events, None means all. With `weights` (n_events,) a transition counts as
     much as its second event; of a session with `per_session_binary`, the heaviest
-    transition counts. What counts 0 makes no edge. The graph is a symmetric csr_array (n_items, n_items)
-    of float64; a self loop stands on the diagonal with its count.
+    transition counts. What counts 0 makes no edge. The graph is a symmetric csr_array
+    (n_items, n_items) of float64; a self loop stands on the diagonal with its count.
     """
     if ends is None:
         follows = np.ones(len(codes), dtype=bool)

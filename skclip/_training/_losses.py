@@ -224,7 +224,8 @@ class _Sweep:
     def gradients(self, share, grad_keys, grad_bias, *, first):
         """Return `share` times the gradient of queries; add those of keys and bias.
 
-        `share` is a number, or one for each row. The `first` sweep finds nothing in `grad_keys` to add to.
+        `share` is a number, or one for each row. The `first` sweep finds nothing in
+        `grad_keys` to add to.
         """
         weights = (share / self.sums)[:, None]
         weighted = (self.queries * weights).to(self.space.dtype)
