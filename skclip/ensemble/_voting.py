@@ -9,7 +9,14 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._data import as_sessions, check_targets, latest_rows, taken, unmasked
+from skclip._data import (
+    as_sessions,
+    check_targets,
+    checked_sample_weight,
+    latest_rows,
+    taken,
+    unmasked,
+)
 from skclip._inside import (
     partial_fit,
     unwrap,
@@ -238,10 +245,10 @@ class VotingRecommender(BaselineRecommender, Composition):
         """Weights and temperatures that make the latest targets most likely."""
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
+        sample_weight = checked_sample_weight(sample_weight, len(sessions))
         if sample_weight is not None:
             kept = np.flatnonzero(sample_weight)
-            sample_weight = np.asarray(sample_weight)[kept]
-            sessions, y = taken(sessions, y, kept)
+            (sessions, y), sample_weight = taken(sessions, y, kept), sample_weight[kept]
         early, late = np.array([], dtype=int), np.arange(len(sessions))
         if not self.prefit:
             early, late = latest_rows(sessions, _HELD_OUT)
