@@ -346,6 +346,7 @@ def make_loss(settings, loss, model, popularity, generator=None):
         if not isinstance(loss, SampledSoftmax):
             item_weights = model.fusion.take_cold_weights()
     weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
+    options = {"t": settings["loss__t"]} if "loss__t" in settings else {}
     return Sampler(
         loss,
         n_negatives,
@@ -353,4 +354,5 @@ def make_loss(settings, loss, model, popularity, generator=None):
         shared=shared,
         item_weights=item_weights,
         generator=generator,
+        **options,
     )

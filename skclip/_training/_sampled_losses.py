@@ -1,6 +1,6 @@
 """Losses over a sample of the catalog, for catalogs too large for all of it."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from sklearn.base import BaseEstimator
@@ -91,10 +91,15 @@ class GBCE(SampledLoss):
     .. math::
         -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
             + \sum_j \log(1 - \sigma(s_j))\Big), \qquad
-        \beta = r (0.75 (1 - 1/r) + 1/r), \quad r = m / (n_{items} - 1)
+        \beta = r (t (1 - 1/r) + 1/r), \quad r = m / (n_{items} - 1)
 """
         + _PARAMETERS
         + """
+    t : float, default="auto"
+        How far scores are calibrated, from 0, the usual binary cross-entropy, to 1,
+        where they become log-odds of a click. "auto" is 0.75, unless the backbone's
+        `training` says otherwise.
+
     References
     ----------
     .. [1] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
@@ -112,6 +117,15 @@ class GBCE(SampledLoss):
 
     name = "gbce"
     arrays = 4
+    _parameter_constraints = SampledLoss._parameter_constraints | {
+        "t": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})]
+    }
+
+    def __init__(
+        self, n_negatives=None, *, sampling="uniform", shared="auto", t="auto"
+    ):
+        super().__init__(n_negatives, sampling=sampling, shared=shared)
+        self.t = t
 
     def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative).masked_fill(hit, 0.0)
@@ -232,7 +246,7 @@ class Sampler:
     of BPR and gBCE is multiplied by :math:`v_j`, and the w of the other two is the
     softmax of :math:`s_j + \\log v_j` (so that a sample of one item has weight 1
     there); for the sampled softmax the logarithm of a weight is a bias. `generator`
-    None is torch's.
+    None is torch's; `t` is of gBCE.
     """
 
     def __init__(
@@ -244,6 +258,7 @@ class Sampler:
         shared=True,
         item_weights=None,
         generator=None,
+        t=0.75,
     ):
         self.loss, self.generator = loss, generator
         self.item_weights = item_weights
@@ -253,7 +268,7 @@ class Sampler:
         self._upto = shares.cumsum(0)
         self.log_expected = (n_negatives * shares).log().to(torch.float32)
         ratio = n_negatives / max(1, len(weights) - 1)
-        self.beta = 0.75 * (ratio - 1) + 1
+        self.beta = t * (ratio - 1) + 1
         self._workspace = torch.empty(0)
 
     def weighted(self, losses, sample):
