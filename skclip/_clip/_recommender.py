@@ -220,7 +220,7 @@ class CLIPSessionRecommender(
     n_items_ : int
         Size of the catalog.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+        Training events of each item, or the sums of their weights.
     repeat_bias_ : ndarray of shape (12, 4), or None
         What is added to the score of an item that is in the session already, by its
         recency and its number of clicks; None without `repeats`.
@@ -403,7 +403,7 @@ class CLIPSessionRecommender(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, eval_set=None):
+    def fit(self, X, y=None, eval_set=None, sample_weight=None):
         """Cluster the items of `X` and train the model.
 
         Parameters
@@ -420,6 +420,11 @@ class CLIPSessionRecommender(
             Validation sessions and targets (or None), instead of a part of `X`. They
             are scored after each epoch. With ``early_stopping=True`` they stop the
             training, and the bias of `repeats` is learned from them.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more. They multiply the weights of the events and
+            of the target. The loss of a batch is the mean by these weights, and the
+            item graph counts by them. A row of weight 0 is left out. None is 1 for all.
+            Validation scores, and the bias of `repeats`, ignore all weights.
 
         Returns
         -------
@@ -430,18 +435,27 @@ class CLIPSessionRecommender(
         ------
         ValueError
             A parameter is out of range, an item id is missing, no session has two
-            items, or the loss stops being finite.
+            items, a weight is negative, missing or infinite, or the loss stops being
+            finite.
         TypeError
             `X` is a data frame, or a session is no sequence.
         """
         before = getattr(self, "_fitted", None) if self.warm_start else None
         callbacks = FitCallbacks.of(self, X, y)
-        fitted = fit_steps(self, X, y, eval_set, before=before, callbacks=callbacks)
+        fitted = fit_steps(
+            self,
+            X,
+            y,
+            eval_set,
+            before=before,
+            callbacks=callbacks,
+            sample_weight=sample_weight,
+        )
         if callbacks is not None:
             callbacks.close(lambda: snapshot(self, fitted))
         return self._adopt_fit(fitted, X)
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Go on learning from further sessions, with their new items.
 
         New items, users and sessions are appended. The clusterer goes on from its
@@ -470,6 +484,9 @@ class CLIPSessionRecommender(
             two items.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, as in `fit`. Sessions that are learned again keep the
+            weights that they had.
 
         Returns
         -------
@@ -485,9 +502,13 @@ class CLIPSessionRecommender(
             As in `fit`.
         """
         if not hasattr(self, "_fitted"):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight=sample_weight)
         self._validate_params()
-        return self._adopt_fit(fit_steps(self, X, y, before=self._fitted, grow=True), X)
+        before = self._fitted
+        fitted = fit_steps(
+            self, X, y, before=before, grow=True, sample_weight=sample_weight
+        )
+        return self._adopt_fit(fitted, X)
 
     def set_item_features(self, features):
         """Replace features of items and take new items in, without training.

@@ -33,7 +33,7 @@ class SampledLoss(BaseEstimator):
         self.shared = shared
 
     def _of(self, positive, negative, hit, sampler, sample):
-        """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
+        """Losses (n,) of target scores (n,) and sampled ones (n, m), no `hit`."""
         raise NotImplementedError
 
 
@@ -81,7 +81,7 @@ class SampledSoftmax(SampledLoss):
         negative = negative - sampler.log_expected[sample]
         negative = negative.masked_fill(hit, -torch.inf)
         both = torch.cat([positive[:, None], negative], dim=1)
-        return (torch.logsumexp(both, dim=1) - positive).mean()
+        return torch.logsumexp(both, dim=1) - positive
 
 
 class GBCE(SampledLoss):
@@ -131,7 +131,7 @@ class GBCE(SampledLoss):
         losses = F.softplus(negative).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
         losses = losses + sampler.beta * F.softplus(-positive)
-        return (losses / (sampler.n_negatives + 1)).mean()
+        return losses / (sampler.n_negatives + 1)
 
 
 class BPR(SampledLoss):
@@ -162,7 +162,7 @@ class BPR(SampledLoss):
     def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
-        return (losses / (~hit).sum(dim=1).clamp_min(1)).mean()
+        return losses / (~hit).sum(dim=1).clamp_min(1)
 
 
 class _BPRMaximum(SampledLoss):
@@ -205,7 +205,7 @@ class BPRMax(_BPRMaximum):
         weights = self._logits(negative, hit, sampler, sample).softmax(dim=1)
         better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
         penalty = (weights * negative.square()).sum(dim=1)
-        return (penalty - (better + 1e-24).log()).mean()
+        return penalty - (better + 1e-24).log()
 
 
 class BPRSoftmax(_BPRMaximum):
@@ -234,7 +234,7 @@ class BPRSoftmax(_BPRMaximum):
         logits = self._logits(negative, hit, sampler, sample)
         better = F.logsigmoid(positive[:, None] - negative)
         losses = -torch.logsumexp(logits.log_softmax(dim=1) + better, dim=1)
-        return losses.masked_fill(hit.all(dim=1), 0.0).mean()
+        return losses.masked_fill(hit.all(dim=1), 0.0)
 
 
 class Sampler:
@@ -277,8 +277,19 @@ class Sampler:
             return losses
         return losses * self.item_weights[sample]
 
-    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
+    def __call__(
+        self,
+        queries,
+        targets,
+        keys,
+        *,
+        scale=1.0,
+        bias=None,
+        scorer=None,
+        weights=None,
+    ):
         """Return the loss; see `FullSoftmax` for the arguments."""
+        shares = shares_of(weights)
         sample = self._drawn(len(targets), targets.device)
         vectors = keys(torch.cat([targets, sample]))
         own, negatives = vectors[: len(targets)], vectors[len(targets) :]
@@ -296,14 +307,15 @@ class Sampler:
             if bias is not None:
                 negative = negative + bias[sample]
             hit = sample == targets[:, None]
-            return self.loss._of(positive, negative, hit, self, sample)
+            losses = self.loss._of(positive, negative, hit, self, sample)
+            return _mean(losses, shares)
         hits = _hits(sample, targets)
         if isinstance(self.loss, SampledSoftmax) and scorer is None:
             offset = -self.log_expected[sample]
             if bias is not None:
                 offset = offset + bias[sample]
             return _SampledSoftmax.apply(
-                queries, positive, negatives, offset, hits, self
+                queries, positive, negatives, offset, hits, self, shares
             )
         if scorer is None:
             negative = queries @ negatives.T
@@ -313,7 +325,8 @@ class Sampler:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
-        return self.loss._of(positive, negative, hit, self, sample)
+        losses = self.loss._of(positive, negative, hit, self, sample)
+        return _mean(losses, shares)
 
     def _drawn(self, n_rows, device):
         """Positions of the sampled items, in order where all rows share them."""
@@ -382,7 +395,7 @@ class _SampledSoftmax(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, queries, positive, negatives, offset, hits, loss):
+    def forward(ctx, queries, positive, negatives, offset, hits, loss, shares):
         n = len(queries)
         space = loss.workspace(n, queries)
         hit_rows, hit_columns = hits
@@ -401,11 +414,12 @@ class _SampledSoftmax(torch.autograd.Function):
             exponentials = scores.sub_(shift[:, None]).exp_()
             of_target = (positives - shift).exp()
             sums = exponentials.sum(dim=1).add_(of_target)
-            weights = 1.0 / (n * sums)
+            share = 1.0 / n if shares is None else shares[rows]
+            weights = 1.0 / (n * sums) if shares is None else share / sums
             return (
                 sums.log() + shift - positives,
                 (exponentials @ negatives).mul_(weights[:, None]),
-                of_target * weights - 1.0 / n,
+                of_target * weights - share,
                 exponentials.T @ (own * weights[:, None]),
                 exponentials.T @ weights,
             )
@@ -419,14 +433,23 @@ class _SampledSoftmax(torch.autograd.Function):
             sum(of_negatives),
             sum(of_offset),
         )
-        return torch.cat(losses).mean()
+        return _mean(torch.cat(losses), shares)
 
     @staticmethod
     def backward(ctx, grad):
         parts = ctx.saved_tensors
         if not bool(grad == 1):
             parts = [grad * part for part in parts]
-        return *parts, None, None
+        return *parts, None, None, None
+
+
+def shares_of(weights):
+    """What each row has of a weighted mean, (n,); None where weights are 1."""
+    return None if weights is None else weights / weights.sum()
+
+
+def _mean(losses, shares):
+    return losses.mean() if shares is None else (losses * shares).sum()
 
 
 def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):
