@@ -90,6 +90,20 @@ class CLIPSessionRecommender(
         its index. `Fusion` says how they join the learned vectors. Further items that
         have features join the catalog: nobody has clicked them yet, but they can be
         recommended at once. `set_item_features` changes them after `fit`.
+    click_features : str, tuple of str or None, default="auto"
+        What is read of each click beside its item. Each feature has learned vectors
+        that are added to the item's vector.
+
+        - "event": its type, see ``event=`` of `Sessions.from_events`;
+        - "gap": time since the click before, in powers of two from a second;
+        - "dwell": time until the click after, unknown for the newest click;
+        - "position": clicks up to the newest one;
+        - "hour" and "weekday": in UTC.
+
+        "auto" is "event" where the training sessions have two types or more, else
+        nothing. "dwell" and "position" change with each further click, so that each
+        prefix is read on its own, which takes longer. All but "event" and "position"
+        need times. What is missing or new in prediction is read as unknown.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -197,20 +211,6 @@ class CLIPSessionRecommender(
     verbose : bool, default=False
         Show loss and validation score: a progress bar in a terminal or notebook, a
         line for each epoch elsewhere.
-    click_features : str, tuple of str or None, default="auto"
-        What is read of each click beside its item. Each feature has learned vectors
-        that are added to the item's vector.
-
-        - "event": its type, see ``event=`` of `Sessions.from_events`;
-        - "gap": time since the click before, in powers of two from a second;
-        - "dwell": time until the click after, unknown for the newest click;
-        - "position": clicks up to the newest one;
-        - "hour" and "weekday": in UTC.
-
-        "auto" is "event" where the training sessions have two types or more, else
-        nothing. "dwell" and "position" change with each further click, so that each
-        prefix is read on its own, which takes longer. All but "event" and "position"
-        need times. What is missing or new in prediction is read as unknown.
 
     Attributes
     ----------
@@ -282,6 +282,7 @@ class CLIPSessionRecommender(
         "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
         "item_features": "no_validation",  # `as_item_features` says more
+        "click_features": "no_validation",  # `as_click_features` says more
         "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "loss": [StrOptions({"auto", *LOSSES}), *LOSSES.values()],
         "optimizer": [StrOptions({"auto", "adam", "adamw"})],
@@ -307,7 +308,6 @@ class CLIPSessionRecommender(
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "click_features": "no_validation",  # `as_click_features` says more
     }
 
     def __init__(
@@ -320,6 +320,7 @@ class CLIPSessionRecommender(
         similarity="auto",
         temperature="auto",
         item_features=None,
+        click_features="auto",
         embedding_dim="auto",
         loss="auto",
         optimizer="auto",
@@ -345,7 +346,6 @@ class CLIPSessionRecommender(
         warm_start=False,
         random_state=None,
         verbose=False,
-        click_features="auto",
     ):
         self.backbone = backbone
         self.clusterer = clusterer
@@ -354,6 +354,7 @@ class CLIPSessionRecommender(
         self.similarity = similarity
         self.temperature = temperature
         self.item_features = item_features
+        self.click_features = click_features
         self.embedding_dim = embedding_dim
         self.loss = loss
         self.optimizer = optimizer
@@ -379,7 +380,6 @@ class CLIPSessionRecommender(
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
-        self.click_features = click_features
 
     def _parts(self):
         backbone, clusterer = self.backbone, self.clusterer
