@@ -20,6 +20,8 @@ from skclip._data import (
     wall_times,
 )
 
+_MAY_MISS = ("user", "event")
+
 __all__ = [
     "drop_duplicates",
     "drop_rare_items",
@@ -233,7 +235,7 @@ def keep_top_items(events, *, item, n_items):
     return _kept(frame, np.isin(codes, top))
 
 
-def drop_duplicates(events, *, session, item, time):
+def drop_duplicates(events, *, session, item, time, event=None):
     """Drop events that equal an earlier row in session, item and time.
 
     A log that was loaded twice holds each event twice.
@@ -244,6 +246,8 @@ def drop_duplicates(events, *, session, item, time):
         One row per click.
     session, item, time : str
         Columns; times as `Sessions.from_events` takes them.
+    event : str, default=None
+        Column of event types. Rows of different types are then no duplicates.
 
     Returns
     -------
@@ -263,13 +267,13 @@ def drop_duplicates(events, *, session, item, time):
     >>> drop_duplicates(clicks, session="sid", item="sku", time="ts")["ts"].tolist()
     [0, 5]
     """
-    frame, rows, codes = _coded(events, session=session, item=item)
+    frame, *codes = _coded_clicks(events, session, item, event)
     check_columns(frame, time=time)
-    keys = codes, read_times(frame, time).order, rows
+    keys = *codes[::-1], read_times(frame, time).order
     return _kept(frame, ~_equals_the_one_before(np.lexsort(keys), keys))
 
 
-def drop_repeats(events, *, session, item, time=None):
+def drop_repeats(events, *, session, item, time=None, event=None):
     """Drop an event whose item is that of the event before it in the session.
 
     Parameters
@@ -281,6 +285,8 @@ def drop_repeats(events, *, session, item, time=None):
     time : str, default=None
         Column of times, which give the order of the events; equal times keep the order
         of their rows. None takes the order of the rows, which must then be sorted.
+    event : str, default=None
+        Column of event types. An item that is viewed and then bought is then no repeat.
 
     Returns
     -------
@@ -295,9 +301,9 @@ def drop_repeats(events, *, session, item, time=None):
     >>> drop_repeats(clicks, session="sid", item="sku")["sku"].tolist()
     ['a', 'b', 'a']
     """
-    frame, rows, codes = _coded(events, session=session, item=item)
+    frame, rows, *codes = _coded_clicks(events, session, item, event)
     order = _in_order(frame, rows, time)
-    return _kept(frame, ~_equals_the_one_before(order, (rows, codes)))
+    return _kept(frame, ~_equals_the_one_before(order, (rows, *codes)))
 
 
 def truncate_sessions(events, *, session, max_length, time=None):
@@ -387,14 +393,20 @@ def _checked(events, **columns):
 def _coded(events, **columns):
     """The frame, and the values of each column (by role) as codes 0, 1, ...
 
-    A missing user has the code -1.
+    A missing user or event type has the code -1.
     """
     frame = _checked(events, **columns)
     codes = [
-        (column_with_gaps if role == "user" else column)(frame, name, role)[1]
+        (column_with_gaps if role in _MAY_MISS else column)(frame, name, role)[1]
         for role, name in columns.items()
     ]
     return frame, *codes
+
+
+def _coded_clicks(events, session, item, event):
+    """The frame, and codes of sessions, items and, if there are such, event types."""
+    columns = {"session": session, "item": item}
+    return _coded(events, **columns if event is None else columns | {"event": event})
 
 
 def _in_order(frame, rows, time):

@@ -366,3 +366,20 @@ def test_times_as_dates():
     ]
     nine = sessionize(clicks, user="u", time="t", gap=9 * 3600)
     np.testing.assert_array_equal(nine["session"], [0, 0])
+
+
+def test_another_type_of_event_is_no_repeat_and_no_duplicate():
+    log = pd.DataFrame(
+        {
+            "sid": [1] * 5,
+            "sku": list("aaaab"),
+            "ts": [0, 0, 0, 5, 6],
+            "kind": ["view", "buy", "buy", None, None],
+        }
+    )
+    columns = {"session": "sid", "item": "sku", "time": "ts"}
+    assert drop_duplicates(log, **columns).index.tolist() == [0, 3, 4]
+    kept = drop_duplicates(log, **columns, event="kind")
+    assert kept.index.tolist() == [0, 1, 3, 4]
+    assert drop_repeats(log, **columns).index.tolist() == [0, 4]
+    assert drop_repeats(log, **columns, event="kind").index.tolist() == [0, 1, 3, 4]
