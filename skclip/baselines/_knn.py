@@ -399,7 +399,7 @@ def _ones_for(votes, sessions):
 
 def _learned(sessions, votes, times, total_weight, item_counts, params):
     """Fitted attributes; `times` are in order, NaN last."""
-    counted = np.maximum(item_counts, np.finfo(float).tiny)  # 0 has no vote at all
+    counted = np.where(item_counts > 0, item_counts, total_weight)  # 0 has no vote
     idf = np.maximum(0, np.log(total_weight / counted))
     return {
         "sessions_": sessions,
