@@ -227,6 +227,7 @@ def test_second_stages():
 
 def test_kinds_of_item_features():
     rows = results("report/results/item_features.jsonl")
+    rows = sorted(rows, key=lambda row: row["log"])
     shown = table(DOCS / "guide" / "item_features.md", "item_features")
     assert len(shown) == len(rows)
     metrics = ["recall@20", *(f"recall@20, {g}" for g in ("0", "1-5", "6-20", ">20"))]
