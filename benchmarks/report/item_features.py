@@ -221,18 +221,19 @@ def table():
     for log in KINDS:
         rows = [row for row in rows_of(ROWS) if row["log"] == log]
         for row in rows:
-            kind = NAMES.get(row["kind"], row["kind"])
-            later = LATER if row["kind"].endswith(LATER) else ""
-            if row["vectors"] == "random":
-                kind = f"random, {row['n_features']} columns{later}"
-            elif row["kind"] != "none":
-                kind = f"{kind.removesuffix(LATER)}, {row['n_features']} columns{later}"
             cells = [with_interval(row["recall@20"])]
             cells += [with_interval(row[f"recall@20, {group}"]) for group in GROUPS]
-            lines.append(["" if log == before else log, kind, *cells])
+            lines.append(["" if log == before else log, label_of(row), *cells])
             before = log
     head = ["log", "features", "Recall@20", *(f"targets {g}" for g in GROUPS)]
     return markdown(head, lines)
+
+
+def label_of(row):
+    n, later = row["n_features"], LATER if row["kind"].endswith(LATER) else ""
+    kind = row["kind"].removesuffix(LATER)
+    kind = "random" if row["vectors"] == "random" else NAMES.get(kind, kind)
+    return kind if n is None else f"{kind}, {n} column{'s' * (n > 1)}{later}"
 
 
 def with_interval(values):
