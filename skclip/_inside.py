@@ -127,7 +127,22 @@ def predict_topk(estimator, X, k=None, **options):
     [['b', 'a']]
     """
     recommender, X = unwrap(estimator, X)
+    groups = options.get("groups")
+    if isinstance(groups, str) and groups == "cluster":
+        options = options | {"groups": _clusters_for(recommender, estimator)}
     return recommender.predict_topk(X, k, **options)
+
+
+def _clusters_for(recommender, estimator):
+    """The clusters of an earlier step where the recommender itself has none."""
+    inner = estimators_inside(recommender)
+    if any(getattr(part, "membership_", None) is not None for part in inner):
+        return "cluster"
+    clusterer = clusterer_inside(estimator)
+    if clusterer is None:
+        return "cluster"
+    clusters = zip(clusterer.item_ids_.tolist(), clusterer.membership_, strict=True)
+    return {item: cluster for item, cluster in clusters if cluster >= 0}
 
 
 def weight_argument(estimator, sample_weight):

@@ -19,6 +19,7 @@ from skclip._data import (
 from skclip._inside import estimators_inside
 from skclip._ranking._filters import Filters, Mask, check_fill_value, with_fill
 from skclip._ranking._preselect import Preselected
+from skclip._ranking._rules import Boosts, as_caps, check_boosts
 from skclip._ranking._similar import NoSimilarItems
 from skclip._ranking._topk import ranks_in_sets, target_rank, topk_codes
 from skclip._threads import Workers
@@ -60,6 +61,10 @@ class RankingMixin(CatalogMixin):
         allow=None,
         deny=None,
         fill_value=None,
+        boost=None,
+        boost_seen=None,
+        max_per_group=None,
+        groups=None,
     ):
         """Rank the catalog for the next item of each session.
 
@@ -84,6 +89,18 @@ class RankingMixin(CatalogMixin):
             than `k`.
             None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
             for other ids.
+        boost : mapping, or list of n_sessions mappings, default=None
+            Factors above 0 by item id; 2 doubles an item's probability (its weight, for
+            baselines), 0.5 halves it. The list is that of all boosted scores.
+        boost_seen : float, default=None
+            Factor for the items of the session itself, as reminders.
+        max_per_group : int, default=None
+            Most items of a group in a list. The list is that of a walk down the whole
+            ranking which passes over items of groups that are full.
+        groups : "cluster" or mapping, default=None
+            Whose groups `max_per_group` means: the clusters of the model (of several
+            levels the first), or a label for each item id, such as its brand: a dict,
+            or a pandas Series. Items without a label are in no group.
 
         Returns
         -------
@@ -95,15 +112,23 @@ class RankingMixin(CatalogMixin):
         Raises
         ------
         ValueError
-            `k` is less than 1, or `fill_value` is an id.
+            `k` is less than 1, `fill_value` is an id, or a factor is not above 0.
+            There is a boost, and the scores of the recommender say an order alone
+            (rerankers, votes by ranks). There are no clusters for `groups`.
         """
         self._check_fitted()
         k = self._checked_k(k)
         queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
         self._check_fill_value(fill_value)
+        boosts = None
+        if boost is not None or boost_seen is not None:
+            check_boosts(self, boost_seen, exclude_seen)
+            boosts = Boosts(self, queries, boost, boost_seen)
+        caps = as_caps(self, max_per_group, groups)
+        mask = Mask(queries, exclude_seen, filters, boosts)
         n_ranked = min(k, len(self.item_ids_))
-        columns, values = self._topk(queries, n_ranked, filters, exclude_seen)
+        columns, values = self._topk(queries, n_ranked, mask, caps)
         return self._with_ids(columns, values, k, fill_value, return_scores)
 
     def _checked_k(self, k):
@@ -133,20 +158,22 @@ class RankingMixin(CatalogMixin):
             items = with_fill(items, np.isneginf(values), fill_value, self._index)
         return (items, values) if return_scores else items
 
-    def _topk(self, queries, k, filters, exclude_seen):
+    def _topk(self, queries, k, mask, caps):
         columns = np.empty((len(queries), k), dtype=np.int64)
         values = np.empty((len(queries), k), dtype=np.float32)
 
         def select(at, scores, rows):
             if isinstance(scores, Preselected):
                 best, reached = scores.topk(k)
+            elif caps is not None:
+                best, reached = caps.topk(scores, k)
             else:
                 best, reached = topk_codes(scores, k)
             columns[at] = best if rows is None else best[rows]
             values[at] = reached if rows is None else reached[rows]
 
-        mask = Mask(queries, exclude_seen, filters)
-        self._each_chunk(queries, select, mask if mask else None, preselect=True)
+        preselect = caps is None
+        self._each_chunk(queries, select, mask if mask else None, preselect=preselect)
         return columns, values
 
     def predict(self, X):

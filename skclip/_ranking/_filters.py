@@ -48,19 +48,20 @@ class Filters:
 
 
 class Mask:
-    """What `exclude_seen` and `Filters` leave out of the scores of `Queries`."""
+    """What `exclude_seen`, `Filters` and `Boosts` make of the scores of `Queries`."""
 
-    def __init__(self, queries, exclude_seen, filters):
+    def __init__(self, queries, exclude_seen, filters, boosts=None):
         self._of_sessions = queries.codes, queries.offsets
         self._exclude_seen, self._filters = exclude_seen, filters
+        self._boosts = boosts
 
     def __bool__(self):
-        return self._exclude_seen or bool(self._filters)
+        return self._exclude_seen or bool(self._filters) or bool(self._boosts)
 
     @property
     def only_seen(self):
-        """Whether `exclude_seen` alone leaves items out."""
-        return not self._filters
+        """Whether `exclude_seen` alone leaves items out, and nothing is boosted."""
+        return not self._filters and not self._boosts
 
     def pairs(self, at, n_items):
         """Rows and columns that `exclude_seen` leaves out, each pair once, in order."""
@@ -68,6 +69,8 @@ class Mask:
         return np.divmod(np.unique(rows * n_items + columns), n_items)
 
     def __call__(self, scores, at):
+        if self._boosts:
+            self._boosts.apply(scores, at)
         if self._exclude_seen:
             mask_seen(scores, at, *self._of_sessions)
         self._filters.apply(scores, at)

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from skclip._data import flat_positions, newest_first, rows_of_items
-from skclip.rerank._similarity import clusters_of
+from skclip._ranking import clusters_of
 
 _SECONDS_PER_DAY = 86_400.0
 _OF_LISTS = ("score", "relative_score", "rank")

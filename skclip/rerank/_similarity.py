@@ -7,6 +7,7 @@ from sklearn.preprocessing import normalize
 from skclip._clusters import SessionClusterer
 from skclip._data import ItemFeatures, as_item_features, rows_of_items
 from skclip._inside import clusterer_inside, weight_argument
+from skclip._ranking import clusters_of
 
 
 def read_similarity(similarity, X, y, sample_weight=None):
@@ -52,14 +53,6 @@ def item_table(similarity, estimator, base, X, y, random_state, sample_weight=No
 
 def _clusters(clusterer, base):
     return clusters_of(clusterer, base._index)[:, None]
-
-
-def clusters_of(clusterer, index):
-    """Cluster of each item of a catalog, 0-based, -1 = none, (n_items,), int32."""
-    clusters = np.full(len(index) + 1, -1, dtype=np.int32)
-    clusters[index.codes_of(clusterer.item_ids_)] = clusterer.membership_
-    clusters[0] = -1  # where items that are not in the catalog went
-    return clusters[1:]
 
 
 def check_clusters_items(clusterer):
