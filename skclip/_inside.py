@@ -129,11 +129,11 @@ def predict_topk(estimator, X, k=None, **options):
     recommender, X = unwrap(estimator, X)
     groups = options.get("groups")
     if isinstance(groups, str) and groups == "cluster":
-        options = options | {"groups": _clusters_for(recommender, estimator)}
+        options = options | {"groups": clusters_for(recommender, estimator)}
     return recommender.predict_topk(X, k, **options)
 
 
-def _clusters_for(recommender, estimator):
+def clusters_for(recommender, estimator):
     """The clusters of an earlier step where the recommender itself has none."""
     inner = estimators_inside(recommender)
     if any(getattr(part, "membership_", None) is not None for part in inner):

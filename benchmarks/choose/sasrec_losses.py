@@ -4,8 +4,9 @@
 
 As `choose/sasrec.py`: trains on train_tr of rsc15_100k, ranks train_valid, seed 0, no
 bias for repeats. Each loss has 256 shared negatives. With the cosine score of the
-default, and with a dot product, at two or three learning rates. Rows that exist are
-kept. Prints the table; the best row of each loss goes into `report/sasrec.py`.
+default, and with a dot product, at two or three learning rates. "auto" epochs are those
+of the default, ten. Rows that exist are kept. Prints the table; the best row of each
+loss goes into `report/sasrec.py`.
 """
 
 import time
@@ -18,25 +19,27 @@ from skclip.losses import GBCE, SampledSoftmax
 
 LOSSES = {"gbce": GBCE, "sampled_softmax": SampledSoftmax}
 ROWS = "choose/sasrec_losses.jsonl"
-NAMES = ("loss", "similarity", "learning_rate")
+NAMES = ("loss", "similarity", "learning_rate", "max_epochs")
 TRIALS = [
-    ("gbce", "cosine", 0.005),
-    ("gbce", "dot", 0.001),
-    ("gbce", "dot", 0.002),
-    ("gbce", "dot", 0.005),
-    ("sampled_softmax", "cosine", 0.005),
-    ("sampled_softmax", "dot", 0.001),
-    ("sampled_softmax", "dot", 0.002),
+    ("gbce", "cosine", 0.005, "auto"),
+    ("gbce", "dot", 0.001, "auto"),
+    ("gbce", "dot", 0.002, "auto"),
+    ("gbce", "dot", 0.005, "auto"),
+    ("sampled_softmax", "cosine", 0.005, "auto"),
+    ("sampled_softmax", "dot", 0.001, "auto"),
+    ("sampled_softmax", "dot", 0.002, "auto"),
+    ("gbce", "cosine", 0.005, 40),
 ]
 
 
-def model_of(loss, similarity, rate, seed=0):
+def model_of(loss, similarity, rate, max_epochs="auto", seed=0):
     """The recommender of a trial."""
     return CLIPSessionRecommender(
         "sasrec",
         loss=LOSSES[loss](256, shared=True),
         similarity=similarity,
         learning_rate=rate,
+        max_epochs=max_epochs,
         repeats=False,
         random_state=seed,
         n_threads=1,
@@ -44,10 +47,10 @@ def model_of(loss, similarity, rate, seed=0):
 
 
 def chosen(loss):
-    """Similarity and learning rate that did best with a loss."""
+    """Similarity, learning rate and epochs that did best with a loss."""
     rows = [row for row in rows_of(ROWS) if row["loss"] == loss]
     best = max(rows, key=lambda row: row["mrr@20"])
-    return best["similarity"], best["learning_rate"]
+    return tuple(best[name] for name in NAMES[1:])
 
 
 def table():

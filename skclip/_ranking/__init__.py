@@ -8,7 +8,7 @@ from skclip._ranking._preselect import (
     worth_preselecting,
 )
 from skclip._ranking._reranking import RerankingMixin, base_of, queries_of_base
-from skclip._ranking._rules import clusters_of
+from skclip._ranking._rules import Groups, clusters_of
 from skclip._ranking._similar import SimilarItemsMixin
 from skclip._ranking._topk import (
     ranks_in_sets,

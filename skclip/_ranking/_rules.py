@@ -113,6 +113,13 @@ def check_boosts(recommender, boost_seen, exclude_seen):
         )
 
 
+class Groups:
+    """Group of each item of a catalog, found once: 0.., and -1 = none."""
+
+    def __init__(self, recommender, groups):
+        self.of_items = _group_codes(groups, recommender)
+
+
 class Caps:
     """At most `max_per_group` items of a group in a list; `groups` says whose is which.
 
@@ -131,7 +138,8 @@ class Caps:
                 "pass deny=."
             )
         self.cap = int(max_per_group)
-        self.group_of = _group_codes(groups, recommender)
+        groups = groups if isinstance(groups, Groups) else Groups(recommender, groups)
+        self.group_of = groups.of_items
 
     def topk(self, scores, k):
         """Best `k` columns of each row that the caps allow, and their values.

@@ -14,7 +14,12 @@ RELOAD_SECONDS = 2.0
 
 
 def create_app(
-    models, titles=None, *, reload_seconds=RELOAD_SECONDS, max_body=MAX_BODY
+    models,
+    titles=None,
+    *,
+    reload_seconds=RELOAD_SECONDS,
+    max_body=MAX_BODY,
+    rules=None,
 ):
     """Make the ASGI application that answers requests with saved models.
 
@@ -36,6 +41,10 @@ def create_app(
         Seconds between two looks at the files; 0 never looks.
     max_body : int, default=1048576
         Size of the largest request body, in bytes.
+    rules : path-like, default=None
+        JSON file of rules for ``/recommend``: "boost", "boost_seen", "max_per_group",
+        "groups" and "deny", in the sense of ``predict_topk``, or such objects under "a"
+        and "b". It is watched, too.
 
     Returns
     -------
@@ -51,6 +60,7 @@ def create_app(
     ValueError, TypeError, NotFittedError
         An option is out of range. A file holds no fitted recommender, its ids cannot
         stand in JSON, or the titles are not as described or match no item of any model.
+        The rules are no JSON, or a model cannot follow them.
 
     See Also
     --------
@@ -88,4 +98,4 @@ def create_app(
     from skclip.serve._app import new_app
     from skclip.serve._models import Models
 
-    return new_app(Models(models, titles), reload_seconds, max_body)
+    return new_app(Models(models, titles, rules), reload_seconds, max_body)

@@ -67,6 +67,7 @@ def main(arguments=None):
         "titles": options.titles,
         "reload_seconds": options.reload_seconds,
         "max_body": options.max_body,
+        "rules": options.rules,
     }
     log_config = _log_config(uvicorn.config.LOGGING_CONFIG)
     logging.config.dictConfig(log_config)
@@ -111,6 +112,7 @@ def _parser():
         help="model file; a second one is compared with it on the page",
     )
     add("--titles", metavar="CSV", help="item ids, and a column 'title'")
+    add("--rules", metavar="JSON", help="boosts, caps for groups, items left out")
     add("--host", default="127.0.0.1", help="address (default: %(default)s)")
     add("--port", type=_port, default=8000, help="default: %(default)s")
     add(

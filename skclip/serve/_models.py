@@ -19,6 +19,7 @@ from skclip._warnings import told_already
 from skclip.inspection import occlusion
 from skclip.persistence import load
 from skclip.serve._catalog import Catalog, json_ids, with_catalog
+from skclip.serve._rules import Rules, read_rules
 
 logger = logging.getLogger("skclip.serve")
 
@@ -41,6 +42,8 @@ class Model:
     catalog: Catalog
     titles_version: str | None
     similar_by: object  # the part that knows similar items, or None
+    rules: Rules
+    rules_version: str | None
 
     @property
     def _for_lists(self):
@@ -56,8 +59,9 @@ class Model:
         k = min(k, len(self.catalog))
         with told_already():  # unknown ids are part of the answer
             items, scores = predict_topk(
-                self.estimator, sessions, k, **self._for_lists, **filters
-            )
+                self.estimator, sessions, k, **self._for_lists,
+                **self.rules.options(**filters),
+            )  # fmt: skip
         return _lists(items, scores)
 
     def similar(self, ids, k, **filters):
@@ -77,8 +81,8 @@ class Model:
             sessions = Sessions.from_lists(sessions, **columns)
         k = min(k, len(self.catalog))
         with told_already():
-            filters["fill_value"] = self.catalog.no_id
-            found = occlusion(self.estimator, sessions, k, "score", filters)
+            options = self.rules.options(**filters, fill_value=self.catalog.no_id)
+            found = occlusion(self.estimator, sessions, k, "score", options)
         ((items, scores),) = _lists(found["items"], found["scores"])
         drops = found["drop"][:, np.isfinite(found["scores"][0])]
         return items, scores, [[_number(d) for d in row] for row in drops.tolist()]
@@ -99,13 +103,15 @@ def _number(value):
 class Models:
     """One or two models by name, each from the newest sound state of its file."""
 
-    def __init__(self, paths, titles=None):
+    def __init__(self, paths, titles=None, rules=None):
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
         if not 1 <= len(paths) <= len(NAMES):
             raise ValueError(f"Expected one or two model files, got {len(paths)}.")
         pairs = zip(NAMES, paths, strict=False)
-        self._watched = {name: _Watched(name, path, titles) for name, path in pairs}
+        self._watched = {
+            name: _Watched(name, path, titles, rules) for name, path in pairs
+        }
         found = [watched.model.catalog.mismatch for watched in self._watched.values()]
         if all(found):  # catalogs may differ, but the file must fit one
             raise ValueError(found[0])
@@ -129,9 +135,10 @@ class Models:
 class _Watched:
     """A file, the model that was last read from it, and what went wrong since."""
 
-    def __init__(self, name, path, titles):
+    def __init__(self, name, path, titles, rules):
         self._name, self._path = name, Path(path)
-        self._files = [self._path] if titles is None else [self._path, Path(titles)]
+        self._titles, self._rules = (p and Path(p) for p in (titles, rules))
+        self._files = [p for p in (self._path, self._titles, self._rules) if p]
         self._tried, self.model = self._read()
         self.reload_error = None
         self._log_loaded()
@@ -175,6 +182,7 @@ class _Watched:
             "similar": model.similar_by is not None,
             "titles": model.catalog.n_titles > 0,
             "titles_version": model.titles_version,
+            "rules_version": model.rules_version,
             "reload_error": self.reload_error,
         }
 
@@ -185,7 +193,9 @@ class _Watched:
         """
         for _ in range(_TRIES):
             state = _state(self._files)
-            model = _read_model(*self._files, before=before)
+            model = _read_model(
+                self._name, self._path, self._titles, self._rules, before=before
+            )
             if _state(self._files) != state:
                 continue  # else the version might not be of what was loaded
             mismatch = model.catalog.mismatch
@@ -210,6 +220,13 @@ class _Watched:
             titled,
             model.load_seconds,
         )
+        if model.rules.unknown:
+            logger.warning(
+                "The rules name %s items that model %s does not know, such as %r.",
+                f"{len(model.rules.unknown):,}",
+                self._name,
+                min(map(str, model.rules.unknown)),
+            )
 
 
 def _state(paths):
@@ -225,7 +242,7 @@ def _state_of_file(path):
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _read_model(path, titles=None, *, before=None):
+def _read_model(name, path, titles, rules, *, before=None):
     begun = time.perf_counter()
     version = _digest(path)[:12]
     if before is not None and version == before.version:
@@ -244,7 +261,24 @@ def _read_model(path, titles=None, *, before=None):
         catalog=catalog,
         titles_version=None if titles is None else _digest(titles)[:12],
         similar_by=similar_by,
+        rules=_rules_of(name, estimator, recommender, rules),
+        rules_version=None if rules is None else _digest(rules)[:12],
     )
+
+
+def _rules_of(name, estimator, recommender, path):
+    """The rules of a model, which has followed them once."""
+    if path is None:
+        return Rules({}, estimator, recommender)
+    read = read_rules(path, name, NAMES)
+    try:
+        rules = Rules(read, estimator, recommender)
+        first = [recommender.item_ids_[:1].tolist()]
+        with told_already():
+            predict_topk(estimator, first, 1, **rules.options())
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name}: {error}") from None
+    return rules
 
 
 def _digest(path):

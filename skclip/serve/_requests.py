@@ -282,6 +282,7 @@ class ModelDescription(ModelState):
     similar: bool
     titles: bool
     titles_version: str | None
+    rules_version: str | None
 
 
 class ModelDescriptions(BaseModel):

@@ -121,7 +121,7 @@ def test_curl_commands_of_the_documentation():
     commands = re.findall(
         r"^curl -s '?localhost:8000(/[^\s']+)'?(?: -H.*\n +-d '(.*)')?$", text, re.M
     )
-    assert len(commands) == text.count("curl -s") == 7
+    assert len(commands) == text.count("curl -s") == 8
     sessions = [[f"item-{i:03}" for i in range(first, 30)] for first in range(3)]
     with TemporaryDirectory() as folder:
         skclip.save(

@@ -1,0 +1,89 @@
+"""Rules of a shop in a file: boosts, reminders, caps for groups, items left out."""
+
+import json
+
+from skclip._inside import clusters_for
+from skclip._ranking import Groups
+
+_KEYS = ("boost", "boost_seen", "max_per_group", "groups", "deny")
+_WHAT = (
+    "Expected a JSON object with some of "
+    + ", ".join(map(repr, _KEYS))
+    + (", or with such objects under 'a' and 'b', the models.")
+)
+
+
+def read_rules(path, name, names):
+    """What the file says about the model `name`, one of `names`; see `Rules`.
+
+    Raises
+    ------
+    ValueError
+        It holds no such JSON. The message names the key.
+    """
+    try:
+        rules = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} is no JSON in UTF-8: {error}.") from None
+    if not isinstance(rules, dict):
+        raise ValueError(f"{path.name} holds a {type(rules).__name__}. {_WHAT}")
+    if rules and set(rules) <= set(names):
+        rules = rules.get(name, {})
+        if not isinstance(rules, dict):
+            raise ValueError(f"{path.name}: {name!r} is no JSON object. {_WHAT}")
+    for key, value in rules.items():
+        if key not in _KEYS:
+            raise ValueError(f"{path.name} has the key {key!r}. {_WHAT}")
+        if key == "boost" and not isinstance(value, dict):
+            raise ValueError(f"{path.name}: 'boost' is no object of ids and factors.")
+        if key == "groups" and value != "cluster" and not isinstance(value, dict):
+            raise ValueError(
+                f"{path.name}: 'groups' is neither \"cluster\" nor an object of ids "
+                "and groups."
+            )
+        if key == "deny" and not isinstance(value, list):
+            raise ValueError(f"{path.name}: 'deny' is no list of ids.")
+    return rules
+
+
+class Rules:
+    """Rules as options of `predict_topk`, in ids of a model. They never change.
+
+    Keys of a JSON object are text. One that is no id as it stands, but would be one as
+    a whole number, means that number.
+    """
+
+    def __init__(self, rules, estimator, recommender):
+        ids = recommender.item_ids_.tolist()
+        known, numbers = set(ids), {str(i): i for i in ids if type(i) is int}
+        self.unknown = set()
+
+        def named(item):
+            item = item if item in known else numbers.get(item, item)
+            if item not in known:
+                self.unknown.add(item)
+            return item
+
+        self.boost = {named(i): f for i, f in rules.get("boost", {}).items()}
+        self.boost_seen = rules.get("boost_seen")
+        self.deny = [named(item) for item in rules.get("deny", [])]
+        self.max_per_group, self.groups = rules.get("max_per_group"), None
+        if "groups" in rules:
+            groups = rules["groups"]
+            if groups == "cluster":
+                groups = clusters_for(recommender, estimator)
+            else:
+                groups = {named(item): label for item, label in groups.items()}
+            self.groups = Groups(recommender, groups)
+
+    def options(self, exclude_seen=False, deny=None, **options):
+        """Options of a request, with what the rules add to them."""
+        options |= {"exclude_seen": exclude_seen, "deny": [*(deny or []), *self.deny]}
+        options["deny"] = options["deny"] or None
+        if self.boost:
+            options["boost"] = self.boost
+        if self.boost_seen is not None and not exclude_seen:
+            options["boost_seen"] = self.boost_seen
+        if self.max_per_group is not None or self.groups is not None:
+            options |= {"max_per_group": self.max_per_group, "groups": self.groups}
+        return options
