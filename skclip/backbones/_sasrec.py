@@ -68,10 +68,30 @@ class SASRec(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    A block is that of the authors' program, which differs from the paper's equations in
+    two places: its sums start from the normalized vectors, and keys and values are made
+    of vectors that are not normalized. No matrix follows the heads.
+
+    Positions are counted from the first event that is read, so that one pass over a
+    session answers all its prefixes, in training as in prediction. A session that is
+    longer than ``max_session_length`` is cut first. The authors' program pads on the
+    left, so that the last event always has the last position.
+
+    Any loss trains it: the softmax over the whole catalog, ``"sampled_softmax"``, or
+    ``GBCE(256)``, which with this network is called gSASRec [2]_. gBCE needs many more
+    epochs than the others. `published` has the binary cross-entropy of [1]_, which is
+    gBCE with one negative of its own for each prefix and ``t=0``. Its Adam has the
+    usual 0.999 for the second moment where the authors' has 0.98.
+
     References
     ----------
     .. [1] W.-C. Kang, J. McAuley, "Self-attentive sequential recommendation", ICDM
            2018, arXiv:1808.09781.
+    .. [2] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
+           recommendation trained with negative sampling", RecSys 2023,
+           arXiv:2308.07192.
 
     Examples
     --------
