@@ -257,6 +257,43 @@ def test_wrong_options(model, options, error, message):
         model.predict_topk([["item-003"], []], **options)
 
 
+def test_boosts_and_caps_equal_a_plain_loop(model, name, shop):
+    rows = [*shop[1][:12].to_lists(), ["new"], []]
+    ids = model.item_ids_.tolist()
+    boost = {"item-003": 4.0, "item-009": 0.2, "item-030": 50, "gone": 2.0}
+    groups = {item: None if i % 7 == 0 else i % 4 for i, item in enumerate(ids)}
+    cap = {"max_per_group": 2, "groups": groups, "return_scores": True}
+    if name in SECOND_STAGES:
+        with pytest.raises(ValueError, match="Boost the recommender inside"):
+            model.predict_topk(rows, boost=boost)
+        boosts = {}
+    else:
+        boosts = {"boost": boost, "boost_seen": 3.0}
+    items, values = model.predict_topk(rows, k=12, **boosts, **cap)
+    unread = model._by_popularity(model._queries(rows))
+    logits = model._scores_are == "logits"
+    for i, scores in enumerate(model.decision_function(rows)):
+        for part in (boost, dict.fromkeys(rows[i], 3.0)) if boosts else ():
+            for item in part.keys() & set(ids):
+                factor, column = np.float32(part[item]), ids.index(item)
+                if logits and not unread[i]:
+                    scores[column] += np.float32(np.log(part[item]))
+                else:
+                    scores[column] *= factor
+        taken, expected = Counter(), []
+        for column in np.argsort(-scores, kind="stable").tolist():
+            group = groups[ids[column]]
+            taken[group] += 1
+            if group is None or taken[group] <= 2:
+                expected.append(column)
+        expected, n = expected[:12], min(12, len(expected))
+        assert items[i].tolist() == [ids[c] for c in expected] + [""] * (12 - n)
+        assert values[i, :n].tolist() == scores[expected].tolist()
+    pipe = make_pipeline(model)
+    found, _ = skclip.predict_topk(pipe, rows, 12, **boosts, **cap)
+    np.testing.assert_array_equal(found, items)
+
+
 # -- similar items ---------------------------------------------------------------------
 
 COMPARE = ("clip", "clip of the paper", "clip without prompt", "markov", "slist")
