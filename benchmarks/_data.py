@@ -144,6 +144,11 @@ def _in_time(log):
     return X[np.argsort(X.end_times, kind="stable")]
 
 
+def prefix_sessions(X):
+    """Session of each target of `rank_targets`, which ranks every prefix."""
+    return np.repeat(np.arange(len(X)), np.maximum(X.lengths - 1, 0))
+
+
 def clicks_of(X):
     """Item -> its number of events in some sessions."""
     counts = np.bincount(X.codes, minlength=len(X.vocabulary))
