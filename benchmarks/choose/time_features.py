@@ -1,6 +1,7 @@
 """Do times of clicks help? Trials on the validation parts of three logs with times.
 
     SKCLIP_DATA=... python -m benchmarks.choose.time_features run retailrocket
+    SKCLIP_DATA=... python -m benchmarks.choose.time_features control retailrocket
     python -m benchmarks.choose.time_features compare
     python -m benchmarks.choose.time_features table
 
@@ -57,9 +58,10 @@ METRICS = {"recall@20": recall_at_k, "mrr@20": mrr_at_k}
 OF_GAPS, OF_STARTS = {"gap", "dwell"}, {"hour", "weekday"}
 ALONE = ("gap", "dwell", "position", "hour", "weekday")
 SETS = [*((name,) for name in ALONE), ("dwell", "position"), ALONE]
-TRIALS = [((), False)]
-TRIALS += [(features, False) for features in SETS]
-TRIALS += [(features, True) for features in SETS if features != ("position",)]
+TRIALS = {
+    "run": [((), False), *((features, False) for features in SETS)],
+    "control": [(features, True) for features in SETS if features != ("position",)],
+}
 
 
 def shuffled(X, features, rng):
@@ -192,15 +194,18 @@ def table_line(log, features, row):
 
 def main():
     parser = new_parser(__doc__)
-    parser.add_argument("command", choices=["run", "compare", "table"])
+    parser.add_argument("command", choices=[*TRIALS, "compare", "table"])
     parser.add_argument("logs", nargs="*", help=f"of {list(EVERY)}; all by default")
+    parser.add_argument("--sets", nargs="+", help="such as gap or dwell,position")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     logs = arguments.logs or list(EVERY)
-    if arguments.command == "run":
+    if arguments.command in TRIALS:
         for seed in arguments.seeds:
             for log in logs:
-                for features, control in TRIALS:
+                for features, control in TRIALS[arguments.command]:
+                    if arguments.sets and ",".join(features) not in arguments.sets:
+                        continue
                     done = {row["seed"] for row in cells(log, features, control)}
                     if seed not in done:
                         run(log, features, control, seed)
