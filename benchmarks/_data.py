@@ -186,3 +186,8 @@ def beauty_train_and_valid(every):
 def beauty_items():
     """Ids and titles of all items of amazon_beauty."""
     return pd.read_parquet(data_home() / "amazon_beauty" / "items.parquet")
+
+
+def ml_100k_items():
+    """Ids, titles, years and genres of all films of ml_100k."""
+    return pd.read_parquet(data_home() / "ml_100k" / "items.parquet")

@@ -9,7 +9,7 @@ import copy
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 # What holds one estimator, in the order of preference: of a search the winner, of a
 # wrapper the fitted copy, and what was passed where nothing is fitted.
@@ -130,7 +130,26 @@ def predict_topk(estimator, X, k=None, **options):
     return recommender.predict_topk(X, k, **options)
 
 
-def partial_fit(estimator, X, y=None):
+def weight_argument(estimator, sample_weight):
+    """``sample_weight`` for the `fit` of an estimator, {} where there is none.
+
+    Raises
+    ------
+    TypeError
+        There are weights, and `fit` takes none.
+    """
+    if sample_weight is None:
+        return {}
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise TypeError(
+            f"fit of {type(estimator).__name__} takes no sample_weight. Pass the "
+            "weights with the sessions instead: weight= of Sessions.from_events, or "
+            "weights= of Sessions.from_lists."
+        )
+    return {"sample_weight": sample_weight}
+
+
+def partial_fit(estimator, X, y=None, sample_weight=None):
     """Update a recommender inside a Pipeline or a search with further sessions.
 
     scikit-learn's Pipeline and GridSearchCV have no ``partial_fit``. Each step of a
@@ -149,6 +168,8 @@ def partial_fit(estimator, X, y=None):
         step.
     y : array-like of shape (n_sessions,), default=None
         Next items, as in ``fit``.
+    sample_weight : array-like of shape (n_sessions,), default=None
+        Weights of the rows, for each step that takes some.
 
     Returns
     -------
@@ -194,65 +215,80 @@ def partial_fit(estimator, X, y=None):
         )
     if hasattr(estimator, "predict_topk"):
         _refuse_frozen(estimator)
-        return estimator.partial_fit(X, y)
-    vars(estimator).update(_updated_parts(estimator, X, y))
+        return estimator.partial_fit(X, y, **_given(sample_weight))
+    vars(estimator).update(_updated_parts(estimator, X, y, sample_weight))
     return estimator
 
 
-def _updated(estimator, X, y):
+def _given(sample_weight):
+    """The argument, where there are weights."""
+    return {} if sample_weight is None else {"sample_weight": sample_weight}
+
+
+def _updated(estimator, X, y, sample_weight):
     """A copy of an estimator, updated with further sessions."""
     _refuse_frozen(estimator)
     if hasattr(estimator, "predict_topk"):
-        return copy.deepcopy(estimator).partial_fit(X, y)
+        return copy.deepcopy(estimator).partial_fit(X, y, **_given(sample_weight))
     other = copy.copy(estimator)
-    vars(other).update(_updated_parts(estimator, X, y))
+    vars(other).update(_updated_parts(estimator, X, y, sample_weight))
     return other
 
 
-def _updated_parts(estimator, X, y):
+def _updated_parts(estimator, X, y, sample_weight):
     """The attribute that holds the recommender, updated with further sessions."""
     _refuse_frozen(estimator)
     if hasattr(estimator, "steps"):
-        return {"steps": _updated_steps(estimator, X, y)}
+        return {"steps": _updated_steps(estimator, X, y, sample_weight)}
     for name in ("best_estimator_", "estimator_"):
         if hasattr(estimator, name):
-            return {name: _updated(getattr(estimator, name), X, y)}
+            return {name: _updated(getattr(estimator, name), X, y, sample_weight)}
     raise NotFittedError(
         f"This {type(estimator).__name__} has no best_estimator_ to update. Fit it "
         "first, with refit=True."
     )
 
 
-def _updated_steps(pipeline, X, y):
+def _updated_steps(pipeline, X, y, sample_weight):
     try:
         check_is_fitted(pipeline)
     except NotFittedError:
-        return copy.deepcopy(pipeline).fit(X, y).steps
-    steps, X = _updated_transformers(pipeline.steps[:-1], X, y)
+        weights = _weights_of_steps(pipeline, sample_weight)
+        return copy.deepcopy(pipeline).fit(X, y, **weights).steps
+    steps, X = _updated_transformers(pipeline.steps[:-1], X, y, sample_weight)
     name, last = pipeline.steps[-1]
-    return [*steps, (name, _updated(last, X, y))]
+    return [*steps, (name, _updated(last, X, y, sample_weight))]
 
 
-def _updated_transformers(steps, X, y):
+def _weights_of_steps(pipeline, sample_weight):
+    """Weights as `fit` of a pipeline wants them."""
+    if sample_weight is None:
+        return {}
+    takers = [n for n, e in pipeline.steps if has_fit_parameter(e, "sample_weight")]
+    return {f"{name}__sample_weight": sample_weight for name in takers}
+
+
+def _updated_transformers(steps, X, y, sample_weight):
     """Steps updated with the sessions, and what they make of these."""
     updated = []
     for name, step in steps:
         if step is not None and step != "passthrough":
-            step = _updated_transformer(step, X, y)
+            step = _updated_transformer(step, X, y, sample_weight)
             X = step.transform(X)
         updated.append((name, step))
     return updated, X
 
 
-def _updated_transformer(step, X, y):
+def _updated_transformer(step, X, y, sample_weight):
     if isinstance(step, FrozenEstimator):
         return step
     if hasattr(step, "steps"):
         other = copy.copy(step)
-        other.steps, _ = _updated_transformers(step.steps, X, y)
+        other.steps, _ = _updated_transformers(step.steps, X, y, sample_weight)
         return other
     if hasattr(step, "partial_fit"):
-        return copy.deepcopy(step).partial_fit(X, y)
+        taken = sample_weight if has_fit_parameter(step, "sample_weight") else None
+        return copy.deepcopy(step).partial_fit(X, y, **_given(taken))
     if hasattr(step, "membership_"):
         raise TypeError(
             f"{type(step).__name__} has no partial_fit, so its clusters cannot take "

@@ -16,6 +16,7 @@ from skclip._clusters import (
     levels_of,
 )
 from skclip._data import training_data
+from skclip._inside import weight_argument
 from skclip._sklearn import HasMethods, _fit_context
 from skclip._warnings import told_already
 
@@ -23,13 +24,13 @@ __all__ = ["OneCluster", "RandomClusters"]
 
 
 class _Control(ItemClusterer):
-    """A clusterer by ``_draw(X, y, data)``.
+    """A clusterer by ``_draw(X, y, data, sample_weight)``.
 
     It returns item ids, their clusters (n_items, n_levels) and further attributes.
     """
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Put the items of `X` (and of `y`) into clusters.
 
         Parameters
@@ -38,13 +39,16 @@ class _Control(ItemClusterer):
             Training sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
             Next items.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more. A row of weight 0 is left out.
 
         Returns
         -------
         self : object
             The estimator itself, fitted.
         """
-        item_ids, levels, fitted = self._draw(X, y, training_data(X, y))
+        data = training_data(X, y, sample_weight=sample_weight)
+        item_ids, levels, fitted = self._draw(X, y, data, sample_weight)
         return self._adopt_membership(X, item_ids, levels, **fitted)
 
 
@@ -65,7 +69,7 @@ class OneCluster(_Control):
 
     _parameter_constraints: dict = {}
 
-    def _draw(self, X, y, data):
+    def _draw(self, X, y, data, sample_weight):
         return data.index.item_ids, np.zeros((data.n_items, 1), dtype=np.int32), {}
 
 
@@ -104,18 +108,18 @@ class RandomClusters(_Control):
         self.clusterer = clusterer
         self.random_state = random_state
 
-    def _draw(self, X, y, data):
+    def _draw(self, X, y, data, sample_weight):
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
         known = SessionClusterer() if self.clusterer is None else clone(self.clusterer)
         if getattr(known, "random_state", 0) is None:
             known.random_state = seed
         with told_already():
-            known = known.fit(X, y)
+            known = known.fit(X, y, **weight_argument(known, sample_weight))
         item_ids = known_ids_of(known)
         if item_ids is not None:
             data = data.with_items(item_ids, "The clusterer")
         item_ids = data.index.item_ids
-        levels = levels_of(known, item_ids, data.item_counts() > 0)
+        levels = levels_of(known, item_ids, data.has_events())
         levels = canonical_levels(random_state.permutation(levels))
         return item_ids, levels, {"clusterer_": known}

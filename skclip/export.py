@@ -78,8 +78,9 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
         `estimator` holds no `CLIPSessionRecommender`, a parameter has a wrong type,
         or JSON has no form for an id.
     ValueError
-        `k` is out of range, the backbone cannot be exported, `sessions` have no known
-        item, or the file would be larger than 2 GB.
+        `k` is out of range, the backbone cannot be exported, the model reads features
+        of clicks, `sessions` have no known item, or the file would be larger than
+        2 GB.
     FileNotFoundError
         The folder of the file is missing.
     RuntimeError

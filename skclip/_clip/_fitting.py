@@ -62,20 +62,35 @@ _CLEARLY = 0.02  # better by this share of the score
 _ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
 
 
-def fit_steps(params, X, y, eval_set=None, *, before=None, grow=False, callbacks=None):
+def fit_steps(
+    params,
+    X,
+    y,
+    eval_set=None,
+    *,
+    before=None,
+    grow=False,
+    callbacks=None,
+    sample_weight=None,
+):
     """Fit a recommender, without changing it; return `Fitted`.
 
-    `params` is the recommender, whose parameters are read; `X`, `y` and `eval_set` are
-    as for its `fit`. `before` is the `Fitted` that the model goes on from. With `grow`
-    (``partial_fit``) `X` are further sessions, and what `before` knows stays; else
-    everything is new, and only begins from `before` (``warm_start``).
+    `params` is the recommender, whose parameters are read; `X`, `y`, `eval_set` and
+    `sample_weight` are as for its `fit`. `before` is the `Fitted` that the model goes
+    on from. With `grow` (``partial_fit``) `X` are further sessions, and what `before`
+    knows stays; else everything is new, and only begins from `before`
+    (``warm_start``).
     """
     settings = settings_of(params, before.config if grow else None)
     seeds = _drawn_seeds(params.random_state, grow)
+    known, n = (before.index if grow else None), params.min_item_count
+    coded = training_data(
+        X, y, min_item_count=n, known=known, sample_weight=sample_weight
+    )
     if grow:
-        data, clusters = _further_sessions(params, X, y, settings, seeds, before)
+        data, clusters = _further_sessions(params, coded, settings, seeds, before)
     else:
-        data, clusters = _first_sessions(params, X, y, eval_set, settings, seeds)
+        data, clusters = _first_sessions(params, coded, eval_set, settings, seeds)
     n_instances, n_items = len(data.instances), data.coded.n_items
     known = before.settings if grow else None
     settings = settings.with_sizes(params, n_instances, n_items, known)
@@ -257,7 +272,7 @@ def _drawn_seeds(random_state, grow):
 # -- sessions and clusters -------------------------------------------------------------
 
 
-def _first_sessions(params, X, y, eval_set, settings, seeds):
+def _first_sessions(params, coded, eval_set, settings, seeds):
     """What a first fit learns from, and its clusters."""
 
     def split(coded, rows):
@@ -267,7 +282,6 @@ def _first_sessions(params, X, y, eval_set, settings, seeds):
             return rows, None
         return latest_part(coded, rows, params.validation_fraction, seeds["split"])
 
-    coded = training_data(X, y, min_item_count=params.min_item_count)
     names = as_click_features(params.click_features, coded)
     types = types_with(None, coded) if "event" in names else None
     data = first_fit_data(
@@ -282,10 +296,9 @@ def _first_sessions(params, X, y, eval_set, settings, seeds):
     return data, assign_clusters(data.coded, params.clusterer, seeds["cluster"])
 
 
-def _further_sessions(params, X, y, settings, seeds, before):
+def _further_sessions(params, data, settings, seeds, before):
     """What is learned on top of a fit, in codes of the catalog that has grown."""
     owners, known = before.holders.owners, before.index
-    data = training_data(X, y, min_item_count=params.min_item_count, known=known)
     check_further(data, owners.kinds)
     features = None
     if before.config["fusion"] is not None:
@@ -355,11 +368,8 @@ def _model_config(params, settings, data, holders, before):
 
 
 def _popularity(data, before):
-    """Training events of each item, those before included."""
-    counts = data.coded.item_counts()
-    if before is not None:
-        counts[: len(before.popularity)] += before.popularity
-    return counts
+    """Training events of each item or their weights, those before included."""
+    return data.coded.item_counts(None if before is None else before.popularity)
 
 
 # -- training --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from skclip._base import SessionEstimator
 from skclip._clip._chunks import each_chunk
 from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps, snapshot
+from skclip._clip._new_features import with_item_features
 from skclip._clusters import SessionClusterer
 from skclip._model import KINDS, Prompt, as_fusion, as_prompt
 from skclip._ranking import (
@@ -83,11 +84,12 @@ class CLIPSessionRecommender(
         Temperature of the cosine score. "auto" is the `temperature` of the backbone
         (CORE, NISER), else 0.1, or 0.07 with a sampled loss.
     item_features : ItemFeatures, data frame, mapping or Fusion, default=None
-        Vectors of items, such as those of their titles (`skclip.text`), one for each
-        item of the sessions. A pandas data frame has the item ids as its index.
-        `Fusion` says how they join the learned vectors. Further items that have
-        features join the catalog: nobody has clicked them yet, but they can be
-        recommended at once.
+        Vectors of items, such as prices, categories or titles, one for each item of
+        the sessions. `ItemFeatures.from_frame` makes them of a data frame by any
+        transformer of scikit-learn. A pandas data frame of numbers has the item ids as
+        its index. `Fusion` says how they join the learned vectors. Further items that
+        have features join the catalog: nobody has clicked them yet, but they can be
+        recommended at once. `set_item_features` changes them after `fit`.
     embedding_dim : int, default="auto"
         Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
         `training` says otherwise, as for every "auto" of training below.
@@ -218,7 +220,7 @@ class CLIPSessionRecommender(
     n_items_ : int
         Size of the catalog.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item.
+        Training events of each item, or the sums of their weights.
     repeat_bias_ : ndarray of shape (12, 4), or None
         What is added to the score of an item that is in the session already, by its
         recency and its number of clicks; None without `repeats`.
@@ -401,7 +403,7 @@ class CLIPSessionRecommender(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, eval_set=None):
+    def fit(self, X, y=None, eval_set=None, sample_weight=None):
         """Cluster the items of `X` and train the model.
 
         Parameters
@@ -418,6 +420,11 @@ class CLIPSessionRecommender(
             Validation sessions and targets (or None), instead of a part of `X`. They
             are scored after each epoch. With ``early_stopping=True`` they stop the
             training, and the bias of `repeats` is learned from them.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more. They multiply the weights of the events and
+            of the target. The loss of a batch is the mean by these weights, and the
+            item graph counts by them. A row of weight 0 is left out. None is 1 for all.
+            Validation scores, and the bias of `repeats`, ignore all weights.
 
         Returns
         -------
@@ -428,18 +435,27 @@ class CLIPSessionRecommender(
         ------
         ValueError
             A parameter is out of range, an item id is missing, no session has two
-            items, or the loss stops being finite.
+            items, a weight is negative, missing or infinite, or the loss stops being
+            finite.
         TypeError
             `X` is a data frame, or a session is no sequence.
         """
         before = getattr(self, "_fitted", None) if self.warm_start else None
         callbacks = FitCallbacks.of(self, X, y)
-        fitted = fit_steps(self, X, y, eval_set, before=before, callbacks=callbacks)
+        fitted = fit_steps(
+            self,
+            X,
+            y,
+            eval_set,
+            before=before,
+            callbacks=callbacks,
+            sample_weight=sample_weight,
+        )
         if callbacks is not None:
             callbacks.close(lambda: snapshot(self, fitted))
         return self._adopt_fit(fitted, X)
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Go on learning from further sessions, with their new items.
 
         New items, users and sessions are appended. The clusterer goes on from its
@@ -459,8 +475,7 @@ class CLIPSessionRecommender(
         set to others before. Those of the model are those of `fit`.
 
         New items of `item_features` that nobody has clicked come in along with the
-        sessions. There is no way to take in titles alone: at least one session must
-        have two items.
+        sessions. `set_item_features` takes them in without sessions.
 
         Parameters
         ----------
@@ -469,6 +484,9 @@ class CLIPSessionRecommender(
             two items.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, as in `fit`. Sessions that are learned again keep the
+            weights that they had.
 
         Returns
         -------
@@ -484,13 +502,58 @@ class CLIPSessionRecommender(
             As in `fit`.
         """
         if not hasattr(self, "_fitted"):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight=sample_weight)
         self._validate_params()
-        return self._adopt_fit(fit_steps(self, X, y, before=self._fitted, grow=True), X)
+        before = self._fitted
+        fitted = fit_steps(
+            self, X, y, before=before, grow=True, sample_weight=sample_weight
+        )
+        return self._adopt_fit(fitted, X)
 
-    def _adopt_fit(self, fitted, X=None):
-        attributes = fitted.attributes()
+    def set_item_features(self, features):
+        """Replace features of items and take new items in, without training.
+
+        For features that change, such as a price or whether an item is in stock, and
+        for new items, which can be recommended at once. All weights stay as they are.
+        Items that have no row keep the features that they had. New items come behind
+        the others in `item_ids_`. They have no cluster until a later `partial_fit`.
+
+        The parameter `item_features` is updated too, so that `partial_fit` and `fit`
+        go on with the new features. If anything fails, nothing has changed.
+
+        Parameters
+        ----------
+        features : ItemFeatures, data frame or mapping
+            Rows of the items that change and of new ones, as for `item_features`. They
+            must come from the same encoder as those of `fit`: see
+            `ItemFeatures.encode`. A row of zeros says that nothing is known, so that a
+            clicked item is its learned vector alone; a new item stays outside.
+
+        Returns
+        -------
+        self : CLIPSessionRecommender
+            The estimator itself, which ranks by the new features.
+
+        Raises
+        ------
+        ValueError
+            The recommender was fitted without features or with another number of
+            columns, ids are of another type than those of `fit`, an item that nobody
+            has clicked would be left with neither features nor clicks, or
+            ``Fusion(kind="init")`` is given features of a clicked item, whose vector
+            does not depend on them any more.
+        """
+        self._check_fitted()
+        fitted, item_features = with_item_features(self, features, self._fitted)
+        return self._adopt_fit(fitted, item_features=item_features, **self._width())
+
+    def _adopt_fit(self, fitted, X=None, **others):
+        attributes = fitted.attributes() | others
         return self._adopt(X, _fitted=fitted, _index=fitted.index, **attributes)
+
+    def _width(self):
+        """What scikit-learn knows of the arrays given to fit."""
+        return {k: v for k, v in vars(self).items() if k == "n_features_in_"}
 
     # -- ranking ---------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from skclip._base import plain_number, with_plain_numbers
 from skclip._model import Fusion, Prompt, as_fusion, as_prompt, kinds_of
 from skclip._sklearn import validate_parameter_constraints
 from skclip._training import (
+    GBCE,
     LOSSES,
-    SampledLoss,
     as_loss,
     resolve_device,
     resolve_loss,
@@ -36,9 +36,17 @@ _DEFAULTS = {
     "n_iter_no_change": 3,
     "loss__shared": True,
 }
+_CALIBRATION = 0.75  # of gBCE alone, which has a parameter for it
 _SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
 # What the data or other parameters decide in the end.
-_LEFT_OPEN = (*_SIZES, "temperature", "learning_rate", "early_stopping", "repeats")
+_LEFT_OPEN = (
+    *_SIZES,
+    "loss__t",
+    "temperature",
+    "learning_rate",
+    "early_stopping",
+    "repeats",
+)
 _FEWEST_STEPS = 400
 _MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together
 _TRAINING = (  # what `training` of a backbone may set
@@ -50,6 +58,7 @@ _TRAINING = (  # what `training` of a backbone may set
     "early_stopping",
     "n_iter_no_change",
     "loss__shared",
+    "loss__t",
     *_SIZES,
 )
 # Parameters that a model is built by -> argument of `SessionModel`.
@@ -137,7 +146,7 @@ class Settings:
 
         `before` are the values of a fit that goes on, which keeps its loss.
         """
-        values = self.values
+        values = dict(self.values)
         batch_size, max_epochs = values["batch_size"], values["max_epochs"]
         if is_auto(batch_size):  # about 100 steps an epoch, if there are enough
             batch_size = 2 ** int(np.log2(max(1, n_instances / 100)))
@@ -169,7 +178,10 @@ class Settings:
             "precision": self._precision(estimator.precision, loss),
             "device": str(self.device),
         }
-        return self.with_values(**resolved)
+        t = values.pop("loss__t", "auto")
+        if loss == "gbce":
+            resolved["loss__t"] = _CALIBRATION if is_auto(t) else t
+        return replace(self, values=values | resolved)
 
 
 def settings_of(estimator, config=None):
@@ -217,7 +229,7 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
     given["loss"] = estimator.loss if isinstance(estimator.loss, str) else loss.name
     if given.get("loss__n_negatives") is None:
         given["loss__n_negatives"] = "auto"
-    given.setdefault("loss__shared", "auto")
+    given = {"loss__shared": "auto", "loss__t": "auto"} | given
     if config is not None:
         given |= {name: config[key] for name, key in MODEL_PARAMS.items()}
     training = spec.training or {}
@@ -273,7 +285,7 @@ def _check_training(estimator, name, training):
                 f"`{name}` of the backbone sets {key!r}. It may set "
                 f"{sorted(_TRAINING)}."
             )
-    of_loss = SampledLoss._parameter_constraints.items()
+    of_loss = GBCE._parameter_constraints.items()  # which has all that a loss may have
     constraints = estimator._parameter_constraints | {
         f"loss__{key}": value for key, value in of_loss
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from skclip._clusters._clusterer import SessionClusterer
 from skclip._clusters._membership import levels_of
@@ -47,8 +48,8 @@ def assign_clusters(data, clusterer, seed):
         clusterer = SessionClusterer()
     clusterer = _seeded(clone(clusterer, safe=False), seed)
     with told_already():
-        clusterer = clusterer.fit(*data.as_fit_arguments())
-    levels = levels_of(clusterer, data.index.item_ids, data.item_counts() > 0)
+        clusterer = clusterer.fit(*data.as_fit_arguments(), **_weights(clusterer, data))
+    levels = levels_of(clusterer, data.index.item_ids, data.has_events())
     return Assignment((levels + 1).astype(np.int32), clusterer)
 
 
@@ -77,7 +78,8 @@ def extend_clusters(before, data, grown, seed):
         )
     clusterer = _seeded(copy.deepcopy(before.clusterer), seed)
     with told_already():
-        clusterer = clusterer.partial_fit(*data.as_fit_arguments())
+        X, y = data.as_fit_arguments()
+        clusterer = clusterer.partial_fit(X, y, **_weights(clusterer, data))
     levels = levels_of(clusterer, grown.index.item_ids)
     return Assignment((levels + 1).astype(np.int32), clusterer)
 
@@ -101,6 +103,14 @@ def _carried(of_items, grown):
         )
     has_one = (found > 0).any(axis=1, keepdims=True)
     return np.where(has_one, found, with_new_items(of_items, grown.n_items))
+
+
+def _weights(clusterer, data):
+    """Weights of targets, for a clusterer that takes them; sessions carry the rest."""
+    weights = data.target_weights()
+    if weights is None or not has_fit_parameter(clusterer, "sample_weight"):
+        return {}
+    return {"sample_weight": weights}
 
 
 def _seeded(clusterer, seed):

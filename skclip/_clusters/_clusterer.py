@@ -252,7 +252,7 @@ class SessionClusterer(ItemClusterer):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Build the item graph of `X` and find its clusters.
 
         Parameters
@@ -262,6 +262,9 @@ class SessionClusterer(ItemClusterer):
         y : array-like of shape (n_sessions,), default=None
             With targets, each row is one instance: only the transition from the
             last item of ``X[i]`` to ``y[i]`` enters the graph. Without, all do.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more. They multiply the weights of the events and
+            of the target. A row of weight 0 is left out. None is 1 for all.
 
         Returns
         -------
@@ -272,10 +275,11 @@ class SessionClusterer(ItemClusterer):
         ------
         ValueError
             No session has two items, an item id is missing, or `resolution` is no
-            number above 0 and no sequence of such.
+            number above 0 and no sequence of such. A weight is negative, missing or
+            infinite.
         """
         resolutions = self._resolutions()
-        data = training_data(X, y)
+        data = training_data(X, y, sample_weight=sample_weight)
         if (np.diff(data.offsets) < 2).all():
             raise ValueError(
                 f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
@@ -302,7 +306,7 @@ class SessionClusterer(ItemClusterer):
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Add sessions to the graph and let the clusters follow.
 
         New items are appended to `item_ids_`. Leiden begins with the clusters that
@@ -314,6 +318,8 @@ class SessionClusterer(ItemClusterer):
         X : Sessions or list of lists
             Further training sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
+            As in `fit`.
+        sample_weight : array-like of shape (n_sessions,), default=None
             As in `fit`.
 
         Returns
@@ -327,14 +333,14 @@ class SessionClusterer(ItemClusterer):
             As in `fit`, or `resolution` has another number of resolutions than then.
         """
         if not hasattr(self, "membership_"):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight)
         resolutions = self._resolutions()
         if len(resolutions) != self.levels_.shape[1]:
             raise ValueError(
                 f"resolution={self.resolution!r}, but fit had {self.levels_.shape[1]} "
                 "of them. Pass as many, or fit again."
             )
-        data = training_data(X, y, known=self._index)
+        data = training_data(X, y, known=self._index, sample_weight=sample_weight)
         features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
         data = data.appended_to(self.item_ids_, features and features.known_ids())
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -376,6 +382,7 @@ class SessionClusterer(ItemClusterer):
             ends=data.graph_ends,
             self_loops=self.self_loops,
             per_session_binary=self.per_session_binary,
+            weights=data.weights,
         )
 
     def _partitions(self, graph, resolutions, seed):

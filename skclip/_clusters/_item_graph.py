@@ -7,15 +7,24 @@ _BLOCK = 2**24  # cosines held at a time
 
 
 def build_item_graph(
-    codes, offsets, n_items, *, ends=None, self_loops=False, per_session_binary=False
+    codes,
+    offsets,
+    n_items,
+    *,
+    ends=None,
+    self_loops=False,
+    per_session_binary=False,
+    weights=None,
 ):
     """Count how often two items follow each other, in either direction.
 
     Section 3.2.1 of the CLIP-SBR paper; the weight of an edge is the number of adjacent
     transitions between its two items over all sessions. `codes` (n_events,) are
     1..n_items, session after session. `ends` are the flat positions of the transitions'
-    second events, None means all. The graph is a symmetric csr_array (n_items, n_items)
-    of float64; a self loop stands on the diagonal with its count.
+    second events, None means all. With `weights` (n_events,) a transition counts as
+    much as its second event; of a session with `per_session_binary`, the heaviest
+    transition counts. What counts 0 makes no edge. The graph is a symmetric csr_array
+    (n_items, n_items) of float64; a self loop stands on the diagonal with its count.
     """
     if ends is None:
         follows = np.ones(len(codes), dtype=bool)
@@ -25,17 +34,20 @@ def build_item_graph(
     if not self_loops:
         keep = first != second
         first, second, ends = first[keep], second[keep], ends[keep]
+    counts = np.ones(len(ends)) if weights is None else weights[ends]
     low, high = np.minimum(first, second), np.maximum(first, second)
     if per_session_binary:
         rows = np.searchsorted(offsets, ends, side="right")
         order = np.lexsort((high, low, rows))
-        low, high, rows = low[order], high[order], rows[order]
+        low, high, rows, counts = low[order], high[order], rows[order], counts[order]
         new = np.ones(len(low), dtype=bool)
         new[1:] = (np.diff(low) != 0) | (np.diff(high) != 0) | (np.diff(rows) != 0)
-        low, high = low[new], high[new]
-    upper = sparse.coo_array(
-        (np.ones(len(low)), (low, high)), shape=(n_items, n_items)
-    ).tocsr()  # equal pairs are summed here
+        low, high, firsts = low[new], high[new], np.flatnonzero(new)
+        counts = np.maximum.reduceat(counts, firsts) if len(firsts) else counts
+    shape = n_items, n_items
+    upper = sparse.coo_array((counts, (low, high)), shape=shape)
+    upper = upper.tocsr()  # equal pairs are summed here
+    upper.eliminate_zeros()
     return (upper + sparse.triu(upper, k=1).T).tocsr()
 
 

@@ -56,7 +56,12 @@ from skclip._data._ids import (
 )
 from skclip._data._index import CatalogMixin, ItemIndex, append_ids
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
-from skclip._data._item_features import ItemFeatures, as_item_features, rows_of_items
+from skclip._data._item_features import (
+    ItemFeatures,
+    as_item_features,
+    rows_of_items,
+    updated_features,
+)
 from skclip._data._latest import latest_rows, taken
 from skclip._data._owners import Owners, codes_of_owners
 from skclip._data._queries import (

@@ -60,7 +60,7 @@ class FitData:
         _, first = np.unique(session * (codes.max() + 1) + codes, return_index=True)
         again = np.ones(len(codes), dtype=bool)
         again[first] = False
-        return again[self.instances.stops].mean()
+        return np.average(again[self.instances.stops], weights=self.instances.weights)
 
 
 def first_fit_data(coded, features, kinds, split, max_length):
@@ -203,11 +203,17 @@ def grown_catalog(data, index, features):
 
 def _fit_data(coded, rows, owners, kinds, features, max_length, held_out=None):
     owners, users, sessions = owners.with_rows(coded, rows, kinds)
+    instances = coded.instances(rows, max_length, users, sessions)
+    if len(instances) == 0:
+        raise ValueError(
+            f"All targets of the {len(rows)} sessions to learn from have weight 0. "
+            "Pass weights above 0 for events that are not the first of their session."
+        )
     return FitData(
         coded,
         rows,
         owners,
-        coded.instances(rows, max_length, users, sessions),
+        instances,
         held_out,
         None if features is None else features.rows_of(coded.index.item_ids),
         Rehearsal.of_rows(coded, rows, users, sessions),

@@ -381,23 +381,27 @@ def _sorted(words, codes):
     return vocabulary, renamed[codes]
 
 
-def as_frame(events):
+def as_frame(events, what="events", otherwise="Use Sessions.from_lists for lists."):
+    """Any data frame as one of narwhals.
+
+    `what` is the name of the parameter, `otherwise` what to do without a frame.
+    """
     frame = nw.from_native(as_table(events), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):
         raise TypeError(
-            f"events is a {type(events).__name__}. Expected a pandas or polars "
-            "DataFrame or a pyarrow Table; use Sessions.from_lists for lists."
+            f"{what} is a {type(events).__name__}. Expected a pandas or polars "
+            f"DataFrame or a pyarrow Table. {otherwise}"
         )
     return frame
 
 
-def check_columns(frame, **named):
+def check_columns(frame, *, what="events", **named):
     """Refuse names, by parameter, that are no column; None is passed over."""
     for role, name in named.items():
         if name is not None and name not in frame.columns:
             raise ValueError(
-                f"events has no column {name!r} (given as {role}=). Its columns are "
+                f"{what} has no column {name!r} (given as {role}=). Its columns are "
                 f"{list(frame.columns)}."
             )

@@ -3,26 +3,46 @@
 import functools
 import hashlib
 from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
 
 import numpy as np
+from scipy import sparse
 
 from skclip._data._id_types import check_own_types, other_type, refuse_other_type
-from skclip._data._ids import as_list, factorize_list, is_id, parts_to_join, unmasked
+from skclip._data._ids import (
+    as_list,
+    factorize_list,
+    is_id,
+    is_missing,
+    parts_to_join,
+    unmasked,
+)
 from skclip._data._index import ItemIndex, append_ids
+from skclip._data._item_rows import Recipe, refuse_columns_without_numbers
+
+_HOW_TO_NAME_IDS = (
+    "If it holds the item ids, name it: ItemFeatures.from_frame(frame, item={0}). "
+    "Else set the ids as the index, and encode the column: ItemFeatures.from_frame("
+    "frame.reset_index(), item=..., transformer=make_column_transformer(...))."
+)
+_NUMBERS = (Real, np.bool_, Decimal)
 
 
 class ItemFeatures:
     """Vectors of items, aligned by id; what ``item_features=`` takes.
 
-    Immutable: copies and clones of an estimator share one matrix.
+    `from_frame` makes them of the columns of a data frame and `from_mapping` of a
+    mapping, both through any transformer of scikit-learn. Immutable: copies and clones
+    of an estimator share one matrix.
 
     Parameters
     ----------
     item_ids : array-like of shape (n_items,)
         Raw ids, each once, in any order.
-    vectors : array-like of shape (n_items, n_features)
-        Finite numbers, kept as float32. A row of zeros stands for an item of which
-        nothing is known, such as one without a title.
+    vectors : array-like, sparse matrix or data frame of shape (n_items, n_features)
+        Finite numbers, kept as a dense array of float32. A row of zeros stands for an
+        item of which nothing is known, such as one without a title.
 
     Attributes
     ----------
@@ -31,6 +51,8 @@ class ItemFeatures:
         Read-only.
     missing : ndarray
         Ids whose row is zero.
+    transformer : object or None
+        The fitted transformer of `from_frame` or `from_mapping`.
 
     Raises
     ------
@@ -48,11 +70,143 @@ class ItemFeatures:
     (3, 2)
     """
 
+    _recipe = None  # of features that a transformer or a frame made
+
     def __init__(self, item_ids, vectors):
         self.item_ids, self._place = _checked_ids(item_ids)
         check_own_types(self._place, "item_ids", portable=False)
         self.vectors = _checked_vectors(vectors, self.item_ids, "vectors")
         self.vectors.flags.writeable = False
+
+    @classmethod
+    def from_frame(cls, frame, item, *, columns=None, transformer=None):
+        """Make features of the columns of a data frame.
+
+        Parameters
+        ----------
+        frame : data frame
+            A row for each item: pandas, polars, or a pyarrow table.
+        item : str
+            Column of the item ids.
+        columns : list of str, default=None
+            Columns that are features. None takes all others.
+        transformer : transformer of scikit-learn, default=None
+            What turns these columns into numbers, such as
+            ``make_column_transformer(...)``. It is given a data frame without the ids,
+            and may return an array, a sparse matrix or a data frame. If it is not
+            fitted, a clone of it is fitted on these rows. A fitted one only transforms
+            them. None takes the columns as they are, which must hold numbers.
+
+        Returns
+        -------
+        features : ItemFeatures
+            With the fitted `transformer`, which `encode` uses for further items.
+
+        Raises
+        ------
+        ValueError
+            There is no such column, an id stands twice or is missing, a column holds no
+            numbers and there is no transformer, or a number is missing.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn.compose import make_column_transformer
+        >>> from sklearn.preprocessing import OneHotEncoder, StandardScaler
+        >>> from skclip.features import ItemFeatures
+        >>> frame = pd.DataFrame(
+        ...     {"id": ["tea", "cup"], "price": [3.0, 5.0], "brand": ["Leaf", "Clay"]}
+        ... )
+        >>> encoder = make_column_transformer(
+        ...     (StandardScaler(), ["price"]),
+        ...     (OneHotEncoder(handle_unknown="ignore"), ["brand"]),
+        ... )
+        >>> features = ItemFeatures.from_frame(frame, "id", transformer=encoder)
+        >>> features.vectors.tolist()
+        [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
+        >>> new = pd.DataFrame({"id": ["pot"], "price": [6.0], "brand": ["Clay"]})
+        >>> features.encode(new).vectors.tolist()
+        [[2.0, 1.0, 0.0]]
+        """
+        recipe, ids, vectors = Recipe.of_frame(frame, item, columns, transformer)
+        return _encoded(recipe, ids, vectors, f"frame[{item!r}]")
+
+    @classmethod
+    def from_mapping(cls, mapping, *, transformer=None):
+        """Make features of a mapping of item ids.
+
+        Parameters
+        ----------
+        mapping : mapping
+            Id to a vector or a number; with a transformer to whatever that one reads,
+            such as a title.
+        transformer : transformer of scikit-learn, default=None
+            What turns a list of the values into numbers, such as a `TfidfVectorizer`,
+            an `ItemTextEncoder`, or a `DictVectorizer` for dicts. As in `from_frame`
+            it is fitted, unless it is fitted already.
+
+        Returns
+        -------
+        features : ItemFeatures
+            With the fitted `transformer`, which `encode` uses for further items.
+
+        Raises
+        ------
+        TypeError
+            It is no mapping.
+        ValueError
+            Vectors differ in length, or a number is missing.
+
+        Examples
+        --------
+        >>> from skclip.features import ItemFeatures
+        >>> ItemFeatures.from_mapping({"tea": 3.0, "cup": 5.0}).vectors.tolist()
+        [[3.0], [5.0]]
+        """
+        if not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"mapping is a {type(mapping).__name__}. Expected a mapping of item "
+                "ids to vectors, such as a dict."
+            )
+        recipe, ids, vectors = Recipe.of_mapping(mapping, transformer)
+        return _encoded(recipe, ids, vectors, "mapping")
+
+    @property
+    def transformer(self):
+        """The fitted transformer that made the vectors, or None."""
+        return None if self._recipe is None else self._recipe.transformer
+
+    def encode(self, rows):
+        """Make features of further or changed items in the same way.
+
+        Parameters
+        ----------
+        rows : data frame or mapping
+            Rows of the kind that `from_frame` or `from_mapping` was given, with the
+            same columns. The fitted transformer transforms them.
+
+        Returns
+        -------
+        features : ItemFeatures
+            Of these items alone.
+
+        Raises
+        ------
+        ValueError
+            These features were made from arrays, or come from a file of `skclip.save`,
+            which holds no transformer; or `rows` lacks a column.
+        """
+        if self._recipe is None:
+            raise ValueError(
+                "These features do not know how they were made: ItemFeatures(item_ids, "
+                "vectors) and files of skclip.save hold numbers alone. Encode the rows "
+                "by the transformer that you used, and pass ItemFeatures(item_ids, "
+                "transformer.transform(rows))."
+            )
+        ids, vectors = self._recipe.encode(rows)
+        of_frame = self._recipe.item is not None
+        ids_name = f"frame[{self._recipe.item!r}]" if of_frame else "mapping"
+        return _encoded(self._recipe, ids, vectors, ids_name)
 
     @property
     def shape(self):
@@ -115,7 +269,8 @@ class ItemFeatures:
         ids = parts[0].item_ids
         for part in parts[1:]:
             ids = append_ids(ids, part.item_ids)
-        return ItemFeatures(ids, np.concatenate([part.vectors for part in parts]))
+        features = ItemFeatures(ids, np.concatenate([part.vectors for part in parts]))
+        return _with_recipe_of(features, *parts)
 
     def covering(self, item_ids):
         """Return features that also have rows for these items, zeros where new.
@@ -134,9 +289,10 @@ class ItemFeatures:
         new = ids[self._place.codes_of(ids) == 0]
         refuse_other_type(new, self._place, "item_ids")
         zeros = np.zeros((len(new), self.vectors.shape[1]), dtype=np.float32)
-        return ItemFeatures(
+        features = ItemFeatures(
             append_ids(self.item_ids, new), np.concatenate([self.vectors, zeros])
         )
+        return _with_recipe_of(features, self)
 
     def known_ids(self):
         """Return the ids whose row is not zero, in order.
@@ -168,7 +324,25 @@ class ItemFeatures:
         return self
 
     def __reduce__(self):
-        return type(self), (self.item_ids, self.vectors)
+        made = type(self), (self.item_ids, self.vectors)
+        return made if self._recipe is None else (*made, {"_recipe": self._recipe})
+
+
+def _with_recipe_of(features, *parts):
+    """The same features, which further rows are encoded like those of a part."""
+    recipes = [part._recipe for part in parts if part._recipe is not None]
+    features._recipe = recipes[0] if recipes else None
+    return features
+
+
+def updated_features(features, new):
+    """`ItemFeatures` with rows of `new` in the place of own ones, others behind."""
+    codes = features._place.codes_of(new.item_ids)
+    vectors, known = features.vectors.copy(), codes > 0
+    vectors[codes[known] - 1] = new.vectors[known]
+    ids = append_ids(features.item_ids, new.item_ids[~known])
+    vectors = np.concatenate([vectors, new.vectors[~known]])
+    return _with_recipe_of(ItemFeatures(ids, vectors), features, new)
 
 
 def rows_of_items(features, item_ids, name):
@@ -189,7 +363,8 @@ def _how_to_add_rows(features, lacking):
     if own.dtype.kind == "i" and np.array_equal(own, np.arange(len(own))):
         return (
             "Its ids are the numbers of the rows, from 0. If it is a data frame, set "
-            "the item ids as its index."
+            "the item ids as its index, or name their column: ItemFeatures.from_frame("
+            "frame, item=...)."
         )
     return other_type(lacking, features._place, where="which has features") or (
         "Join features of known and new items by ItemFeatures.concat([known, new]); "
@@ -210,17 +385,37 @@ def as_item_features(features, name="item_features"):
     if features is None or isinstance(features, ItemFeatures):
         return features
     if isinstance(features, Mapping):
-        return _named_features(list(features), list(features.values()), name, name)
+        vectors = _one_column(list(features.values()))
+        return _named_features(list(features), vectors, name, name)
     if hasattr(features, "index") and hasattr(features, "columns"):  # pandas
-        ids, vectors = features.index.tolist(), features.to_numpy()
-        return _named_features(ids, vectors, f"{name}.index", name)
+        if features.columns.is_unique:
+            refuse_columns_without_numbers(features, name, _HOW_TO_NAME_IDS)
+        return _named_features(features.index.tolist(), features, f"{name}.index", name)
     shape = getattr(features, "shape", None)
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
     raise TypeError(
         f"{name} is a {what}. Expected skclip.features.ItemFeatures, which "
-        "knows whose each row is: ItemFeatures(item_ids, vectors). A pandas data frame "
-        "with the item ids as its index will do, or a mapping of ids to vectors."
+        "knows whose each row is: ItemFeatures.from_frame(frame, item=...) for a data "
+        "frame with a column of ids, ItemFeatures(item_ids, vectors) for arrays. A "
+        "pandas data frame with the item ids as its index will do, or a mapping of ids "
+        "to vectors."
     )
+
+
+def _encoded(recipe, item_ids, vectors, ids_name):
+    """`ItemFeatures` of what a recipe made."""
+    if recipe.transformer is None and recipe.item is None:
+        vectors = _one_column(vectors)
+    features = _named_features(item_ids, vectors, ids_name, recipe.source)
+    features._recipe = recipe
+    return features
+
+
+def _one_column(values):
+    """Plain numbers as rows of one feature; all else as it is."""
+    if values and all(isinstance(value, _NUMBERS) for value in values):
+        return [[value] for value in values]
+    return values
 
 
 def _named_features(item_ids, vectors, ids_name, name):
@@ -229,10 +424,24 @@ def _named_features(item_ids, vectors, ids_name, name):
     return ItemFeatures(item_ids, _checked_vectors(vectors, ids, name))
 
 
+def _as_matrix(vectors, name):
+    """An array of what may be a sparse matrix, a data frame or objects."""
+    if sparse.issparse(vectors):
+        return vectors.toarray()
+    vectors = unmasked(vectors, name)
+    if vectors.dtype != object:
+        return vectors
+    values = vectors.ravel().tolist()  # columns of several types, or with gaps
+    if not all(is_missing(v) or isinstance(v, _NUMBERS) for v in values):
+        return vectors
+    values = [np.nan if is_missing(value) else value for value in values]
+    return np.array(values, dtype=np.float64).reshape(vectors.shape)
+
+
 def _checked_vectors(vectors, item_ids, name):
     """A new array, float32, of one row for each id."""
     try:
-        vectors = unmasked(vectors, name)
+        vectors = _as_matrix(vectors, name)
     except ValueError as error:
         if np.ma.is_masked(vectors):
             raise
@@ -260,7 +469,8 @@ def _checked_vectors(vectors, item_ids, name):
             f"{int(bad.sum())} rows of {name} hold NaN or infinity, such as that of "
             f"{item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row of zeros for an "
             "item of which nothing is known. Fill single missing values, and add a "
-            "column that says which are missing."
+            "column that says which are missing, as SimpleImputer(add_indicator=True) "
+            "of scikit-learn does."
         )
     return vectors
 

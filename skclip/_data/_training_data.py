@@ -61,9 +61,32 @@ class TrainingData:
     def n_items(self):
         return len(self.index)
 
-    def item_counts(self):
-        """Number of events of each item of the catalog, in its order."""
-        return np.bincount(self.codes, minlength=self.n_items + 1)[1:]
+    def item_counts(self, before=None):
+        """Number of events of each item of the catalog, in its order, or their weights.
+
+        Those `before` are added, of a catalog that this one begins with.
+        """
+        counts = np.bincount(self.codes, self.weights, self.n_items + 1)[1:]
+        if before is None:
+            return counts
+        return counts + np.pad(before, (0, len(counts) - len(before)))
+
+    def has_events(self):
+        """Whether the sessions have an item of the catalog, whatever its weight."""
+        return np.bincount(self.codes, minlength=self.n_items + 1)[1:] > 0
+
+    def weights_at(self, events):
+        """What some events count."""
+        if self.weights is None:
+            return np.ones(len(self.codes))[events]
+        return self.weights[events]
+
+    def session_weights(self):
+        """What sessions count: the mean weight of their events, 0 of empty ones."""
+        lengths = np.diff(self.offsets)
+        of_event = np.repeat(np.arange(len(lengths)), lengths)
+        sums = np.bincount(of_event, self.weights, len(lengths))
+        return sums / np.maximum(lengths, 1)
 
     def item_clusters(self):
         """Clusters 1..K that the events carry, (n_items, n_levels); 0 = none."""
@@ -74,15 +97,23 @@ class TrainingData:
         return clusters[1:]
 
     def pairs(self, gap):
-        """Positions of two events of a session that are `gap` apart, in order."""
+        """Positions of two events of a session that are `gap` apart, in order.
+
+        The later one has a weight above 0.
+        """
         session = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
         later = self.graph_ends  # with targets, nothing else is followed
         later = np.arange(gap, len(session)) if later is None else later[later >= gap]
         later = later[session[later] == session[later - gap]]
+        if self.weights is not None:
+            later = later[self.weights[later] > 0]
         return later - gap, later
 
     def as_fit_arguments(self, rows=None):
-        """(X, y) that stand for these rows, or all: Sessions and targets or None."""
+        """(X, y) that stand for these rows, or all: Sessions and targets or None.
+
+        The weights of targets are the `sample_weight` beside them: `target_weights`.
+        """
         columns = columns_at(self, slice(None), slice(None))
         sessions = Sessions(
             self.codes - 1, self.offsets, self.index.item_ids, **columns
@@ -94,8 +125,17 @@ class TrainingData:
         starts, lengths = sessions.offsets[:-1][rows], sessions.lengths[rows]
         at, offsets = flat_positions(starts, lengths - 1)
         columns = columns_at(self, at, rows) | {"clusters": None}
+        if self.weights is not None:
+            of_targets = np.repeat(self.weights[starts + lengths - 1], lengths - 1)
+            columns["weights"] = self.weights[at] / of_targets
         X = Sessions(self.codes[at] - 1, offsets, self.index.item_ids, **columns)
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
+
+    def target_weights(self):
+        """The `sample_weight` beside `as_fit_arguments` of all rows, or None."""
+        if not self.one_target or self.weights is None:
+            return None  # the sessions have it all
+        return self.weights[self.offsets[1:][np.diff(self.offsets) > 0] - 1]
 
     def appended_to(self, item_ids, more=None):
         """The same sessions in codes of a catalog that gets new items appended."""
@@ -264,6 +304,11 @@ def _event_weights(weights, row_weights, offsets):
     if row_weights is not None:
         of_events = np.repeat(row_weights, np.diff(offsets))
         weights = of_events if weights is None else weights * of_events
+    if weights is not None and len(weights) and not weights.any():
+        raise ValueError(
+            f"All {len(weights)} events have weight 0, so there is nothing to learn. "
+            "Pass weights above 0 for those that count."
+        )
     return None if weights is None or (weights == 1).all() else weights
 
 

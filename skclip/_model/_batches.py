@@ -6,6 +6,7 @@ import torch
 from skclip.backbones import Batch
 
 _BUCKET = 64  # batches that are drawn together and sorted by length
+_LEAST = 1e-30  # share of the largest weight, so that none is 0 in float32
 
 
 class Batches:
@@ -41,7 +42,8 @@ class Batches:
             self._click_codes = put(instances.click_codes)
         self._weights = None
         if instances.weights is not None:
-            weights = np.asarray(instances.weights, dtype=np.float32)
+            weights = instances.weights / instances.weights.max(initial=0.0)
+            weights = np.maximum(weights, _LEAST).astype(np.float32)
             self._weights = torch.from_numpy(weights).to(device)
         self._of_rows = {  # one for each session
             name: put(values[first])

@@ -28,6 +28,7 @@ class ItemFusion(nn.Module):
     starts_as_directions = False  # only directions of learned vectors count at first
     makes_unit_vectors = False  # vectors begin with length about 1
     scores_twice = False  # features have a score of their own
+    only_starts = False  # vectors of clicked items leave the features behind
 
     def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         super().__init__()
@@ -64,6 +65,22 @@ class ItemFusion(nn.Module):
 
     def _take(self, vectors, known, item_table, is_new):
         self.table.copy_(vectors)
+
+    @torch.no_grad()
+    def update_(self, rows, at, item_table):
+        """Take other features of items at positions `at` in, after training.
+
+        `rows` is (n, n_features). Directions stay those that `fill_` found.
+        """
+        device = item_table.device
+        rows = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)
+        self._replace(
+            rows, torch.from_numpy(at.astype(np.int64)).to(device), item_table
+        )
+        self.forget()
+
+    def _replace(self, rows, at, item_table):
+        self.table[at] = rows
 
     def hold_(self, item_table):
         """Put vectors back that training does not change."""
@@ -282,6 +299,16 @@ class _Projected(ItemFusion):
         projected = F.pad(projected, (0, columns - projected.shape[1]))
         return projected.masked_fill_(~known[:, None], 0.0)
 
+    def _projected_again(self, rows, at, columns):
+        """Projections of some items, with the directions that are there.
+
+        As many rows as in `fill_`, each in its place: a product of another shape may
+        round its rows differently.
+        """
+        vectors = rows.new_zeros(len(self.counts), rows.shape[1])
+        vectors[at] = rows
+        return self._projected(vectors, vectors.any(dim=1), columns, None, at)[at]
+
     def _find_basis(self, known, length):
         """Center and principal directions, each with the sign of its largest entry."""
         self.mean.copy_(known.mean(dim=0))
@@ -301,6 +328,8 @@ class _Projected(ItemFusion):
 class InitFusion(_Projected):
     r"""Learned vectors that begin with :math:`\kappa\,PCA_d(t_i)`."""
 
+    only_starts = True
+
     def forward(self, e, at=slice(None)):
         return e
 
@@ -314,12 +343,17 @@ class InitFusion(_Projected):
         at = torch.nonzero(held).squeeze(1)
         self.held_at, self.held_rows = at, item_table[at].clone()
 
+    def _replace(self, rows, at, item_table):
+        item_table[at] = self._projected_again(rows, at, self.dim)
+
     def _started_and_held(self, known):
         return known, (self.counts == 0) & known
 
 
 class FrozenInitFusion(InitFusion):
     """Vectors that are the features, and stay them."""
+
+    only_starts = False
 
     def _started_and_held(self, known):
         return torch.ones_like(known), torch.ones_like(known)
@@ -347,6 +381,10 @@ class NullspaceFusion(_Projected):
     def _take(self, vectors, known, item_table, is_new):
         projected = self._projected(vectors, known, self._n_directions, None, is_new)
         self.table.copy_(F.normalize(projected, dim=1))
+
+    def _replace(self, rows, at, item_table):
+        projected = self._projected_again(rows, at, self._n_directions)
+        self.table[at] = F.normalize(projected, dim=1)
 
     def _scaled(self, basis, values, centered, length):
         floor = 1e-6 * values[0].clamp_min(1e-12)

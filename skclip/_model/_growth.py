@@ -12,6 +12,8 @@ from skclip._model._session_model import SessionModel
 _BY_ROW = {  # tables with a row for each item, cluster, user or session
     "item_table": ("items", 0),
     "network.bias": ("items", 0),
+    "fusion.table": ("items", 0),
+    "fusion.counts": ("items", 0),
     "prompt.kinds.user.table": ("users", 1),
     "prompt.kinds.session.table": ("sessions", 1),
     "click_vectors.tables.event": ("types", 1),
@@ -90,6 +92,22 @@ def grown_model(config, data, device, holders, before):
     kept = torch.from_numpy(np.flatnonzero(~is_new & ~data.rehearsed)).to(device)
     model.kept_rows = kept, model.item_table.detach()[kept].clone()
     return model
+
+
+def model_with_features(config, device, holders, before, features):
+    """Build a trained model again, with other features of the items that have a row.
+
+    `features` is `ItemFeatures`, of items in `holders`, which may have new ones behind
+    the old. All that was learned stays. New items start like those of a fit that
+    nobody has clicked.
+    """
+    model = SessionModel(**config).to(device)
+    state = before.model.state_dict()
+    carry_over(model, state, _leading_rows(model.state_dict(), state))
+    keep_leading_buffers(model, state)
+    at = holders.items.codes_of(features.item_ids) - 1
+    model.fusion.update_(features.vectors, at, model.item_table.data)
+    return model.eval()
 
 
 def _rows_in_common(model, now, before):

@@ -6,7 +6,7 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._data import query_data
-from skclip._inside import unwrap
+from skclip._inside import unwrap, weight_argument
 from skclip._ranking._base import RankingMixin
 from skclip._warnings import told_already
 
@@ -26,13 +26,14 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
         base, _ = unwrap(getattr(self, "estimator_", self.estimator), None)
         return base.similar_items
 
-    def _fitted_base(self, X, y):
+    def _fitted_base(self, X, y, sample_weight=None):
         """The fitted estimator, the recommender in it, and `X` as that one reads it."""
         self._check_base()
         estimator = self.estimator
         if not self.prefit:
             with told_already():  # the subclass reads the sessions itself
-                estimator = clone(estimator).fit(X, y)
+                weights = weight_argument(estimator, sample_weight)
+                estimator = clone(estimator).fit(X, y, **weights)
         return estimator, *base_of(estimator, X)
 
     def _check_base(self):

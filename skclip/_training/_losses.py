@@ -3,6 +3,7 @@
 A loss is called as ``loss(queries, targets, keys, scale=, bias=)``, where ``keys()``
 gives the candidate vectors of all items and ``keys(items)`` those of some positions.
 For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
+With ``weights=`` of the targets the mean of their losses is a weighted one.
 """
 
 import math
@@ -18,6 +19,7 @@ from skclip._training._sampled_losses import (
     SampledSoftmax,
     Sampler,
     check_sample_fits,
+    shares_of,
 )
 from skclip._training._scorer_loss import Arena, scorer_cross_entropy
 
@@ -92,19 +94,33 @@ class FullSoftmax:
         self._workspace = torch.empty(0)
         self._arena = Arena()
 
-    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
+    def __call__(
+        self,
+        queries,
+        targets,
+        keys,
+        *,
+        scale=1.0,
+        bias=None,
+        scorer=None,
+        weights=None,
+    ):
         """Return the loss, a scalar tensor.
 
         `queries` is (n, d), or a state for `scorer`; `targets` (n,) are positions
         0..n_items-1; ``keys()`` gives the candidate vectors (n_items, d); `bias` is
         (n_items,) or None. `scorer`, a `SessionModel`, has ``scorer`` and
-        ``chunk_width``; `scale` is then its own affair.
+        ``chunk_width``; `scale` is then its own affair. `weights` (n,) are those of the
+        targets, None = 1.
         """
+        shares = shares_of(weights)
         if scorer is not None:
             return scorer_cross_entropy(
-                scorer, queries, targets, keys(), bias, self._arena
+                scorer, queries, targets, keys(), bias, self._arena, shares
             )
-        return _LinearCrossEntropy.apply(queries * scale, keys(), targets, bias, self)
+        return _LinearCrossEntropy.apply(
+            queries * scale, keys(), targets, bias, self, shares
+        )
 
     def dtype(self, like):
         """Type that products of a tensor are taken in."""
@@ -122,7 +138,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Leaves the gradient of a leaf of keys in its ``.grad``; made for `backward`."""
 
     @staticmethod
-    def forward(ctx, queries, keys, targets, bias, loss):
+    def forward(ctx, queries, keys, targets, bias, loss, shares):
         n, n_items = len(queries), len(keys)
         grad_queries, grad_keys = torch.empty_like(queries), torch.empty_like(keys)
         grad_bias = None if bias is None else torch.zeros_like(bias)
@@ -132,13 +148,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, n, rows):
             block = slice(start, start + rows)
             sweep = _Sweep(queries[block], keys, targets[block], bias, loss)
-            total += sweep.losses()
+            share = 1.0 / n if shares is None else shares[block]
+            losses = sweep.losses()
+            total += losses.sum() if shares is None else (losses * share).sum()
             grad_queries[block] = sweep.gradients(
-                1.0 / n, grad_keys, grad_bias, first=start == 0
+                share, grad_keys, grad_bias, first=start == 0
             )
         ctx.keys = keys
         ctx.save_for_backward(grad_queries, grad_keys, grad_bias)
-        return total / n
+        return total / n if shares is None else total
 
     @staticmethod
     def backward(ctx, grad):
@@ -149,7 +167,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if ctx.keys.is_leaf and ctx.keys.grad is None:
             ctx.keys.grad = keys  # so that look-ups can add to it in place
             keys = None
-        return queries, keys, None, bias, None
+        return queries, keys, None, bias, None, None
 
 
 class _Sweep:
@@ -181,7 +199,7 @@ class _Sweep:
         ]
 
     def losses(self):
-        """Sum of the losses of the rows; the exponentials then stand in the workspace.
+        """The losses of the rows; the exponentials then stand in the workspace.
 
         What is taken off the scores keeps exponentials in range. It is nothing where
         the lengths of the vectors say that they are. The true maximum would need a pass
@@ -201,12 +219,13 @@ class _Sweep:
                 scores = self._scores(items, self._space_of(items))
                 shift = torch.maximum(shift, scores.amax(dim=1).to(shift.dtype))
             shift = self._exponentiate(shift)
-        return (self.sums.log() + shift - self.own).sum()
+        return self.sums.log() + shift - self.own
 
     def gradients(self, share, grad_keys, grad_bias, *, first):
         """Return `share` times the gradient of queries; add those of keys and bias.
 
-        The `first` sweep finds nothing in `grad_keys` to add to.
+        `share` is a number, or one for each row. The `first` sweep finds nothing in
+        `grad_keys` to add to.
         """
         weights = (share / self.sums)[:, None]
         weighted = (self.queries * weights).to(self.space.dtype)
@@ -223,11 +242,15 @@ class _Sweep:
                 grad_bias[items] += (exponentials.T @ low_weights).squeeze(1)
 
         map_shared(add, self.chunks, self.size)
-        grad_keys.index_add_(0, self.targets, self.queries, alpha=-share)
+        queries, of_targets, ones = self.queries, self.of_targets, 1.0
+        if isinstance(share, torch.Tensor):
+            queries, of_targets = (share[:, None] * x for x in (queries, of_targets))
+            ones, share = share, 1.0
+        grad_keys.index_add_(0, self.targets, queries, alpha=-share)
         if grad_bias is not None:
-            ones = torch.ones_like(self.own)
+            ones = torch.ones_like(self.own) * ones
             grad_bias.index_add_(0, self.targets, ones, alpha=-share)
-        return (self.towards * weights).sub_(self.of_targets, alpha=share)
+        return (self.towards * weights).sub_(of_targets, alpha=share)
 
     def _largest_possible(self):
         """No score is larger than this, nor smaller than its negative."""
@@ -323,6 +346,7 @@ def make_loss(settings, loss, model, popularity, generator=None):
         if not isinstance(loss, SampledSoftmax):
             item_weights = model.fusion.take_cold_weights()
     weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
+    options = {"t": settings["loss__t"]} if "loss__t" in settings else {}
     return Sampler(
         loss,
         n_negatives,
@@ -330,4 +354,5 @@ def make_loss(settings, loss, model, popularity, generator=None):
         shared=shared,
         item_weights=item_weights,
         generator=generator,
+        **options,
     )

@@ -1,6 +1,6 @@
 """Losses over a sample of the catalog, for catalogs too large for all of it."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from sklearn.base import BaseEstimator
@@ -33,7 +33,7 @@ class SampledLoss(BaseEstimator):
         self.shared = shared
 
     def _of(self, positive, negative, hit, sampler, sample):
-        """The loss of target scores (n,) and sampled ones (n, m), `hit` left out."""
+        """Losses (n,) of target scores (n,) and sampled ones (n, m), no `hit`."""
         raise NotImplementedError
 
 
@@ -81,7 +81,7 @@ class SampledSoftmax(SampledLoss):
         negative = negative - sampler.log_expected[sample]
         negative = negative.masked_fill(hit, -torch.inf)
         both = torch.cat([positive[:, None], negative], dim=1)
-        return (torch.logsumexp(both, dim=1) - positive).mean()
+        return torch.logsumexp(both, dim=1) - positive
 
 
 class GBCE(SampledLoss):
@@ -91,10 +91,15 @@ class GBCE(SampledLoss):
     .. math::
         -\tfrac{1}{m + 1} \Big(\beta \log \sigma(s^+)
             + \sum_j \log(1 - \sigma(s_j))\Big), \qquad
-        \beta = r (0.75 (1 - 1/r) + 1/r), \quad r = m / (n_{items} - 1)
+        \beta = r (t (1 - 1/r) + 1/r), \quad r = m / (n_{items} - 1)
 """
         + _PARAMETERS
         + """
+    t : float, default="auto"
+        How far scores are calibrated, from 0, the usual binary cross-entropy, to 1,
+        where they become log-odds of a click. "auto" is 0.75, unless the backbone's
+        `training` says otherwise.
+
     References
     ----------
     .. [1] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential
@@ -112,12 +117,21 @@ class GBCE(SampledLoss):
 
     name = "gbce"
     arrays = 4
+    _parameter_constraints = SampledLoss._parameter_constraints | {
+        "t": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})]
+    }
+
+    def __init__(
+        self, n_negatives=None, *, sampling="uniform", shared="auto", t="auto"
+    ):
+        super().__init__(n_negatives, sampling=sampling, shared=shared)
+        self.t = t
 
     def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
         losses = losses + sampler.beta * F.softplus(-positive)
-        return (losses / (sampler.n_negatives + 1)).mean()
+        return losses / (sampler.n_negatives + 1)
 
 
 class BPR(SampledLoss):
@@ -148,7 +162,7 @@ class BPR(SampledLoss):
     def _of(self, positive, negative, hit, sampler, sample):
         losses = F.softplus(negative - positive[:, None]).masked_fill(hit, 0.0)
         losses = sampler.weighted(losses, sample).sum(dim=1)
-        return (losses / (~hit).sum(dim=1).clamp_min(1)).mean()
+        return losses / (~hit).sum(dim=1).clamp_min(1)
 
 
 class _BPRMaximum(SampledLoss):
@@ -191,7 +205,7 @@ class BPRMax(_BPRMaximum):
         weights = self._logits(negative, hit, sampler, sample).softmax(dim=1)
         better = (weights * torch.sigmoid(positive[:, None] - negative)).sum(dim=1)
         penalty = (weights * negative.square()).sum(dim=1)
-        return (penalty - (better + 1e-24).log()).mean()
+        return penalty - (better + 1e-24).log()
 
 
 class BPRSoftmax(_BPRMaximum):
@@ -220,7 +234,7 @@ class BPRSoftmax(_BPRMaximum):
         logits = self._logits(negative, hit, sampler, sample)
         better = F.logsigmoid(positive[:, None] - negative)
         losses = -torch.logsumexp(logits.log_softmax(dim=1) + better, dim=1)
-        return losses.masked_fill(hit.all(dim=1), 0.0).mean()
+        return losses.masked_fill(hit.all(dim=1), 0.0)
 
 
 class Sampler:
@@ -232,7 +246,7 @@ class Sampler:
     of BPR and gBCE is multiplied by :math:`v_j`, and the w of the other two is the
     softmax of :math:`s_j + \\log v_j` (so that a sample of one item has weight 1
     there); for the sampled softmax the logarithm of a weight is a bias. `generator`
-    None is torch's.
+    None is torch's; `t` is of gBCE.
     """
 
     def __init__(
@@ -244,6 +258,7 @@ class Sampler:
         shared=True,
         item_weights=None,
         generator=None,
+        t=0.75,
     ):
         self.loss, self.generator = loss, generator
         self.item_weights = item_weights
@@ -253,7 +268,7 @@ class Sampler:
         self._upto = shares.cumsum(0)
         self.log_expected = (n_negatives * shares).log().to(torch.float32)
         ratio = n_negatives / max(1, len(weights) - 1)
-        self.beta = 0.75 * (ratio - 1) + 1
+        self.beta = t * (ratio - 1) + 1
         self._workspace = torch.empty(0)
 
     def weighted(self, losses, sample):
@@ -262,8 +277,19 @@ class Sampler:
             return losses
         return losses * self.item_weights[sample]
 
-    def __call__(self, queries, targets, keys, *, scale=1.0, bias=None, scorer=None):
+    def __call__(
+        self,
+        queries,
+        targets,
+        keys,
+        *,
+        scale=1.0,
+        bias=None,
+        scorer=None,
+        weights=None,
+    ):
         """Return the loss; see `FullSoftmax` for the arguments."""
+        shares = shares_of(weights)
         sample = self._drawn(len(targets), targets.device)
         vectors = keys(torch.cat([targets, sample]))
         own, negatives = vectors[: len(targets)], vectors[len(targets) :]
@@ -281,14 +307,15 @@ class Sampler:
             if bias is not None:
                 negative = negative + bias[sample]
             hit = sample == targets[:, None]
-            return self.loss._of(positive, negative, hit, self, sample)
+            losses = self.loss._of(positive, negative, hit, self, sample)
+            return _mean(losses, shares)
         hits = _hits(sample, targets)
         if isinstance(self.loss, SampledSoftmax) and scorer is None:
             offset = -self.log_expected[sample]
             if bias is not None:
                 offset = offset + bias[sample]
             return _SampledSoftmax.apply(
-                queries, positive, negatives, offset, hits, self
+                queries, positive, negatives, offset, hits, self, shares
             )
         if scorer is None:
             negative = queries @ negatives.T
@@ -298,7 +325,8 @@ class Sampler:
             negative = negative + bias[sample]
         hit = torch.zeros_like(negative, dtype=torch.bool)
         hit[hits] = True
-        return self.loss._of(positive, negative, hit, self, sample)
+        losses = self.loss._of(positive, negative, hit, self, sample)
+        return _mean(losses, shares)
 
     def _drawn(self, n_rows, device):
         """Positions of the sampled items, in order where all rows share them."""
@@ -367,7 +395,7 @@ class _SampledSoftmax(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, queries, positive, negatives, offset, hits, loss):
+    def forward(ctx, queries, positive, negatives, offset, hits, loss, shares):
         n = len(queries)
         space = loss.workspace(n, queries)
         hit_rows, hit_columns = hits
@@ -386,11 +414,12 @@ class _SampledSoftmax(torch.autograd.Function):
             exponentials = scores.sub_(shift[:, None]).exp_()
             of_target = (positives - shift).exp()
             sums = exponentials.sum(dim=1).add_(of_target)
-            weights = 1.0 / (n * sums)
+            share = 1.0 / n if shares is None else shares[rows]
+            weights = 1.0 / (n * sums) if shares is None else share / sums
             return (
                 sums.log() + shift - positives,
                 (exponentials @ negatives).mul_(weights[:, None]),
-                of_target * weights - 1.0 / n,
+                of_target * weights - share,
                 exponentials.T @ (own * weights[:, None]),
                 exponentials.T @ weights,
             )
@@ -404,14 +433,23 @@ class _SampledSoftmax(torch.autograd.Function):
             sum(of_negatives),
             sum(of_offset),
         )
-        return torch.cat(losses).mean()
+        return _mean(torch.cat(losses), shares)
 
     @staticmethod
     def backward(ctx, grad):
         parts = ctx.saved_tensors
         if not bool(grad == 1):
             parts = [grad * part for part in parts]
-        return *parts, None, None
+        return *parts, None, None, None
+
+
+def shares_of(weights):
+    """What each row has of a weighted mean, (n,); None where weights are 1."""
+    return None if weights is None else weights / weights.sum()
+
+
+def _mean(losses, shares):
+    return losses.mean() if shares is None else (losses * shares).sum()
 
 
 def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):

@@ -12,12 +12,15 @@ _CHUNKS_KEPT = 32  # chunks of a block of rows, 4 MiB each
 _LARGEST_SUM = 1e30  # beyond it the largest score of the first chunk was too small
 
 
-def scorer_cross_entropy(scorer, state, targets, keys, bias, arena):
-    """Mean cross-entropy of a scorer, whose own parameters get gradients, too."""
+def scorer_cross_entropy(scorer, state, targets, keys, bias, arena, shares=None):
+    """Mean cross-entropy of a scorer, whose own parameters get gradients, too.
+
+    `shares` (n,) are what each row has of the mean; None is the same for all.
+    """
     is_tuple = isinstance(state, tuple)
     parts = state if is_tuple else (state,)
     learned = [p for p in scorer.parameters() if p.requires_grad]
-    head = scorer, targets, arena, is_tuple, len(parts)
+    head = scorer, targets, shares, arena, is_tuple, len(parts)
     return _ScorerCrossEntropy.apply(*head, keys, bias, *parts, *learned)
 
 
@@ -59,8 +62,8 @@ class _ScorerCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, scorer, targets, arena, is_tuple, n_parts, *inputs):
-        needed = ctx.needs_input_grad[5:]
+    def forward(ctx, scorer, targets, shares, arena, is_tuple, n_parts, *inputs):
+        needed = ctx.needs_input_grad[6:]
         given = [
             None if x is None else x.detach().requires_grad_(g)
             for x, g in zip(inputs[: 2 + n_parts], needed, strict=False)
@@ -76,9 +79,12 @@ class _ScorerCrossEntropy(torch.autograd.Function):
                 block = state if rows is None else take_rows(state, rows)
                 scores = _scores_in_chunks(scorer, block, keys, bias, arena)
                 of_rows = targets if rows is None else targets[rows]
-                found = _softmax_of_chunks(scores, of_rows, 1.0 / len(targets), arena)
-            loss, scores, of_scores = found
-            total += loss
+                share = 1.0 / len(targets)
+                if shares is not None:
+                    share = shares if rows is None else shares[rows]
+                found = _softmax_of_chunks(scores, of_rows, share, arena)
+            losses, scores, of_scores = found
+            total += losses.sum() if shares is None else (losses * share).sum()
             if wanted:
                 found = torch.autograd.grad(
                     scores, wanted, of_scores, allow_unused=True
@@ -88,7 +94,7 @@ class _ScorerCrossEntropy(torch.autograd.Function):
         grads = [next(found) if g else None for g in needed]
         ctx.keys = inputs[0]
         ctx.save_for_backward(*grads)
-        return total / len(targets)
+        return total / len(targets) if shares is None else total
 
     @staticmethod
     def backward(ctx, grad):
@@ -99,7 +105,7 @@ class _ScorerCrossEntropy(torch.autograd.Function):
         if ctx.keys.is_leaf and ctx.keys.grad is None:
             ctx.keys.grad = keys  # so that look-ups can add to it in place
             keys = None
-        return None, None, None, None, None, keys, *others
+        return None, None, None, None, None, None, keys, *others
 
 
 def _blocks(scorer, state, n, n_items):
@@ -122,8 +128,9 @@ def _scores_in_chunks(scorer, state, keys, bias, arena):
 
 
 def _softmax_of_chunks(chunks, targets, share, arena):
-    """Sum of the losses of some rows, the scores, and `share` times their gradients.
+    """The losses of some rows, the scores, and `share` times their gradients.
 
+    `share` is a number, or one for each row.
     Exponentials are taken while a chunk stands in the cache, of what is above the
     largest score of the first one; if that was too small, again.
     """
@@ -152,9 +159,9 @@ def _softmax_of_chunks(chunks, targets, share, arena):
         at = at[rows]
         own[rows] = s.detach()[rows, at]
         g *= weights
-        g[rows, at] -= share
+        g[rows, at] -= share[rows] if isinstance(share, torch.Tensor) else share
         begin += s.shape[1]
-    return (sums.log() + shift.squeeze(1) - own).sum(), scores, grads
+    return sums.log() + shift.squeeze(1) - own, scores, grads
 
 
 def _sum_of(a, b):

@@ -173,7 +173,7 @@ class _Run:
         return ", ".join([*parts, f"{row['seconds']:.1f} s", f"{left:.0f} s left"])
 
     def _steps(self, epoch):
-        """Mean loss of an epoch."""
+        """Mean loss of an epoch, by the weights of the targets."""
         plan = self.plan
         schedule = SCHEDULES[plan.lr_schedule]
         order = self.batches.epoch(plan.batch_size, self.rng)
@@ -189,8 +189,10 @@ class _Run:
                     f"The loss became {value} in epoch {epoch}, batch {step} of "
                     f"{len(order)}. {_likely_cause(plan, self.model)}"
                 )
-            total += value * len(batch.targets)
-            seen += len(batch.targets)
+            weights = batch.weights
+            n = len(batch.targets) if weights is None else float(weights.sum())
+            total += value * n
+            seen += n
             if step % 20 == 0:
                 shown = {"batch": f"{step}/{len(order)}", "loss": f"{total / seen:.3f}"}
                 self.bar.set_postfix(shown)
@@ -268,6 +270,7 @@ class _Stepper:
             scale=model.scale,
             bias=model.bias,
             scorer=None if model.network.dot_product else model,
+            weights=batch.weights,
         )
         value = float(loss.detach())
         if np.isfinite(value):

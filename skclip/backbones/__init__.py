@@ -12,6 +12,7 @@ from skclip.backbones._lessr import LESSR
 from skclip.backbones._narm import NARM
 from skclip.backbones._niser import NISER
 from skclip.backbones._pomrec import PoMRec
+from skclip.backbones._sasrec import SASRec
 from skclip.backbones._srgnn import SRGNN
 from skclip.backbones._stamp import STAMP
 from skclip.backbones._tagnn import TAGNN
@@ -28,6 +29,7 @@ BACKBONES = {
     "lessr": LESSR,
     "niser": NISER,
     "pomrec": PoMRec,
+    "sasrec": SASRec,
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Batch",
     "GRU4Rec",
     "PoMRec",
+    "SASRec",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The post-norm transformer layer that CORE and GC-SAN share."""
+"""Transformer layers: those of CORE and GC-SAN, and that of SASRec."""
 
 import torch
 from torch import nn
@@ -7,15 +7,14 @@ from torch.nn import functional as F
 from skclip.backbones._base import Dropout
 
 
-class TransformerLayer(nn.Module):
-    r"""Multi-head attention and a feed-forward part, each followed by its norm.
-
-    .. math::
-        y &= \mathrm{LN}_1(x + \mathrm{dropout}(W_o\, \mathrm{attention}(x))) \\
-        x' &= \mathrm{LN}_2(y + \mathrm{dropout}(F_2\, \mathrm{gelu}(F_1 y)))
+class AttentionLayer(nn.Module):
+    """Multi-head attention, and the parts of the feed-forward network behind it.
 
     The keys have no bias: in the softmax it cancels.
     """
+
+    eps = 1e-12  # of the norms
+    projects = True  # what the heads found, by a matrix of its own
 
     def __init__(self, dim, inner_dim, n_heads, *, dropout, attention_dropout):
         super().__init__()
@@ -26,17 +25,17 @@ class TransformerLayer(nn.Module):
             )
         self.n_heads, self.attention_dropout = n_heads, Dropout(attention_dropout)
         self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
-        self.v, self.o = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.o = nn.Linear(dim, dim) if self.projects else nn.Identity()
         self.ff1, self.ff2 = nn.Linear(dim, inner_dim), nn.Linear(inner_dim, dim)
-        self.ln1, self.ln2 = (nn.LayerNorm(dim, eps=1e-12) for _ in range(2))
+        self.ln1, self.ln2 = (nn.LayerNorm(dim, eps=self.eps) for _ in range(2))
         self.dropout = Dropout(dropout)
 
-    def forward(self, x, allowed, asking=None):
-        """Transform `asking` (n, m, d), all places by default, attending to `x`.
+    def attend(self, asking, x, allowed):
+        """What the places `asking` (n, m, d) find in `x` (n, length, d), of its shape.
 
-        `x` is (n, length, d), `allowed` a mask (n, m, length) or (1, m, length).
+        `allowed` is a mask (n, m, length) or (1, m, length).
         """
-        asking = x if asking is None else asking
 
         def heads(y):
             return y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
@@ -49,9 +48,47 @@ class TransformerLayer(nn.Module):
             attended = self.attention_dropout(weights) @ v
         else:
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        attended = self.o(attended.transpose(1, 2).flatten(2))
-        y = self.ln1(asking + self.dropout(attended))
+        return self.o(attended.transpose(1, 2).flatten(2))
+
+
+class TransformerLayer(AttentionLayer):
+    r"""Attention and a feed-forward part, each followed by its norm.
+
+    .. math::
+        y &= \mathrm{LN}_1(x + \mathrm{dropout}(W_o\, \mathrm{attention}(x))) \\
+        x' &= \mathrm{LN}_2(y + \mathrm{dropout}(F_2\, \mathrm{gelu}(F_1 y)))
+    """
+
+    def forward(self, x, allowed, asking=None):
+        """Transform `asking` (n, m, d), all places by default, attending to `x`.
+
+        `x` is (n, length, d), `allowed` a mask (n, m, length) or (1, m, length).
+        """
+        asking = x if asking is None else asking
+        y = self.ln1(asking + self.dropout(self.attend(asking, x, allowed)))
         return self.ln2(y + self.dropout(self.ff2(F.gelu(self.ff1(y)))))
+
+
+class PreNormLayer(AttentionLayer):
+    r"""The block of SASRec, whose sums start from what the norms return.
+
+    .. math::
+        q &= \mathrm{LN}_1(x), \qquad
+        y = \mathrm{LN}_2(q + \mathrm{attention}(q, x)) \\
+        x' &= y + \mathrm{dropout}(F_2\, \mathrm{dropout}(\mathrm{relu}(F_1 y)))
+
+    Keys and values come from x itself, and nothing is multiplied with what the heads
+    found.
+    """
+
+    eps = 1e-8
+    projects = False
+
+    def forward(self, x, allowed):
+        """Transform all places of `x` (n, length, d); see `attend` for the mask."""
+        q = self.ln1(x)
+        y = self.ln2(q + self.attend(q, x, allowed))
+        return y + self.dropout(self.ff2(self.dropout(F.relu(self.ff1(y)))))
 
 
 def transformer_layers(dim, spec, dropout, attention_dropout):

@@ -74,7 +74,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
     _scores_are = "weights"
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn from training sessions.
 
         Parameters
@@ -85,6 +85,9 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         y : array-like of shape (n_sessions,), default=None
             Next items; row i is then the session ``X[i] + [y[i]]``. Rules, and the
             transitions of SLIST, then learn what ``y[i]`` follows, and nothing else.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more. They multiply the weights of the events and
+            of the target. A row of weight 0 is left out. None is 1 for all.
 
         Returns
         -------
@@ -95,8 +98,9 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         ------
         ValueError
             A parameter does not fit the sessions, such as one that needs their times.
+            A weight is negative, missing or infinite.
         """
-        data = self._training_data(X, y)
+        data = self._training_data(X, y, sample_weight)
         return self._adopt(X, **fitted_catalog(data), **self._learn(data))
 
     @property
@@ -105,14 +109,16 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
             return super()._what_happens
         return "They are ignored."
 
-    def _training_data(self, X, y, known=None):
+    def _training_data(self, X, y, sample_weight=None, known=None):
         """Encode what `fit` was given, sessions in order of their end times.
 
         Sessions without a time, NaN, are last. Where none has one, there are no times.
         """
         if not callable(self.scoring):
             parse_metric(self.scoring)
-        data = training_data(X, y, known=known, in_order=True)
+        data = training_data(
+            X, y, known=known, in_order=True, sample_weight=sample_weight
+        )
         if data.end_times is not None and np.isnan(data.end_times).all():
             data = replace(data, end_times=None)
         return data
@@ -168,7 +174,7 @@ class CountingRecommender(BaselineRecommender):
 
     _read_at_prediction = ("backoff", "scoring")
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Count further sessions; the result is that of `fit` on all sessions.
 
         Scores of an item are those of a `fit` on the old and then the further sessions,
@@ -184,6 +190,8 @@ class CountingRecommender(BaselineRecommender):
             the model reads them.
         y : array-like of shape (n_sessions,), default=None
             Next items, as in `fit`.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, as in `fit`.
 
         Returns
         -------
@@ -198,12 +206,12 @@ class CountingRecommender(BaselineRecommender):
             the model reads.
         """
         if not hasattr(self, "item_ids_"):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight)
         self._validate_params()
         self._check_fit_params()
-        data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
-        counts = data.item_counts()
-        counts[: len(self.item_counts_)] += self.item_counts_
+        data = self._training_data(X, y, sample_weight, self._index)
+        data = data.appended_to(self.item_ids_)
+        counts = data.item_counts(self.item_counts_)
         fitted = fitted_catalog(data) | {"item_counts_": counts}
         return self._adopt(X, **fitted, **self._grow(data, counts))
 

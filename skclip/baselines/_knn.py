@@ -79,7 +79,10 @@ class SessionKNN(CountingRecommender):
     :math:`p^*` belongs to the newest shared item, :math:`\Delta_j` are the clicks
     between it and :math:`j` in the neighbor, :math:`\mathrm{idf}_j = \log(n / n_j)`
     with :math:`n` training sessions and :math:`n_j` events of :math:`j`, at least 0,
-    and :math:`a` is `idf_weight`. If all neighbors of a session are old or far, with
+    and :math:`a` is `idf_weight`. Where events have weights, a neighbor's vote for
+    :math:`j` is multiplied by the largest weight of :math:`j` in it, :math:`n_j` are
+    sums of weights, and a session counts the mean weight of its events in :math:`n`. If
+    all neighbors of a session are old or far, with
     factors below 1e-9, its scores are divided by the largest factor.
 
     Parameters
@@ -122,7 +125,7 @@ class SessionKNN(CountingRecommender):
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
         Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each.
+        the training events of each, or the sums of their weights.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
         Distinct items of the training sessions, oldest session first; the value is the
         place of the last click on the item, from 1.
@@ -206,14 +209,20 @@ class SessionKNN(CountingRecommender):
 
     def _learn(self, data):
         params = self._resolved(data.end_times is not None)
-        learned = _learned(*_sessions_and_times(data), data.item_counts(), params)
+        sessions, votes, times = _sessions_and_times(data)
+        weight = data.session_weights().sum()
+        learned = _learned(sessions, votes, times, weight, data.item_counts(), params)
         return learned | {"resolved_params_": params}
 
     def _grow(self, data, item_counts):
         self._check_times(self._times is not None, data)
-        sessions, times = _sessions_and_times(data)
+        further, votes, times = _sessions_and_times(data)
         before = widened(self.sessions_, self.sessions_.shape[0], data.n_items)
-        sessions = sparse.vstack([before, sessions], format="csr")
+        sessions = sparse.vstack([before, further], format="csr")
+        if votes is not None or self._votes is not None:
+            votes = [_ones_for(self._votes, before), _ones_for(votes, further)]
+            votes[0] = widened(votes[0], *before.shape)
+            votes = sparse.vstack(votes, format="csr")
         if times is not None:
             known = self._times.copy()
             known[len(known) - self._n_undated :] = np.nan
@@ -221,7 +230,10 @@ class SessionKNN(CountingRecommender):
             order = np.argsort(times, kind="stable")  # NaN is last
             if (np.diff(order) < 0).any():
                 sessions, times = sessions[order], times[order]
-        return _learned(sessions, times, item_counts, self.resolved_params_)
+                votes = None if votes is None else votes[order]
+        weight, params = data.session_weights().sum(), self.resolved_params_
+        weight = self._total_weight + weight
+        return _learned(sessions, votes, times, weight, item_counts, params)
 
     def _resolved(self, has_times):
         """The parameters of the variant, "auto" replaced."""
@@ -276,6 +288,8 @@ class SessionKNN(CountingRecommender):
             values = values * _fading(distance, params["lambda3"])
         if params.get("idf_weight"):
             values = values * self._item_weights[items]
+        if self._votes is not None:
+            values = values * self._votes.data[at]
         values = np.where(values > 0, np.maximum(values, _LOWEST), 0)
         add_at(scores, np.repeat(rows, lengths), items, values)
 
@@ -358,21 +372,39 @@ class SessionKNN(CountingRecommender):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "sessions_" in state:
+            if "_votes" not in state:  # saved when there were no weights
+                self._votes, self._total_weight = None, self.sessions_.shape[0]
             self._sessions_of_item = _sessions_of_item(self.sessions_)
 
 
 def _sessions_and_times(data):
-    """Sessions that are not empty, and their end times or None."""
-    kept = np.diff(data.offsets) > 0
+    """Sessions that are not empty, their votes and end times, or None for these.
+
+    Votes are largest weights, at the same places as the items of the sessions.
+    """
+    kept = np.flatnonzero(np.diff(data.offsets) > 0)
     times = None if data.end_times is None else data.end_times[kept]
-    return _last_places(data)[np.flatnonzero(kept)], times
+    places, votes = _places_and_votes(data)
+    return places[kept], None if votes is None else votes[kept], times
 
 
-def _learned(sessions, times, item_counts, params):
+def _ones_for(votes, sessions):
+    """The votes of sessions, 1 for each of their items where there are none."""
+    if votes is not None:
+        return votes
+    votes = sessions.copy()
+    votes.data = np.ones(votes.nnz)
+    return votes
+
+
+def _learned(sessions, votes, times, total_weight, item_counts, params):
     """Fitted attributes; `times` are in order, NaN last."""
-    idf = np.maximum(0, np.log(sessions.shape[0] / item_counts))
+    counted = np.maximum(item_counts, np.finfo(float).tiny)  # 0 has no vote at all
+    idf = np.maximum(0, np.log(total_weight / counted))
     return {
         "sessions_": sessions,
+        "_votes": votes,
+        "_total_weight": total_weight,
         "_times": None if times is None else without_gaps(times),
         "_n_undated": 0 if times is None else int(np.isnan(times).sum()),
         "_item_weights": 1 + params.get("idf_weight", 0) * idf,
@@ -380,16 +412,24 @@ def _learned(sessions, times, item_counts, params):
     }
 
 
-def _last_places(data):
-    """Place of the last click on each item in each session, from 1."""
+def _places_and_votes(data):
+    """Place of the last click on each item in each session, from 1; largest weights.
+
+    Weights are None where each is 1.
+    """
     lengths = np.diff(data.offsets)
     session = np.repeat(np.arange(len(lengths)), lengths)
     places = np.arange(len(session)) - np.repeat(data.offsets[:-1], lengths) + 1
     keys = session * data.n_items + data.codes - 1
-    keys, last = np.unique(keys[::-1], return_index=True)  # the first from the end
-    places = places[::-1][last].astype(np.float32)
-    shape = len(lengths), data.n_items
-    return sparse.csr_array((places, np.divmod(keys, data.n_items)), shape=shape)
+    keys, last, at = np.unique(keys[::-1], return_index=True, return_inverse=True)
+    places = places[::-1][last].astype(np.float32)  # the first from the end
+    shape, pairs = (len(lengths), data.n_items), np.divmod(keys, data.n_items)
+    votes = None
+    if data.weights is not None:
+        largest = np.zeros(len(keys))
+        np.maximum.at(largest, at, data.weights[::-1])
+        votes = sparse.csr_array((largest, pairs), shape=shape)
+    return sparse.csr_array((places, pairs), shape=shape), votes
 
 
 def _sessions_of_item(sessions):

@@ -15,7 +15,8 @@ class PopularityRecommender(CountingRecommender):
 
     The simplest baseline: a model that does not beat it has learned nothing about
     sessions. With a half-life, an event of a session that ended :math:`a` days before
-    the last one counts :math:`2^{-a / \mathrm{half\_life}}`.
+    the last one counts :math:`2^{-a / \mathrm{half\_life}}`. An event with a weight
+    counts as much.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class PopularityRecommender(CountingRecommender):
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
         Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each.
+        the training events of each, or the sums of their weights.
     item_scores_ : ndarray of shape (n_items,), float32
         Score of each item, the same for all sessions.
 
@@ -81,7 +82,9 @@ class PopularityRecommender(CountingRecommender):
         factors = self._factor(latest - data.end_times)
         factors = np.repeat(factors, np.diff(data.offsets))
         dated, n = ~np.isnan(factors), data.n_items + 1
-        undated = np.bincount(data.codes[~dated], minlength=n)[1:]
+        weights = data.weights_at(slice(None))
+        undated = np.bincount(data.codes[~dated], weights[~dated], n)[1:]
+        factors = factors * weights
         return np.bincount(data.codes[dated], factors[dated], n)[1:], undated
 
     def _base_scores(self):

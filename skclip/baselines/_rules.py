@@ -36,6 +36,8 @@ class MarkovRecommender(_LastItemRules):
 
     .. math:: \mathrm{score}(j) = \#\{\text{transitions } i_t \to j\}
 
+    A transition counts as much as the weight of its second event.
+
     Parameters
     ----------
     tie_break : {"first"} or None, default=None
@@ -52,7 +54,7 @@ class MarkovRecommender(_LastItemRules):
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
         Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each.
+        the training events of each, or the sums of their weights.
     rules_ : csr_array of shape (n_items, n_items), float32
         Transitions from the item of the row to that of the column. With
         ``tie_break="first"`` the place in the ranking of the row, counted from its end.
@@ -91,7 +93,7 @@ class MarkovRecommender(_LastItemRules):
         if self.tie_break == "first":
             seen = _seen(data, after)
             return _ranked(rows, columns, seen, data)
-        counts = np.ones(len(after), dtype=np.int64), (rows, columns)
+        counts = data.weights_at(after), (rows, columns)
         counts = sparse.csr_array(counts, shape=(data.n_items, data.n_items))
         return {"rules_": counts.astype(np.float32)}
 
@@ -103,21 +105,21 @@ class MarkovRecommender(_LastItemRules):
         rules = self.rules_.tocoo()
         rows = np.concatenate([rules.row, data.codes[before] - 1])
         columns = np.concatenate([rules.col, data.codes[after] - 1])
-        seen = _seen(data, after, self.item_counts_.sum())
+        seen = _seen(data, after, 1 + self._seen[2].max(initial=-1))
         return _ranked(rows, columns, np.hstack([self._seen, seen]), data)
 
 
 def _seen(data, after, n_before=0):
-    """How often, in which session and where a transition was seen, (3, n).
+    """What a transition counts, in which session and where it was seen, (3, n).
 
-    A session is told by its end time, a place by the number of events before it in all
-    sessions that were learned. The earliest of some transitions has the smallest end
-    time, then the smallest place.
+    A session is told by its end time, a place by the number of events before it, behind
+    the `n_before` places of sessions that were learned before. The earliest of some
+    transitions has the smallest end time, then the smallest place.
     """
     session = np.searchsorted(data.offsets, after, side="right") - 1
     times = np.zeros(data.n_sessions) if data.end_times is None else data.end_times
     times = np.where(np.isnan(times), np.inf, times)
-    return np.stack([np.ones(len(after)), times[session], n_before + after])
+    return np.stack([data.weights_at(after), times[session], n_before + after])
 
 
 def _ranked(rows, columns, seen, data):
@@ -157,6 +159,8 @@ class SequentialRules(_LastItemRules):
         \#\{\text{training events of } j \text{ that come } g
         \text{ clicks after } i_t\}
 
+    A follower with a weight counts as much.
+
     Parameters
     ----------
     max_gap : int, default=10
@@ -174,7 +178,7 @@ class SequentialRules(_LastItemRules):
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
         Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each.
+        the training events of each, or the sums of their weights.
     rules_ : csr_array of shape (n_items, n_items), float32
         Weight of each follower (column) of an item (row).
 
@@ -212,7 +216,8 @@ class SequentialRules(_LastItemRules):
             before, after = data.pairs(gap)
             if len(before) == 0:
                 break
-            weight = np.full(len(before), _GAP_WEIGHTS[self.weighting](gap), np.float32)
+            weight = _GAP_WEIGHTS[self.weighting](gap) * data.weights_at(after)
+            weight = weight.astype(np.float32)
             at = data.codes[before] - 1, data.codes[after] - 1
             rules = rules + sparse.csr_array((weight, at), shape=(n, n))
         rules.eliminate_zeros()
@@ -225,7 +230,7 @@ class AssociationRules(_LastItemRules):
     .. math:: \mathrm{score}(j) = \sum_{s} n_s(i_t)\, n_s(j), \qquad j \ne i_t
 
     with :math:`n_s(j)` the number of events of item :math:`j` in training session
-    :math:`s`.
+    :math:`s`. Where events have weights, the second factor is their sum.
 
     Parameters
     ----------
@@ -239,9 +244,9 @@ class AssociationRules(_LastItemRules):
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
         Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each.
+        the training events of each, or the sums of their weights.
     rules_ : csr_array of shape (n_items, n_items), float32
-        Symmetric counts of pairs.
+        Counts of pairs, symmetric where events have no weights.
 
     Notes
     -----
@@ -265,16 +270,19 @@ class AssociationRules(_LastItemRules):
         self.scoring = scoring
 
     def _learn(self, data):
-        where = data.codes, data.offsets, data.n_items
-        counts = rows_of(np.ones(len(data.codes), dtype=np.float32), *where)
+        def rows(values):
+            values = values.astype(np.float32)
+            return rows_of(values, data.codes, data.offsets, data.n_items)
+
+        ones, weights = np.ones(len(data.codes)), data.weights_at(slice(None))
         if data.graph_ends is None:
-            rules = sparse.csr_array(counts.T @ counts)
+            rules = sparse.csr_array(rows(ones).T @ rows(weights))
         else:  # pairs of a target with what stands before it
-            at = np.zeros(len(data.codes), dtype=np.float32)
+            at = np.zeros(len(data.codes))
             at[data.graph_ends] = 1
-            targets = rows_of(at, *where)
-            rules = sparse.csr_array((counts - targets).T @ targets)
-            rules = rules + rules.T
+            rules = rows(ones - at).T @ rows(at * weights)
+            rules = rules + rows(at).T @ rows((ones - at) * weights)
+            rules = sparse.csr_array(rules)
         rules.setdiag(0)
         rules.eliminate_zeros()
         return {"rules_": rules}

@@ -39,7 +39,9 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
     :math:`e^{-g/\delta_{pos}}` with :math:`g` = 0 for the next one, :math:`S` those up
     to that click (see `direction`). Rows of :math:`S` sum to 1. A row of a session that
     ended :math:`a` days before the last one has the weight
-    :math:`e^{-a/\delta_{time}}`.
+    :math:`e^{-a/\delta_{time}}`. Where events have weights, a similarity row is
+    multiplied by the mean weight of its session and a transition row by that of the
+    next click. Clicks of weight 0 are not in :math:`T`.
 
     Parameters
     ----------
@@ -69,7 +71,8 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each.
+        Raw ids of the items seen in `fit`, sorted, and the training events of each, or
+        the sums of their weights.
     weights_ : ndarray of shape (n_items, n_items), float32
         The matrix :math:`B`.
 
@@ -151,19 +154,25 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
 
     def _normal_equations(self, data, weights):
         """Sparse S' Omega S and S' Omega T, each the sum over both kinds of rows."""
-        ones = np.ones(len(data.codes))
-        items = rows_of(ones, data.codes, data.offsets, data.n_items)
+        counted = data.weights_at(slice(None)) > 0
+        items, outputs = (
+            rows_of(values, data.codes, data.offsets, data.n_items)
+            for values in (np.ones(len(data.codes)), counted.astype(float))
+        )
         items.data[:] = 1
+        outputs.data[:] = outputs.data > 0
         inputs = _summing_to_one(items)
-        weighted = inputs.T @ sparse.diags_array(self.alpha * weights)
-        gram, cross = weighted @ inputs, weighted @ items
+        of_rows = self.alpha * weights * data.session_weights()
+        weighted = inputs.T @ sparse.diags_array(of_rows)
+        gram, cross = weighted @ inputs, weighted @ outputs
 
-        past, future, session = self._transitions(data)
-        weighted = past.T @ sparse.diags_array((1 - self.alpha) * weights[session])
+        past, future, session, follower = self._transitions(data)
+        of_rows = (1 - self.alpha) * weights[session] * data.weights_at(follower)
+        weighted = past.T @ sparse.diags_array(of_rows)
         return gram + weighted @ past, cross + weighted @ future
 
     def _transitions(self, data):
-        """Transition rows of S and of T, and the session of each."""
+        """Transition rows of S and of T, the session of each and the next click."""
         lengths = np.diff(data.offsets)
         session = np.repeat(np.arange(len(lengths)), lengths)
         last = np.repeat(data.offsets[1:], lengths) - 1
@@ -174,7 +183,7 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
 
         after, offsets = flat_positions(t + 1, last[t] - t)
         gap = after - np.repeat(t + 1, np.diff(offsets))
-        values = np.exp(-gap / self.delta_pos)
+        values = np.exp(-gap / self.delta_pos) * (data.weights_at(after) > 0)
         future = rows_of(values, data.codes[after], offsets, data.n_items)
 
         n_before = np.ones(len(t), dtype=np.int64)
@@ -183,7 +192,7 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         before, offsets = flat_positions(t - n_before + 1, n_before)
         values = np.exp(-(np.repeat(t, n_before) - before) / self.delta_pos)
         past = rows_of(values, data.codes[before], offsets, data.n_items)
-        return _summing_to_one(past), future, session[t]
+        return _summing_to_one(past), future, session[t], t + 1
 
     def _add_scores(self, scores, queries):
         clicks = observed(queries, scores.shape[1])

@@ -9,8 +9,20 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._data import as_sessions, check_targets, latest_rows, taken, unmasked
-from skclip._inside import partial_fit, unwrap, without_checkpoint
+from skclip._data import (
+    as_sessions,
+    check_targets,
+    checked_sample_weight,
+    latest_rows,
+    taken,
+    unmasked,
+)
+from skclip._inside import (
+    partial_fit,
+    unwrap,
+    weight_argument,
+    without_checkpoint,
+)
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
 from skclip._warnings import told_already, warn_user
 from skclip.baselines import BaselineRecommender, fitted_catalog
@@ -86,7 +98,8 @@ class VotingRecommender(BaselineRecommender, Composition):
         Raw ids of the items seen in `fit`, and of further items that a member knows,
         such as by their features, sorted. `partial_fit` appends new ones.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item; they rank the items that no member votes for.
+        Training events of each item, or the sums of their weights; they rank the items
+        that no member votes for.
 
     Notes
     -----
@@ -157,15 +170,34 @@ class VotingRecommender(BaselineRecommender, Composition):
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit every member on the same sessions and next items.
+
+        Weights and temperatures of the members are learned from unweighted clicks.
+
+        Parameters
+        ----------
+        X : Sessions or list of lists
+            Training sessions, shape (n_sessions,). Whole sessions are the recommended
+            input.
+        y : array-like of shape (n_sessions,), default=None
+            Next items; row i is then the session ``X[i] + [y[i]]``.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more, which are passed on to the members. A row of
+            weight 0 is left out. None is 1 for all.
+
+        Returns
+        -------
+        self : VotingRecommender
+            The estimator itself, fitted.
 
         Raises
         ------
         ValueError
             There are no members, two have one name, or the weights do not match.
         TypeError
-            A member holds no recommender, or one without probabilities for "blend".
+            A member holds no recommender, or one without probabilities for "blend", or
+            `fit` of a member takes no `sample_weight`.
         NotFittedError
             `prefit` is set and a member is not fitted.
 
@@ -182,12 +214,12 @@ class VotingRecommender(BaselineRecommender, Composition):
                 check_is_fitted(member)
         if self.method == "blend":
             check_probabilities(self.estimators)
-        data = self._training_data(X, y)
+        data = self._training_data(X, y, sample_weight)
         temperatures = np.ones(len(self.estimators))
         with told_already():
             if weights is None:
-                weights, temperatures = self._learned(X, y)
-            members = self._fitted_members(X, y)
+                weights, temperatures = self._learned(X, y, sample_weight)
+            members = self._fitted_members(X, y, sample_weight)
         for name, member in members.items():  # it may know items that no session has
             item_ids = unwrap(member, None)[0].item_ids_
             data = data.with_items(item_ids, f"The member {name!r}")
@@ -201,15 +233,22 @@ class VotingRecommender(BaselineRecommender, Composition):
             _given_weights=given,
         )
 
-    def _fitted_members(self, X, y):
+    def _fitted_members(self, X, y, sample_weight):
         if self.prefit:
             return dict(self.estimators)
-        return {name: clone(member).fit(X, y) for name, member in self.estimators}
+        return {
+            name: clone(member).fit(X, y, **weight_argument(member, sample_weight))
+            for name, member in self.estimators
+        }
 
-    def _learned(self, X, y):
+    def _learned(self, X, y, sample_weight):
         """Weights and temperatures that make the latest targets most likely."""
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
+        sample_weight = checked_sample_weight(sample_weight, len(sessions))
+        if sample_weight is not None:
+            kept = np.flatnonzero(sample_weight)
+            (sessions, y), sample_weight = taken(sessions, y, kept), sample_weight[kept]
         early, late = np.array([], dtype=int), np.arange(len(sessions))
         if not self.prefit:
             early, late = latest_rows(sessions, _HELD_OUT)
@@ -219,7 +258,13 @@ class VotingRecommender(BaselineRecommender, Composition):
             members = [member for _, member in self.estimators]
             if not self.prefit:
                 part = taken(sessions, y, early)
-                members = [without_checkpoint(member).fit(*part) for member in members]
+                weights = None if sample_weight is None else sample_weight[early]
+                members = [
+                    without_checkpoint(member).fit(
+                        *part, **weight_argument(member, weights)
+                    )
+                    for member in members
+                ]
             tables = [
                 target_probabilities(*unwrap(member, asked), targets)
                 for member in members
@@ -238,7 +283,7 @@ class VotingRecommender(BaselineRecommender, Composition):
         )
         return np.full(n_members, 1 / n_members), np.ones(n_members)
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Update every member with further sessions; weights and temperatures stay.
 
         Members that are updated are copies. What was passed with `prefit`, and the
@@ -250,6 +295,8 @@ class VotingRecommender(BaselineRecommender, Composition):
             Further training sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, as in `fit`.
 
         Returns
         -------
@@ -262,7 +309,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             A member has no ``partial_fit``; nothing was updated then.
         """
         if not hasattr(self, "estimators_"):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight)
         for name, member in self.named_estimators_.items():
             recommender, _ = unwrap(member, None)
             if not hasattr(recommender, "partial_fit"):
@@ -276,15 +323,16 @@ class VotingRecommender(BaselineRecommender, Composition):
                 f"weights={self.weights!r:.80} takes effect in fit, and the members "
                 f"have other weights. Call fit, or set the weights of then."
             )
-        data = self._training_data(X, y, self._index).appended_to(self.item_ids_)
+        data = self._training_data(X, y, sample_weight, self._index)
+        data = data.appended_to(self.item_ids_)
         members = {}
         with told_already():
             for name, member in self.named_estimators_.items():
-                members[name] = partial_fit(copy.deepcopy(member), X, y)
+                members[name] = partial_fit(copy.deepcopy(member), X, y, sample_weight)
                 item_ids = unwrap(members[name], None)[0].item_ids_
                 data = data.appended_to(data.index.item_ids, item_ids)
         catalog = fitted_catalog(data)
-        catalog["item_counts_"][: len(self.item_counts_)] += self.item_counts_
+        catalog["item_counts_"] = data.item_counts(self.item_counts_)
         return self._adopt(
             X,
             **catalog,

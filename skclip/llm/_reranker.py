@@ -194,7 +194,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         return SimpleNamespace(**(given | parts))
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the base and read the sessions for examples. Sends nothing.
 
         Parameters
@@ -204,6 +204,9 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             was fitted on: examples come from them.
         y : array-like of shape (n_sessions,), default=None
             Next items.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more, for the base. A row of weight 0 is left out,
+            also of the examples. None is 1 for all.
 
         Returns
         -------
@@ -214,16 +217,17 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         ------
         ValueError, TypeError
             No item has a title, or a title is no text, or an id has two, or the base
-            is no recommender of skclip.
+            is no recommender of skclip, or its `fit` takes no `sample_weight`.
         """
         check_client(self.client)
         parts = self._parts()
         for part in parts.values():
             part._validate_params()
-        estimator, base, sessions = self._fitted_base(X, y)
+        estimator, base, sessions = self._fitted_base(X, y, sample_weight)
         titles = titles_of(self.item_titles, base.item_ids_.tolist())
         n_missing = self._check_titles(titles, base.item_ids_)
-        counts, shown = _read_sessions(base, titles, training_data(sessions, y))
+        data = training_data(sessions, y, sample_weight=sample_weight)
+        counts, shown = _read_sessions(base, titles, data)
         encoder = parts["matching"].encoder
         catalog = Catalog(base.item_ids_, titles, counts, shown, encoder)
         _ = catalog.text  # made now: an encoder may take its time, or fail

@@ -33,7 +33,7 @@ class SessionScorer:
     >>> SessionScorer("recall@1", "recall@2")(popular, [["c", "a"], ["a", "b"]])
     {'recall@1': 0.5, 'recall@2': 1.0}
     >>> SessionScorer("map@2", targets="remaining")(popular, [["c", "a", "b"]])
-    1.0
+    0.75
     """
 
     def __init__(self, *names, targets="next", event=None):

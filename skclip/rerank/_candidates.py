@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import has_fit_parameter
 
 from skclip._clusters import SessionClusterer
 from skclip._data import (
@@ -13,12 +14,13 @@ from skclip._data import (
     as_item_features,
     as_sessions,
     check_targets,
+    checked_sample_weight,
     latest_rows,
     query_data,
     taken,
     training_data,
 )
-from skclip._inside import estimators_inside, without_checkpoint
+from skclip._inside import estimators_inside, weight_argument, without_checkpoint
 from skclip._ranking import base_of, queries_of_base
 from skclip._sklearn import HasMethods, Interval, _fit_context
 from skclip._warnings import told_already, warn_user
@@ -190,7 +192,7 @@ class CandidateRanker(ListReranker):
         return {"classifier": classifier, "clusterer": clusterer}
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the base, the classifier on its candidates, and the base again.
 
         Parameters
@@ -200,6 +202,10 @@ class CandidateRanker(ListReranker):
             input: of prefixes of one session, only some might be held out.
         y : array-like of shape (n_sessions,), default=None
             Next items.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more, for the base, the clusterer and, where its
+            `fit` takes them, the classifier. A row of weight 0 is left out. None is 1
+            for all.
 
         Returns
         -------
@@ -210,7 +216,8 @@ class CandidateRanker(ListReranker):
         ------
         TypeError
             The base is no recommender of skclip, or the classifier has neither
-            ``predict_proba`` nor ``decision_function``.
+            ``predict_proba`` nor ``decision_function``. `fit` of the base or of the
+            clusterer takes no `sample_weight`.
         ValueError
             An item of the catalog has no row in `item_columns`.
 
@@ -225,24 +232,36 @@ class CandidateRanker(ListReranker):
         classifier, clusterer = self._new_parts(rng)
         sessions = as_sessions(X)
         y = None if y is None else check_targets(y, len(sessions))
-        data = training_data(sessions, y)
+        data = training_data(sessions, y, sample_weight=sample_weight)
+        weights = checked_sample_weight(sample_weight, len(sessions))
+        if weights is not None:
+            kept = np.flatnonzero(weights)
+            (sessions, y), weights = taken(sessions, y, kept), weights[kept]
         columns = self._own_columns(data)
         early, late = latest_rows(sessions, self.held_out_fraction)
         if len(early) == 0:
             early, late = late, early
+        of_early, of_late = (
+            None if weights is None else weights[rows] for rows in (early, late)
+        )
         early, late = taken(sessions, y, early), taken(sessions, y, late)
         _check_lengths(*early, len(sessions))
         with told_already():
-            clusterer.fit(*early)
+            clusterer.fit(*early, **weight_argument(clusterer, of_early))
             check_clusters_items(clusterer)
             estimator = self.estimator
             if not self.prefit:
-                estimator = without_checkpoint(estimator).fit(*early)
+                of_base = weight_argument(estimator, of_early)
+                estimator = without_checkpoint(estimator).fit(*early, **of_base)
             base, _ = base_of(estimator, None)
-            facts = _facts_of(base, clusterer, training_data(*early), columns)
-            classifier, recall = self._learned(classifier, estimator, facts, late, rng)
+            of_early = training_data(*early, sample_weight=of_early)
+            facts = _facts_of(base, clusterer, of_early, columns)
+            classifier, recall = self._learned(
+                classifier, estimator, facts, late, rng, of_late
+            )
             if self.refit and not self.prefit:
-                estimator = clone(self.estimator).fit(X, y)
+                of_base = weight_argument(estimator, weights)
+                estimator = clone(self.estimator).fit(sessions, y, **of_base)
                 base, _ = base_of(estimator, None)
             if self.refit:
                 facts = _facts_of(base, clusterer, data, columns, facts)
@@ -283,7 +302,7 @@ class CandidateRanker(ListReranker):
         self._check_rows(features, data, "item_columns")
         return features, column_names(self.item_columns, features.shape[1])
 
-    def _learned(self, classifier, estimator, facts, held_out, rng):
+    def _learned(self, classifier, estimator, facts, held_out, rng, weights):
         """The fitted classifier, None if nothing can be learned; candidate recall."""
         sessions, y = held_out
         seed, n_targets, n_hits, labels = rng.randint(2**31 - 1), 0, 0, np.empty(0)
@@ -292,7 +311,7 @@ class CandidateRanker(ListReranker):
             queries = query_data(sessions, base._index, y, every_prefix=y is None)
             queries = queries.take(_evenly(len(queries), self.max_targets))
             n_targets = len(queries)
-            features, labels, _ = _pairs(
+            features, labels, of_query = _pairs(
                 estimator, facts, queries, self.n_candidates, self.n_negatives, seed
             )
             n_hits = int(labels.sum())
@@ -306,7 +325,10 @@ class CandidateRanker(ListReranker):
                 TrainingWarning,
             )
             return None, recall
-        return classifier.fit(features, labels), recall
+        of_pairs = {}
+        if weights is not None and has_fit_parameter(classifier, "sample_weight"):
+            of_pairs["sample_weight"] = weights[queries.rows[of_query]]
+        return classifier.fit(features, labels, **of_pairs), recall
 
     def _why_nothing(self, base, held_out, n_targets, n_hits):
         """Why there is nothing to learn, and what to do about it."""

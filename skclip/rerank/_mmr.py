@@ -134,7 +134,7 @@ class MMRReranker(ListReranker):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the base, and learn what is similar.
 
         Parameters
@@ -144,6 +144,9 @@ class MMRReranker(ListReranker):
             was fitted on.
         y : array-like of shape (n_sessions,), default=None
             Next items.
+        sample_weight : array-like of shape (n_sessions,), default=None
+            Weights of the rows, 0 or more, for the base and the clusterer. A row of
+            weight 0 is left out. None is 1 for all.
 
         Returns
         -------
@@ -154,7 +157,8 @@ class MMRReranker(ListReranker):
         ------
         TypeError
             The base is no recommender of skclip, or has no vectors where
-            ``similarity="vectors"``.
+            ``similarity="vectors"``. `fit` of the base or of the clusterer takes no
+            `sample_weight`.
         ValueError
             An item of the catalog has no row of the item features.
 
@@ -164,12 +168,12 @@ class MMRReranker(ListReranker):
             With `prefit`, the base knows none of the items.
         """
         self._check_base()
-        data = training_data(X, y)
+        data = training_data(X, y, sample_weight=sample_weight)
         with told_already():
-            similarity = read_similarity(self.similarity, X, y)
+            similarity = read_similarity(self.similarity, X, y, sample_weight)
             if isinstance(similarity, ItemFeatures):
                 self._check_rows(similarity, data, "similarity")
-            estimator, base, _ = self._fitted_base(X, y)
+            estimator, base, _ = self._fitted_base(X, y, sample_weight)
             if not shares_items(base, data.index.item_ids):
                 warn_user(
                     "None of the items of the sessions is in the catalog of the base "
@@ -177,7 +181,7 @@ class MMRReranker(ListReranker):
                     UnseenItemWarning,
                 )
             kind, table = item_table(
-                similarity, estimator, base, X, y, self.random_state
+                similarity, estimator, base, X, y, self.random_state, sample_weight
             )
         return self._adopt(
             X,

@@ -6,10 +6,10 @@ from sklearn.preprocessing import normalize
 
 from skclip._clusters import SessionClusterer
 from skclip._data import ItemFeatures, as_item_features, rows_of_items
-from skclip._inside import clusterer_inside
+from skclip._inside import clusterer_inside, weight_argument
 
 
-def read_similarity(similarity, X, y):
+def read_similarity(similarity, X, y, sample_weight=None):
     """A similarity as text, a fitted clusterer or `ItemFeatures`; refuses wrong ones.
 
     It needs no base, so it comes before time goes into fitting one.
@@ -17,13 +17,14 @@ def read_similarity(similarity, X, y):
     if isinstance(similarity, str):
         return similarity
     if hasattr(similarity, "fit"):
-        clusterer = clone(similarity).fit(X, y)
+        weights = weight_argument(similarity, sample_weight)
+        clusterer = clone(similarity).fit(X, y, **weights)
         check_clusters_items(clusterer)
         return clusterer
     return as_item_features(similarity, "similarity")
 
 
-def item_table(similarity, estimator, base, X, y, random_state):
+def item_table(similarity, estimator, base, X, y, random_state, sample_weight=None):
     """Kind of a similarity of `read_similarity`, and what it is computed from.
 
     The second is an array (n_items, n_dims) of vectors of length 1 or 0, float32, or
@@ -44,7 +45,8 @@ def item_table(similarity, estimator, base, X, y, random_state):
         return "vectors", normalize(base.item_vectors_)
     clusterer = clusterer_inside(estimator)
     if clusterer is None:
-        clusterer = SessionClusterer(random_state=random_state).fit(X, y)
+        clusterer = SessionClusterer(random_state=random_state)
+        clusterer.fit(X, y, sample_weight)
     return "clusters", _clusters(clusterer, base)
 
 

@@ -100,21 +100,20 @@ def _add_rankings(app, models):
         catalog, filters = model.catalog, request.filters
         filters["exclude_seen"] = request.exclude_seen
         answer = _head(request, model)
-        if "sessions" in request.model_fields_set:
-            found = request.sessions and model.recommend(
-                request.sessions, request.k, **filters
-            )
-            pairs = zip(request.sessions, found, strict=True)
+        asked, columns = request.asked, request.columns
+        if request.many:
+            found = asked and model.recommend(asked, request.k, columns, **filters)
+            pairs = zip(asked, found, strict=True)
             results = [_ranking(catalog, session, *best) for session, best in pairs]
             return JSONResponse(answer | {"results": results})
         explanation = None
         if request.explain:
             if not hasattr(model.recommender, "decision_function"):
                 raise HTTPException(422, "explain: this model cannot be explained.")
-            *best, drops = model.explain(request.session, request.k, **filters)
+            *best, drops = model.explain(asked, request.k, columns, **filters)
             explanation = {"clicks": list(range(len(drops))), "drops": drops}
         else:
-            (best,) = model.recommend([request.session], request.k, **filters)
+            (best,) = model.recommend(asked, request.k, columns, **filters)
         answer |= _ranking(catalog, request.session, *best)
         return JSONResponse(answer | {"explanation": explanation})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skclip._data import Sessions
 from skclip._inside import predict_topk, recommender_inside
 from skclip._warnings import told_already
 from skclip.inspection import occlusion
@@ -45,8 +46,13 @@ class Model:
     def _for_lists(self):
         return {"return_scores": True, "fill_value": self.catalog.no_id}
 
-    def recommend(self, sessions, k, **filters):
-        """The best items of each session and their scores; filled places left out."""
+    def recommend(self, sessions, k, columns=None, **filters):
+        """The best items of each session and their scores; filled places left out.
+
+        `columns` are types and times of clicks, as `Sessions.from_lists` takes them.
+        """
+        if columns:
+            sessions = Sessions.from_lists(sessions, **columns)
         k = min(k, len(self.catalog))
         with told_already():  # unknown ids are part of the answer
             items, scores = predict_topk(
@@ -63,14 +69,16 @@ class Model:
             )
         return _lists(items, scores)
 
-    def explain(self, session, k, **filters):
+    def explain(self, sessions, k, columns=None, **filters):
         """Recommendations for one session, and their drops without each click."""
-        if not session:
-            return *self.recommend([session], k, **filters)[0], []
+        if sessions == [[]]:
+            return *self.recommend(sessions, k, **filters)[0], []
+        if columns:
+            sessions = Sessions.from_lists(sessions, **columns)
         k = min(k, len(self.catalog))
         with told_already():
             filters["fill_value"] = self.catalog.no_id
-            found = occlusion(self.estimator, [session], k, "score", filters)
+            found = occlusion(self.estimator, sessions, k, "score", filters)
         ((items, scores),) = _lists(found["items"], found["scores"])
         drops = found["drop"][:, np.isfinite(found["scores"][0])]
         return items, scores, [[_number(d) for d in row] for row in drops.tolist()]

@@ -23,6 +23,11 @@ def _whole(value):
     return int(value) if exact else value
 
 
+def _as_float(value):
+    """Seconds are numbers, whole or not; strict floats would refuse 1."""
+    return float(value) if type(value) is int and abs(value) < 2**63 else value
+
+
 def _item_id(value):
     value = _whole(value)
     if type(value) is not int:
@@ -44,6 +49,10 @@ ItemId = Annotated[
     ),
 ]
 Session = Annotated[list[ItemId], Field(max_length=MAX_CLICKS)]
+Type = ItemId | None
+Time = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_as_float)]
+Types = Annotated[list[Type], Field(max_length=MAX_CLICKS)]
+Times = Annotated[list[Time], Field(max_length=MAX_CLICKS)]
 Filter = Annotated[list[ItemId], Field(max_length=MAX_FILTERED)]
 Name = Literal["a", "b"]
 
@@ -74,6 +83,9 @@ def _check_long_lists(request, name):
             "requests, or pass a smaller k."
         )
     return request
+
+
+_OF_CLICKS = "{} One list for session, a list of lists for sessions."
 
 
 def _how_many(name):
@@ -123,15 +135,53 @@ class RecommendRequest(_Ranking):
     ] = []
     exclude_seen: bool = True
     explain: bool = False
+    events: Annotated[
+        Types | Annotated[list[Types], Field(max_length=MAX_SESSIONS)] | None,
+        Field(description=_OF_CLICKS.format("Type of each click, null = unknown.")),
+    ] = None
+    times: Annotated[
+        Times | Annotated[list[Times], Field(max_length=MAX_SESSIONS)] | None,
+        Field(description=_OF_CLICKS.format("Seconds of each click, in order.")),
+    ] = None
+
+    @property
+    def many(self):
+        return "sessions" in self.model_fields_set
+
+    @property
+    def asked(self):
+        """The sessions, also where there is one."""
+        return self.sessions if self.many else [self.session]
+
+    @property
+    def columns(self):
+        """Rows of types and times, as `Sessions.from_lists` takes them."""
+        given = {"events": self.events, "times": self.times}
+        given = {name: rows for name, rows in given.items() if rows is not None}
+        return given if self.many else {name: [row] for name, row in given.items()}
 
     @model_validator(mode="after")
     def _check(self):
         _check_one_of(self, "session", "sessions")
+        for name, rows in self.columns.items():
+            _check_rows(name, rows, self.asked, self.many)
         if self.explain and "session" not in self.model_fields_set:
             raise ValueError("explain needs session, not sessions.")
         if self.explain and len(self.session) > MAX_EXPLAINED:
             raise ValueError(f"explain takes at most {MAX_EXPLAINED} clicks.")
         return _check_long_lists(self, "sessions")
+
+
+def _check_rows(name, rows, sessions, many):
+    """Refuse types or times that are not one for each click, in order."""
+    are_rows = all(type(row) is list for row in rows)
+    fits = are_rows and [*map(len, rows)] == [*map(len, sessions)]
+    if not fits or any(type(value) is list for row in rows for value in row):
+        what = "a value for each click"
+        what = f"a list for each session, of {what}" if many else what
+        raise ValueError(f"{name} has another shape. Expected {what}.")
+    if name == "times" and any(row != sorted(row) for row in rows):
+        raise ValueError("times must not fall within a session.")
 
 
 class SimilarRequest(_Ranking):

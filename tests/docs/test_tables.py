@@ -225,6 +225,22 @@ def test_second_stages():
         assert cells[5] == f"{row['seconds_per_1000']:.2f} s"
 
 
+def test_kinds_of_item_features():
+    rows = results("report/results/item_features.jsonl")
+    shown = table(DOCS / "guide" / "item_features.md", "item_features")
+    assert len(shown) == len(rows)
+    metrics = ["recall@20", *(f"recall@20, {g}" for g in ("0", "1-5", "6-20", ">20"))]
+    log = None
+    for (first, kind, *cells), row in zip(shown, rows, strict=True):
+        log = first or log
+        assert row["log"] == log
+        assert kind.startswith(
+            {"real": row["kind"]}.get(row["vectors"], row["vectors"])
+        )
+        for cell, metric in zip(cells, metrics, strict=True):
+            assert numbers(cell) == pytest.approx(row[metric][:3], abs=6e-4)
+
+
 def test_cost_of_a_small_language_model():
     rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
     shown = table(DOCS / "llm_reranking.md", "small model, cost")

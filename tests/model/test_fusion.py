@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import GOLDEN, same, small
+from common import GOLDEN, fused, same, small, unit
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -86,31 +86,6 @@ def test_without_features_scores_are_those_before_features_came(backbone):
 # -- equations -------------------------------------------------------------------------
 
 
-def unit(v):
-    return v / max(np.linalg.norm(v), 1e-12)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def naive(kind, e, t, n, p):
-    """One item, from section 4 of the specification."""
-    if kind in ("init", "init_frozen"):
-        return e
-    if kind == "late":
-        return e if n else 0 * e
-    phi = t @ p["phi.weight"].T + p["phi.bias"] if t.any() else np.zeros(len(e))
-    text = unit(phi)
-    if kind == "add":
-        return (unit(e) if n else 0) + p["gamma"] * text
-    if kind == "concat":
-        return p["W_c.weight"] @ np.concatenate([e if n else 0 * e, phi])
-    g = sigmoid(p["w_e"] @ unit(e) + p["w_t"] @ text + p["c"] * np.log(1 + n) + p["b"])
-    g = 0.0 if n == 0 else g if t.any() else 1.0
-    return g * unit(e) + (1 - g) * text
-
-
 @pytest.mark.parametrize("kind", [k for k in FUSIONS if k != "nullspace"])
 def test_vectors_equal_the_equations(kind):
     torch.manual_seed(0)
@@ -126,7 +101,7 @@ def test_vectors_equal_the_equations(kind):
     fusion.fill_(t, n, table)
     p = {k: v.double().numpy() for k, v in fusion.state_dict().items()}
     expected = [
-        naive(kind, e, row, c, p)
+        fused(kind, e, row, c, p)
         for e, row, c in zip(table.double().numpy(), t, n, strict=True)
     ]
     found = fusion(table)

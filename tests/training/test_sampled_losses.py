@@ -11,7 +11,7 @@ from test_losses import assert_close, case, gradients, plain
 from skclip._training._sampled_losses import SAMPLED_LOSSES, Sampler, check_sample_fits
 from skclip._training._trainer import _RowAdam
 from skclip.backbones import BACKBONES
-from skclip.losses import BPR, SampledSoftmax
+from skclip.losses import BPR, GBCE, SampledSoftmax
 
 every_loss = pytest.mark.parametrize("kind", SAMPLED_LOSSES)
 
@@ -24,7 +24,7 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def naive(kind, positive, negatives, log_expected, m, n_items, v):
+def naive(kind, positive, negatives, log_expected, m, n_items, v, t=0.75):
     """One row, from the formulas; lists without the hits; `v` weighs negatives."""
     if kind == "sampled_softmax":
         rest = sum(
@@ -45,7 +45,7 @@ def naive(kind, positive, negatives, log_expected, m, n_items, v):
         penalty = sum(w * s * s for w, s in pairs) if kind == "bpr-max" else 0.0
         return -math.log(better) + penalty
     r = m / (n_items - 1)
-    beta = r * (0.75 * (1 - 1 / r) + 1 / r)
+    beta = r * (t * (1 - 1 / r) + 1 / r)
     rest = sum(w * math.log(1 - sigmoid(s)) for w, s in zip(v, negatives, strict=True))
     return -(beta * math.log(sigmoid(positive)) + rest) / (m + 1)
 
@@ -99,6 +99,22 @@ def test_losses_equal_naive_loops(kind, weighed, with_bias, shared):
         expected.append(naive(*arguments))
     assert float(value) == pytest.approx(np.mean(expected), rel=1e-5)
     assert float(by_scorer) == pytest.approx(float(value), rel=1e-5)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
+def test_calibration_of_gbce(t):
+    weights, negatives, n_items = torch.ones(30), [0.3, -1.2], 30
+    loss = sampler("gbce", 2, weights, t=t)
+    hit, sample = torch.zeros(1, 2, dtype=torch.bool), torch.tensor([1, 2])
+    found = loss.loss._of(
+        torch.tensor([0.4]), torch.tensor([negatives]), hit, loss, sample
+    )
+    expected = naive("gbce", 0.4, negatives, None, 2, n_items, [1.0, 1.0], t)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    model = small(loss=GBCE(2, t=t), max_epochs=1).fit([["a", "b", "c"]] * 4)
+    assert model.resolved_params_["loss__t"] == t
+    with pytest.raises(ValueError, match="'t' parameter of GBCE"):
+        clone(model).set_params(loss__t=1.5).fit([["a", "b", "c"]] * 4)
 
 
 @pytest.mark.parametrize("kind", WEIGHED)

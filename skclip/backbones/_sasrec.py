@@ -1,0 +1,98 @@
+"""SASRec: causal self-attention over the events of a session."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from skclip.backbones._base import Backbone, BackboneSpec, Dropout
+from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
+from skclip.backbones._transformer import PreNormLayer, causal_mask
+
+
+class SASRecNetwork(Backbone):
+    r"""The last event's state after some layers of causal self-attention.
+
+    .. math::
+        u_t &= \mathrm{dropout}(\sqrt{d}\, x_t + p_t) \\
+        s &= \mathrm{LN}(\mathrm{PreNormLayers}(u)_{last})
+
+    The layers look back only, so that one pass gives s for all prefixes, and no event
+    sees the padding behind it.
+    """
+
+    shares_prefixes = True
+
+    def __init__(self, embedding_dim, max_length, spec):
+        super().__init__()
+        self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
+        self.dropout = Dropout(spec.dropout)
+        sizes = embedding_dim, embedding_dim, spec.n_heads
+        rates = {"dropout": spec.dropout, "attention_dropout": spec.dropout}
+        self.layers = nn.ModuleList(
+            PreNormLayer(*sizes, **rates) for _ in range(spec.n_layers)
+        )
+        self.ln_out = nn.LayerNorm(embedding_dim, eps=PreNormLayer.eps)
+        nn.init.xavier_uniform_(self.positions)
+        for part in self.layers.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+
+    def encode(self, x, batch):
+        x = x * x.shape[-1] ** 0.5 + self.positions[: x.shape[1]]
+        x = self.dropout(x)  # (n_sessions, length, d)
+        allowed = causal_mask(x.shape[1], x.device)
+        for layer in self.layers:
+            x = layer(x, allowed)
+        return self.ln_out(batch.last(x))
+
+    def init_table_(self, table, n_items):
+        bound = (6.0 / (n_items + 1 + table.shape[1])) ** 0.5
+        nn.init.uniform_(table, -bound, bound)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SASRec(BackboneSpec):
+    """Self-attentive sequential recommendation [1]_.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Number of blocks of attention and a feed-forward part.
+    n_heads : int, default=1
+        Attention heads; must divide the embedding's dimension.
+    dropout : float, default=0.2
+        On the inputs, the attention weights and in the feed-forward parts.
+    training : dict, default=None
+        Settings for the recommender's parameters that are left at "auto".
+
+    References
+    ----------
+    .. [1] W.-C. Kang, J. McAuley, "Self-attentive sequential recommendation", ICDM
+           2018, arXiv:1808.09781.
+
+    Examples
+    --------
+    >>> from skclip.backbones import SASRec
+    >>> SASRec(n_heads=2)
+    SASRec(n_heads=2)
+    """
+
+    n_layers: int = parameter(2, AT_LEAST_1)
+    n_heads: int = parameter(1, AT_LEAST_1)
+    dropout: float = parameter(0.2, RATE)
+    training: dict | None = parameter(None, dict, None)
+
+    @classmethod
+    def published(cls):
+        """Return the configuration of the authors' program for sparse data."""
+        training = {"loss": "gbce", "loss__n_negatives": 1, "loss__shared": False}
+        training |= {"loss__t": 0.0, "embedding_dim": 50, "learning_rate": 1e-3}
+        training |= {"batch_size": 128, "max_epochs": 200, "lr_schedule": "constant"}
+        training |= {"weight_decay": 0.0, "n_iter_no_change": 20}
+        return cls(dropout=0.5, training=training)
+
+    def build(self, embedding_dim, n_items, max_length):
+        return SASRecNetwork(embedding_dim, max_length, self)
