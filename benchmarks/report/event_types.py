@@ -28,7 +28,6 @@ from benchmarks._results import (
     add_row,
     data_hash,
     environment,
-    load,
     markdown,
     new_parser,
     replace_table,
@@ -157,7 +156,7 @@ def table_of_differences():
     head = ["less the plain model: MRR@20", *KINDS.values()]
     lines = [
         [row["model"], *(interval(row[kind]["mrr@20"]) for kind in KINDS)]
-        for row in load(DIFFERENCES)["differences"]
+        for row in rows_of(DIFFERENCES)
     ]
     return markdown(head, lines)
 
@@ -178,7 +177,7 @@ def main():
                     run(name, seed, train, test)
     elif arguments.command == "compare":
         found = differences(parts()[1])
-        save(DIFFERENCES, {"protocol": __doc__, "differences": found})
+        save(DIFFERENCES, {"protocol": __doc__, "rows": found})
     else:
         replace_table(page, "event_types", table())
         replace_table(page, "event_types_differences", table_of_differences())
