@@ -1,4 +1,4 @@
-"""How much should carts and purchases count? Trials on a validation part.
+"""How much should carts and purchases count, and do types help? On a validation part.
 
     SKCLIP_DATA=... python -m benchmarks.choose.event_weights run network neighbors
     python -m benchmarks.choose.event_weights table
@@ -28,6 +28,7 @@ WEIGHTS = [  # of a view, a cart and a transaction
     {"view": 1.0, "addtocart": 2.0, "transaction": 4.0},
     {"view": 1.0, "addtocart": 3.0, "transaction": 10.0},
 ]
+TRIALS = {"network": WEIGHTS, "network, types": WEIGHTS[:1], "neighbors": WEIGHTS}
 TARGETS = {
     "next": ["view", "addtocart", "transaction"],
     "cart": ["addtocart"],
@@ -82,7 +83,9 @@ def model_of(name, seed=0, click_features=None):
 def run(name, weights):
     train, valid = retailrocket_train_and_valid(event="event")
     begun = time.process_time()
-    model = model_of(name).fit(weighted(train, weights))
+    base, _, types = name.partition(", ")
+    model = model_of(base, click_features="event" if types else None)
+    model.fit(weighted(train, weights))
     row = {
         "model": name,
         "weights": weights,
@@ -124,12 +127,12 @@ def table():
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("models", nargs="*", help="network and neighbors by default")
+    parser.add_argument("models", nargs="*", help=f"of {list(TRIALS)}; all by default")
     arguments = parser.parse_args()
     if arguments.command == "run":
-        for name in arguments.models or ("network", "neighbors"):
+        for name in arguments.models or TRIALS:
             done = [row["weights"] for row in rows_of(ROWS) if row["model"] == name]
-            for weights in WEIGHTS:
+            for weights in TRIALS[name]:
                 if weights not in done:
                     run(name, weights)
     print(table())
