@@ -4,11 +4,12 @@
     python -m benchmarks.choose.event_weights table
 
 Log: retailrocket_last8days with its views, carts and transactions. Days 1 to 5 train,
-day 6 validates. Models: the default recipe with ``repeats=False`` and without types,
-and VSTAN with the settings of `choose/tune_baselines.py`. Criterion, written down
-before the first trial: the sum of the logarithms of MRR@20 of all targets and of
-MRR@20 of the targets that are put in the cart or bought. Both kinds count, as there
-are few purchases in a day. Seed 0. No test part is opened.
+day 6 validates. Models: the default recipe with ``repeats=False`` and without types;
+the same with types, with equal weights alone; VSTAN with the settings of
+`choose/tune_baselines.py`. Criterion, written down before the first trial: the sum of
+the logarithms of MRR@20 of all targets and of MRR@20 of the targets that are put in the
+cart or bought. Both kinds count, as there are few purchases in a day. Seed 0. No test
+part is opened.
 """
 
 import math
