@@ -152,10 +152,12 @@ def table():
 
 
 def table_of_differences():
-    head = ["less the plain model: MRR@20", *KINDS.values()]
+    head = ["model less the plain one", "metric", *KINDS.values()]
     lines = [
-        [row["model"], *(interval(row[kind]["mrr@20"]) for kind in KINDS)]
+        [row["model"], metric.title().replace("Mrr", "MRR")]
+        + [interval(row[kind][metric]) for kind in KINDS]
         for row in rows_of(DIFFERENCES)
+        for metric in METRICS
     ]
     return markdown(head, lines)
 
