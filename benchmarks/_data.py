@@ -95,13 +95,18 @@ def log_train_and_valid(log):
         train, valid = train_and_valid("rsc15")
         return train[::16], valid
     if log == "retailrocket":
-        X = _retailrocket()
-        days = days_of(X)
-        return X[days <= 5], X[days == 6]
+        return retailrocket_train_and_valid()
     if log in ("wikispeedia", "ml_100k"):
         X = _in_time(log)
         return X[: int(0.7 * len(X))], X[int(0.7 * len(X)) : int(0.8 * len(X))]
     return train_and_valid(log)
+
+
+def retailrocket_train_and_valid(**columns):
+    """Days 1 to 5 and day 6, with further columns of `Sessions.from_events`."""
+    X = _retailrocket(**columns)
+    days = days_of(X)
+    return X[days <= 5], X[days == 6]
 
 
 def first_days():
@@ -142,6 +147,11 @@ def _in_time(log):
     X = Sessions.from_events(events, session=session, item="item_id", time="timestamp")
     X = X[X.lengths > 1]
     return X[np.argsort(X.end_times, kind="stable")]
+
+
+def prefix_sessions(X):
+    """Session of each target of `rank_targets`, which ranks every prefix."""
+    return np.repeat(np.arange(len(X)), np.maximum(X.lengths - 1, 0))
 
 
 def clicks_of(X):

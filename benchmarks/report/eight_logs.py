@@ -28,7 +28,8 @@ import time
 
 import numpy as np
 
-from benchmarks._data import LOGS
+from benchmarks._data import LOGS, prefix_sessions
+from benchmarks._intervals import draws, gain, interval
 from benchmarks._results import (
     add_row,
     data_hash,
@@ -174,7 +175,7 @@ def differences(log, models=MODELS, best="default"):
     """Metrics of one model less those of each other model, with intervals."""
     _, X, y = log_train_and_test(log)
     if y is None:
-        of_session = np.repeat(np.arange(len(X)), np.maximum(X.lengths - 1, 0))
+        of_session = prefix_sessions(X)
     else:
         of_session = np.unique(X.ids, return_inverse=True)[1]
     n_sessions = of_session.max() + 1
@@ -196,23 +197,6 @@ def differences(log, models=MODELS, best="default"):
 def clicks_per_item(log):
     train, _, _ = log_train_and_test(log)
     return round(train.n_events / len(np.unique(train.codes)), 1)
-
-
-def gain(ranks, metric):
-    """What each target adds to the mean of a metric."""
-    hits = ranks <= 20
-    return hits.astype(float) if metric == "recall@20" else hits / ranks
-
-
-def draws(sums, sizes, n_draws=10_000):
-    """Mean over targets, and its 95 % interval over sessions."""
-    rng = np.random.default_rng(0)
-    drawn = np.empty(n_draws)
-    for i in range(n_draws):
-        at = rng.integers(len(sums), size=len(sums))
-        drawn[i] = sums[at].sum() / sizes[at].sum()
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return [float(sums.sum() / sizes.sum()), float(low), float(high)]
 
 
 def cells(log, name):
@@ -262,11 +246,6 @@ def long_table(name="default", models=MODELS, file=DIFFERENCES):
                 + [interval(against[m]) if against else "" for m in METRICS]
             )
     return markdown(head, lines)
-
-
-def interval(values):
-    mean, low, high = values
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def main():

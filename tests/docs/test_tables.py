@@ -276,3 +276,54 @@ def test_lists_of_a_small_language_model(mode, lengths):
             values = [row[metric] for row in rows if row["way"] == way]
             expected = [mean(values), pstdev(values)][: len(values)]
             assert numbers(cell) == pytest.approx(expected, abs=6e-4), (way, metric)
+
+
+def test_types_and_weights_of_events():
+    rows = results("event_types.jsonl")
+    page = DOCS / "guide" / "event_types.md"
+    shown = table(page, "event_types")
+    assert {cells[0] for cells in shown} == {row["model"] for row in rows}
+    for model, *cells, n_seeds in shown:
+        own = [row["targets"] for row in rows if row["model"] == model]
+        assert n_seeds == str(len(own))
+        for kind, cell in zip(("next", "cart", "purchase"), cells, strict=True):
+            means = [
+                mean(targets[kind][metric] for targets in own) for metric in METRICS
+            ]
+            assert cell == " / ".join(f"{value:.4f}" for value in means), model
+    compared = {row["model"]: row for row in results("event_types.json")}
+    shown = table(page, "event_types_differences")
+    assert [cells[0] for cells in shown] == [
+        model for model in compared for _ in METRICS
+    ]
+    for model, metric, *cells in shown:
+        for kind, cell in zip(("next", "cart", "purchase"), cells, strict=True):
+            expected = compared[model][kind][metric.lower()]
+            assert numbers(cell) == pytest.approx(expected, abs=6e-5), model
+
+
+def test_times_as_features():
+    rows, compared = results("time_features.jsonl"), results("time_features.json")
+    shown = table(DOCS / "guide" / "event_types.md", "time_features")
+    for log, features, *cells in shown:
+        names = [] if features == "none" else features.split(", ")
+        own = [
+            row
+            for row in rows
+            if log.startswith(row["log"])
+            and (row["features"], row["shuffled"]) == (names, False)
+        ]
+        for metric, cell in zip(METRICS, cells, strict=False):
+            assert cell == f"{mean(row[metric] for row in own):.4f}", (log, names)
+        differences = [
+            row
+            for row in compared
+            if log.startswith(row["log"]) and row["features"] == names
+        ]
+        assert len(differences) == bool(names)
+        for row in differences:
+            for base, cell in zip(("none", "control"), cells[2:], strict=True):
+                if base in row:
+                    expected = row[base]["mrr@20"]
+                    assert numbers(cell) == pytest.approx(expected, abs=6e-5)
+    assert len(shown) == len(compared) + len({row["log"] for row in rows})
