@@ -16,6 +16,7 @@ from skclip._inside import estimators_inside
 from skclip._ranking._filters import seen_pairs
 from skclip._ranking._topk import topk_codes
 
+_LARGEST = 1e9  # factor; products with scores stay far from what float32 ends at
 _MORE = 4  # times as many items are looked at where caps left places free
 
 
@@ -47,13 +48,13 @@ class Boosts:
 
     def apply(self, scores, at):
         """Boost rows of scores, which are those of the queries `at`."""
-        rows = [np.arange(len(at))]
         if self._for_each:
-            rows = np.arange(len(at))[:, None]
-        for some in rows:
-            columns, factors = self._factors[at[some[0]] if self._for_each else 0]
-            pairs = np.repeat(some, len(columns)), np.tile(columns, len(some))
-            self._boost(scores, at, *pairs, np.tile(factors, len(some)))
+            for row, i in enumerate(at):
+                columns, factors = self._factors[i]
+                rows = np.full(len(columns), row)
+                self._boost(scores, at, rows, columns, factors)
+        elif len(self._factors[0][0]):
+            self._boost_columns(scores, at, *self._factors[0])
         if self._of_seen != 1.0:
             codes, offsets = self._queries.codes, self._queries.offsets
             of_query = self._queries.rows[at]
@@ -62,6 +63,17 @@ class Boosts:
             pairs = np.divmod(pairs, scores.shape[1])
             factors = np.full(len(pairs[0]), self._of_seen, dtype=np.float32)
             self._boost(scores, at, *pairs, factors)
+
+    def _boost_columns(self, scores, at, columns, factors):
+        """Boost some columns of all rows."""
+        columns = torch.from_numpy(columns).to(scores.device)
+        factors = torch.from_numpy(factors).to(scores)
+        multiplied = torch.from_numpy(self._multiplied[at]).to(scores.device)
+        own = scores[:, columns]
+        boosted = own * factors if multiplied.any() else own + factors.log()
+        if multiplied.any() and not multiplied.all():
+            boosted = torch.where(multiplied[:, None], boosted, own + factors.log())
+        scores[:, columns] = boosted
 
     def _boost(self, scores, at, rows, columns, factors):
         """Boost single scores, each of which stands once among the pairs."""
@@ -90,10 +102,11 @@ def _columns_and_factors(boost, index):
 
 def _factor(value, name):
     number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-    if not number or not 0 < value < np.inf:
+    if not number or not 1 / _LARGEST <= value <= _LARGEST:
         raise ValueError(
-            f"{name} is {value!r:.40}. Expected a finite factor above 0: 2 doubles the "
-            "item's weight, 0.5 halves it. To leave an item out pass deny=."
+            f"{name} is {value!r:.40}. Expected a factor from {1 / _LARGEST:g} to "
+            f"{_LARGEST:g}: 2 doubles the item's weight, 0.5 halves it. To leave an "
+            "item out pass deny=."
         )
     return float(value)
 

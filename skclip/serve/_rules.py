@@ -19,43 +19,62 @@ def read_rules(path, name, names):
     Raises
     ------
     ValueError
-        It holds no such JSON. The message names the key.
+        It holds no such JSON, for this model or another. The message names the key.
     """
     try:
-        rules = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        rules = json.loads(text, object_pairs_hook=_without_repeats)
+    except ValueError as error:  # JSON and UTF-8 have their own kinds of it
         raise ValueError(f"{path.name} is no JSON in UTF-8: {error}.") from None
     if not isinstance(rules, dict):
         raise ValueError(f"{path.name} holds a {type(rules).__name__}. {_WHAT}")
-    if rules and set(rules) <= set(names):
-        rules = rules.get(name, {})
-        if not isinstance(rules, dict):
-            raise ValueError(f"{path.name}: {name!r} is no JSON object. {_WHAT}")
-    for key, value in rules.items():
-        if key not in _KEYS:
-            raise ValueError(f"{path.name} has the key {key!r}. {_WHAT}")
-        if key == "boost" and not isinstance(value, dict):
-            raise ValueError(f"{path.name}: 'boost' is no object of ids and factors.")
-        if key == "groups" and value != "cluster" and not isinstance(value, dict):
-            raise ValueError(
-                f"{path.name}: 'groups' is neither \"cluster\" nor an object of ids "
-                "and groups."
-            )
-        if key == "deny" and not isinstance(value, list):
-            raise ValueError(f"{path.name}: 'deny' is no list of ids.")
-    return rules
+    several = rules and set(rules) <= set(names)
+    parts = rules if several else {name: rules}
+    for part, of_part in parts.items():
+        if not isinstance(of_part, dict):
+            raise ValueError(f"{path.name}: {part!r} is no JSON object. {_WHAT}")
+        for key, value in of_part.items():
+            _check(path.name, key, value)
+    return {k: v for k, v in parts.get(name, {}).items() if v is not None}
+
+
+def _without_repeats(pairs):
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _check(file, key, value):
+    if key not in _KEYS:
+        raise ValueError(f"{file} has the key {key!r}. {_WHAT}")
+    if value is None:
+        return
+    if key == "boost" and not isinstance(value, dict):
+        raise ValueError(f"{file}: 'boost' is no object of ids and factors.")
+    if key == "groups" and value != "cluster" and not isinstance(value, dict):
+        raise ValueError(
+            f"{file}: 'groups' is neither \"cluster\" nor an object of ids and groups."
+        )
+    are_ids = isinstance(value, list) and all(type(i) in (str, int) for i in value)
+    if key == "deny" and not are_ids:
+        raise ValueError(f"{file}: 'deny' is no list of ids.")
 
 
 class Rules:
     """Rules as options of `predict_topk`, in ids of a model. They never change.
 
     Keys of a JSON object are text. One that is no id as it stands, but would be one as
-    a whole number, means that number.
+    a number, means that number.
     """
 
     def __init__(self, rules, estimator, recommender):
         ids = recommender.item_ids_.tolist()
-        known, numbers = set(ids), {str(i): i for i in ids if type(i) is int}
+        known = set(ids)
+        numbers = {str(i): i for i in ids if type(i) is int}
+        numbers |= {f"{i:.17g}": i for i in ids if type(i) is float}  # 1.0 is "1"
         self.unknown = set()
 
         def named(item):

@@ -129,6 +129,9 @@ def test_unknown_items_are_logged_once(folder, caplog):
         ({"max_per_group": 1}, "json: max_per_group is given alone"),
         ({"max_per_group": 1, "groups": "brand"}, "'groups' is neither"),
         ({"deny": "item-001"}, "'deny' is no list"),
+        ({"deny": [True]}, "'deny' is no list"),
+        ({"deny": [["item-001"]]}, "'deny' is no list"),
+        ({"a": {}, "b": {"deny": 1}}, "'deny' is no list"),
     ],
 )
 def test_wrong_rules_are_refused_at_the_start(folder, rules, match):
@@ -140,6 +143,9 @@ def test_files_that_are_no_json_are_refused(folder):
     path = folder / "no.json"
     path.write_text("{boost")
     with pytest.raises(ValueError, match="no.json is no JSON in UTF-8"):
+        create_app([folder / "a.skclip"], rules=path)
+    path.write_text('{"boost": {"a": 1}, "boost": {}}')
+    with pytest.raises(ValueError, match="the key 'boost' is given twice"):
         create_app([folder / "a.skclip"], rules=path)
     with pytest.raises(FileNotFoundError):
         create_app([folder / "a.skclip"], rules=folder / "missing.json")

@@ -26,7 +26,8 @@ const state = {
 
 // ---- What is known of items
 
-const versionsOf = (model) => `${model.version} ${model.titles_version}`;
+const versionsOf = (model) =>
+  `${model.version} ${model.titles_version} ${model.rules_version}`;
 const placeOf = (model, id) => `${model.name} ${versionsOf(model)} ${keyOf(id)}`;
 const recordOf = (model, id) => state.records.get(placeOf(model, id));
 
