@@ -52,6 +52,7 @@ LOGS = {
 }
 MODELS = ("sasrec", "gru4rec", "narm", "gcsan", "vstan")
 LOSSES = {"sasrec, gbce": "gbce", "sasrec, sampled": "sampled_softmax"}
+ONE_SEED = ("vstan", "sasrec, gbce")  # draws nothing; takes four times as long
 METRICS = {"recall@20": recall_at_k, "mrr@20": mrr_at_k}
 SHOWN = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "narm": "NARM", "gcsan": "GC-SAN",
          "vstan": "VSTAN", "sasrec, gbce": "SASRec, gBCE",
@@ -105,7 +106,7 @@ def run_all():
         more = LOSSES if log == "rsc15" else ()
         for seed in range(n_seeds):
             for name in (*MODELS, *more):
-                fixed = name == "vstan" and seed > 0
+                fixed = name in ONE_SEED and seed > 0
                 if not fixed and (log, name, seed) not in done:
                     run(log, name, seed, parts)
         write_intervals(log, parts[1])
