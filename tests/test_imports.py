@@ -46,7 +46,7 @@ ALLOWED = {
     "datasets": ABOVE_DATA,
     "inspection": ABOVE_DATA | {"_ranking", "_model", "backbones"},
     "persistence": None,  # it sits on top
-    "serve": GROUND | {"_data", "inspection", "persistence"},
+    "serve": GROUND | {"_data", "_ranking", "inspection", "persistence"},
     "export": None,  # and so does this
 }
 NO_TORCH = {*DATA, "metrics", "text", "preprocessing", "_clusters"} | {

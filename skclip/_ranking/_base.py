@@ -113,8 +113,8 @@ class RankingMixin(CatalogMixin):
         ------
         ValueError
             `k` is less than 1, `fill_value` is an id, or a factor is not above 0.
-            There is a boost, and the scores of the recommender say an order alone
-            (rerankers, votes by ranks). There are no clusters for `groups`.
+            There is a boost, and the scores of the recommender say an order alone, as
+            those of rerankers do. There are no clusters for `groups`.
         """
         self._check_fitted()
         k = self._checked_k(k)

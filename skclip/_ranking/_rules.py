@@ -1,6 +1,7 @@
 """Rules of a shop over a ranking: boosts of items, and a cap for each group."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
@@ -37,7 +38,7 @@ class Boosts:
                 f"boost has {len(boost)} mappings, expected one for each of "
                 f"{len(queries)} sessions, or a single one for all."
             )
-        given = boost if self._for_each else [boost or {}]
+        given = boost if self._for_each else [{} if boost is None else boost]
         self._factors = [_columns_and_factors(part, index) for part in given]
         self._multiplied = np.ones(len(queries), dtype=bool)
         if self and recommender._scores_are == "logits":
@@ -85,6 +86,10 @@ class Boosts:
 
 
 def _columns_and_factors(boost, index):
+    if hasattr(boost, "to_dict") and getattr(boost, "ndim", None) == 1:  # a Series
+        if not boost.index.is_unique:
+            raise ValueError("boost names an item more than once. Give one factor.")
+        boost = boost.to_dict()
     if not isinstance(boost, Mapping):
         raise TypeError(
             f"boost is a {type(boost).__name__}: {boost!r:.60}. Expected a mapping of "
@@ -154,6 +159,13 @@ class Caps:
         groups = groups if isinstance(groups, Groups) else Groups(recommender, groups)
         self.group_of = groups.of_items
 
+    @cached_property
+    def _most(self):
+        """Number of places that the whole catalog can fill."""
+        sizes = np.bincount(self.group_of[self.group_of >= 0])
+        n_free = (self.group_of < 0).sum() + np.minimum(sizes, self.cap).sum()
+        return int(n_free)
+
     def topk(self, scores, k):
         """Best `k` columns of each row that the caps allow, and their values.
 
@@ -164,12 +176,13 @@ class Caps:
         n, n_items = scores.shape
         columns = np.zeros((n, k), dtype=np.int64)
         values = np.full((n, k), -np.inf, dtype=np.float32)
-        left, size = np.arange(n), min(n_items, _MORE * k)
+        left, size, most = np.arange(n), min(n_items, _MORE * k), min(k, self._most)
         while len(left):
-            best, reached = topk_codes(scores[torch.from_numpy(left)], size)
+            part = scores if len(left) == n else scores[torch.from_numpy(left)]
+            best, reached = topk_codes(part, size)
             kept = self._within(best) & (reached > -np.inf)
             place = kept.cumsum(axis=1) - 1
-            full = (place[:, -1] >= k - 1) | np.isneginf(reached[:, -1])
+            full = (place[:, -1] >= most - 1) | np.isneginf(reached[:, -1])
             full |= size == n_items
             row, at = np.nonzero(kept & (place < k) & full[:, None])
             columns[left[row], place[row, at]] = best[row, at]

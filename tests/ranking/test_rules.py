@@ -14,6 +14,7 @@ from skclip import (
     SessionClusterer,
     VotingRecommender,
 )
+from skclip._ranking import _rules
 from skclip._ranking._rules import Caps
 from skclip.datasets import make_sessions
 from skclip.exceptions import IdTypeWarning
@@ -246,3 +247,25 @@ def test_ids_of_another_type_are_told():
         model = PopularityRecommender().fit([[1, 2], [2, 3]])
         with pytest.warns(IdTypeWarning):
             model.predict_topk([[1]], 2, **options)
+
+
+def test_boosts_may_be_a_series():
+    model = PopularityRecommender().fit([["a", "a", "b"], ["b", "b", "c"]])
+    series = pd.Series({"c": 9.0, "gone": 2.0})
+    for boost in (series, [series]):
+        assert model.predict_topk([[]], k=1, boost=boost).tolist() == [["c"]]
+    with pytest.raises(ValueError, match="boost names an item more than once"):
+        model.predict_topk([[]], boost=pd.Series([2.0, 3.0], ["a", "a"]))
+
+
+def test_few_groups_do_not_sort_the_catalog(monkeypatch):
+    """Where the groups hold fewer items than a list has places, few are looked at."""
+    model = PopularityRecommender().fit([list(range(4000))])
+    sizes, topk = [], _rules.topk_codes
+    monkeypatch.setattr(
+        _rules, "topk_codes", lambda scores, k: sizes.append(k) or topk(scores, k)
+    )
+    groups = {i: i % 3 for i in range(4000)}
+    items = model.predict_topk([[]], k=20, max_per_group=2, groups=groups)
+    assert items[0].tolist() == [0, 1, 2, 3, 4, 5] + [-1] * 14
+    assert max(sizes) < 100
