@@ -121,6 +121,20 @@ def test_counts_stay_whole_numbers_without_weights(shop):
     assert whole.item_counts_.sum() == shop[0].n_events / 2 + shop[1].n_events
 
 
+@pytest.mark.parametrize("weights", [None, [0.5]])
+def test_fading_counts_grow_from_sessions_of_which_some_have_no_time(weights):
+    undated = Sessions([0, 1, 0], [0, 2, 3], ["a", "b"], times=[1, 2, np.nan])
+    dated = Sessions.from_lists([["a", "b"]], times=[[1, 2]])
+    for first, more in ((undated, dated), (dated, undated)):
+        rows = None if weights is None else weights * len(first)
+        model = PopularityRecommender(half_life=3).fit(first, sample_weight=rows)
+        scale = 1 if weights is None else 0.5
+        n_first = np.bincount(first.codes)
+        expected = scale * n_first + np.bincount(more.codes)
+        scores = model.partial_fit(more).item_scores_
+        np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
 # -- a row of weight 2 is the row twice ------------------------------------------------
 
 

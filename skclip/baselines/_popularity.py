@@ -66,8 +66,9 @@ class PopularityRecommender(CountingRecommender):
         latest = max(self._latest, np.nanmax(data.end_times))
         dated, undated = self._weights(data, latest)
         n_before = len(self.item_scores_)
-        dated[:n_before] += self._dated * self._factor(latest - self._latest)
-        undated[:n_before] += self._undated
+        fading = self._dated * self._factor(latest - self._latest)
+        dated = dated + np.pad(fading, (0, len(dated) - n_before))
+        undated = undated + np.pad(self._undated, (0, len(undated) - n_before))
         return _fading_scores(dated, undated, latest)
 
     def _factor(self, seconds):
