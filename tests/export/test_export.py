@@ -436,7 +436,9 @@ def test_features(kind, backbone, train, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("longest", [1, 2, 3])
-@pytest.mark.parametrize("backbone", ["core", "gru4rec", "lessr", "niser", "gcegnn"])
+@pytest.mark.parametrize(
+    "backbone", ["core", "gru4rec", "lessr", "niser", "gcegnn", "sasrec"]
+)
 def test_short_memories(backbone, longest, train, tmp_path):
     rec = small(backbone, max_session_length=longest, max_epochs=1, repeats=True)
     check_export(rec, train, tmp_path)
