@@ -53,10 +53,22 @@ def result_file(name):
 
 
 def save(name, content):
-    """Write a JSON file that begins with versions, machine and commit."""
+    """Write a JSON file that begins with versions, machine and commit.
+
+    If all rows that were there stay, the beginning stays as well, and each further row
+    of another environment says its own.
+    """
     path = result_file(name)
     path.parent.mkdir(exist_ok=True)
-    text = json.dumps({"environment": environment()} | content, indent=1)
+    here = first = environment()
+    before = json.loads(path.read_text()) if path.exists() else {}
+    n = len(before.get("rows", []))
+    if n and content.get("rows", [])[:n] == before["rows"]:
+        first = before["environment"]
+        if first != here:
+            for row in content["rows"][n:]:
+                row["environment"] = here
+    text = json.dumps({"environment": first} | content, indent=1)
     path.write_text(text + "\n")
     print("wrote", path.relative_to(ROOT))
 

@@ -345,7 +345,8 @@ def main():
     done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
     if "p4" in arguments.experiments:
         count_parameters()
-    for seed, experiment in itertools.product(arguments.seeds, arguments.experiments):
+    trained = [name for name in arguments.experiments if name != "p4"]
+    for seed, experiment in itertools.product(arguments.seeds, trained):
         for data, spec, options in settings(experiment):
             cell = {"experiment": experiment, "data": data, "spec": spec}
             cell |= {"options": options, "seed": seed}

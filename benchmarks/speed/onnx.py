@@ -1,7 +1,7 @@
 """ONNX graphs of all backbones: how far they are from predict_topk, and how fast.
 
     python -m benchmarks.speed.onnx --parity
-    python -m benchmarks.speed.onnx --latency
+    python -m benchmarks.speed.onnx --latency [--backbones gru4rec ...]
     python -m benchmarks.speed.onnx --table          # from the saved results
 
 Parity: models of 300 items (32 dimensions, an epoch on simulated sessions), with
@@ -13,7 +13,8 @@ twentieth goes alone as well.
 Latency: models of 40,000 items (64 dimensions, no prompts, a second of training).
 One session of 5 items at a time, top 20, one thread. The product of one vector with
 those of all items, predict_topk and ONNX Runtime take turns in one process. Times are
-those of the processor, which other programs on the machine do not lengthen.
+those of the processor, which other programs on the machine do not lengthen. With
+--backbones the rows of the others are kept.
 """
 
 import itertools
@@ -154,6 +155,7 @@ def main():
     parser = new_parser(__doc__)
     parser.add_argument("--parity", action="store_true")
     parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--backbones", nargs="+", default=[*BACKBONES])
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -162,12 +164,13 @@ def main():
             (row["backbone"], row["prompt"], row["similarity"])
             for row in rows_of(PARITY)
         }
-        for case in itertools.product(BACKBONES, ("cluster", None), ("cosine", "dot")):
+        forms = ("cluster", None), ("cosine", "dot")
+        for case in itertools.product(asked.backbones, *forms):
             if case not in there:
                 add_row(PARITY, parity(*case))
     if asked.latency:
-        rows = []
-        for backbone in BACKBONES:
+        rows = [r for r in rows_of(LATENCY) if r["backbone"] not in asked.backbones]
+        for backbone in asked.backbones:
             rows.append(latency(backbone))
             print(json.dumps(rows[-1]), flush=True)
         save(LATENCY, {"protocol": __doc__, "rows": rows})

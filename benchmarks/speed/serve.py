@@ -34,7 +34,7 @@ from skclip.backbones import BACKBONES, Batch
 
 N_ITEMS, N_REQUESTS, WARM_UP = 40_000, 2_000, 100
 N_ROUNDS = 400
-CAUSAL = ("gru4rec", "narm", "stamp", "core", "pomrec")
+CAUSAL = ("gru4rec", "narm", "stamp", "core", "pomrec", "sasrec")
 PORT = 8765
 
 

@@ -9,8 +9,9 @@ clusters come from igraph's engine and are not counted. The baseline of the rati
 one usual loss step of the same shape, timed in the same process. PATH is an
 interpreter that has RecBole; its models then run on the same prefixes in between
 (`peer_recbole.py`). Loss and scores of a form are those of `benchmarks/_november.py`.
-With --against, each cell takes turns with the same cell of another checkout, and only
-the ratios are kept, in a file of their own.
+Rows of cells that are not asked for are kept. With --against, each cell takes turns
+with the same cell of another checkout, and only the ratios are kept, in a file of their
+own.
 """
 
 import json
@@ -24,7 +25,14 @@ from torch.nn import functional as F
 
 from benchmarks._data import rsc15, training_rows
 from benchmarks._november import old_defaults
-from benchmarks._results import ROOT, load, markdown, new_parser, replace_table, save
+from benchmarks._results import (
+    ROOT,
+    markdown,
+    new_parser,
+    replace_table,
+    rows_of,
+    save,
+)
 from benchmarks.speed._measuring import (
     counted,
     in_fresh_process,
@@ -132,6 +140,18 @@ def run(data, backbones, forms, seconds, peer_python):
             yield peer_cell(peer_python, data, backbone, seconds)
 
 
+def is_asked_for(row, arguments):
+    """Whether `run` makes a row like this one."""
+    backbone, form = row["backbone"], row["form"]
+    forms = [*(arguments.forms or forms_of(backbone))]
+    forms += ["RecBole"] if arguments.peer_python else []
+    return (
+        row["data"] in arguments.data
+        and backbone in arguments.backbones
+        and form in forms
+    )
+
+
 def compare(arguments):
     """Print and keep the rate of each cell, and its ratio to that elsewhere."""
     rows = []
@@ -182,7 +202,9 @@ def main():
     if arguments.against:
         compare(arguments)
         return
-    rows = []
+    rows = rows_of("speed/train.json")
+    if not arguments.table:
+        rows = [row for row in rows if not is_asked_for(row, arguments)]
     for data in () if arguments.table else arguments.data:
         for row in run(
             data,
@@ -199,7 +221,7 @@ def main():
 
 def write_tables():
     """Print the table of the results, and put a short one into README.md."""
-    rows = load("speed/train.json")["rows"]
+    rows = rows_of("speed/train.json")
     short, lines = [], []
     for data, backbone in dict.fromkeys((r["data"], r["backbone"]) for r in rows):
         cells = {

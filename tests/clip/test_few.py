@@ -21,7 +21,7 @@ from skclip.backbones import BACKBONES, PoMRec
 from skclip.features import ItemFeatures
 
 N_ITEMS = 30
-CAUSAL = ("gru4rec", "narm", "stamp", "core", "pomrec")
+CAUSAL = ("gru4rec", "narm", "stamp", "core", "pomrec", "sasrec")
 KINDS = {  # ids of the catalog, and what else may be asked
     "numbers": (int, [99, 2**70, "3", 3.0, True, np.int64(3), None, float("nan")]),
     "text": (lambda i: f"item{i:02d}", ["other", 3, b"item03", np.str_("item03")]),

@@ -445,7 +445,9 @@ def test_new_items_with_features_are_in_the_graph(train, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("longest", [1, 2, 3])
-@pytest.mark.parametrize("backbone", ["core", "gru4rec", "lessr", "niser", "gcegnn"])
+@pytest.mark.parametrize(
+    "backbone", ["core", "gru4rec", "lessr", "niser", "gcegnn", "sasrec"]
+)
 def test_short_memories(backbone, longest, train, tmp_path):
     rec = small(backbone, max_session_length=longest, max_epochs=1, repeats=True)
     check_export(rec, train, tmp_path)
