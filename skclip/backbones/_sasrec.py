@@ -70,9 +70,12 @@ class SASRec(BackboneSpec):
 
     Notes
     -----
-    A block is that of the authors' program, which differs from the paper's equations in
-    two places: its sums start from the normalized vectors, and keys and values are made
-    of vectors that are not normalized. No matrix follows the heads.
+    The network is that of the authors' program, which differs from the paper's
+    equations. Item vectors are multiplied by the square root of their dimension where
+    they are read, but not where they are scored. Sums start from the normalized
+    vectors, while keys and values are made of vectors that are not normalized. No
+    matrix follows the heads. Dropout is on the attention weights, not on what attention
+    returns.
 
     Positions are counted from the first event that is read, so that one pass over a
     session answers all its prefixes, in training as in prediction. A session that is
@@ -107,7 +110,12 @@ class SASRec(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the configuration of the authors' program for sparse data."""
+        """Return the configuration of the authors' program for sparse data.
+
+        On MovieLens-1M the authors have ``dropout=0.2`` and read 200 events, which is
+        ``max_session_length=200`` of the recommender. Their batches are 128 sequences,
+        while ``batch_size=128`` counts prefixes.
+        """
         training = {"loss": "gbce", "loss__n_negatives": 1, "loss__shared": False}
         training |= {"loss__t": 0.0, "embedding_dim": 50, "learning_rate": 1e-3}
         training |= {"batch_size": 128, "max_epochs": 200, "lr_schedule": "constant"}
