@@ -155,6 +155,8 @@ def weight_argument(estimator, sample_weight):
     """
     if sample_weight is None:
         return {}
+    if hasattr(estimator, "steps") and _weights_of_steps(estimator, sample_weight):
+        return _weights_of_steps(estimator, sample_weight)
     if not has_fit_parameter(estimator, "sample_weight"):
         raise TypeError(
             f"fit of {type(estimator).__name__} takes no sample_weight. Pass the "

@@ -229,7 +229,11 @@ def _parts(value, where):
     if isinstance(value, ItemFeatures):
         return "item_features", {"ids": value.item_ids, "vectors": value.vectors}
     if isinstance(value, SessionScorer):
-        return "scorer", {"names": list(value.names), "targets": value.targets}
+        event = value.event
+        if isinstance(event, (set, np.ndarray)):
+            event = list(event)
+        options = {"targets": value.targets, "event": event}
+        return "scorer", {"names": list(value.names)} | options
     cls = type(value)
     ours = _known_classes().get(cls.__name__) is cls or isinstance(value, BackboneSpec)
     if isinstance(value, BaseEstimator) and ours:
@@ -326,5 +330,5 @@ _MAKERS = {
     "csr": _csr,
     "random_state": _random_state,
     "item_features": lambda ids, vectors: ItemFeatures(ids, vectors),
-    "scorer": lambda names, targets="next": SessionScorer(*names, targets=targets),
+    "scorer": lambda names, **options: SessionScorer(*names, **options),
 }

@@ -14,6 +14,7 @@ from skclip._clip._fitted import Fitted, candidate_vectors
 from skclip._clip._settings import MODEL_PARAMS, is_auto, settings_of
 from skclip._clusters import Assignment, assign_clusters, extend_clusters
 from skclip._data import (
+    NoTargets,
     as_click_features,
     check_click_columns,
     check_further,
@@ -29,6 +30,7 @@ from skclip._data import (
     thinned,
     training_data,
     types_with,
+    warn_further_types,
     warn_unknown,
 )
 from skclip._model import (
@@ -237,10 +239,13 @@ def _repeat_bias(params, fitted, X, y):
     if len(read) < 2 or min(counts) < _FEWEST_TARGETS:
         return None
     without = with_bias = 0.0
-    for half, other in zip(halves, reversed(read), strict=True):
-        biased = fitted.with_repeats(learned_bias(other))
-        without += _validator(params, fitted.with_repeats(None), half)()
-        with_bias += _validator(params, biased, half)()
+    try:
+        for half, other in zip(halves, reversed(read), strict=True):
+            biased = fitted.with_repeats(learned_bias(other))
+            without += _validator(params, fitted.with_repeats(None), half)()
+            with_bias += _validator(params, biased, half)()
+    except NoTargets:  # too few of the type that `scoring` asks for
+        return None
     if with_bias <= without + _CLEARLY * abs(without):
         return None
     return learned_bias(*read)
@@ -305,6 +310,7 @@ def _further_sessions(params, data, settings, seeds, before):
         features = _same_features(params, settings, before.config["fusion"])
     names = tuple(before.config["click_features"])
     check_click_columns(names, data)
+    warn_further_types(names, params.click_features, data)
     types = before.holders.types
     if types is not None and data.types is not None:
         types = types_with(types, data)
@@ -423,7 +429,13 @@ def _validator(params, fitted, held_out):
             if not callable(scoring):
                 metric, k = parse_metric(scoring)
                 return metric(estimator.rank_targets(X, y), k)
-            score = scoring(estimator, X, y)
+            try:
+                score = scoring(estimator, X, y)
+            except NoTargets as error:
+                raise NoTargets(
+                    f"The validation part cannot be scored. {error} Pass an eval_set "
+                    "that has such events, or a larger validation_fraction."
+                ) from None
         if not isinstance(score, Real) or score != score:
             raise ValueError(
                 f"scoring returned {score!r:.60}. Expected one number that is not NaN; "

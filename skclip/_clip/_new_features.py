@@ -19,7 +19,6 @@ from skclip._model import (
     FUSIONS,
     Draws,
     Fusion,
-    Holders,
     as_fusion,
     model_with_features,
 )
@@ -40,7 +39,7 @@ def with_item_features(params, features, before):
     n_items, clusters = len(index), before.item_clusters
     if clusters is not None:
         clusters = with_new_items(clusters, n_items)
-    holders = Holders(index, clusters, before.holders.owners)
+    holders = replace(before.holders, items=index, clusters=clusters)
     config = before.config | {"n_items": n_items, "item_clusters": clusters}
     device = before.model.item_table.device
     seed = check_random_state(params.random_state).randint(2**31 - 1)

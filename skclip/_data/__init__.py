@@ -10,6 +10,7 @@ from skclip._data._click_features import (
     click_feature_sizes,
     codes_of_types,
     types_with,
+    warn_further_types,
     warn_unknown_clicks,
 )
 from skclip._data._fit_data import (
@@ -83,6 +84,7 @@ from skclip._data._rehearsal import Rehearsal
 from skclip._data._sessions import Sessions, columns_at
 from skclip._data._spans import is_number, span_seconds
 from skclip._data._target_sets import (
+    NoTargets,
     check_no_targets,
     check_protocol,
     check_target_sets,

@@ -6,7 +6,7 @@ Each is a whole number from 1, 0 = unknown, that has a learned vector in the mod
 import numpy as np
 
 from skclip._data._index import ItemIndex, append_ids
-from skclip._warnings import warn_once
+from skclip._warnings import warn_once, warn_user
 from skclip.exceptions import UnseenItemWarning
 
 CLICK_FEATURES = ("event", "gap", "dwell", "position", "hour", "weekday")
@@ -31,6 +31,11 @@ def as_click_features(click_features, data):
     given = click_features
     if isinstance(given, str):
         given = (given,)
+    if given is not None and not isinstance(given, (tuple, list)):
+        raise ValueError(
+            f"click_features={given!r:.60} is no tuple of names. Pass some of "
+            f"{CLICK_FEATURES}, 'auto' or None."
+        )
     names = () if given is None else tuple(given)
     several = data.types is not None and len(np.unique(data.types)) > 1
     if names == ("auto",):
@@ -51,6 +56,27 @@ def check_click_columns(names, data):
     """Refuse further training sessions that lack what a model reads of clicks."""
     timed = tuple(name for name in names if name in _TIMED)
     _check_columns(timed, data, "The model's click_features", names)
+
+
+def warn_further_types(names, asked, data):
+    """Tell of types that further sessions lack, or that the model will not read."""
+    several = data.types is not None and len(np.unique(data.types)) > 1
+    if "event" in names and data.types is None:
+        warn_user(
+            "The model reads event types, and the further sessions have none. Their "
+            "clicks are learned as clicks of unknown type. Pass event= to "
+            "Sessions.from_events.",
+            UnseenItemWarning,
+        )
+    elif several and "event" not in names and asked is not None:
+        asked = (asked,) if isinstance(asked, str) else tuple(asked)
+        if {"auto", "event"} & set(asked):
+            warn_user(
+                "The further sessions have several event types, but the model was "
+                "fitted on sessions with one or none and reads no types. Fit it again "
+                "on all sessions to read them.",
+                UnseenItemWarning,
+            )
 
 
 def _check_columns(names, data, what, value):

@@ -162,11 +162,10 @@ def few_held_out(data, fraction, max_length, seed, n_targets):
     left = np.bincount(coded.codes[~out], minlength=coded.n_items + 1)
     drawn[of_event[out & (left[coded.codes] == 0)]] = False
     held_out = rows[drawn[rows]]
-    if len(held_out) == 0 or len(held_out) == len(rows):
+    left = rows[~drawn[rows]]
+    if len(held_out) == 0 or not len(coded.instances(left, max_length)):
         return data, None
-    part = _fit_data(
-        coded, rows[~drawn[rows]], Owners(), data.owners.kinds, None, max_length
-    )
+    part = _fit_data(coded, left, Owners(), data.owners.kinds, None, max_length)
     part = replace(part, features=data.features, held_out=data.held_out)
     return part, coded.as_fit_arguments(held_out)
 

@@ -645,8 +645,9 @@ class Sessions:
             Numbers of sessions, events, items and users, the share of sessions of
             length 1, mean, median and longest length, and first and last time.
             ``n_duplicates`` counts the events that equal an earlier one in session,
-            item and time, which `skclip.preprocessing.drop_duplicates` removes. Numbers
-            of users and duplicates are None without users and times.
+            item, time and, where known, type. `skclip.preprocessing.drop_duplicates`
+            removes them; with types pass its `event`. Numbers of users and duplicates
+            are None without users and times.
         """
         lengths = self.lengths
         summary = {
@@ -671,6 +672,8 @@ class Sessions:
     def _count_duplicates(self):
         rows = np.repeat(np.arange(len(self)), self.lengths)
         keys = self.codes, self.times, rows
+        if self.types is not None:
+            keys = (self.types, *keys)
         order = np.lexsort(keys)
         return int(np.all([np.diff(key[order]) == 0 for key in keys], axis=0).sum())
 

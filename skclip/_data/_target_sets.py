@@ -9,6 +9,10 @@ from skclip._data._ragged import flat_positions, prefix_ends
 from skclip._data._sessions import Sessions
 
 
+class NoTargets(ValueError):
+    """There is no target of the type of events that was asked for."""
+
+
 def events_of_type(X, event):
     """Whether each event of `Sessions` or `Queries` has one of the types asked for.
 
@@ -28,11 +32,13 @@ def events_of_type(X, event):
             "event types. Pass event= to Sessions.from_events, or events= to "
             "Sessions.from_lists."
         )
-    asked = event if isinstance(event, (list, set, np.ndarray)) else [event]
     names = X.type_names.tolist()
+    several = isinstance(event, (list, set, np.ndarray))
+    several = several or (isinstance(event, tuple) and event not in names)
+    asked = event if several else [event]
     for name in asked:
         if name not in names:
-            raise ValueError(
+            raise NoTargets(
                 f"event={event!r}: the sessions have no event of type {name!r}. "
                 f"Their types are {names!r:.200}."
             )

@@ -1,6 +1,7 @@
 """What fit learns from: sessions in codes of a catalog, in an order of their own."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array
@@ -19,7 +20,9 @@ from skclip._data._ragged import (
     picked,
 )
 from skclip._data._sessions import Sessions, columns_at
+from skclip._warnings import warn_user
 
+_LARGEST = 1e9  # of weights; sums and products of larger ones lose small ones
 _FILL = {"clusters": 0, "weights": 1.0, "types": -1, "times": np.nan}  # of targets
 
 
@@ -225,6 +228,12 @@ def training_data(
     columns, end_times = picked(sessions, _FILL, slice(None)), sessions.end_times
     if y is not None:
         codes, offsets, vocabulary, columns = _append_targets(sessions, y)
+        if sessions.weights is not None and sample_weight is None:
+            warn_user(
+                "The sessions have weights of events, but those of y are unknown, so "
+                "each target counts 1. Pass sample_weight=, or whole sessions without "
+                "y."
+            )
     columns["weights"] = _event_weights(columns["weights"], row_weights, offsets)
     if len(codes) == 0:
         raise ValueError(
@@ -282,6 +291,8 @@ def checked_sample_weight(sample_weight, n_rows):
     """
     if sample_weight is None:
         return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_rows, float(sample_weight))
     weights = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
@@ -309,7 +320,15 @@ def _event_weights(weights, row_weights, offsets):
             f"All {len(weights)} events have weight 0, so there is nothing to learn. "
             "Pass weights above 0 for those that count."
         )
-    return None if weights is None or (weights == 1).all() else weights
+    if weights is None or (weights == 1).all():
+        return None
+    largest = weights.max(initial=0.0)
+    if largest > 0 and not 1 / _LARGEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"The largest weight is {largest:g}. Only ratios of weights matter: divide "
+            "all of them by the largest one, so that sums stay exact."
+        )
+    return weights
 
 
 def with_targets(sessions, y):

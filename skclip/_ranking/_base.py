@@ -7,6 +7,7 @@ import torch
 
 from skclip._data import (
     CatalogMixin,
+    NoTargets,
     check_no_targets,
     check_protocol,
     events_of_type,
@@ -95,8 +96,8 @@ class RankingMixin(CatalogMixin):
         boost_seen : float, default=None
             Factor for the items of the session itself, as reminders.
         max_per_group : int, default=None
-            Most items of a group in a list. The list is that of a walk down the whole
-            ranking which passes over items of groups that are full.
+            Most items of a group in a list. The list takes items from the whole
+            ranking, best first, and passes over those whose group is full.
         groups : "cluster" or mapping, default=None
             Whose groups `max_per_group` means: the clusters of the model (of several
             levels the first), or a label for each item id, such as its brand: a dict,
@@ -269,7 +270,7 @@ class RankingMixin(CatalogMixin):
             codes, offsets = target_sets(queries, self._index, y, of_type)
             of_query = np.repeat(np.arange(len(queries)), np.diff(offsets))
         if len(queries) == 0 and event is not None:
-            raise ValueError(
+            raise NoTargets(
                 f"event={event!r}: no session has such an event behind another one, so "
                 "there is no target to rank."
             )
@@ -321,7 +322,8 @@ class RankingMixin(CatalogMixin):
             Next item of each row; None scores every prefix of every session.
         event : object or list, default=None
             Type of the targets to score, such as "purchase", or several types; see
-            `rank_targets`.
+            `rank_targets`. ``Pipeline.score`` and searches do not hand it on: pass
+            ``SessionScorer(..., event=)`` as their `scoring`, or call it.
 
         Returns
         -------

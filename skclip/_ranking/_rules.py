@@ -169,8 +169,8 @@ class Caps:
     def topk(self, scores, k):
         """Best `k` columns of each row that the caps allow, and their values.
 
-        That is the walk down the whole ranking, best first, which passes over an item
-        whose group is full. Only as much of the ranking is made as this needs. Places
+        They are taken from the whole ranking, best first, passing over an item whose
+        group is full. Only as much of the ranking is made as this needs. Places
         that stay free have a value of minus infinity.
         """
         n, n_items = scores.shape

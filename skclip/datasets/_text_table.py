@@ -217,7 +217,8 @@ def read_events(path, fields, **options):
 
 def sessions_of(path, frame):
     """Sessions of a frame of roles."""
-    roles = {role: role for role in ("time", "user") if role in frame.columns}
+    roles = ("time", "user", "event")
+    roles = {role: role for role in roles if role in frame.columns}
     try:
         return Sessions.from_events(frame, session="session", item="item", **roles)
     except ValueError as error:

@@ -137,7 +137,8 @@ def evaluate(
         ``adjusted_p_value`` of the difference (all NaN for the baseline itself),
         ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN where
         fitted before), ``predict_seconds`` (ranking all targets once, in batches) and
-        ``ms_per_query``. Coverage and Gini have no intervals and no p-values: a
+        ``ms_per_query``. P-values are NaN where there is one session. Coverage and Gini
+        have no intervals and no p-values: a
         resample holds fewer distinct sessions than the test part, which biases both.
     estimators : dict
         Fitted, by name; only if `return_estimators`.
@@ -565,6 +566,7 @@ def _columns(table, rows, base, n_boot, confidence_level, seed, times):
     lower, upper = _interval(draws, confidence_level)
     apart = draws - draws[:, [base]]
     between, p_values = _interval(apart, confidence_level), bootstrap_p_values(apart)
+    p_values = np.where(table.n_sessions > 1, p_values, np.nan)  # nothing to resample
     differences = np.stack([values - values[base], *between, p_values])
     differences[:, base] = np.nan
     adjusted = np.apply_along_axis(holm, 0, differences[3])  # over the estimators

@@ -309,7 +309,13 @@ class CandidateRanker(ListReranker):
         if len(sessions):
             base, _ = base_of(estimator, None)
             queries = query_data(sessions, base._index, y, every_prefix=y is None)
-            queries = queries.take(_evenly(len(queries), self.max_targets))
+            weights = _target_weights(sessions, queries, y, weights)
+            if weights is not None:  # what counts nothing is no target
+                queries = queries.take(np.flatnonzero(weights > 0))
+                weights = weights[weights > 0]
+            some = _evenly(len(queries), self.max_targets)
+            queries = queries.take(some)
+            weights = None if weights is None else weights[some]
             n_targets = len(queries)
             features, labels, of_query = _pairs(
                 estimator, facts, queries, self.n_candidates, self.n_negatives, seed
@@ -327,7 +333,7 @@ class CandidateRanker(ListReranker):
             return None, recall
         of_pairs = {}
         if weights is not None and has_fit_parameter(classifier, "sample_weight"):
-            of_pairs["sample_weight"] = weights[queries.rows[of_query]]
+            of_pairs["sample_weight"] = weights[of_query]
         return classifier.fit(features, labels, **of_pairs), recall
 
     def _why_nothing(self, base, held_out, n_targets, n_hits):
@@ -470,6 +476,19 @@ def _drawn(keys, able, n):
         return able
     keys = np.where(able, keys, 2)
     return able & (keys <= np.partition(keys, n - 1, axis=1)[:, n - 1 : n])
+
+
+def _target_weights(sessions, queries, y, of_rows):
+    """Weight of each target, of its event and its row; None where each is 1."""
+    own = getattr(sessions, "weights", None)
+    if y is None and own is not None:
+        own = own[sessions.offsets[:-1][queries.rows] + queries.ends]
+    else:
+        own = None
+    rows = None if of_rows is None else of_rows[queries.rows]
+    if own is None or rows is None:
+        return rows if own is None else own
+    return own * rows
 
 
 def _evenly(n, most):

@@ -196,6 +196,7 @@ async def _refuse(request, error):
     """
     first = error.errors()[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query")]
+    where = [part for part in where if "[" not in part]  # kinds inside of pydantic
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
     text = _OF_BODIES.get(first["type"], text)

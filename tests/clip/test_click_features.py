@@ -14,6 +14,8 @@ from skclip import Sessions, export_onnx
 from skclip._model import Batches
 from skclip.backbones import BACKBONES
 from skclip.exceptions import UnseenItemWarning
+from skclip.features import ItemFeatures
+from skclip.metrics import SessionScorer
 
 ALL = ("event", "gap", "dwell", "position", "hour", "weekday")
 KINDS = np.array(["cart", "view"])
@@ -240,3 +242,41 @@ def test_a_graph_of_items_alone_is_not_exported(fitted, tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(ValueError, match="exported graph is given item ids alone"):
         export_onnx(fitted, tmp_path / "model.onnx")
+
+
+def test_new_features_of_items_keep_the_types(clicks, tmp_path):
+    ids = np.unique(clicks.vocabulary[clicks.codes]).tolist()
+    features = ItemFeatures(ids, np.random.default_rng(0).normal(size=(len(ids), 3)))
+    model = small(item_features=features, click_features=("event", "gap")).fit(clicks)
+    scores = model.decision_function(clicks[:20])
+    model.set_item_features(features)
+    np.testing.assert_array_equal(model.decision_function(clicks[:20]), scores)
+    skclip.save(model, tmp_path / "model.skclip")
+    same(skclip.load(tmp_path / "model.skclip"), model, clicks[:20])
+    model.partial_fit(clicks[:30])
+
+
+def test_further_sessions_with_other_columns_are_told(fitted, clicks):
+    lists, times = clicks[:20].to_lists(), np.split(clicks.times, clicks.offsets[1:-1])
+    with pytest.warns(UnseenItemWarning, match="further sessions have none"):
+        joblib_copy(fitted).partial_fit(Sessions.from_lists(lists, times=times[:20]))
+    bare = small(max_epochs=1).fit(without_types(clicks))
+    with pytest.warns(UnseenItemWarning, match="reads no types. Fit it again"):
+        bare.partial_fit(clicks[:20])
+
+
+def test_scorers_of_a_rare_type(clicks, tmp_path):
+    kinds = [["buy" if i == 0 and n else "view" for i in range(n)]
+             for n in clicks.lengths]  # fmt: skip
+    kinds[0][1:] = ["buy"] * (len(kinds[0]) - 1)
+    rare = Sessions.from_lists(clicks.to_lists(), events=kinds)
+    scorer = SessionScorer("mrr@20", event="buy")
+    model = small(max_epochs=1, scoring=scorer, repeats="auto").fit(rare)
+    assert not model.resolved_params_["repeats"]
+    skclip.save(model, tmp_path / "model.skclip")
+    loaded = skclip.load(tmp_path / "model.skclip")
+    assert repr(loaded.scoring) == repr(scorer)
+    assert loaded.score(rare) == model.score(rare)
+    stopping = clone(model).set_params(early_stopping=True, random_state=1)
+    with pytest.raises(ValueError, match="validation part cannot be scored.*eval_set"):
+        stopping.fit(rare, eval_set=(rare[1:30], None))
