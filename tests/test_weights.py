@@ -568,7 +568,7 @@ def test_an_example_of_an_llm_is_no_row_of_weight_0(shop):
 
 def test_weights_that_are_far_from_1_are_refused():
     for scale in (1e-20, 1e200):
-        with pytest.raises(ValueError, match="largest weight is .*divide all of them"):
+        with pytest.raises(ValueError, match="largest weight is .*Divide all weights"):
             MarkovRecommender().fit([["a", "b"]] * 2, sample_weight=[scale, scale])
 
 

@@ -449,7 +449,7 @@ class Sessions:
 
     def __setstate__(self, state):
         for name in self.__slots__:
-            value = state[name]
+            value = state.get(name)  # a pickle of before has no weights and types
             if value is not None and value.flags.writeable:
                 value = value.view()
                 value.flags.writeable = False

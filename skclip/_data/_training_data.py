@@ -325,8 +325,8 @@ def _event_weights(weights, row_weights, offsets):
     largest = weights.max(initial=0.0)
     if largest > 0 and not 1 / _LARGEST <= largest <= _LARGEST:
         raise ValueError(
-            f"The largest weight is {largest:g}. Only ratios of weights matter: divide "
-            "all of them by the largest one, so that sums stay exact."
+            f"The largest weight is {largest:g}. Expected one from {1 / _LARGEST:g} to "
+            f"{_LARGEST:g}, so that sums stay exact. Divide all weights by the largest."
         )
     return weights
 

@@ -20,6 +20,7 @@ EVENTS = {
     "kind": ["view", "view", None, "buy", "cart"],
 }
 LOG = pd.DataFrame(EVENTS)
+NEW = ("weights", "types", "type_names")
 NAMES = {"session": "sid", "item": "sku", "time": "ts", "weight": "w", "event": "kind"}
 
 
@@ -151,3 +152,12 @@ def test_an_explanation_reads_sessions_with_columns():
     X = Sessions.from_lists([["a", "b", "c"]] * 4, events=[["view"] * 3] * 4)
     rec = PopularityRecommender().fit(X)
     assert len(explain(rec, X[:1], k=2))
+
+
+def test_a_pickle_without_weights_and_types_opens():
+    X = Sessions.from_lists([["a", "b"], ["b"]])
+    before = {k: v for k, v in X.__getstate__().items() if k not in NEW}
+    again = object.__new__(Sessions)
+    again.__setstate__(before)
+    assert again.to_lists() == X.to_lists()
+    assert again.weights is None
