@@ -114,7 +114,8 @@ class SASRec(BackboneSpec):
 
         On MovieLens-1M the authors have ``dropout=0.2`` and read 200 events, which is
         ``max_session_length=200`` of the recommender. Their batches are 128 sequences,
-        while ``batch_size=128`` counts prefixes.
+        while ``batch_size=128`` counts prefixes. They score by the dot product: pass
+        ``similarity=None`` to the recommender, or ``preset="paper"``.
         """
         training = {"loss": "gbce", "loss__n_negatives": 1, "loss__shared": False}
         training |= {"loss__t": 0.0, "embedding_dim": 50, "learning_rate": 1e-3}
