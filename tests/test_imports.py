@@ -71,6 +71,12 @@ OPTIONAL = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "dask",
+    "distributed",
+    "duckdb",
+    "networkit",
+    "pyspark",
+    "ray",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
