@@ -161,8 +161,10 @@ class Checkpoint:
 
     def finish(self):
         """Remove the file, and those of a search before: the run is over."""
-        if self.is_candidate or self.group.rank > 0:
-            return
+        if not self.is_candidate:
+            self.group.from_first(self._remove)
+
+    def _remove(self):
         self.path.unlink(missing_ok=True)
         for path in self.path.parent.iterdir():
             name, _, digest = path.name.rpartition(".")

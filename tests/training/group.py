@@ -21,7 +21,7 @@ _LIMIT = 240  # seconds
 
 
 def outcomes(cases, folder):
-    """What each process returns for each case, a list of dicts in order of rank."""
+    """Let both processes run cases and write what they return."""
     command = [sys.executable, __file__, ",".join(cases), str(folder)]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -39,6 +39,10 @@ def outcomes(cases, folder):
     finally:
         for process in running:
             process.kill()
+
+
+def read_outcomes(folder):
+    """What each process returned for each case, a list of dicts in order of rank."""
     return [
         json.loads((folder / f"{rank}.json").read_text()) for rank in range(N_PROCESSES)
     ]
@@ -212,7 +216,7 @@ def callback(rank, folder):
         def on_fit_task_end(self, estimator, context):
             return context.task_name == "epoch"
 
-    fitted = model(max_epochs=50, early_stopping=False)
+    fitted = model(max_epochs=20, early_stopping=False)
     if rank == 1 and hasattr(fitted, "set_callbacks"):
         fitted.set_callbacks(Stop())
     return told(fitted.fit(sessions()))
