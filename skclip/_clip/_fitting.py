@@ -108,9 +108,9 @@ def fit_steps(
         lambda: _clusters(params, settings, coded, data, seeds["cluster"], known)
     )
     n_instances, n_items = len(data.instances), data.coded.n_items
-    settings = settings.with_sizes(
-        params, n_instances, n_items, known and known.settings
-    )
+    with group.together():
+        values = known and known.settings
+        settings = settings.with_sizes(params, n_instances, n_items, values)
     precision = group.from_first(lambda: settings.values["precision"])
     settings = settings.with_values(precision=precision)
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))

@@ -19,7 +19,7 @@ from joblib.parallel import get_active_backend
 from torch import distributed
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skclip._sklearn import inside_search
+from skclip._sklearn import on_behalf_of_search
 
 _SMALL = 2**16  # numbers of a gradient that travel in one message with others
 
@@ -27,13 +27,13 @@ _SMALL = 2**16  # numbers of a gradient that travel in one message with others
 def processes():
     """The `Group` that fits together, or `Alone`.
 
-    Candidates of a search, and fits that joblib runs side by side, are fits of their
-    own, also where there is a group.
+    Fits of a search, and fits that joblib runs side by side, are alone, also where
+    there is a group.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return Alone()
     in_worker = (get_active_backend()[0].nesting_level or 0) > 0
-    if distributed.get_world_size() == 1 or in_worker or inside_search():
+    if distributed.get_world_size() == 1 or in_worker or on_behalf_of_search():
         return Alone()
     return Group()
 
