@@ -33,6 +33,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "inside_search",
+    "on_behalf_of_search",
     "validate_parameter_constraints",
     "with_callbacks",
 ]
@@ -46,3 +47,16 @@ def inside_search():
             return True
         frame = frame.f_back
     return False
+
+
+def on_behalf_of_search():
+    """The same, or a search refits its best candidate."""
+    from sklearn.model_selection._search import BaseSearchCV  # slow to import
+
+    frame = sys._getframe(1)
+    while frame is not None:
+        is_fit = frame.f_code.co_name == "fit"
+        if is_fit and isinstance(frame.f_locals.get("self"), BaseSearchCV):
+            return True
+        frame = frame.f_back
+    return inside_search()

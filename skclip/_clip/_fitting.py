@@ -42,6 +42,7 @@ from skclip._model import (
     used_features,
 )
 from skclip._training import (
+    Alone,
     Checkpoint,
     HeldOut,
     Plan,
@@ -49,6 +50,7 @@ from skclip._training import (
     learned_bias,
     make_loss,
     private_draws,
+    processes,
     torch_session,
     train,
     workers_for,
@@ -83,26 +85,43 @@ def fit_steps(
     knows stays; else everything is new, and only begins from `before`
     (``warm_start``).
     """
-    settings = settings_of(params, before.config if grow else None)
-    seeds = _drawn_seeds(params.random_state, grow)
-    known, n = (before.index if grow else None), params.min_item_count
-    coded = training_data(
-        X, y, min_item_count=n, known=known, sample_weight=sample_weight
+    group, known = processes(), before if grow else None
+    versions = {"skclip": VERSION, "torch": torch.__version__}
+    group.check_same("versions", lambda: versions)
+    with group.together():
+        settings = settings_of(params, known and known.config)
+    seeds = group.from_first(lambda: _drawn_seeds(params.random_state, grow))
+    with group.together():
+        coded = training_data(
+            X,
+            y,
+            min_item_count=params.min_item_count,
+            known=None if known is None else known.index,
+            sample_weight=sample_weight,
+        )
+        if grow:
+            data = _further_data(params, coded, settings, before)
+        else:
+            data = _first_data(params, coded, eval_set, settings, seeds["split"])
+    group.check_same("what they fit", lambda: _facts(params, data, eval_set, before))
+    clusters = group.from_first(
+        lambda: _clusters(params, settings, coded, data, seeds["cluster"], known)
     )
-    if grow:
-        data, clusters = _further_sessions(params, coded, settings, seeds, before)
-    else:
-        data, clusters = _first_sessions(params, coded, eval_set, settings, seeds)
     n_instances, n_items = len(data.instances), data.coded.n_items
-    known = before.settings if grow else None
-    settings = settings.with_sizes(params, n_instances, n_items, known)
+    with group.together():
+        values = known and known.settings
+        settings = settings.with_sizes(params, n_instances, n_items, values)
+    precision = group.from_first(lambda: settings.values["precision"])
+    settings = settings.with_values(precision=precision)
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
 
     def learn(data, plan, before=before):
         """A model of these data; one that is kept may be watched and resumed."""
         checkpoint = None
         if params.checkpoint is not None and plan.kept and not grow:
-            checkpoint = _checkpoint(params, data, eval_set, before, settings.values)
+            checkpoint = _checkpoint(
+                params, data, eval_set, before, settings.values, group
+            )
         return _learned(
             params,
             settings,
@@ -110,6 +129,7 @@ def fit_steps(
             clusters,
             plan,
             seeds["torch"],
+            group,
             before=before,
             grow=grow,
             checkpoint=checkpoint,
@@ -123,7 +143,8 @@ def fit_steps(
         if grow:
             fitted = learn(data, plan).with_repeats(before.repeats)
         elif _learns_repeats(settings, data):
-            fitted = _with_repeats(params, data, plan, learn, seeds["split"], before)
+            seed = seeds["split"]
+            fitted = _with_repeats(params, data, plan, learn, seed, before, group)
         else:
             fitted = learn(data, plan).with_repeats(None)
     fitted.model.release()
@@ -141,6 +162,7 @@ def _learned(
     clusters,
     plan,
     seed,
+    group,
     *,
     before=None,
     grow=False,
@@ -157,6 +179,8 @@ def _learned(
         model = build(config, data, settings.device, holders, before)
     if settings.device.type != "cpu":
         draws = generator_on(settings.device, seed)
+    group.check_model(model)
+    group.begin_alike(model)
     fitted = Fitted(
         holders,
         popularity=_popularity(data, before if grow else None),
@@ -171,17 +195,22 @@ def _learned(
             params, replace(fitted, history=history, best_score=score)
         )
     values, popularity = fitted.settings, fitted.popularity
-    with private_draws(model, draws):
+    # What rows draw for themselves, such as dropout, differs between processes.
+    own = draws
+    if group.size > 1:
+        own = generator_on(settings.device, (seed + group.rank + 1) % 2**31)
+    samples = draws if values["loss__shared"] else own
+    with private_draws(model, own):
         history, score = train(
             model,
             Batches(data.instances, settings.device, model.shares_prefixes),
-            make_loss(values, settings.loss, model, popularity, draws),
+            make_loss(values, settings.loss, model, popularity, samples),
             plan,
-            rng=np.random.default_rng(seed),
-            draws=draws,
-            validate=_validator(params, fitted, data.held_out),
+            rngs=(np.random.default_rng(seed), draws, own),
+            validate=_validator(params, fitted, data.held_out, group),
             checkpoint=checkpoint,
             callbacks=callbacks,
+            group=group,
         )
     return replace(fitted, history=history, best_score=score)
 
@@ -196,7 +225,7 @@ def _learns_repeats(settings, data):
     return repeats
 
 
-def _with_repeats(params, data, plan, learn, seed, before):
+def _with_repeats(params, data, plan, learn, seed, before, group):
     """A model, and a bias for items of the session by sessions that it has not seen.
 
     With early stopping these are the validation part. A few others are not missed. If
@@ -204,6 +233,10 @@ def _with_repeats(params, data, plan, learn, seed, before):
     of a first model, and a second one learns all sessions.
     """
     begun, held_out, part = time.perf_counter(), data.held_out, data
+
+    def bias_of(fitted):
+        return group.from_first(lambda: _repeat_bias(params, fitted, *held_out))
+
     if plan.n_iter_no_change is None or held_out is None:
         fraction, max_length = params.validation_fraction, params.max_session_length
         part, held_out = few_held_out(data, fraction, max_length, seed, _HELD_OUT)
@@ -212,11 +245,11 @@ def _with_repeats(params, data, plan, learn, seed, before):
     enough = len(part.instances) >= _ENOUGH * len(data.instances)
     if enough and before is None:
         fitted = learn(part, plan)
-        return fitted.with_repeats(_repeat_bias(params, fitted, *held_out))
+        return fitted.with_repeats(bias_of(fitted))
     if params.verbose:
         print("First fit, to learn the bias of repeated items:", flush=True)
     first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
-    bias = _repeat_bias(params, first, *held_out)
+    bias = bias_of(first)
     plan = plan.later(time.perf_counter() - begun)
     if params.verbose:
         print("Second fit, on all sessions:", flush=True)
@@ -242,8 +275,8 @@ def _repeat_bias(params, fitted, X, y):
     try:
         for half, other in zip(halves, reversed(read), strict=True):
             biased = fitted.with_repeats(learned_bias(other))
-            without += _validator(params, fitted.with_repeats(None), half)()
-            with_bias += _validator(params, biased, half)()
+            without += _validator(params, fitted.with_repeats(None), half, Alone())()
+            with_bias += _validator(params, biased, half, Alone())()
     except NoTargets:  # too few of the type that `scoring` asks for
         return None
     if with_bias <= without + _CLEARLY * abs(without):
@@ -277,31 +310,28 @@ def _drawn_seeds(random_state, grow):
 # -- sessions and clusters -------------------------------------------------------------
 
 
-def _first_sessions(params, coded, eval_set, settings, seeds):
-    """What a first fit learns from, and its clusters."""
+def _first_data(params, coded, eval_set, settings, seed):
+    """What a first fit learns from."""
 
     def split(coded, rows):
         if eval_set is not None:
             return rows, checked_eval_set(eval_set)
         if not settings.values["early_stopping"]:
             return rows, None
-        return latest_part(coded, rows, params.validation_fraction, seeds["split"])
+        return latest_part(coded, rows, params.validation_fraction, seed)
 
     names = as_click_features(params.click_features, coded)
     types = types_with(None, coded) if "event" in names else None
-    data = first_fit_data(
+    return first_fit_data(
         coded.with_click_features(names, types),
         used_features(settings.fusion),
         settings.table_kinds,
         split,
         params.max_session_length,
     )
-    if "cluster" not in settings.kinds:
-        return data, Assignment()
-    return data, assign_clusters(data.coded, params.clusterer, seeds["cluster"])
 
 
-def _further_sessions(params, data, settings, seeds, before):
+def _further_data(params, data, settings, before):
     """What is learned on top of a fit, in codes of the catalog that has grown."""
     owners, known = before.holders.owners, before.index
     check_further(data, owners.kinds)
@@ -315,11 +345,19 @@ def _further_sessions(params, data, settings, seeds, before):
     if types is not None and data.types is not None:
         types = types_with(types, data)
     grown = grown_catalog(data, known, features).with_click_features(names, types)
-    clusters = Assignment(before.item_clusters, before.clusterer)
-    clusters = extend_clusters(clusters, data, grown, seeds["cluster"])
     max_length, kept = before.config["max_length"], before.rehearsal
     kept = kept.latest(params.n_rehearsed)
-    return further_fit_data(grown, features, owners, max_length, kept), clusters
+    return further_fit_data(grown, features, owners, max_length, kept)
+
+
+def _clusters(params, settings, coded, data, seed, before):
+    """Clusters of the items; with `before` those that go on with further sessions."""
+    if before is not None:
+        known = Assignment(before.item_clusters, before.clusterer)
+        return extend_clusters(known, coded, data.coded, seed)
+    if "cluster" not in settings.kinds:
+        return Assignment()
+    return assign_clusters(data.coded, params.clusterer, seed)
 
 
 def _same_features(params, settings, fusion):
@@ -412,8 +450,12 @@ def _continued(before, history):
     return [*before, *(row | {"epoch": row["epoch"] + done} for row in history)]
 
 
-def _validator(params, fitted, held_out):
-    """A function that scores the model as it stands; None without validation."""
+def _validator(params, fitted, held_out, group):
+    """A function that scores the model as it stands; None without validation.
+
+    The processes of a group share the sessions out; what is no name of a metric is
+    computed by the first one.
+    """
     if held_out is None:
         return None
     X, y = held_out
@@ -428,9 +470,9 @@ def _validator(params, fitted, held_out):
         with told_already():
             if not callable(scoring):
                 metric, k = parse_metric(scoring)
-                return metric(estimator.rank_targets(X, y), k)
+                return metric(_ranks(estimator, X, y, group), k)
             try:
-                score = scoring(estimator, X, y)
+                score = group.from_first(lambda: scoring(estimator, X, y))
             except NoTargets as error:
                 raise NoTargets(
                     f"The validation part cannot be scored. {error} Pass an eval_set "
@@ -447,6 +489,18 @@ def _validator(params, fitted, held_out):
     return validate
 
 
+def _ranks(estimator, X, y, group):
+    """Ranks of targets in order; each process ranks those of its sessions."""
+    if group.size == 1:
+        return estimator.rank_targets(X, y)
+    ranks, part = np.zeros(0), group.part_of(len(X))
+    mine, targets = X[part], None if y is None else y[part]
+    with group.together():
+        if len(mine) and (y is not None or mine.lengths.max() > 1):
+            ranks = estimator.rank_targets(mine, targets)
+    return np.concatenate(group.told(ranks))
+
+
 def snapshot(params, fitted):
     """Fitted attributes of a recommender whose model stands still."""
     parameters = set(params._get_param_names())
@@ -457,7 +511,46 @@ def snapshot(params, fitted):
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 
 
-def _checkpoint(params, data, eval_set, before, values):
+def _facts(params, data, eval_set, before):
+    """By name what processes that fit together must agree in."""
+    of_this_process = ("checkpoint", "verbose", "max_time", "device", "n_threads")
+    plain = (str, int, float, type(None))
+    given = {
+        f"parameter {name}": value
+        for name, value in params.get_params().items()
+        if isinstance(value, plain)
+        and name not in of_this_process
+        and not name.endswith("random_state")
+    }
+    return given | _known_data(data, eval_set, before)
+
+
+def _known_data(data, eval_set, before):
+    """By name everything that a fit learns from, arrays and plain values."""
+    coded, instances = data.coded, data.instances
+    state = None
+    if before is not None:
+        state = [v.cpu().numpy() for v in before.model.state_dict().values()]
+    if eval_set is not None:
+        X, y = data.held_out
+        eval_set = [X.__getstate__(), y]
+    return {
+        "sessions": (coded.codes, coded.offsets, coded.index.item_ids.tolist()),
+        "clusters of the sessions": coded.clusters,
+        "weights and types": (coded.weights, coded.click_codes),
+        "prefixes to learn": (
+            instances.starts,
+            instances.stops,
+            instances.users,
+            instances.sessions,
+        ),
+        "item features": data.features,
+        "eval_set": eval_set,
+        "the model that they go on from": state,
+    }
+
+
+def _checkpoint(params, data, eval_set, before, values, group):
     """Where this run leaves its state, known by its parameters and data.
 
     `values` are what parameters at "auto" stand for, some of them on this device.
@@ -473,24 +566,9 @@ def _checkpoint(params, data, eval_set, before, values):
         for key, value in params.get_params().items()
         if key not in ignored
     } | {f"{key} is": _known_by(value) for key, value in values.items()}
-    state = None
-    if before is not None:
-        state = [v.cpu().numpy() for v in before.model.state_dict().values()]
-    if eval_set is not None:
-        X, y = data.held_out
-        eval_set = [X.__getstate__(), y]
-    coded, instances = data.coded, data.instances
-    return Checkpoint(
-        params.checkpoint,
-        known_by,
-        (coded.codes, coded.offsets, coded.clusters, coded.index.item_ids.tolist()),
-        (coded.weights, coded.click_codes),
-        (instances.starts, instances.stops, instances.users, instances.sessions),
-        data.features,
-        eval_set,
-        state,
-        (VERSION, torch.__version__),
-    )
+    versions = VERSION, torch.__version__
+    bound_to = known_by, _known_data(data, eval_set, before), versions
+    return Checkpoint(params.checkpoint, bound_to, group)
 
 
 def _known_by(value):

@@ -259,6 +259,13 @@ class CLIPSessionRecommender(
     most 128 MiB in a training step. Sessions of users that were not trained on, or
     without users, have no user prompt (see `Prompt`).
 
+    Where a process group of ``torch.distributed`` is open, `fit` and `partial_fit` are
+    data parallel: each process calls them with the same sessions and parameters, the
+    rows of a batch are shared out, and all processes end with the same model. The first
+    one clusters, shows progress, keeps the time of `max_time` and writes `checkpoint`.
+    LESSR is refused there, as it normalizes over a batch. Fits of a search stay alone.
+    The page "Scale out" of the documentation says how to begin.
+
     References
     ----------
     .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt

@@ -98,6 +98,13 @@ class Batches:
         steps = np.arange(counts.sum()) - np.repeat(firsts, counts)
         return np.repeat(self.first[rows], counts) + steps
 
+    def weight_of(self, rows):
+        """Weight of the instances that the rows of a batch answer, 1 each if alike."""
+        if self._weights is None:
+            return int(self.counts[rows].sum())
+        at = torch.from_numpy(self.instances_of(rows)).to(self._device)
+        return float(self._weights[at].sum())
+
     def batch(self, rows):
         """Build the `Batch` of the given rows."""
         width, n_queries = int(self.lengths[rows].max()), int(self.counts[rows].sum())

@@ -20,6 +20,7 @@ from skclip._training._losses import (
     make_loss,
     resolve_loss,
 )
+from skclip._training._parallel import Alone, processes
 from skclip._training._repeats import HeldOut, learned_bias
 from skclip._training._sampled_losses import (
     BPR,

@@ -21,8 +21,10 @@ class Checkpoint:
     Parameters
     ----------
     path : path-like
-    *bound_to : object
+    bound_to : object
         Parameters and data, by which a run is known again.
+    group : Group or Alone
+        The processes that train together. The first one reads and writes the file.
 
     Notes
     -----
@@ -31,8 +33,15 @@ class Checkpoint:
     there; the fit on all data after the search removes them.
     """
 
-    def __init__(self, path, *bound_to):
-        self.path = Path(path)
+    def __init__(self, path, bound_to, group):
+        self.path, self.group = Path(path), group
+        self.hash = joblib.hash((bound_to, group.size))
+        self.is_candidate = inside_search()
+        group.from_first(lambda: self._check(path))
+        if self.is_candidate:
+            self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
+
+    def _check(self, path):
         if self.path.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r} is a folder. Pass the path of a file in it."
@@ -41,10 +50,6 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint={str(path)!r} is no regular file. Pass another path."
             )
-        self.hash = joblib.hash(bound_to)
-        self.is_candidate = inside_search()
-        if self.is_candidate:
-            self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"checkpoint={str(path)!r}: there is no folder {self.path.parent}. "
@@ -54,19 +59,34 @@ class Checkpoint:
     def save(self, model, best, optimizers, rng, history):
         """Write everything that the next epoch depends on.
 
-        `rng` are the generators of the order and of dropout and samples: (NumPy's,
-        torch's).
+        `rng` are the generators of the order (NumPy's), of samples, and of dropout
+        (torch's), which is another one in each process of a group.
         """
-        order, draws = rng
-        arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
+        order, samples, draws = rng
+        of_all = self.group.told(self._states(model, draws))
+        if self.group.rank == 0:
+            arrays = {"samples": samples.get_state()}
+            for rank, states in enumerate(of_all):
+                arrays |= {f"draws.{rank}.{k}": v for k, v in states.items()}
+        self.group.from_first(
+            lambda: self._write(model, best, optimizers, order, history, arrays)
+        )
+
+    @staticmethod
+    def _states(model, draws):
+        """States of the generators that differ between processes."""
+        states = {"own": draws.get_state()}
+        if not own_draws_only(model):
+            states["torch"] = torch.get_rng_state()
+            device = model.item_table.device
+            if device.type == "cuda":
+                states["cuda"] = torch.cuda.get_rng_state(device)
+        return states
+
+    def _write(self, model, best, optimizers, order, history, arrays):
+        arrays |= {f"model.{k}": v for k, v in model.state_dict().items()}
         if best.state is not None:
             arrays |= {f"best.{k}": v for k, v in best.state.items()}
-        arrays["draws"] = draws.get_state()
-        device = model.item_table.device
-        if not own_draws_only(model):
-            arrays["torch"] = torch.get_rng_state()
-            if device.type == "cuda":
-                arrays["cuda"] = torch.cuda.get_rng_state(device)
         numbers = {}
         for i, optimizer in enumerate(optimizers):
             for j, state in optimizer.state_dict()["state"].items():
@@ -88,21 +108,15 @@ class Checkpoint:
 
     def resume(self, model, best, optimizers, rng):
         """Bring all parts to where the run was; return its history, empty if new."""
-        if not self.path.exists():
+        document, arrays = self.group.from_first(self._read)
+        if document is None:
             return []
-        document, arrays = read_container(self.path, _MAGIC, "skclip checkpoint")
-        if document["hash"] != self.hash:
-            raise ValueError(
-                f"{self.path} is the checkpoint of another run: parameters, data or "
-                "versions differ. Pass the same ones to go on with it, or another "
-                "path, or delete the file to begin anew."
-            )
         device = model.item_table.device
         tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
 
-        def part(prefix):
+        def part(prefix, to=device):
             return {
-                k.removeprefix(prefix): v.to(device)
+                k.removeprefix(prefix): v.to(to)
                 for k, v in tensors.items()
                 if k.startswith(prefix)
             }
@@ -121,19 +135,36 @@ class Checkpoint:
                 states.setdefault(int(j), {})[name] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": states, "param_groups": groups})
-        order, draws = rng
+        order, samples, draws = rng
         order.bit_generator.state = document["rng"]
-        draws.set_state(tensors["draws"])
-        if "torch" in tensors:
-            torch.set_rng_state(tensors["torch"])
-        if "cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["cuda"], device)
+        samples.set_state(tensors["samples"])
+        states = part(f"draws.{self.group.rank}.", to="cpu")
+        draws.set_state(states["own"])
+        if "torch" in states:
+            torch.set_rng_state(states["torch"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
         return document["history"]
+
+    def _read(self):
+        """Document and arrays of the file; None of each where there is none."""
+        if not self.path.exists():
+            return None, None
+        document, arrays = read_container(self.path, _MAGIC, "skclip checkpoint")
+        if document["hash"] != self.hash:
+            raise ValueError(
+                f"{self.path} is the checkpoint of another run: parameters, data, "
+                "versions or the number of processes differ. Pass the same ones to go "
+                "on with it, or another path, or delete the file to begin anew."
+            )
+        return document, arrays
 
     def finish(self):
         """Remove the file, and those of a search before: the run is over."""
-        if self.is_candidate:
-            return
+        if not self.is_candidate:
+            self.group.from_first(self._remove)
+
+    def _remove(self):
         self.path.unlink(missing_ok=True)
         for path in self.path.parent.iterdir():
             name, _, digest = path.name.rpartition(".")

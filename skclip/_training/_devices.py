@@ -1,12 +1,13 @@
 """Devices, seeds and precision of a training run."""
 
+import os
 import threading
 import time
 from contextlib import contextmanager
 from functools import cache
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from skclip._fork import after_fork
 from skclip._threads import Workers
@@ -167,9 +168,12 @@ def device_or_auto(device):
 
 
 def resolve_device(device):
-    """``"auto"`` is CUDA where there is one, else the CPU."""
+    """``"auto"`` is CUDA where there is one, else the CPU.
+
+    In a group of processes each takes the GPU of its ``LOCAL_RANK``.
+    """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = _own_gpu() if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(device)
     except RuntimeError as error:
@@ -182,3 +186,11 @@ def resolve_device(device):
             "Pass device='auto' or 'cpu'."
         )
     return device
+
+
+def _own_gpu():
+    in_group = distributed.is_available() and distributed.is_initialized()
+    number = os.environ.get("LOCAL_RANK", "") if in_group else ""
+    if number.isdigit() and int(number) < torch.cuda.device_count():
+        return f"cuda:{number}"
+    return "cuda"

@@ -1,6 +1,7 @@
 """Train a model: epochs, early stopping, history. Knows no backbone by name."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from tqdm.auto import tqdm
 from skclip._base import shows_bars
 from skclip._sklearn import inside_search
 from skclip._threads import Workers, open_workers, torch_threads
+from skclip._training._parallel import Alone
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
@@ -54,30 +56,31 @@ def train(
     loss,
     plan,
     *,
-    rng,
-    draws,
+    rngs,
     validate=None,
     checkpoint=None,
     callbacks=None,
+    group=None,
 ):
     """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
 
     The model ends in evaluation mode, with the best weights if it stops early.
     ``validate()`` scores the model as it stands, higher is better. The loss is called
-    as `FullSoftmax` is. `rng` (NumPy's) orders the batches; `draws` is the
-    torch.Generator of dropout and samples. `checkpoint` keeps the state after each
-    epoch, and takes it up. ``callbacks.begin()`` is called before each epoch,
-    ``end(history, score)`` after it; what is true stops the training.
+    as `FullSoftmax` is. `rngs` are the generators of the order of batches (NumPy's), of
+    samples and of dropout (torch's). `checkpoint` keeps them and the state after each
+    epoch, and takes both up. ``callbacks.begin()`` is called before each epoch,
+    ``end(history, score)`` after it; what is true stops the training. The processes of
+    a `group` train together: each has all `batches`, and takes its rows of them.
 
     Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
     where validated, ``validation_score``), and the score of the weights that are kept.
     """
-    rngs = (rng, draws)
-    run = _Run(model, batches, loss, plan, rng, validate)
+    group = group or Alone()
+    run = _Run(model, batches, loss, plan, rngs[0], validate, group)
     if checkpoint is not None:
         run.history = checkpoint.resume(model, run.best, run.optimizers, rngs)
     interrupted = False
-    with run.progress():
+    with run.progress(), run.noted_interrupts():
         try:
             while not run.is_over():
                 if callbacks is not None:
@@ -85,7 +88,7 @@ def train(
                 run.epoch()
                 run.tell_if_waiting()
                 stop = callbacks is not None and callbacks.end(run.history, run.score)
-                if stop or run.is_late():
+                if run.is_stopped(stop):
                     break
                 if checkpoint is not None:
                     best, optimizers = run.best, run.optimizers
@@ -96,7 +99,7 @@ def train(
             interrupted = True
             run.warn_interrupted()
     run.keep_best()
-    unfinished = run.is_late() and len(run.history) < plan.max_epochs
+    unfinished = run.is_late and len(run.history) < plan.max_epochs
     if checkpoint is not None and not interrupted and not unfinished:
         checkpoint.finish()
     model.eval()
@@ -104,12 +107,17 @@ def train(
 
 
 class _Run:
-    """A training run: the weights, the best ones so far, and the clock."""
+    """A training run: the weights, the best ones so far, and the clock.
 
-    def __init__(self, model, batches, loss, plan, rng, validate):
+    `is_late` says whether `max_time` was over at the last look at the clock, which is
+    that of the first process.
+    """
+
+    def __init__(self, model, batches, loss, plan, rng, validate, group):
         self.model, self.batches, self.plan = model, batches, plan
-        self.rng, self.validate = rng, validate
-        self.stepper = _Stepper(model, loss, plan.optimizer, plan.weight_decay)
+        self.rng, self.validate, self.group = rng, validate, group
+        self.stepper = _Stepper(model, loss, plan.optimizer, plan.weight_decay, group)
+        self.is_late = False
         self.early_stopping = validate is not None and plan.n_iter_no_change is not None
         self.best, self.history = _Best(model), []
         self.deadline = np.inf
@@ -132,13 +140,38 @@ class _Run:
             total=self.plan.max_epochs,
             initial=len(self.history),
             unit="epoch",
-            disable=not self.plan.verbose or not shows_bars(),
+            disable=not self.shows or not shows_bars(),
             desc="fit",
         )
         return self.bar
 
-    def is_late(self):
-        return time.perf_counter() >= self.deadline
+    @property
+    def shows(self):
+        return self.plan.verbose and self.group.rank == 0
+
+    @contextmanager
+    def noted_interrupts(self):
+        with self.group.interrupts() as self._interrupted:
+            yield
+
+    def _reasons_to_stop(self):
+        """Whether this process was interrupted, and whether its clock ends the run."""
+        late = self.group.rank == 0 and time.perf_counter() >= self.deadline
+        return float(self._interrupted()), float(late)
+
+    def _heed(self, interrupted, late):
+        self.is_late = late > 0
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def is_stopped(self, stop):
+        """Whether a callback of any process, which says `stop`, or the clock ends it.
+
+        Raises KeyboardInterrupt if any process was interrupted.
+        """
+        stop, *reasons = self.group.add_up([bool(stop), *self._reasons_to_stop()])
+        self._heed(*reasons)
+        return stop or self.is_late
 
     def is_over(self):
         done = len(self.history)
@@ -161,7 +194,7 @@ class _Run:
         self.history.append(row)
         self.bar.update()
         self.bar.set_postfix(_summary(row), refresh=True)
-        if self.plan.verbose and not shows_bars():
+        if self.shows and not shows_bars():
             print(self._line(row), flush=True)
 
     def _line(self, row):
@@ -180,30 +213,40 @@ class _Run:
         total, seen = 0.0, 0
         self.model.train()
         for step, rows in enumerate(order, 1):
-            batch = self.batches.batch(rows)
             done = epoch - 1 + (step - 1) / len(order)
             rate = plan.learning_rate * schedule(done, plan.max_epochs)
-            value = self.stepper.step(batch, rate)
+            n, mine, share = self._share(rows)
+            value, *reasons = self.stepper.step(
+                self.batches.batch(mine), rate, share, self._reasons_to_stop()
+            )
             if not np.isfinite(value):
                 raise ValueError(
                     f"The loss became {value} in epoch {epoch}, batch {step} of "
                     f"{len(order)}. {_likely_cause(plan, self.model)}"
                 )
-            weights = batch.weights
-            n = len(batch.targets) if weights is None else float(weights.sum())
             total += value * n
             seen += n
             if step % 20 == 0:
                 shown = {"batch": f"{step}/{len(order)}", "loss": f"{total / seen:.3f}"}
                 self.bar.set_postfix(shown)
-            if self.is_late():
+            self._heed(*reasons)
+            if self.is_late:
                 break
         return total / seen
+
+    def _share(self, rows):
+        """The weight of a batch, the rows of this process, and their share of it."""
+        n, (mine, counts) = self.batches.weight_of(rows), self.group.share(rows)
+        if self.group.size == 1:
+            return n, mine, 1.0
+        return n, mine, self.batches.weight_of(mine) / n if counts else 0.0
 
     def tell_if_waiting(self):
         """Warn once if other programs have the cores, and say what helps."""
         workers = open_workers()
         if workers is None or workers.has_told or not self.model.item_table.is_cpu:
+            return
+        if self.group.size > 1:  # processes also wait for each other
             return
         share = workers.share_of_cores()
         if share is None or share >= _ENOUGH_OF_CORES:
@@ -241,8 +284,8 @@ SCHEDULES = {  # share of the learning rate after so many epochs of so many
 class _Stepper:
     """Take steps; a sparsely used item table is updated where touched, by Adam."""
 
-    def __init__(self, model, loss, optimizer, weight_decay):
-        self.model, self.loss = model, loss
+    def __init__(self, model, loss, optimizer, weight_decay, group):
+        self.model, self.loss, self.group = model, loss, group
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         fused = model.item_table.device.type in ("cpu", "cuda")
         groups = model.param_groups()
@@ -256,8 +299,11 @@ class _Stepper:
         if model.sparse:
             self.optimizers.append(_RowAdam(groups[0]["params"]))
 
-    def step(self, batch, rate):
-        """Return the loss of a batch; step if it is finite."""
+    def step(self, batch, rate, share, numbers):
+        """Return the loss of a batch and the sums of numbers; step if it is finite.
+
+        `share` is what the rows of this process are of the batch that a group shares.
+        """
         model = self.model
         model.zero_grad(set_to_none=True)
         read = batch.codes.numel() * model.item_table.shape[1]
@@ -272,16 +318,20 @@ class _Stepper:
             scorer=None if model.network.dot_product else model,
             weights=batch.weights,
         )
+        if share != 1.0:
+            loss = loss * share
         value = float(loss.detach())
-        if np.isfinite(value):
+        if np.isfinite(value) or self.group.size > 1:
             with torch_threads(read):
                 loss.backward()
+        value, *numbers = self.group.add_up_step([value, *numbers], model)
+        if np.isfinite(value):
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.step()
             model.constrain_()
-        return value
+        return value, *numbers
 
 
 class _RowAdam(torch.optim.SparseAdam):

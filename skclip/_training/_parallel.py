@@ -1,0 +1,253 @@
+"""Processes that fit one model together.
+
+Where the caller has opened a group of `torch.distributed`, each of its processes calls
+`fit` with the same data and parameters. All draw the same batches, and each takes its
+share of the rows of a batch. Losses and gradients are summed over the processes, so
+that all of them make the same step and end with the same model. Only plain collectives
+are used: all_reduce for dense gradients, all_gather of rows for sparse ones.
+
+`Alone` has the same methods for the usual fit in one process.
+"""
+
+import signal
+import threading
+from contextlib import contextmanager, nullcontext
+
+import joblib
+import torch
+from joblib.parallel import get_active_backend
+from torch import distributed
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from skclip._sklearn import on_behalf_of_search
+
+_SMALL = 2**16  # numbers of a gradient that travel in one message with others
+
+
+def processes():
+    """The `Group` that fits together, or `Alone`.
+
+    Fits of a search, and fits that joblib runs side by side, are alone, also where
+    there is a group.
+    """
+    if not distributed.is_available() or not distributed.is_initialized():
+        return Alone()
+    in_worker = (get_active_backend()[0].nesting_level or 0) > 0
+    if distributed.get_world_size() == 1 or in_worker or on_behalf_of_search():
+        return Alone()
+    return Group()
+
+
+class Alone:
+    """One process, which has all rows and waits for nobody."""
+
+    rank, size = 0, 1
+
+    def together(self):
+        """Everybody waits at the end of the block, where an error reaches all."""
+        return nullcontext()
+
+    def from_first(self, function):
+        """What a function returns in the first process, where alone it is called."""
+        return function()
+
+    def check_same(self, what, facts):
+        """Refuse what ``facts()`` says, by name, if processes differ in it."""
+
+    def check_model(self, model):
+        """Refuse a network that learns more from a batch than a sum over its rows."""
+
+    def begin_alike(self, model):
+        """Give all processes the weights of the first one."""
+
+    def share(self, rows):
+        """The rows of a batch that are this process's, and whether they count."""
+        return rows, True
+
+    def part_of(self, n):
+        """Which of n rows in order are this process's, a slice."""
+        return slice(None)
+
+    def told(self, value):
+        """What each process has to say, in their order."""
+        return [value]
+
+    def add_up(self, numbers):
+        """Sums of numbers over the processes."""
+        return numbers
+
+    def add_up_step(self, numbers, model):
+        """The same, and in place the sums of the gradients of a `SessionModel`."""
+        return numbers
+
+    @contextmanager
+    def interrupts(self):
+        """Inside the block, give a function that tells whether to stop: Ctrl-C."""
+        yield lambda: False
+
+
+class Group(Alone):
+    """The processes of the default group of `torch.distributed`."""
+
+    def __init__(self):
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+
+    @contextmanager
+    def together(self):
+        failed = None
+        try:
+            yield
+        except BaseException as error:
+            failed = error
+        errors = self.told(None if failed is None else _name_of(failed))
+        if failed is not None:
+            raise failed
+        self._raise_first(errors)
+
+    def from_first(self, function):
+        found = [None, None]
+        failed = None
+        if self.rank == 0:
+            try:
+                found[0] = function()
+            except BaseException as error:
+                failed, found[1] = error, _name_of(error)
+        distributed.broadcast_object_list(found, src=0)
+        if failed is not None:
+            raise failed
+        self._raise_first([found[1]])
+        return found[0]
+
+    def check_same(self, what, facts):
+        mine = {name: joblib.hash(value) for name, value in facts().items()}
+        first, *others = self.told(mine)
+        for rank, facts in enumerate(others, 1):
+            names = sorted(first | facts)
+            differ = [name for name in names if first.get(name) != facts.get(name)]
+            if differ:
+                raise ValueError(
+                    f"Process {rank} of the group and process 0 differ in {what}: "
+                    f"{', '.join(differ)}. Each process must call fit with the same "
+                    "data and parameters, by the same versions; batches are shared "
+                    "out inside fit."
+                )
+
+    def check_model(self, model):
+        if any(isinstance(part, _BatchNorm) for part in model.network.modules()):
+            raise ValueError(
+                f"{type(model.network).__name__} normalizes by the statistics of a "
+                f"whole batch, and each of the {self.size} processes has a part of it "
+                "only. Fit it in one process, or choose another backbone."
+            )
+
+    def begin_alike(self, model):
+        for values in model.state_dict().values():
+            distributed.broadcast(values, src=0)
+
+    def share(self, rows):
+        """Every so many rows: batches are in order of length, so shares are alike.
+
+        A process that would have none takes the first one, which then does not count.
+        """
+        mine = rows[self.rank :: self.size]
+        return (mine, True) if len(mine) else (rows[:1], False)
+
+    def part_of(self, n):
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def told(self, value):
+        of_all = [None] * self.size
+        distributed.all_gather_object(of_all, value)
+        return of_all
+
+    def add_up(self, numbers):
+        return [sum(column) for column in zip(*self.told(numbers), strict=True)]
+
+    def add_up_step(self, numbers, model):
+        """One message for the numbers and all small gradients, one for each large one.
+
+        Where a process has no gradient it is 0. One that no process has stays None, so
+        that optimizers pass the parameter over.
+        """
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        sparse = model.item_table if model.sparse else None
+        small = [p for p in parameters if p.numel() <= _SMALL and p is not sparse]
+        head = [*numbers, *(p.grad is not None for p in parameters)]
+        parts = [torch.tensor(head, dtype=torch.float32, device=parameters[0].device)]
+        parts += [_gradient(p).reshape(-1) for p in small]
+        message = torch.cat(parts)
+        distributed.all_reduce(message)
+        head, *sums = message.split([len(part) for part in parts])
+        of_small = {id(p): x for p, x in zip(small, sums, strict=True)}
+        head = head.tolist()
+        for p, n_processes in zip(parameters, head[len(numbers) :], strict=True):
+            if n_processes == 0:
+                continue
+            if p is sparse:
+                p.grad = self._sum_of_rows(p)
+            elif id(p) in of_small:
+                p.grad = of_small[id(p)].view_as(p)
+            else:
+                p.grad = _gradient(p).contiguous()
+                distributed.all_reduce(p.grad)
+        return head[: len(numbers)]
+
+    def _sum_of_rows(self, table):
+        """The sum of sparse gradients, of whose rows all processes tell each other."""
+        rows = torch.zeros(0, dtype=torch.int64, device=table.device)
+        values = table.new_zeros(0, table.shape[1])
+        if table.grad is not None:
+            grad = table.grad.coalesce()
+            rows, values = grad.indices()[0], grad.values()
+        length = torch.tensor([len(rows)], device=table.device)
+        lengths = [torch.zeros_like(length) for _ in range(self.size)]
+        distributed.all_gather(lengths, length)
+        lengths = torch.cat(lengths).tolist()
+        rows, values = (self._runs(part, lengths) for part in (rows, values))
+        return torch.sparse_coo_tensor(rows[None], values, table.shape).coalesce()
+
+    def _runs(self, part, lengths):
+        """Parts of all processes, of different lengths, one behind the other."""
+        padded = part.new_zeros(max(lengths), *part.shape[1:])
+        padded[: len(part)] = part
+        of_all = [torch.empty_like(padded) for _ in lengths]
+        distributed.all_gather(of_all, padded)
+        return torch.cat([x[:n] for x, n in zip(of_all, lengths, strict=True)])
+
+    @contextmanager
+    def interrupts(self):
+        """The first Ctrl-C is noted, for all to stop at the same step; the next raises.
+
+        A process that stopped in the middle of a step would leave the others waiting.
+        """
+        noted = threading.Event()
+        before = signal.getsignal(signal.SIGINT)
+        of_main = threading.current_thread() is threading.main_thread()
+        if not of_main or not callable(before):
+            yield noted.is_set
+            return
+
+        def note(number, frame):
+            noted.set()
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield noted.is_set
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    @staticmethod
+    def _raise_first(errors):
+        for rank, error in enumerate(errors):
+            if error is not None:
+                raise RuntimeError(f"Process {rank} of the group failed: {error}")
+
+
+def _name_of(error):
+    return f"{type(error).__name__}: {error}"
+
+
+def _gradient(parameter):
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,0 +1,152 @@
+"""Two processes fit together: what is equal, and what may go wrong."""
+
+import os
+import re
+
+import group
+import numpy as np
+import pytest
+import sklearn
+import torch
+from filelock import FileLock
+from group import N_PROCESSES, model, outcomes, read_outcomes, sessions, told
+
+from skclip._training import resolve_device
+from skclip.backbones import BACKBONES
+from skclip.losses import SampledSoftmax
+
+LOSSES = ("sampled_softmax", "gbce", "bpr", "bpr-max", "bpr-softmax")
+EQUAL = [f"fit:gru4rec:{loss}" for loss in LOSSES]
+EQUAL += ["further:cross_entropy", "further:sampled_softmax"]
+EQUAL += ["weighted", "repeats", "one_row", "callable_scoring"]
+OTHER = ("dropout:sampled_softmax", "own_samples", "no_seed")
+WRONG = {
+    "other_data": "ValueError: Process 1 .* differ in what they fit: .*sessions",
+    "other_parameters": "differ in what they fit: parameter learning_rate",
+    "other_version": "Process 1 .* differ in versions: skclip",
+    "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
+    "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
+    "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
+    "not_finite": "ValueError: The loss became",
+}
+OWN = {  # where it is the error itself
+    "one_fails": (1, "^ValueError: All 2 sessions"),
+    "clustering_fails": (0, "^ValueError: no clusters today"),
+}
+
+
+HAS_CALLBACKS = sklearn.__version__ >= "1.9"
+SHARED = sorted(set(BACKBONES) - {"lessr"})
+
+
+def check(of_one, of_all, tolerance=1e-4):
+    """Processes have the same bits; losses are those of one process, scores too."""
+    first, *others = of_all
+    assert all(other == first for other in others)
+    np.testing.assert_allclose(
+        first["losses"], of_one["losses"], rtol=0, atol=tolerance
+    )
+    assert first["scores"] == of_one["scores"]
+    assert first["best"] == of_one["best"]
+
+
+@pytest.fixture(scope="session")
+def answers(tmp_path_factory):
+    """What both processes answer to all cases, by case: a list in order of rank.
+
+    Processes start slowly, so that one pair of them answers for the whole run, also
+    where several workers of pytest-xdist share the tests out.
+    """
+    cases = [*(f"fit:{name}:cross_entropy" for name in SHARED), *EQUAL, *OTHER, *WRONG]
+    cases += ["max_time", "callback", "interrupt", "search", "verbose", "checkpoint"]
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    folder = folder / "group"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            outcomes(cases, folder)
+    found = read_outcomes(folder)
+    return {case: [of_rank[case] for of_rank in found] for case in cases}
+
+
+@pytest.mark.parametrize("backbone", SHARED)
+def test_every_backbone_is_fitted_as_by_one_process(backbone, answers):
+    alone = model(backbone, loss="cross_entropy").fit(sessions())
+    check(told(alone), answers[f"fit:{backbone}:cross_entropy"])
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_every_loss_is_that_of_one_process(case, answers, tmp_path):
+    name, *options = case.split(":")
+    check(getattr(group, name)(0, tmp_path, *options), answers[case])
+
+
+def test_what_is_drawn_for_rows_differs_between_processes(answers):
+    """Then it is another draw than in one process; all have the same model still."""
+    for case in OTHER:
+        first, second = answers[case]
+        assert first == second
+        assert np.isfinite(first["losses"]).all()
+    alone = model(loss=SampledSoftmax(16, shared=False)).fit(sessions())
+    losses = np.array(told(alone)["losses"])
+    assert 0 < np.abs(losses - answers["own_samples"][0]["losses"]).max() < 0.2
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_goes_wrong_reaches_all(case, answers):
+    for rank, message in enumerate(answers[case]):
+        at, own = OWN.get(case, (None, ""))
+        assert re.search(own if rank == at else WRONG[case], message), message
+
+
+def test_the_clock_of_the_first_process_ends_all(answers):
+    first, second = answers["max_time"]
+    assert first == second
+    assert 0 < len(first["losses"]) < 100_000
+
+
+def test_a_callback_of_one_process_stops_all(answers):
+    first, second = answers["callback"]
+    assert first == second
+    assert len(first["losses"]) == (1 if HAS_CALLBACKS else 20)
+
+
+def test_ctrl_c_in_one_process_stops_all(answers):
+    first, second = answers["interrupt"]
+    assert first == second
+    assert first["warned"]
+    assert 0 < len(first["losses"]) < 100_000
+
+
+@pytest.mark.parametrize("rank", range(N_PROCESSES))
+def test_a_search_in_a_group_is_alone(rank, answers):
+    alone = group.search(rank, None)
+    assert answers["search"][rank] == alone
+
+
+def test_the_first_process_shows_progress(answers):
+    assert answers["verbose"] == [True, False]
+
+
+def test_the_first_process_writes_checkpoints_for_all(answers):
+    found = answers["checkpoint"]
+    assert [of_rank["written"] for of_rank in found] == [[1, 2], []]
+    assert "OSError: the disk is gone" in found[0]["error"]
+    assert "Process 0 of the group failed: OSError" in found[1]["error"]
+    for of_rank in found:
+        assert of_rank["resumed"] == of_rank["whole"] == found[0]["whole"]
+        assert not of_rank["left"]
+
+
+def test_the_gpu_of_a_process_is_that_of_its_local_rank(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert resolve_device("auto") == torch.device("cuda")  # there is no group
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    assert resolve_device("auto") == torch.device("cuda:3")
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "4")  # a launcher that shows each its own GPU
+    assert resolve_device("auto") == torch.device("cuda")
