@@ -33,7 +33,7 @@ from skclip._data._ids import (
     with_gaps,
     without_padding,
 )
-from skclip._data._ragged import flat_positions, picked, prefix_ends
+from skclip._data._ragged import flat_positions, gathered, picked, prefix_ends
 
 _SAMPLE = 1000  # objects whose sizes stand for those of an array
 
@@ -289,20 +289,26 @@ class Sessions:
         order, offsets, rank = group_events(
             session_codes, len(ids), None if times is None else times.order
         )
+        del session_codes  # columns go as soon as they are used: logs are large
+        codes = gathered(codes, order)
         ids, users = ids[rank], None
         if user is not None:
             names, user_codes = column_with_gaps(frame, user, "user")
-            users = with_gaps(names, one_each(user_codes[order], offsets, ids))
+            user_codes = gathered(user_codes, order)
+            users = with_gaps(names, one_each(user_codes, offsets, ids))
+            del user_codes
         warn_float_ids(frame, item=item, session=session, user=user)
         columns = {"ids": ids, "users": users}
         if times is not None:
-            columns["times"] = times.seconds[order]
+            columns["times"] = times.take(order).seconds
+            del times
         if weight is not None:
-            columns["weights"] = read_weights(frame, weight)[order]
+            columns["weights"] = gathered(read_weights(frame, weight), order)
         if event is not None:
             names, types = column_with_gaps(frame, event, "event type")
-            columns |= {"types": types[order], "type_names": names}
-        return cls._of_fresh(codes[order], offsets, vocabulary, **columns)
+            columns |= {"types": gathered(types, order), "type_names": names}
+        del order
+        return cls._of_fresh(codes, offsets, vocabulary, **columns)
 
     @classmethod
     def from_lists(
