@@ -4,11 +4,11 @@
 
 `GridSearchCV` fits a recommender that learns next to nothing 16 times on 5 million
 clicks, by two processes of one thread. Backends of joblib: loky, Ray, and dask as it
-is, with ``scatter=[X]``, and with sessions that hide that they can be weakly referenced,
-so that they travel with each task. A fresh process for each backend; its first search
-starts the workers, the second one is measured as well. Bytes are those of the loopback
-interface, on which other programs should be silent; it sees neither the shared memory
-of Ray nor the memory-mapped files of loky.
+is, with ``scatter=[X]``, and with sessions that do not tell their size, so that they
+travel with each task. A fresh process for each backend. Its first search starts the
+workers; the second one is measured as well. Bytes are those of the loopback interface,
+on which other programs should be silent. It sees neither the shared memory of Ray nor
+the memory-mapped files of loky.
 
 Linux only: bytes are read from /proc.
 """
@@ -47,7 +47,7 @@ class Trivial(BaseEstimator):
 
 
 class Hidden(Sessions):
-    """Sessions as they were: nothing that dask would ship once."""
+    """Sessions that do not tell their size, which dask ships with each task."""
 
     __slots__ = ()
 
