@@ -1,5 +1,6 @@
 """Threads share large work; their number is bounded and changes no bit."""
 
+import io
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from common import small
+from joblib.externals.loky.backend import context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -62,6 +64,44 @@ def test_the_cores_are_those_of_affinity():
         assert number(8) == number() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "300000 100000"}, 3),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+)
+def test_the_cores_are_those_of_a_container(files, expected, monkeypatch):
+    """Files of both versions of control groups, on a machine of eight cores."""
+    root, before = "/sys/fs/cgroup/", torch.get_num_threads()
+    exists = os.path.exists
+
+    def known(path):
+        if str(path).startswith(root):
+            return path.removeprefix(root) in files
+        return exists(path)
+
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    monkeypatch.setattr(os.path, "exists", known)
+    monkeypatch.setattr(
+        context,
+        "open",
+        lambda path: io.StringIO(files[path.removeprefix(root)]),
+        raising=False,
+    )
+    torch.set_num_threads(8)
+    try:
+        assert number() == number(8) == expected
+        assert number(1) == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_without_a_number_it_is_that_of_torch(many_cores):

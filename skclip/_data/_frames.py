@@ -9,6 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._data._ids import as_table, factorize, factorize_list, is_hashable, plain
+from skclip._data._ragged import blocks, gathered
 from skclip._warnings import warn_user
 from skclip.exceptions import IdTypeWarning, TimeWarning
 
@@ -39,7 +40,13 @@ class Times:
     @property
     def seconds(self):
         """Since the epoch for dates, ndarray of shape (n_events,), float64."""
-        return self.order.astype(np.float64) / self.ticks
+        seconds = self.order.astype(np.float64)
+        seconds /= self.ticks
+        return seconds
+
+    def take(self, rows):
+        """Times of some events."""
+        return Times(gathered(self.order, rows), self.ticks)
 
     def windows(self, seconds):
         """Number of the window of so many seconds that each time is in.
@@ -220,7 +227,7 @@ def _listed_times(values, name):
 def _numeric_times(values, name):
     if values.dtype.kind in "iu" and values.dtype.itemsize < 8:
         values = values.astype(np.int64)
-    seconds = values.astype(np.float64)
+    seconds = values.astype(np.float64, copy=False)
     if not np.isfinite(seconds).all():
         row = first_row(~np.isfinite(seconds))
         raise ValueError(
@@ -373,12 +380,13 @@ def _from_arrow(array):
 def _sorted(words, codes):
     """Vocabulary of the words that occur, in order, and codes in it."""
     used = np.zeros(len(words), dtype=bool)
-    used[codes] = True
+    for block in blocks(len(codes)):
+        used[codes[block]] = True
     places = np.flatnonzero(used)
     vocabulary, order = factorize_list([words[i] for i in places])
     renamed = np.zeros(len(words), dtype=np.int32)
     renamed[places] = order
-    return vocabulary, renamed[codes]
+    return vocabulary, gathered(renamed, codes)
 
 
 def as_frame(events, what="events", otherwise="Use Sessions.from_lists for lists."):

@@ -8,6 +8,7 @@ from numbers import Integral
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from skclip._data._ragged import blocks
 from skclip._warnings import warn_once
 from skclip.exceptions import IdTypeWarning
 
@@ -28,14 +29,32 @@ def factorize(values):
         low, high = int(values.min()), int(values.max())
         dense = high - low < 4 * len(values) + 1024
         if dense and low > -(2**62) and high < 2**62:  # no sort needed
-            shifted = values.astype(np.int64) - low
             present = np.zeros(high - low + 1, dtype=bool)
-            present[shifted] = True
-            lookup = np.cumsum(present, dtype=np.int32) - np.int32(1)
+            for block in blocks(len(values)):
+                present[values[block].astype(np.int64) - low] = True
+            lookup = np.cumsum(present, dtype=np.int32)
+            lookup -= 1
+            codes = np.empty(len(values), dtype=np.int32)
+            for block in blocks(len(values)):
+                codes[block] = lookup[values[block].astype(np.int64) - low]
             found = np.flatnonzero(present) + low
-            return found.astype(values.dtype), lookup[shifted]
-    vocabulary, codes = np.unique(values, return_inverse=True)
-    return vocabulary, codes.astype(np.int32)
+            return found.astype(values.dtype), codes
+    return _factorize_by_sort(values)
+
+
+def _factorize_by_sort(values):
+    """As ``np.unique(values, return_inverse=True)``, with half of its memory."""
+    order = np.argsort(values)
+    ascending = values[order]
+    new = np.ones(len(values), dtype=bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
+    vocabulary = ascending[new]
+    del ascending
+    ranks = np.cumsum(new, dtype=np.int32)
+    ranks -= 1
+    codes = np.empty(len(values), dtype=np.int32)
+    codes[order] = ranks
+    return vocabulary, codes
 
 
 def factorize_list(values):

@@ -1,6 +1,24 @@
-"""Runs in flat arrays: positions, prefixes, hashes, the order of times."""
+"""Runs in flat arrays: positions, prefixes, hashes, the order of times.
+
+Long arrays are worked on in blocks, so that temporary arrays stay small.
+"""
 
 import numpy as np
+
+_BLOCK = 2**17
+
+
+def blocks(n):
+    """Slices that cut ``range(n)`` into blocks."""
+    return [slice(a, min(a + _BLOCK, n)) for a in range(0, n, _BLOCK)]
+
+
+def gathered(values, at):
+    """``values[at]``; NumPy by itself would first copy all of `at` to int64."""
+    out = np.empty((len(at), *values.shape[1:]), dtype=values.dtype)
+    for block in blocks(len(at)):
+        out[block] = values[at[block]]
+    return out
 
 
 def check_times_rise(X, *, missing=True):
@@ -37,8 +55,10 @@ def times_fall(times, offsets):
 def flat_positions(starts, lengths):
     """Positions of several runs in a flat array, and the offsets of the runs."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    shift = np.repeat(starts - offsets[:-1], lengths)
-    return np.arange(offsets[-1]) + shift, offsets
+    at = np.repeat(starts - offsets[:-1], lengths)
+    for block in blocks(len(at)):
+        at[block] += np.arange(block.start, block.stop)
+    return at, offsets
 
 
 def prefix_ends(lengths):
@@ -54,12 +74,18 @@ def content_hashes(values, starts, stops):
 
     Two different runs collide with probability 2 ** -64.
     """
-    mixed = _mixed(values)
     base = 0xC2B2AE3D27D4EB4F  # odd, so that it has an inverse modulo 2 ** 64
-    powers = _powers(base, len(values))
-    running = np.concatenate([[np.uint64(0)], np.cumsum(mixed * powers[:-1])])
-    back = _powers(pow(base, -1, 2**64), len(values))
-    return (running[stops] - running[starts]) * back[starts]
+    running = np.zeros(len(values) + 1, dtype=np.uint64)
+    for block in blocks(len(values)):
+        terms = _mixed(values[block]) * _powers(base, block.start, block.stop)
+        np.cumsum(terms, out=running[block.start + 1 : block.stop + 1])
+        running[block.start + 1 : block.stop + 1] += running[block.start]
+    hashes = running[stops]
+    hashes -= running[starts]
+    del running
+    back = _powers(pow(base, -1, 2**64), 0, len(values) + 1)
+    hashes *= back[starts]
+    return hashes
 
 
 def _mixed(values):
@@ -70,10 +96,11 @@ def _mixed(values):
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _powers(base, n):
-    steps = np.full(n + 1, base, dtype=np.uint64)
-    steps[0] = 1
-    return np.cumprod(steps)
+def _powers(base, start, stop):
+    """``base ** i`` for i from `start` to `stop`, modulo 2 ** 64."""
+    steps = np.full(stop - start, base, dtype=np.uint64)
+    steps[:1] = pow(base, start, 2**64)
+    return np.cumprod(steps, out=steps)
 
 
 def picked(owner, names, rows):

@@ -1,6 +1,7 @@
 """Sessions: raw item ids in order, flat and dictionary-encoded."""
 
 import itertools
+import sys
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -32,7 +33,9 @@ from skclip._data._ids import (
     with_gaps,
     without_padding,
 )
-from skclip._data._ragged import flat_positions, picked, prefix_ends
+from skclip._data._ragged import flat_positions, gathered, picked, prefix_ends
+
+_SAMPLE = 1000  # objects whose sizes stand for those of an array
 
 
 class Sessions:
@@ -74,6 +77,8 @@ class Sessions:
         Number of events in each session.
     n_events : int
         Number of events in all sessions.
+    nbytes : int
+        Bytes of all arrays. Ids that are Python objects are estimated from a sample.
     end_times : ndarray of shape (n_sessions,) or None
         Time of the last event, seconds; NaN for an empty session.
 
@@ -94,7 +99,7 @@ class Sessions:
     Sessions(n_sessions=1, n_events=3, n_items=2)
     """
 
-    __slots__ = (
+    _COLUMNS = (
         "codes",
         "offsets",
         "vocabulary",
@@ -106,7 +111,8 @@ class Sessions:
         "ids",
         "users",
     )
-    _TYPES = dict.fromkeys(__slots__) | {
+    __slots__ = (*_COLUMNS, "__weakref__")
+    _TYPES = dict.fromkeys(_COLUMNS) | {
         "codes": np.int32,
         "offsets": np.int64,
         "times": np.float64,
@@ -159,7 +165,7 @@ class Sessions:
     def _of_fresh(cls, *parts, **columns):
         """The same of arrays that nobody else holds."""
         sessions = object.__new__(cls)
-        given = dict(zip(cls.__slots__, parts, strict=False)) | columns
+        given = dict(zip(cls._COLUMNS, parts, strict=False)) | columns
         sessions._set_checked(
             {
                 name: None
@@ -283,20 +289,26 @@ class Sessions:
         order, offsets, rank = group_events(
             session_codes, len(ids), None if times is None else times.order
         )
+        del session_codes  # columns go as soon as they are used: logs are large
+        codes = gathered(codes, order)
         ids, users = ids[rank], None
         if user is not None:
             names, user_codes = column_with_gaps(frame, user, "user")
-            users = with_gaps(names, one_each(user_codes[order], offsets, ids))
+            user_codes = gathered(user_codes, order)
+            users = with_gaps(names, one_each(user_codes, offsets, ids))
+            del user_codes
         warn_float_ids(frame, item=item, session=session, user=user)
         columns = {"ids": ids, "users": users}
         if times is not None:
-            columns["times"] = times.seconds[order]
+            columns["times"] = times.take(order).seconds
+            del times
         if weight is not None:
-            columns["weights"] = read_weights(frame, weight)[order]
+            columns["weights"] = gathered(read_weights(frame, weight), order)
         if event is not None:
             names, types = column_with_gaps(frame, event, "event type")
-            columns |= {"types": types[order], "type_names": names}
-        return cls._of_fresh(codes[order], offsets, vocabulary, **columns)
+            columns |= {"types": gathered(types, order), "type_names": names}
+        del order
+        return cls._of_fresh(codes, offsets, vocabulary, **columns)
 
     @classmethod
     def from_lists(
@@ -378,6 +390,15 @@ class Sessions:
         return len(self.codes)
 
     @property
+    def nbytes(self):
+        """Bytes of all arrays, with an estimate of the objects in them."""
+        columns = (getattr(self, name) for name in self._COLUMNS)
+        return sum(_nbytes(column) for column in columns if column is not None)
+
+    def __sizeof__(self):  # by it dask decides what it ships once, not with each task
+        return super().__sizeof__() + self.nbytes
+
+    @property
     def end_times(self):
         """Time of each session's last event, seconds; NaN for an empty session."""
         if self.times is None:
@@ -445,10 +466,10 @@ class Sessions:
         raise AttributeError(f"Sessions are immutable; cannot set {name!r}.")
 
     def __getstate__(self):
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self._COLUMNS}
 
     def __setstate__(self, state):
-        for name in self.__slots__:
+        for name in self._COLUMNS:
             value = state.get(name)  # a pickle of before has no weights and types
             if value is not None and value.flags.writeable:
                 value = value.view()
@@ -683,3 +704,11 @@ def columns_at(sessions, events, rows):
     columns = picked(sessions, Sessions._EVENT_COLUMNS, events)
     columns |= picked(sessions, Sessions._SESSION_COLUMNS, rows)
     return columns | {"type_names": sessions.type_names}
+
+
+def _nbytes(array):
+    """Bytes of an array and, by a sample, of the Python objects it points to."""
+    if array.dtype != object or not len(array):
+        return array.nbytes
+    sample = array[:: -(-len(array) // _SAMPLE)].tolist()
+    return array.nbytes + len(array) * sum(map(sys.getsizeof, sample)) // len(sample)

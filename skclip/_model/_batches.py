@@ -14,7 +14,8 @@ class Batches:
 
     Instances that share a start are prefixes of one run of events. If the network
     answers all of them in one pass (`shared`) they make a single row of a batch;
-    otherwise each instance is a row. Rows of a batch have similar lengths.
+    otherwise each instance is a row. Rows of a batch have similar lengths. What is
+    kept is int32 where that is enough; a `Batch` is int64, as torch's look-ups want it.
     """
 
     def __init__(self, instances, device, shared):
@@ -24,14 +25,13 @@ class Batches:
             new = np.ones(n, dtype=bool)
             new[1:] = np.diff(instances.starts) != 0
             first = np.flatnonzero(new)
-        self.counts = np.diff(np.append(first, n))
-        self.first = first
-        lengths = instances.stops - instances.starts
+        lengths = _short(instances.stops - instances.starts)
         self.lengths = np.maximum.reduceat(lengths, first) if n else lengths
+        self.counts, self.first = _short(np.diff(np.append(first, n))), _short(first)
         self.n_instances = n
 
         def put(array):
-            return torch.from_numpy(np.array(array, dtype=np.int64)).to(device)
+            return torch.from_numpy(_short(array)).to(device)
 
         self._codes = put(instances.codes)
         self._clusters = None
@@ -54,7 +54,7 @@ class Batches:
             put(instances.starts[first]),
             put(self.lengths),
         )
-        self._row_first, self._row_counts = put(first), put(self.counts)
+        self._row_first, self._row_counts = put(self.first), put(self.counts)
         self._ends, self._targets = put(lengths), put(instances.targets)
         self._device = device
 
@@ -112,17 +112,17 @@ class Batches:
         steps = torch.arange(width, device=self._device)
         padding = steps >= self._row_lengths[rows][:, None]
         at = (self._row_starts[rows][:, None] + steps).masked_fill_(padding, 0)
-        codes = self._codes[at].masked_fill_(padding, 0)
+        codes = self._codes[at].masked_fill_(padding, 0).long()
         clusters = None
         if self._clusters is not None:
-            clusters = self._clusters[at]
+            clusters = self._clusters[at].long()
             clusters[padding] = 0
         click_codes = None
         if self._click_codes is not None:
-            click_codes = self._click_codes[at]
+            click_codes = self._click_codes[at].long()
             click_codes[padding] = 0
 
-        counts = self._row_counts[rows]
+        counts = self._row_counts[rows].long()
         of_row = torch.repeat_interleave(counts, output_size=n_queries)
         firsts = counts.cumsum(0) - counts
         within = torch.arange(len(of_row), device=self._device) - firsts[of_row]
@@ -130,10 +130,16 @@ class Batches:
         return Batch(
             codes=codes,
             rows=of_row,
-            ends=self._ends[query],
-            targets=self._targets[query],
+            ends=self._ends[query].long(),
+            targets=self._targets[query].long(),
             clusters=clusters,
             click_codes=click_codes,
             weights=None if self._weights is None else self._weights[query],
-            **{name: values[rows] for name, values in self._of_rows.items()},
+            **{name: values[rows].long() for name, values in self._of_rows.items()},
         )
+
+
+def _short(array):
+    """A copy of what is never negative, in int32 if that is enough."""
+    fits = array.max(initial=0) <= np.iinfo(np.int32).max
+    return array.astype(np.int32 if fits else np.int64)

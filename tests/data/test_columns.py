@@ -476,7 +476,7 @@ def test_sessions_do_not_change_with_the_arrays_of_the_caller():
     frame.loc[:, "i"] = 99
     assert [pickle.dumps(S) for S in (X, Y, Z, V, W)] == before
     for S in (X, Y, Z, V, W):
-        for name in Sessions.__slots__:
+        for name in Sessions._COLUMNS:
             part = getattr(S, name)
             assert part is None or not part.flags.writeable
 

@@ -48,7 +48,7 @@ def test_lists_and_frames_give_the_same():
         weights=[[0.5, 0, 2], [1, 3]],
         events=[["view", None, "cart"], ["view", "buy"]],
     )
-    for name in Sessions.__slots__:
+    for name in Sessions._COLUMNS:
         np.testing.assert_array_equal(getattr(X, name), getattr(again, name), name)
 
 

@@ -1,4 +1,6 @@
 import pickle
+import sys
+import weakref
 from datetime import date, datetime
 
 import joblib
@@ -8,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from dask.sizeof import sizeof
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +99,39 @@ def test_pickle_is_stable_by_content(X):
     assert again.to_lists() == LISTS
     assert joblib.hash(again) == joblib.hash(X) == joblib.hash(X[:4])
     assert joblib.hash(X[:3]) != joblib.hash(X)
+
+
+def test_weak_references_leave_no_trace_in_pickles(X):
+    """By them joblib's dask backend keeps track of what it has shipped."""
+    before = pickle.dumps(X)
+    reference = weakref.ref(X)
+    assert reference() is X
+    assert pickle.dumps(X) == before
+    assert "__weakref__" not in X.__getstate__()
+    again = pickle.loads(before)
+    assert weakref.ref(again)() is again
+    del again
+
+
+def test_size_is_that_of_all_arrays():
+    X = Sessions.from_lists(
+        [[1, 2], [3]] * 500, ids=range(1000), users=["u"] * 1000,
+        times=[[1.0, 2.0], [1.0]] * 500, events=[["view", "cart"], ["view"]] * 500,
+    ).with_clusters(np.ones((1500, 2)))  # fmt: skip
+    parts = X.__getstate__().values()
+    assert X.nbytes == sum(part.nbytes for part in parts if part is not None)
+    assert sys.getsizeof(X) > X.nbytes > X.codes.nbytes
+    assert sizeof(X) == sys.getsizeof(X)
+    again = pickle.loads(pickle.dumps(X))
+    assert sys.getsizeof(again) == sys.getsizeof(X)
+
+
+@pytest.mark.parametrize("n", [0, 1, 999, 1500, 20_000])
+def test_objects_count_in_the_size(n):
+    ids = [("visit", i) for i in range(n)]
+    plain = Sessions.from_lists([["a"]] * n)
+    X = plain.with_ids(ids)
+    assert X.nbytes - plain.nbytes == n * (8 + sys.getsizeof(("visit", 1)))
 
 
 def test_no_array_by_accident(X):

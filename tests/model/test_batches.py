@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,36 @@ def test_epochs_are_shuffled_by_the_generator():
     )
     assert one != two
     assert one == again
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_batches_hold_numbers_of_four_bytes(shared):
+    """The formula for memory in docs/scaling.md."""
+    sessions = [[1, 2, 3, 4, 5, 6]] * 50
+    instances = instances_of(sessions, every_prefix=True)
+    assert instances.starts.dtype == np.int64
+    batches = Batches(instances, CPU, shared)
+    held = vars(batches).values()
+    tensors = sum(x.nbytes for x in held if isinstance(x, torch.Tensor))
+    arrays = sum(x.nbytes for x in held if isinstance(x, np.ndarray))
+    n_rows = 50 if shared else 300
+    assert tensors == 4 * 300 + 8 * 300 + 16 * n_rows
+    assert arrays == 12 * n_rows
+    batch = batches.batch(np.arange(2))
+    for name in ("codes", "rows", "ends", "targets"):
+        assert getattr(batch, name).dtype == torch.int64
+
+
+def test_positions_that_do_not_fit_keep_eight_bytes():
+    """Without a log of 2 ** 31 clicks: codes without memory, and no look at them."""
+    codes = np.broadcast_to(np.int32(7), 2**31 + 10)
+    starts = np.array([3, 2**31 + 5])
+    one = instances_of([[1]])
+    instances = replace(
+        one, codes=codes[:1], starts=starts, stops=starts + 2, targets=np.ones(2, int)
+    )
+    batches = Batches(instances, CPU, False)
+    batches._codes = torch.tensor([7], dtype=torch.int32).expand(len(codes))
+    assert batches.batch(np.array([1, 0])).codes.tolist() == [[7, 7], [7, 7]]
+    assert batches._row_starts.tolist() == starts.tolist()
+    assert batches._row_lengths.dtype == torch.int32
