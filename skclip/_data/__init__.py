@@ -64,6 +64,7 @@ from skclip._data._item_features import (
     updated_features,
 )
 from skclip._data._latest import latest_rows, taken
+from skclip._data._list_columns import holds_lists, sessions_of_column
 from skclip._data._owners import Owners, codes_of_owners
 from skclip._data._queries import (
     FEW,
