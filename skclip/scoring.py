@@ -259,6 +259,13 @@ class TopK:
         check_columns(frame, what="The batch", session=self.session, **named)
         column = frame.get_column(self.items)
         if not holds_lists(column):
+            if _looks_like_lists(column):
+                raise TypeError(
+                    f"Column {self.items!r} holds text such as {column[0]!r:.40}. "
+                    "dask.dataframe.from_pandas makes text of lists. Call dask.config."
+                    "set({'dataframe.convert-string': False}) before, or read the "
+                    "sessions from Parquet."
+                )
             raise TypeError(
                 f"Column {self.items!r} holds {column.dtype} and no lists, as in a "
                 "frame with one row per click. TopK takes one session per row. Group "
@@ -400,6 +407,12 @@ def _series(values, dtype, frame):
     """An array as a column of the library of a frame."""
     values = values.tolist() if values.dtype.kind in "OUS" else values
     return nw.new_series("", values, dtype, backend=frame.implementation)
+
+
+def _looks_like_lists(column):
+    """Whether a column holds lists that were written as text."""
+    text = column[0] if len(column) and column.dtype == nw.String else ""
+    return bool(text) and text.startswith("[") and text.endswith("]")
 
 
 def _is_record_batch(batch):

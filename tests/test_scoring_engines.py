@@ -12,6 +12,8 @@ from skclip import scoring
 from skclip.scoring import TopK
 
 K = 5
+# Both use deprecated parts of pandas and of themselves.
+THEIR_WARNINGS = ("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,7 @@ def test_dask_in_two_processes(files, top, ranked, tmp_path):
 
 
 @pytest.mark.engines
+@pytest.mark.filterwarnings(*THEIR_WARNINGS)
 def test_spark(files, top, ranked, monkeypatch):
     sql = pytest.importorskip("pyspark.sql")
     F = pytest.importorskip("pyspark.sql.functions")
@@ -123,6 +126,7 @@ def test_spark(files, top, ranked, monkeypatch):
 
 
 @pytest.mark.engines
+@pytest.mark.filterwarnings(*THEIR_WARNINGS)
 def test_ray(files, top, ranked):
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
