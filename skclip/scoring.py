@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -16,7 +16,7 @@ import numpy as np
 
 from skclip._data import as_frame, check_columns, holds_lists, sessions_of_column
 from skclip._fork import after_fork
-from skclip._inside import predict_topk, recommender_inside
+from skclip._inside import ranked_columns, recommender_inside
 from skclip._threads import Workers
 from skclip.persistence import load
 
@@ -174,15 +174,17 @@ class TopK:
         frame = self._checked(batch)
         opened = _opened(self.path, self.backbones)
         self._check_k(opened)
-        rows, ranks, items, scores = self._ranked(frame, opened)
-        lists = nw.from_dict(
-            {
-                "session": self._session_ids(frame, rows),
-                "rank": _series(ranks, nw.Int32(), frame),
-                "item": _series(items, opened.id_type, frame),
-                "score": _series(scores, nw.Float32(), frame),
-            }
-        ).to_native()
+        columns, scores = self._ranked(frame, opened)
+        kept = np.flatnonzero(~np.isneginf(scores))  # a filter may leave less than k
+        rows, places = np.divmod(kept, max(scores.shape[1], 1))
+        columns = {
+            "session": self._session_ids(frame, rows),
+            "rank": _series(places + 1, nw.Int32(), frame),
+            "item": opened.column_of_ids(frame)[columns.ravel()[kept]],
+            "score": _series(scores.ravel()[kept], nw.Float32(), frame),
+        }
+        columns = {name: nw.maybe_reset_index(part) for name, part in columns.items()}
+        lists = nw.from_dict(columns).to_native()
         return _as_record_batch(lists) if _is_record_batch(batch) else lists
 
     def iterate(self, batches):
@@ -262,9 +264,9 @@ class TopK:
             if _looks_like_lists(column):
                 raise TypeError(
                     f"Column {self.items!r} holds text such as {column[0]!r:.40}. "
-                    "dask.dataframe.from_pandas makes text of lists. Call dask.config."
-                    "set({'dataframe.convert-string': False}) before, or read the "
-                    "sessions from Parquet."
+                    "Dask makes text of lists, but not of those in Parquet files. Call "
+                    "dask.config.set({'dataframe.convert-string': False}) before you "
+                    "make its frame."
                 )
             raise TypeError(
                 f"Column {self.items!r} holds {column.dtype} and no lists, as in a "
@@ -287,9 +289,9 @@ class TopK:
             )
 
     def _ranked(self, frame, opened):
-        """Rows of the batch, ranks, item ids and scores, an array of each."""
+        """Positions in the catalog and scores, of shape (n_sessions, k)."""
         if len(frame) == 0:
-            return np.empty(0, int), np.empty(0, int), opened.item_ids[:0], np.empty(0)
+            return np.empty((0, 0), np.int64), np.empty((0, 0), np.float32)
         named = {"users": self.users, "times": self.times, "events": self.events}
         sessions = sessions_of_column(
             frame.get_column(self.items),
@@ -298,18 +300,15 @@ class TopK:
         )
         filters = {"allow": self.allow, "deny": self.deny}
         with Workers(self.n_threads):
-            items, scores = predict_topk(
-                opened.estimator, sessions, self.k, return_scores=True,
-                exclude_seen=self.exclude_seen, **filters,
+            return ranked_columns(
+                opened.estimator, sessions, self.k, exclude_seen=self.exclude_seen,
+                **filters,
             )  # fmt: skip
-        kept = ~np.isneginf(scores)  # a filter may leave less than k items
-        rows, places = np.nonzero(kept)
-        return rows, places + 1, items[kept], scores[kept]
 
     def _session_ids(self, frame, rows):
         if self.session is None:
             return _series(rows, nw.Int64(), frame)
-        return nw.maybe_reset_index(frame.get_column(self.session)[rows])
+        return frame.get_column(self.session)[rows]
 
     def _session_type(self, like):
         if like is None or self.session is None:
@@ -338,6 +337,14 @@ class _Opened:
     estimator: object
     item_ids: np.ndarray
     id_type: object
+    columns: dict = field(default_factory=dict)
+
+    def column_of_ids(self, frame):
+        """The catalog as a column of the library of a frame, made once for each."""
+        library = frame.implementation
+        if library not in self.columns:
+            self.columns[library] = _series(self.item_ids, self.id_type, frame)
+        return self.columns[library]
 
 
 _open, _lock = OrderedDict(), threading.Lock()

@@ -284,7 +284,7 @@ def test_bad_input_says_what_to_do(popular, tmp_path):
         TopK("s3://models/model.skclip")
     with pytest.raises(TypeError, match="batch is a list.*one session per row"):
         TopK(popular, 1)([["a"]])
-    with pytest.raises(TypeError, match="makes text of lists.*convert-string"):
+    with pytest.raises(TypeError, match="Dask makes text of lists.*convert-string"):
         TopK(popular, 1)(pd.DataFrame({"session": [1], "items": ["['a', 'b']"]}))
     missing = tmp_path / "gone.skclip"
     with pytest.raises(FileNotFoundError, match="gone.skclip on the host .*every work"):

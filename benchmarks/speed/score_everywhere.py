@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
@@ -93,7 +94,8 @@ def scored_by_dask(top, paths, folder):
     cluster = LocalCluster(
         n_workers=N_PROCESSES, threads_per_worker=1, dashboard_address=None
     )
-    with cluster, Client(cluster) as client:
+    keep_lists = dask.config.set({"dataframe.convert-string": False})
+    with keep_lists, cluster, Client(cluster) as client:
         start = time.perf_counter() - began
         idle = client.run(used)
         began = time.perf_counter()

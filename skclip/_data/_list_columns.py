@@ -42,7 +42,9 @@ def sessions_of_column(series, *, may_miss=False, **columns):
         Times, weights and events, one list for each session; users, one each.
     """
     parts = None
-    if may_miss or not series.null_count():
+    if may_miss:
+        parts = _encoded_lists(_in_arrow(series))
+    elif not series.null_count():
         parts = _encoded_lists(series)
     if parts is None:
         parts = encode_rows(_python_lists(series, may_miss))
@@ -98,6 +100,22 @@ def _flat(series):
         values = compute.list_flatten(native)
     values = nw.from_native(values, series_only=True)
     return values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _in_arrow(series):
+    """A pandas Series of lists or arrays as one of pyarrow, where that is possible."""
+    native = series.to_native()
+    if not series.implementation.is_pandas() or native.dtype != object:
+        return series
+    if not set(map(type, native)) <= {list, np.ndarray, type(None), float}:
+        return series
+    try:
+        import pyarrow
+
+        array = pyarrow.array(native, from_pandas=True)
+    except (ImportError, TypeError, ValueError, OverflowError, NotImplementedError):
+        return series  # the lists hold something else, which is read one by one
+    return as_series(array)
 
 
 def _python_lists(series, may_miss):
