@@ -14,7 +14,13 @@ from numbers import Integral
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data import as_frame, check_columns, holds_lists, sessions_of_column
+from skclip._data import (
+    as_frame,
+    as_table,
+    check_columns,
+    holds_lists,
+    sessions_of_column,
+)
 from skclip._fork import after_fork
 from skclip._inside import ranked_columns, recommender_inside
 from skclip._threads import Workers
@@ -41,6 +47,12 @@ _GROUPED = {
     ".aggregate([({items!r}, 'list')]), and rename the column of lists",
     "RecordBatch": "events.groupBy({session!r}).agg(sort_array(collect_list(struct("
     "'time', {items!r}))).getField({items!r}).alias({items!r})) in Spark",
+}
+
+_LAZY = {
+    "polars": "frame.map_batches(top, schema=top.schema('polars', frame))",
+    "dask": "frame.map_partitions(top, meta=top.schema('pandas', frame))",
+    "pyspark": "frame.mapInArrow(top.iterate, top.schema('spark', frame))",
 }
 
 
@@ -90,9 +102,8 @@ class TopK:
     A process keeps the two models that it used last. Warnings about unseen items come
     once for each model and process, and count the first batch that has some.
 
-    A batch takes about ``16 * k`` bytes for each session while it is ranked, and its
-    result about ``8 * k`` more than the ids. Scores of batches of other sizes may
-    differ in the last bits.
+    A batch takes about ``60 * k`` bytes for each session, the rows of its result
+    included. Scores of batches of other sizes may differ in the last bits.
 
     Examples
     --------
@@ -153,7 +164,7 @@ class TopK:
         Parameters
         ----------
         batch : pandas or polars DataFrame, or pyarrow Table or RecordBatch
-            One session per row. A polars LazyFrame is collected.
+            One session per row. A lazy frame is refused, and not collected.
 
         Returns
         -------
@@ -229,10 +240,11 @@ class TopK:
         if library not in _LIBRARIES:
             raise ValueError(f"library is {library!r}. Expected one of {_LIBRARIES}.")
         opened = _opened(self.path, self.backbones)
-        like = nw.from_native(getattr(frame, "_meta", frame), pass_through=True)
+        like = self._like(frame)
+        ids = nw.Int64() if like is None else like.collect_schema()[self.session]
         schema = nw.Schema(
             {
-                "session": self._session_type(like),
+                "session": ids,
                 "rank": nw.Int32(),
                 "item": opened.id_type,
                 "score": nw.Float32(),
@@ -255,30 +267,40 @@ class TopK:
 
     def _checked(self, batch):
         """A batch as a frame of narwhals that has sessions in its rows."""
-        frame = as_frame(batch, "batch", "Pass a frame with one session per row.")
+        frame = nw.from_native(as_table(batch), pass_through=True)
+        if isinstance(frame, nw.LazyFrame):
+            library = frame.implementation.value
+            raise TypeError(
+                f"The batch is a lazy frame of {library}, and is not collected here. "
+                f"Call {_LAZY.get(library, _LAZY['polars'])}."
+            )
+        frame = as_frame(frame, "batch", "Pass a frame with one session per row.")
         named = {"items": self.items, "users": self.users}
         named |= {"times": self.times, "events": self.events}
         check_columns(frame, what="The batch", session=self.session, **named)
         column = frame.get_column(self.items)
         if not holds_lists(column):
-            if _looks_like_lists(column):
-                raise TypeError(
-                    f"Column {self.items!r} holds text such as {column[0]!r:.40}. "
-                    "Dask makes text of lists, but not of those in Parquet files. Call "
-                    "dask.config.set({'dataframe.convert-string': False}) before you "
-                    "make its frame."
-                )
-            raise TypeError(
-                f"Column {self.items!r} holds {column.dtype} and no lists, as in a "
-                "frame with one row per click. TopK takes one session per row. Group "
-                f"the clicks first: {self._recipe(frame, batch)}."
-            )
+            raise TypeError(self._no_lists(column, _is_record_batch(batch)))
         return frame
 
-    def _recipe(self, frame, batch):
-        library = "RecordBatch" if _is_record_batch(batch) else frame.implementation
-        recipe = _GROUPED.get(getattr(library, "value", library), _GROUPED["pandas"])
-        return recipe.format(session=self.session or "session", items=self.items)
+    def _no_lists(self, column, is_record_batch):
+        """What to say of a column that holds no lists."""
+        text = column[0] if len(column) and column.dtype == nw.String else ""
+        if text and text.startswith("[") and text.endswith("]"):
+            return (
+                f"Column {self.items!r} holds text such as {text!r:.40}. Dask makes "
+                "text of lists, but not of those in Parquet files. Call dask.config."
+                "set({'dataframe.convert-string': False}) before you make its frame."
+            )
+        library = "RecordBatch" if is_record_batch else column.implementation.value
+        recipe = _GROUPED.get(library, _GROUPED["pandas"]).format(
+            session=self.session or "session", items=self.items
+        )
+        return (
+            f"Column {self.items!r} holds {column.dtype} and no lists, as in a frame "
+            "with one row per click. TopK takes one session per row. Group the clicks "
+            f"first: {recipe}."
+        )
 
     def _check_k(self, opened):
         n_items = len(opened.item_ids)
@@ -310,18 +332,31 @@ class TopK:
             return _series(rows, nw.Int64(), frame)
         return frame.get_column(self.session)[rows]
 
-    def _session_type(self, like):
-        if like is None or self.session is None:
-            return nw.Int64()
-        return like.collect_schema()[self.session]
+    def _like(self, frame):
+        """A frame whose session ids have the type of those of the result, or None."""
+        if frame is None or self.session is None:
+            return None
+        native = as_table(getattr(frame, "_meta", frame))  # of Dask: types and no rows
+        like = nw.from_native(native, pass_through=True)
+        if not isinstance(like, (nw.DataFrame, nw.LazyFrame)):
+            raise TypeError(
+                f"frame is a {type(frame).__name__}. Expected a data frame of polars, "
+                "pandas, pyarrow, Dask or Spark."
+            )
+        names = like.collect_schema().names()
+        if self.session not in names:
+            raise ValueError(
+                f"frame has no column {self.session!r} (given as session=). Its "
+                f"columns are {names}."
+            )
+        return like
 
     def _empty_pandas(self, schema, like):
         """A frame without rows; session ids have exactly the type of another one."""
         import pandas
 
         types = schema.to_pandas()
-        is_eager = isinstance(like, nw.DataFrame)
-        if self.session and is_eager and like.implementation.is_pandas():
+        if isinstance(like, nw.DataFrame) and like.implementation.is_pandas():
             types["session"] = like.get_column(self.session).to_native().dtype
         return pandas.DataFrame({n: pandas.Series(dtype=t) for n, t in types.items()})
 
@@ -414,12 +449,6 @@ def _series(values, dtype, frame):
     """An array as a column of the library of a frame."""
     values = values.tolist() if values.dtype.kind in "OUS" else values
     return nw.new_series("", values, dtype, backend=frame.implementation)
-
-
-def _looks_like_lists(column):
-    """Whether a column holds lists that were written as text."""
-    text = column[0] if len(column) and column.dtype == nw.String else ""
-    return bool(text) and text.startswith("[") and text.endswith("]")
 
 
 def _is_record_batch(batch):

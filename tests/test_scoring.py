@@ -282,6 +282,8 @@ def test_bad_input_says_what_to_do(popular, tmp_path):
         TopK(popular, 2.0)
     with pytest.raises(ValueError, match="copy the file to a folder"):
         TopK("s3://models/model.skclip")
+    with pytest.raises(TypeError, match="lazy frame of polars.*map_batches"):
+        TopK(popular, 1)(batch.lazy())
     with pytest.raises(TypeError, match="batch is a list.*one session per row"):
         TopK(popular, 1)([["a"]])
     with pytest.raises(TypeError, match="Dask makes text of lists.*convert-string"):
@@ -311,6 +313,10 @@ def test_schema_takes_the_type_of_sessions(popular, monkeypatch):
     assert top.schema("pyarrow", frame).field("session").type == pa.string()
     pandas = pd.DataFrame({"sid": pd.array([1], dtype="Int16")})
     assert top.schema("pandas", pandas)["session"].dtype == "Int16"
+    with pytest.raises(ValueError, match="frame has no column 'sid'"):
+        top.schema("polars", frame.rename({"sid": "session"}))
+    with pytest.raises(TypeError, match="frame is a list"):
+        top.schema("polars", [])
     with pytest.raises(ValueError, match="library is 'dask'"):
         top.schema("dask")
     monkeypatch.setitem(sys.modules, "pyspark.sql.pandas.types", None)

@@ -87,6 +87,8 @@ def test_dask_in_two_processes(files, top, ranked, tmp_path):
         clicks = clicks[["session", "item", "time"]].shuffle("session")
         check(clicks.map_partitions(rank_clicks, meta=meta).compute(), ranked)
         assert set(client.run(lambda: len(scoring._open)).values()) == {1}
+        with pytest.raises(TypeError, match="lazy frame of dask.*map_partitions"):
+            top(sessions)
         gone = TopK(files / "gone.skclip", K)
         with pytest.raises(FileNotFoundError, match="on the host .* every worker sees"):
             sessions.map_partitions(gone, meta=meta).compute()

@@ -42,6 +42,7 @@ from skclip._data._id_types import (
 )
 from skclip._data._ids import (
     as_list,
+    as_table,
     check_hashable,
     factorize,
     factorize_list,
