@@ -91,6 +91,7 @@ _SUBPACKAGES = (
     "persistence",
     "preprocessing",
     "rerank",
+    "scoring",
     "serve",
     "text",
 )

@@ -344,6 +344,16 @@ def clicked_graph_of(clusterer):
     return getattr(clusterer, "graph_", None) if graph is None else graph
 
 
+def ranked_columns(estimator, X, k=None, **options):
+    """The lists of `predict_topk` as positions in the catalog, and their scores.
+
+    There are at most as many as items; those of score -inf stand for none.
+    """
+    recommender, X = unwrap(estimator, X)
+    check_is_fitted(recommender, "item_ids_")
+    return recommender._ranked(X, recommender._checked_k(k), **options)
+
+
 def scoring_name_of(recommender):
     """Return the name of the metric of ``score``; "score" where it is a function."""
     scoring = recommender._scoring

@@ -47,6 +47,7 @@ ALLOWED = {
     "inspection": ABOVE_DATA | {"_ranking", "_model", "backbones"},
     "persistence": None,  # it sits on top
     "serve": GROUND | {"_data", "_ranking", "inspection", "persistence"},
+    "scoring": None,  # it opens what persistence wrote
     "export": None,  # and so does this
 }
 NO_TORCH = {*DATA, "metrics", "text", "preprocessing", "_clusters"} | {

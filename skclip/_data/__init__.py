@@ -42,6 +42,7 @@ from skclip._data._id_types import (
 )
 from skclip._data._ids import (
     as_list,
+    as_table,
     check_hashable,
     factorize,
     factorize_list,
@@ -64,6 +65,7 @@ from skclip._data._item_features import (
     updated_features,
 )
 from skclip._data._latest import latest_rows, taken
+from skclip._data._list_columns import holds_lists, sessions_of_column
 from skclip._data._owners import Owners, codes_of_owners
 from skclip._data._queries import (
     FEW,

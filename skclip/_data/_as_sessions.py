@@ -16,6 +16,7 @@ from skclip._data._ids import (
     python_values,
     warn_trailing_zeros,
 )
+from skclip._data._list_columns import as_series, sessions_of_column
 from skclip._data._sessions import Sessions
 
 
@@ -60,9 +61,9 @@ def _from_anything(X, owner):
             "row, pass its column of lists."
         )
     if isinstance(native, nw.Series):
-        return Sessions.from_lists(native.to_list())
+        return sessions_of_column(native)
     if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
-        return Sessions.from_lists(X.to_pylist())
+        return sessions_of_column(as_series(X))
     if hasattr(X, "__array__"):
         return _from_array(np.asarray(X), owner)
     if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):

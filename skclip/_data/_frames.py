@@ -64,7 +64,7 @@ def column(frame, name, role):
     """Dictionary-encode the column `name`; missing values raise a ValueError."""
     series = frame.get_column(name)
     _refuse_missing(series, name, role)
-    return _encoded(series, name, role)
+    return encoded(series, name, role)
 
 
 def column_with_gaps(frame, name, role):
@@ -75,7 +75,7 @@ def column_with_gaps(frame, name, role):
     if not known.all():
         mask = nw.new_series("", known, nw.Boolean, backend=series.implementation)
         series = _whole_again(series.filter(mask))
-    vocabulary, codes[known] = _encoded(series, name, role)
+    vocabulary, codes[known] = encoded(series, name, role)
     return vocabulary, codes
 
 
@@ -88,7 +88,11 @@ def _whole_again(series):
     return series.cast(nw.Int64) if exact.all() else series
 
 
-def _encoded(series, name, role):
+def encoded(series, name, role):
+    """Dictionary-encode a Series without missing values.
+
+    `name` and `role` say in messages which column it is, and of what.
+    """
     if series.dtype in (nw.Categorical, nw.Enum):
         return _encode_categories(series)
     if series.dtype == nw.String:

@@ -119,18 +119,37 @@ class RankingMixin(CatalogMixin):
         """
         self._check_fitted()
         k = self._checked_k(k)
+        self._check_fill_value(fill_value)
+        columns, values = self._ranked(
+            X, k, exclude_seen, allow, deny, boost, boost_seen, max_per_group, groups
+        )
+        return self._with_ids(columns, values, k, fill_value, return_scores)
+
+    def _ranked(
+        self,
+        X,
+        k,
+        exclude_seen=False,
+        allow=None,
+        deny=None,
+        boost=None,
+        boost_seen=None,
+        max_per_group=None,
+        groups=None,
+    ):
+        """Positions in the catalog of what `predict_topk` lists, and scores.
+
+        There are at most as many as items; those of score -inf stand for none.
+        """
         queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
-        self._check_fill_value(fill_value)
         boosts = None
         if boost is not None or boost_seen is not None:
             check_boosts(self, boost_seen, exclude_seen)
             boosts = Boosts(self, queries, boost, boost_seen)
         caps = as_caps(self, max_per_group, groups)
         mask = Mask(queries, exclude_seen, filters, boosts)
-        n_ranked = min(k, len(self.item_ids_))
-        columns, values = self._topk(queries, n_ranked, mask, caps)
-        return self._with_ids(columns, values, k, fill_value, return_scores)
+        return self._topk(queries, min(k, len(self.item_ids_)), mask, caps)
 
     def _checked_k(self, k):
         n_items = len(self.item_ids_)

@@ -63,6 +63,21 @@ def test_quickstart_on_a_file_of_ones_own(clicks, kind):
     assert "epoch 1/" in done.stdout  # lines where there is no terminal
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "polars",
+        pytest.param("dask", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.engines),
+        pytest.param("ray", marks=pytest.mark.engines),
+    ],
+)
+def test_sessions_are_scored_on_an_engine(engine):
+    done = run(f"scale/score_{engine}")
+    assert done.returncode == 0, done.stderr
+    assert "2,500 rows for 500 sessions" in done.stdout
+
+
 def test_quickstart_names_a_wrong_column(clicks):
     done = run("quickstart", events=f"{clicks}.csv", session="sid", item="sku")
     assert done.returncode != 0

@@ -1,0 +1,463 @@
+"""Top-k lists on the workers of any engine: Dask, Spark, Ray Data, polars and others.
+
+`TopK` is a small callable that holds the path of a model, and no model. An engine sends
+it to its workers, and each process opens the file once.
+"""
+
+import os
+import socket
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from numbers import Integral
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from skclip._data import (
+    as_frame,
+    as_table,
+    check_columns,
+    holds_lists,
+    sessions_of_column,
+)
+from skclip._fork import after_fork
+from skclip._inside import ranked_columns, recommender_inside
+from skclip._threads import Workers
+from skclip.persistence import load
+
+__all__ = ["TopK"]
+
+_MOST_OPEN = 2  # models that a process keeps
+_LIBRARIES = ("pandas", "polars", "pyarrow", "spark")
+_TYPES = {
+    str: nw.String(),
+    bytes: nw.Binary(),
+    bool: nw.Boolean(),
+    int: nw.Int64(),
+    float: nw.Float64(),
+}
+# From a row per click to a row per session, in the words of each library.
+_GROUPED = {
+    "pandas": "events.sort_values('time').groupby({session!r})[{items!r}].agg(list)"
+    ".reset_index()",
+    "polars": "events.sort('time').group_by({session!r}, maintain_order=True)"
+    ".agg({items!r})",
+    "pyarrow": "table.sort_by('time').group_by({session!r}, use_threads=False)"
+    ".aggregate([({items!r}, 'list')]), and rename the column of lists",
+    "RecordBatch": "events.groupBy({session!r}).agg(sort_array(collect_list(struct("
+    "'time', {items!r}))).getField({items!r}).alias({items!r})) in Spark",
+}
+
+_LAZY = {
+    "polars": "frame.map_batches(top, schema=top.schema('polars', frame))",
+    "dask": "frame.map_partitions(top, meta=top.schema('pandas', frame))",
+    "pyspark": "frame.mapInArrow(top.iterate, top.schema('spark', frame))",
+}
+
+
+class TopK:
+    """Rank the catalog of a saved model for each row of a data frame.
+
+    An object is called with a frame that has one session per row, as an engine hands
+    it to its workers. It holds the path of the model and these settings, so that it
+    pickles to a few hundred bytes. Each process opens the file once, and again when it
+    was replaced.
+
+    Parameters
+    ----------
+    path : path-like
+        File that `skclip.save` wrote, of a recommender or a Pipeline that ends in one.
+        Every worker must see it under this path. A relative path is made absolute.
+    k : int, default=20
+        Number of items per session. None is the smaller of 20 and the size of the
+        catalog.
+    session : str, default="session"
+        Column of session ids, which are handed on. None numbers the rows of each
+        batch.
+    items : str, default="items"
+        Column of lists: the item ids of each session, in order. A session whose list
+        is empty or missing gets the most popular items.
+    users : str, default=None
+        Column of user ids, for models that know users.
+    times, events : str, default=None
+        Columns of lists with the time in seconds and the type of each click, for
+        models that read them.
+    exclude_seen : bool, default=False
+        Leave out the items of the session itself.
+    allow, deny : array-like of ids, default=None
+        Rank only, or rank not, these items. They are part of the pickle.
+    backbones : sequence of BackboneSpec classes, default=()
+        Classes of your own that the file may name, see `skclip.load`.
+    n_threads : int, default=1
+        Threads in each process that scores. One is right where an engine runs a
+        process or a task for each core. None takes torch's number.
+
+    See Also
+    --------
+    skclip.predict_topk : Ranks for sessions in this process.
+
+    Notes
+    -----
+    A process keeps the two models that it used last. Warnings about unseen items come
+    once for each model and process, and count the first batch that has some.
+
+    A batch takes about ``60 * k`` bytes for each session, the rows of its result
+    included. Scores of batches of other sizes may differ in the last bits.
+
+    Examples
+    --------
+    >>> import os, tempfile, pandas as pd, skclip
+    >>> from skclip.scoring import TopK
+    >>> model = skclip.PopularityRecommender().fit([["a", "b"], ["b", "c"], ["b"]])
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.skclip")
+    >>> skclip.save(model, path)
+    >>> top = TopK(path, k=2)
+    >>> top(pd.DataFrame({"session": [7], "items": [["a"]]}))
+       session  rank item  score
+    0        7     1    b    3.0
+    1        7     2    a    1.0
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        path,
+        k=20,
+        *,
+        session="session",
+        items="items",
+        users=None,
+        times=None,
+        events=None,
+        exclude_seen=False,
+        allow=None,
+        deny=None,
+        backbones=(),
+        n_threads=1,
+    ):
+        path = os.fspath(path)
+        if "://" in path:
+            raise ValueError(
+                f"path is {path!r}. A model is opened from a file system: copy the "
+                "file to a folder that every worker sees, and pass its path."
+            )
+        if k is not None and (not isinstance(k, Integral) or isinstance(k, bool)):
+            raise TypeError(f"k must be a whole number or None, got {k!r}.")
+        if k is not None and k < 1:
+            raise ValueError(
+                f"k={k} is less than 1. Pass k >= 1, or None for the default."
+            )
+        self.path, self.k = os.path.abspath(path), k
+        self.session, self.items, self.users = session, items, users
+        self.times, self.events = times, events
+        self.exclude_seen, self.allow, self.deny = exclude_seen, allow, deny
+        self.backbones, self.n_threads = tuple(backbones), n_threads
+
+    def __repr__(self):
+        return f"TopK({self.path!r}, k={self.k})"
+
+    def __call__(self, batch):
+        """Rank the catalog for each session of a batch.
+
+        Parameters
+        ----------
+        batch : pandas or polars DataFrame, or pyarrow Table or RecordBatch
+            One session per row. A lazy frame is refused, and not collected.
+
+        Returns
+        -------
+        lists : data frame of the same kind
+            One row for each item of a list: ``session``, ``rank`` from 1, ``item`` and
+            ``score``. Filters may leave less than `k` items to a session.
+
+        Raises
+        ------
+        FileNotFoundError
+            This process does not see the file.
+        ValueError
+            The file is no skclip model, a column is missing, or `k` is larger than the
+            catalog.
+        TypeError
+            The rows are clicks and no sessions, or the model ranks nothing.
+        """
+        frame = self._checked(batch)
+        opened = _opened(self.path, self.backbones)
+        self._check_k(opened)
+        columns, scores = self._ranked(frame, opened)
+        kept = np.flatnonzero(~np.isneginf(scores))  # a filter may leave less than k
+        rows, places = np.divmod(kept, max(scores.shape[1], 1))
+        columns = {
+            "session": self._session_ids(frame, rows),
+            "rank": _series(places + 1, nw.Int32(), frame),
+            "item": opened.column_of_ids(frame)[columns.ravel()[kept]],
+            "score": _series(scores.ravel()[kept], nw.Float32(), frame),
+        }
+        columns = {name: nw.maybe_reset_index(part) for name, part in columns.items()}
+        lists = nw.from_dict(columns).to_native()
+        return _as_record_batch(lists) if _is_record_batch(batch) else lists
+
+    def iterate(self, batches):
+        """Rank for one batch after the other, as Spark's ``mapInArrow`` asks for.
+
+        Parameters
+        ----------
+        batches : iterable of data frames
+            As `TopK` takes them; Spark hands over RecordBatches.
+
+        Yields
+        ------
+        lists : data frame of the same kind
+            For each batch.
+        """
+        for batch in batches:
+            yield self(batch)
+
+    def schema(self, library, frame=None):
+        """Return the columns of the result, as an engine asks for them in advance.
+
+        The file is opened for it, as item ids have the type that they have there.
+
+        Parameters
+        ----------
+        library : {"pandas", "polars", "pyarrow", "spark"}
+            Whose schema it is. That of Dask is "pandas".
+        frame : data frame of any library, default=None
+            Which will be ranked; it may be lazy, and is not computed. The result has
+            session ids of its type. None means whole numbers of 64 bits.
+
+        Returns
+        -------
+        schema : DataFrame, polars.Schema, pyarrow.Schema or StructType
+            For "pandas" a frame without rows, which is the ``meta`` of Dask.
+
+        Raises
+        ------
+        ImportError
+            The library is not installed. That of Spark is in ``skclip[spark]``.
+        """
+        if library not in _LIBRARIES:
+            raise ValueError(f"library is {library!r}. Expected one of {_LIBRARIES}.")
+        opened = _opened(self.path, self.backbones)
+        like = self._like(frame)
+        ids = nw.Int64() if like is None else like.collect_schema()[self.session]
+        schema = nw.Schema(
+            {
+                "session": ids,
+                "rank": nw.Int32(),
+                "item": opened.id_type,
+                "score": nw.Float32(),
+            }
+        )
+        if library == "polars":
+            return schema.to_polars()
+        if library == "pandas":
+            return self._empty_pandas(schema, like)
+        if library == "pyarrow":
+            return schema.to_arrow()
+        try:
+            from pyspark.sql.pandas.types import from_arrow_schema
+        except ImportError as error:
+            raise ImportError(
+                "The schema of Spark needs PySpark. Install it with: pip install "
+                "'skclip[spark]'"
+            ) from error
+        return from_arrow_schema(schema.to_arrow())
+
+    def _checked(self, batch):
+        """A batch as a frame of narwhals that has sessions in its rows."""
+        frame = nw.from_native(as_table(batch), pass_through=True)
+        if isinstance(frame, nw.LazyFrame):
+            library = frame.implementation.value
+            raise TypeError(
+                f"The batch is a lazy frame of {library}, and is not collected here. "
+                f"Call {_LAZY.get(library, _LAZY['polars'])}."
+            )
+        frame = as_frame(frame, "batch", "Pass a frame with one session per row.")
+        named = {"items": self.items, "users": self.users}
+        named |= {"times": self.times, "events": self.events}
+        check_columns(frame, what="The batch", session=self.session, **named)
+        column = frame.get_column(self.items)
+        if not holds_lists(column):
+            raise TypeError(self._no_lists(column, _is_record_batch(batch)))
+        return frame
+
+    def _no_lists(self, column, is_record_batch):
+        """What to say of a column that holds no lists."""
+        text = column[0] if len(column) and column.dtype == nw.String else ""
+        if text and text.startswith("[") and text.endswith("]"):
+            return (
+                f"Column {self.items!r} holds text such as {text!r:.40}. Dask makes "
+                "text of lists, but not of those in Parquet files. Call dask.config."
+                "set({'dataframe.convert-string': False}) before you make its frame."
+            )
+        library = "RecordBatch" if is_record_batch else column.implementation.value
+        recipe = _GROUPED.get(library, _GROUPED["pandas"]).format(
+            session=self.session or "session", items=self.items
+        )
+        return (
+            f"Column {self.items!r} holds {column.dtype} and no lists, as in a frame "
+            "with one row per click. TopK takes one session per row. Group the clicks "
+            f"first: {recipe}."
+        )
+
+    def _check_k(self, opened):
+        n_items = len(opened.item_ids)
+        if self.k is not None and self.k > n_items:
+            raise ValueError(
+                f"k={self.k} is larger than the catalog of {n_items} items in "
+                f"{self.path}. Pass k={n_items} or less, or k=None."
+            )
+
+    def _ranked(self, frame, opened):
+        """Positions in the catalog and scores, of shape (n_sessions, k)."""
+        if len(frame) == 0:
+            return np.empty((0, 0), np.int64), np.empty((0, 0), np.float32)
+        named = {"users": self.users, "times": self.times, "events": self.events}
+        sessions = sessions_of_column(
+            frame.get_column(self.items),
+            may_miss=True,
+            **{key: frame.get_column(name) for key, name in named.items() if name},
+        )
+        filters = {"allow": self.allow, "deny": self.deny}
+        with Workers(self.n_threads):
+            return ranked_columns(
+                opened.estimator, sessions, self.k, exclude_seen=self.exclude_seen,
+                **filters,
+            )  # fmt: skip
+
+    def _session_ids(self, frame, rows):
+        if self.session is None:
+            return _series(rows, nw.Int64(), frame)
+        return frame.get_column(self.session)[rows]
+
+    def _like(self, frame):
+        """A frame whose session ids have the type of those of the result, or None."""
+        if frame is None or self.session is None:
+            return None
+        native = as_table(getattr(frame, "_meta", frame))  # of Dask: types and no rows
+        like = nw.from_native(native, pass_through=True)
+        if not isinstance(like, (nw.DataFrame, nw.LazyFrame)):
+            raise TypeError(
+                f"frame is a {type(frame).__name__}. Expected a data frame of polars, "
+                "pandas, pyarrow, Dask or Spark."
+            )
+        names = like.collect_schema().names()
+        if self.session not in names:
+            raise ValueError(
+                f"frame has no column {self.session!r} (given as session=). Its "
+                f"columns are {names}."
+            )
+        return like
+
+    def _empty_pandas(self, schema, like):
+        """A frame without rows; session ids have exactly the type of another one."""
+        import pandas
+
+        types = schema.to_pandas()
+        if isinstance(like, nw.DataFrame) and like.implementation.is_pandas():
+            types["session"] = like.get_column(self.session).to_native().dtype
+        return pandas.DataFrame({n: pandas.Series(dtype=t) for n, t in types.items()})
+
+
+# -- models that are open --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model, and the state of its file when it was read."""
+
+    state: tuple
+    estimator: object
+    item_ids: np.ndarray
+    id_type: object
+    columns: dict = field(default_factory=dict)
+
+    def column_of_ids(self, frame):
+        """The catalog as a column of the library of a frame, made once for each."""
+        library = frame.implementation
+        if library not in self.columns:
+            self.columns[library] = _series(self.item_ids, self.id_type, frame)
+        return self.columns[library]
+
+
+_open, _lock = OrderedDict(), threading.Lock()
+
+
+@after_fork
+def _new_lock():
+    """A thread of the parent may have held the lock when the child was forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+def _opened(path, backbones):
+    """The model in a file, as it is now; opened once while the file stays the same."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no file {path} on the host {socket.gethostname()}, where a "
+            "batch is scored. Put the model on storage that every worker sees under "
+            "the same path."
+        ) from None
+    state = found.st_ino, found.st_size, found.st_mtime_ns
+    key = path, backbones
+    with _lock:  # the other threads wait for what they need, too
+        opened = _open.get(key)
+        if opened is None or opened.state != state:
+            _open.pop(key, None)
+            opened = _open[key] = _read(path, backbones, state)
+        _open.move_to_end(key)
+        while len(_open) > _MOST_OPEN:
+            _open.popitem(last=False)
+    return opened
+
+
+def _read(path, backbones, state):
+    estimator = load(path, backbones=backbones)
+    try:
+        item_ids = recommender_inside(estimator).item_ids_
+    except TypeError:
+        raise TypeError(
+            f"{path} holds a {type(estimator).__name__}, which ranks nothing. Save a "
+            "fitted recommender, or a Pipeline that ends in one."
+        ) from None
+    return _Opened(state, estimator, item_ids, _id_type(item_ids, path))
+
+
+def _id_type(ids, path):
+    """Type of a column of these ids."""
+    kinds = {
+        type(value) for value in ids[: 1 if ids.dtype.kind != "O" else None].tolist()
+    }
+    types = {_TYPES.get(kind) for kind in kinds}
+    if len(types) > 1 or None in types:
+        raise TypeError(
+            f"The item ids in {path} are of several types, or of one that no column "
+            f"holds, such as {ids.tolist()[0]!r:.40}. Fit the model with ids that are "
+            "all text or all whole numbers."
+        )
+    return types.pop()
+
+
+# -- frames ----------------------------------------------------------------------------
+
+
+def _series(values, dtype, frame):
+    """An array as a column of the library of a frame."""
+    values = values.tolist() if values.dtype.kind in "OUS" else values
+    return nw.new_series("", values, dtype, backend=frame.implementation)
+
+
+def _is_record_batch(batch):
+    return type(batch).__name__ == "RecordBatch"
+
+
+def _as_record_batch(table):
+    """A pyarrow Table as one RecordBatch."""
+    import pyarrow
+
+    columns = [column.combine_chunks() for column in table.columns]
+    return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
