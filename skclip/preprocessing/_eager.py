@@ -1,0 +1,42 @@
+"""Frames in memory: columns as codes, rows in order, rows that are kept."""
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from skclip._data import column, column_with_gaps, read_times
+
+_MAY_MISS = ("user", "event", "by")
+
+
+def codes_of(frame, **columns):
+    """The values of each column (by role) as codes 0, 1, ..., in order of the values.
+
+    A missing user, event type or tie-breaker has the code -1. A role whose column is
+    None is passed over.
+    """
+    return [
+        (column_with_gaps if role in _MAY_MISS else column)(frame, name, role)[1]
+        for role, name in columns.items()
+        if name is not None
+    ]
+
+
+def in_order(frame, rows, time, by):
+    """Rows of the frame by session, time and tie-breakers; equal ones as they are."""
+    keys = [codes for name in reversed(by or ()) for codes in codes_of(frame, by=name)]
+    if time is not None:
+        keys.append(read_times(frame, time).order)
+    return np.lexsort((*keys, rows))
+
+
+def equals_the_one_before(order, columns):
+    """Whether a row has the values of the one before it in this order."""
+    equal = np.zeros(len(order), dtype=bool)
+    equal[order[1:]] = np.all([np.diff(c[order]) == 0 for c in columns], axis=0)
+    return equal
+
+
+def kept(frame, mask):
+    """The rows of a mask, as a frame of the caller's library."""
+    keep = nw.new_series("", mask, nw.Boolean, backend=frame.implementation)
+    return frame.filter(keep).to_native()
