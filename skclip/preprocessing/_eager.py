@@ -37,6 +37,24 @@ def equals_the_one_before(order, columns):
 
 
 def kept(frame, mask):
-    """The rows of a mask, as a frame of the caller's library."""
+    """The rows of a mask."""
     keep = nw.new_series("", mask, nw.Boolean, backend=frame.implementation)
-    return frame.filter(keep).to_native()
+    return frame.filter(keep)
+
+
+def without_repeats(frame, session, item, time, event, by):
+    """Rows that differ in item or event type from the row before in the session."""
+    rows, *codes = codes_of(frame, session=session, item=item, event=event)
+    order = in_order(frame, rows, time, by)
+    return kept(frame, ~equals_the_one_before(order, (rows, *codes)))
+
+
+def first_rows(frame, session, time, n, by):
+    """The first rows of each session."""
+    (rows,) = codes_of(frame, session=session)
+    order = in_order(frame, rows, time, by)
+    lengths = np.bincount(rows)
+    firsts = np.cumsum(lengths) - lengths
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order)) - firsts[rows[order]]
+    return kept(frame, place < n)

@@ -6,8 +6,8 @@ from numbers import Integral
 import numpy as np
 
 from skclip._data import read_times
-from skclip.preprocessing import _lazy
-from skclip.preprocessing._eager import codes_of, equals_the_one_before, in_order, kept
+from skclip.preprocessing import _eager, _lazy
+from skclip.preprocessing._eager import codes_of, equals_the_one_before, kept
 from skclip.preprocessing._reading import read, tie_breakers
 
 
@@ -41,7 +41,7 @@ def drop_short_sessions(events, *, session, min_length):
     if _lazy.is_lazy(frame):
         return _lazy.frequent(frame, session, min_length).to_native()
     (rows,) = codes_of(frame, session=session)
-    return kept(frame, np.bincount(rows)[rows] >= min_length)
+    return kept(frame, np.bincount(rows)[rows] >= min_length).to_native()
 
 
 def drop_rare_users(events, *, user, session, min_sessions):
@@ -80,7 +80,7 @@ def drop_rare_users(events, *, user, session, min_sessions):
     pairs = np.unique(np.stack([users, rows]), axis=1)
     counts = np.bincount(pairs[0] + 1)
     counts[:1] = 0  # guests
-    return kept(frame, counts[users + 1] >= min_sessions)
+    return kept(frame, counts[users + 1] >= min_sessions).to_native()
 
 
 def drop_rare_items(events, *, item, min_count):
@@ -113,7 +113,7 @@ def drop_rare_items(events, *, item, min_count):
     if _lazy.is_lazy(frame):
         return _lazy.frequent(frame, item, min_count).to_native()
     (codes,) = codes_of(frame, item=item)
-    return kept(frame, np.bincount(codes)[codes] >= min_count)
+    return kept(frame, np.bincount(codes)[codes] >= min_count).to_native()
 
 
 def keep_top_items(events, *, item, n_items):
@@ -147,7 +147,7 @@ def keep_top_items(events, *, item, n_items):
         return _lazy.most_frequent(frame, item, n_items).to_native()
     (codes,) = codes_of(frame, item=item)
     top = np.argsort(-np.bincount(codes), kind="stable")[:n_items]
-    return kept(frame, np.isin(codes, top))
+    return kept(frame, np.isin(codes, top)).to_native()
 
 
 def drop_duplicates(events, *, session, item, time, event=None, by=None):
@@ -198,7 +198,7 @@ def drop_duplicates(events, *, session, item, time, event=None, by=None):
     keys.append(read_times(frame, time).order)
     firsts = [codes for name in by or () for codes in codes_of(frame, by=name)]
     order = np.lexsort((*firsts[::-1], *keys))
-    return kept(frame, ~equals_the_one_before(order, keys))
+    return kept(frame, ~equals_the_one_before(order, keys)).to_native()
 
 
 def drop_repeats(events, *, session, item, time=None, event=None, by=None, check=False):
@@ -242,19 +242,17 @@ def drop_repeats(events, *, session, item, time=None, event=None, by=None, check
     ['a', 'b', 'a']
     """
     by = tie_breakers(by)
-    frame = read(events, session=session, item=item, time=time, event=event, by=by)
-    if _lazy.is_lazy(frame):
-        frame = _lazy.with_ids(frame, session, item, time)
-        order = _lazy.order_of(frame, session, time, by, check)
-        if frame.implementation.is_dask():
-            columns = {"session": session, "item": item, "time": time, "event": event}
-            function = partial(drop_repeats, **columns, by=by)
-            return _lazy.in_partitions(frame, session, function)
-        same = [name for name in (item, event) if name is not None]
-        return _lazy.without_repeats(frame, session, same, order).to_native()
-    rows, *codes = codes_of(frame, session=session, item=item, event=event)
-    order = in_order(frame, rows, time, by)
-    return kept(frame, ~equals_the_one_before(order, (rows, *codes)))
+    columns = {"session": session, "item": item, "time": time, "event": event}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.without_repeats, **columns, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    frame = _lazy.with_ids(frame, session, item, time)
+    order = _lazy.order_of(frame, session, time, by, check)
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    same = [name for name in (item, event) if name is not None]
+    return _lazy.without_repeats(frame, session, same, order).to_native()
 
 
 def truncate_sessions(events, *, session, max_length, time=None, by=None, check=False):
@@ -299,22 +297,16 @@ def truncate_sessions(events, *, session, max_length, time=None, by=None, check=
     """
     _check_count("max_length", max_length)
     by = tie_breakers(by)
-    frame = read(events, session=session, time=time, by=by)
-    if _lazy.is_lazy(frame):
-        frame = _lazy.with_ids(frame, session, time)
-        order = _lazy.order_of(frame, session, time, by, check)
-        if frame.implementation.is_dask():
-            columns = {"session": session, "max_length": max_length, "time": time}
-            function = partial(truncate_sessions, **columns, by=by)
-            return _lazy.in_partitions(frame, session, function)
-        return _lazy.first_rows(frame, session, max_length, order).to_native()
-    (rows,) = codes_of(frame, session=session)
-    order = in_order(frame, rows, time, by)
-    lengths = np.bincount(rows)
-    firsts = np.cumsum(lengths) - lengths
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order)) - firsts[rows[order]]
-    return kept(frame, place < max_length)
+    columns = {"session": session, "time": time}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.first_rows, **columns, n=max_length, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    frame = _lazy.with_ids(frame, session, time)
+    order = _lazy.order_of(frame, session, time, by, check)
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    return _lazy.first_rows(frame, session, max_length, order).to_native()
 
 
 def _check_count(name, value):

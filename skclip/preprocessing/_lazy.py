@@ -28,25 +28,31 @@ def is_there(frame, name):
 def frequent(frame, name, least):
     """Rows whose value in a column is that of at least so many rows."""
     frame = with_ids(frame, name)
-    counts = frame.group_by(name).agg(nw.len().alias(COUNT))
-    return having(frame, counts.filter(nw.col(COUNT) >= least), name)
+    return having(frame, _counts(frame, name).filter(nw.col(COUNT) >= least), name)
 
 
 def frequent_users(frame, user, session, least):
     """Rows of users that have at least so many sessions."""
     frame = with_ids(frame, user, session)
-    visits = frame.group_by(user, session).agg(nw.len().alias(COUNT))
-    return having(frame, frequent(visits, user, least), user)
+    counts = _counts(_counts(frame, user, session), user)
+    return having(frame, counts.filter(nw.col(COUNT) >= least), user)
 
 
 def most_frequent(frame, name, n):
     """Rows of the values that most rows have; of equal ones the smaller values."""
     frame = with_ids(frame, name)
-    counts = frame.group_by(name).agg(nw.len().alias(COUNT))
-    if frame.implementation.is_dask():  # or its sort looks at all data at once
-        counts = nw.from_native(counts.to_native().repartition(npartitions=1))
-    top = counts.sort(COUNT, name, descending=[True, False]).head(n)
-    return having(frame, top, name)
+    counts = _counts(frame, name)
+
+    def top(counts):
+        return counts.sort(COUNT, name, descending=[True, False]).head(n)
+
+    if frame.implementation.is_dask():  # its own sort looks at all data at once
+        return having(frame, in_partitions(counts, None, top), name)
+    return having(frame, top(counts), name)
+
+
+def _counts(frame, *names):
+    return frame.group_by(*names).agg(nw.len().alias(COUNT))
 
 
 def having(frame, values, name):
@@ -168,11 +174,16 @@ def first_rows(frame, session, n, order):
 
 
 def in_partitions(frame, key, function):
-    """A function of pandas frames on each partition of a Dask frame.
+    """A function of frames on each partition of a Dask frame, which is a pandas frame.
 
-    A shuffle brings rows of one value of `key` into one partition before. Dask has no
-    window functions, so this is how it sees clicks one after the other.
+    A shuffle brings the rows of one value of `key` into one partition before, all rows
+    where it is None. Dask has no window functions, so that this is how it sees clicks
+    one after the other.
     """
-    shuffled = frame.to_native().shuffle(key)
-    meta = function(shuffled._meta)
-    return shuffled.map_partitions(function, meta=meta)
+
+    def of_pandas(part):
+        return function(nw.from_native(part)).to_native()
+
+    native = frame.to_native()
+    parts = native.repartition(npartitions=1) if key is None else native.shuffle(key)
+    return nw.from_native(parts.map_partitions(of_pandas, meta=of_pandas(parts._meta)))

@@ -95,14 +95,14 @@ def item_pairs(
         "per_session_binary": per_session_binary,
         "weight": weight,
     }
+    eager = partial(_of_eager, **columns, by=by, **kinds)
     if not _lazy.is_lazy(frame):
-        return _of_eager(frame, **columns, by=by, **kinds).to_native()
+        return eager(frame).to_native()
     frame = _lazy.with_ids(frame, session, item, time, weight)
     differ = (item,) if weight is None else (item, weight)
     order = _lazy.order_of(frame, session, time, by, check, differ=differ)
     if frame.implementation.is_dask():
-        function = partial(item_pairs, **columns, by=by, **kinds)
-        pairs = nw.from_native(_lazy.in_partitions(frame, session, function))
+        pairs = _lazy.in_partitions(frame, session, eager)
         total = nw.col("weight").sum()
     else:
         pairs = _transitions(frame, session, item, order, **kinds)

@@ -1,6 +1,7 @@
 """Visits: users' clicks in runs, by idle gap or by windows of time."""
 
 from datetime import timedelta
+from functools import partial
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -88,13 +89,10 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
         return _of_eager(frame, **columns).to_native()
     _lazy.check_times(frame, time)
     frame = _lazy.with_ids(frame, time)
+    visits = partial(_of_lazy, **columns)
     if frame.implementation.is_dask():
-
-        def visits(part):
-            return _of_lazy(nw.from_native(part), **columns).to_native()
-
-        return _lazy.in_partitions(frame, user, visits)
-    return _of_lazy(frame, **columns).to_native()
+        return _lazy.in_partitions(frame, user, visits).to_native()
+    return visits(frame).to_native()
 
 
 def _of_eager(frame, user, time, session, gap=None, window=None):
