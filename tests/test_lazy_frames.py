@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skclip import SessionClusterer, Sessions
 from skclip.preprocessing import (
@@ -19,6 +21,7 @@ from skclip.preprocessing import (
     keep_top_items,
     sessionize,
     truncate_sessions,
+    until_stable,
 )
 
 ENGINES = ["polars", "duckdb", "dask", pytest.param("spark", marks=pytest.mark.engines)]
@@ -190,3 +193,191 @@ def entries(clusterer):
         for i, j, weight in zip(*graph.coords, graph.data, strict=True)
         if i <= j
     )
+
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6)), max_size=25
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(events=EVENTS, loops=st.booleans(), once=st.booleans())
+def test_pairs_equal_a_loop(events, loops, once):
+    counts, last, seen = {}, {}, set()
+    for session, item, _ in sorted(events, key=lambda e: e[2]):
+        pair = tuple(sorted((last.get(session, item), item)))
+        new = session in last and (session, pair) not in seen
+        if (new if once else session in last) and (loops or pair[0] != pair[1]):
+            counts[pair] = counts.get(pair, 0) + 1
+            seen.add((session, pair))
+        last[session] = item
+    columns = dict(zip("sit", zip(*events, strict=True), strict=False))
+    log = pl.DataFrame(columns, schema=dict.fromkeys("sit", pl.Int64)).with_row_index()
+    options = {"self_loops": loops, "per_session_binary": once, "by": "index"}
+    for frame in (log, log.lazy(), log.to_pandas()):
+        found = item_pairs(frame, session="s", item="i", time="t", **options)
+        found = rows(found, ("low", "high"))
+        assert [tuple(row.values()) for row in found] == [
+            (*pair, count) for pair, count in sorted(counts.items())
+        ]
+
+
+COLUMNS = {"session": "sid", "item": "sku", "time": "ts"}
+ORDERED = {
+    "drop_repeats": partial(drop_repeats, **COLUMNS),
+    "truncate_sessions": partial(
+        truncate_sessions, session="sid", max_length=2, time="ts"
+    ),
+    "item_pairs": partial(item_pairs, **COLUMNS),
+}
+RUNNING = ENGINES[:3]  # those of the default run
+
+
+@pytest.mark.parametrize("lazily", RUNNING, indirect=True)
+def test_nothing_collects_the_log(lazily, log, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("collected")
+
+    lazy = lazily(log)
+    monkeypatch.setattr(nw.LazyFrame, "collect", refuse)
+    if not isinstance(lazy, pl.LazyFrame):  # what runs a Dask graph; others ignore it
+        import dask
+
+        dask.config.set(scheduler=refuse)
+    functions = [*FILTERS.values(), *(partial(f, by="row") for f in ORDERED.values())]
+    functions.append(partial(sessionize, user="who", time="ts", gap="7min"))
+    functions.append(partial(sessionize, user="who", time="at", window="day"))
+    for function in functions:
+        assert type(function(lazy)) is type(lazy)
+
+
+@pytest.mark.parametrize(
+    ("lazily", "function"),
+    [
+        *(("polars", function) for function in ORDERED.values()),
+        *((engine, ORDERED["item_pairs"]) for engine in ("duckdb", "dask")),
+    ],
+    indirect=["lazily"],
+)
+def test_an_open_order_is_refused(lazily, log, function):
+    lazy = lazily(log)
+    with pytest.raises(ValueError, match=r"no order: clicks.*Pass by=.*or check=True"):
+        function(lazy)
+    with pytest.raises(ValueError, match=r"have several.*such as the \d+ of sid="):
+        function(lazy, check=True)
+    with pytest.raises(ValueError, match=r"several clicks.*of sid=.*ts=.*kind="):
+        function(lazy, by="kind", check=True)
+    once = lazily(log.unique(["sid", "ts"], keep="first", maintain_order=True))
+    found, expected = function(once, check=True), function(once, by="row")
+    assert sorted(map(str, rows(found, ()))) == sorted(map(str, rows(expected, ())))
+
+
+def test_ties_are_counted():
+    log = pl.LazyFrame(
+        {
+            "sid": [1, 1, 1, 1, 2, 2, 3],
+            "sku": ["a", "b", "c", "c", "d", "d", "a"],
+            "ts": [0, 0, 5, 5, 5, 5, 0],
+        }
+    )
+    with pytest.raises(ValueError, match=r"1 times .* 2 of sid=1, ts=0\. .*Pass by="):
+        item_pairs(log, **COLUMNS, check=True)
+    with pytest.raises(ValueError, match="3 times have several clicks of one session"):
+        drop_repeats(log, **COLUMNS, check=True)
+    same = log.filter(pl.col("sku") > "b")  # equal clicks come in one order
+    assert len(item_pairs(same, **COLUMNS, check=True).collect()) == 0
+
+
+def test_bad_input():
+    log = pl.LazyFrame({"sid": [1], "sku": ["a"], "ts": ["2024-01-01"]})
+    for function in (
+        partial(drop_duplicates, **COLUMNS),
+        partial(item_pairs, **COLUMNS, by="sku"),
+        partial(sessionize, user="sid", time="ts", gap=1),
+    ):
+        with pytest.raises(ValueError, match="'ts'.*lazy frame holds String.*Cast"):
+            function(log)
+    with pytest.raises(ValueError, match="no column 'what'.*given as by=.*'sid'"):
+        item_pairs(log, session="sid", item="sku", time=None, by=["sku", "what"])
+    with pytest.raises(ValueError, match="whose rows have no order. Pass time="):
+        item_pairs(log, session="sid", item="sku", time=None, check=True)
+    with pytest.raises(ValueError, match="writes what is left.*Pass scratch="):
+        until_stable(log, FILTERS["items"])
+    with pytest.raises(ValueError, match="column 'sku' already"):
+        sessionize(log, user="sid", time="ts", gap=1, session="sku")
+
+
+@pytest.mark.parametrize("lazily", ENGINES, indirect=True)
+def test_rounds_are_kept_on_disk(lazily, log, tmp_path):
+    filters = (
+        partial(drop_rare_items, item="sku", min_count=18),
+        partial(drop_short_sessions, session="sid", min_length=4),
+    )
+    expected = until_stable(log, *filters)
+    assert 0 < len(expected) < len(filters[1](filters[0](log)))  # several rounds
+    lazy = lazily(log)
+    found = until_stable(lazy, *filters, scratch=tmp_path / "it's")
+    assert type(found) is type(lazy)
+    (folder,) = (tmp_path / "it's").iterdir()
+    assert len(list(folder.iterdir())) == 1  # earlier rounds are removed
+    assert rows(found) == rows(expected)
+
+
+def test_a_filter_that_fails_leaves_no_files(tmp_path):
+    log = pl.LazyFrame({"sid": [1, 1]})
+    with pytest.raises(ValueError, match="added rows"):
+        until_stable(log, lambda e: pl.concat([e, e]), scratch=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lazily", RUNNING, indirect=True)
+def test_rows_without_ids_are_left_out(lazily):
+    log = pl.DataFrame(
+        {
+            "sid": ["a", "a", None, "a", "b", "b"],
+            "sku": ["x", None, "y", "y", "x", "y"],
+            "ts": [0.0, 1.0, 1.0, 2.0, 0.0, None],
+            "row": range(6),
+        }
+    )
+    lazy = lazily(log)
+    assert rows(item_pairs(lazy, **COLUMNS, by="row"), ()) == [
+        {"low": "x", "high": "y", "weight": 1}
+    ]
+    kept = {
+        "repeats": drop_repeats(lazy, **COLUMNS, by="row"),
+        "duplicates": drop_duplicates(lazy, **COLUMNS),
+        "cut": truncate_sessions(
+            lazy, session="sid", time="ts", max_length=9, by="row"
+        ),
+        "top": keep_top_items(lazy, item="sku", n_items=1),
+    }
+    found = {name: [row["row"] for row in rows(part)] for name, part in kept.items()}
+    assert found == {
+        "repeats": [0, 3, 4],
+        "duplicates": [0, 3, 4],
+        "cut": [0, 1, 3, 4],
+        "top": [2, 3, 5],
+    }
+
+
+@pytest.mark.parametrize("lazily", RUNNING, indirect=True)
+def test_sessions_collect_a_lazy_frame(lazily, log):
+    log = log.unique(["sid", "ts"], keep="first", maintain_order=True)
+    names = COLUMNS | {"user": "who", "event": "kind"}
+    expected = Sessions.from_events(log, **names)
+    found = Sessions.from_events(lazily(log), **names)
+    assert found.to_lists() == expected.to_lists()
+    assert found.users.tolist() == expected.users.tolist()
+
+
+def test_a_night_in_berlin_is_one_day():
+    """Windows of a lazy frame are those of its time zone, leap years included."""
+    days = pd.date_range("1968-01-01", "2101-01-01", freq="7h", tz="Europe/Berlin")
+    log = pl.DataFrame({"who": 1, "at": pl.Series(days).dt.cast_time_unit("us")})
+    for window in ("day", "3h", "week", 86_401):
+        expected = sessionize(log, user="who", time="at", window=window)
+        found = sessionize(log.lazy(), user="who", time="at", window=window).collect()
+        numbers = found["session"].str.strip_prefix("1/").cast(pl.Int64)
+        changes = expected["session"].diff().fill_null(0)
+        assert ((numbers.diff().fill_null(0) != 0) == (changes != 0)).all()

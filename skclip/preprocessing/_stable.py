@@ -63,7 +63,7 @@ def until_stable(events, *filters, scratch=None):
     folder = Path(scratch) / f"until_stable-{uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        return _stable(events, (*filters, _Store(folder)), _n_lazy_rows)
+        return _stable(events, (*filters, _Store(folder, events)), _n_lazy_rows)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -91,28 +91,35 @@ def _stable(events, filters, n_rows):
 
 
 class _Store:
-    """Writes lazy frames into a folder one after the other, the last one stays there.
+    """Writes lazy frames into a folder; only the last one stays there.
 
     A call returns the same rows as a frame that reads the file.
     """
 
-    def __init__(self, folder):
-        self._folder = folder
+    def __init__(self, folder, log):
+        self._folder, self._log = folder, log
         self._file, self._round = None, 0
 
     def __call__(self, events):
-        frame, earlier = nw.from_native(events), self._file
+        earlier = self._file
         self._round += 1
         self._file = self._folder / f"round-{self._round}.parquet"
-        frame.sink_parquet(str(self._file))
+        stored = self._stored(nw.from_native(events), str(self._file))
         if earlier is not None:
             shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
-        return self._read(frame)
+        return stored
 
-    def _read(self, frame):
-        path, native, library = str(self._file), frame.to_native(), frame.implementation
-        if library.is_duckdb():  # on the connection of the relation, with its limits
+    def _stored(self, frame, path):
+        native, library = frame.to_native(), frame.implementation
+        if library.is_dask():
+            native.to_parquet(path, write_index=False)  # ours would be one column more
+        else:
+            frame.sink_parquet(path)
+        if library.is_duckdb():
+            # On the connection of the log, which has the user's limit of memory. The
+            # query does not read the log, but the relation does not outlive it.
             quoted = path.replace("'", "''")
-            return native.query("log", f"SELECT * FROM read_parquet('{quoted}')")
+            query = f"SELECT * FROM read_parquet('{quoted}')"
+            return self._log.query("skclip_log", query)
         session = {"session": native.sparkSession} if library.is_pyspark() else {}
         return nw.scan_parquet(path, backend=library, **session).to_native()
