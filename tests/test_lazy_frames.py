@@ -307,6 +307,8 @@ def test_bad_input():
         sessionize(log, user="sid", time="ts", gap=1, session="sku")
 
 
+# Dask reads Parquet files with what pandas 3.1 deprecates.
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
 @pytest.mark.parametrize("lazily", ENGINES, indirect=True)
 def test_rounds_are_kept_on_disk(lazily, log, tmp_path):
     filters = (

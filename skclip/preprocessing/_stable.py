@@ -116,8 +116,8 @@ class _Store:
         else:
             frame.sink_parquet(path)
         if library.is_duckdb():
-            # On the connection of the log, which has the user's limit of memory. The
-            # query does not read the log, but the relation does not outlive it.
+            # On the connection of the log, and so with its limit of memory. The query
+            # reads the file alone.
             quoted = path.replace("'", "''")
             query = f"SELECT * FROM read_parquet('{quoted}')"
             return self._log.query("skclip_log", query)
