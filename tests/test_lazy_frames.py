@@ -331,6 +331,8 @@ def test_a_filter_that_fails_leaves_no_files(tmp_path):
     log = pl.LazyFrame({"sid": [1, 1]})
     with pytest.raises(ValueError, match="added rows"):
         until_stable(log, lambda e: pl.concat([e, e]), scratch=tmp_path)
+    with pytest.raises(TypeError, match="made a DataFrame of a lazy frame"):
+        until_stable(log, pl.LazyFrame.collect, scratch=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -72,8 +72,9 @@ def item_pairs(
 
     Notes
     -----
-    A lazy frame is sorted by session in one window, and grouped by pair. On Dask both
-    follow a shuffle by session: each partition counts its pairs, which are then summed.
+    An item that no other follows or precedes is in no pair. A lazy frame is sorted
+    within sessions by one window function and grouped by pair. On Dask, a shuffle by
+    session comes first; each partition counts its pairs, which are then summed.
 
     Examples
     --------

@@ -13,5 +13,5 @@ def read(events, *, by=None, **columns):
 
 
 def tie_breakers(by):
-    """Columns as a tuple; None stays None."""
-    return (by,) if isinstance(by, str) else None if by is None else tuple(by)
+    """Columns as a tuple, or None where there are none."""
+    return (by,) if isinstance(by, str) else tuple(by or ()) or None

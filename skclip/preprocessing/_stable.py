@@ -34,6 +34,8 @@ def until_stable(events, *filters, scratch=None):
     ------
     ValueError
         There is no filter, one added rows, or a lazy frame comes without `scratch`.
+    TypeError
+        A filter collected a lazy frame.
 
     Notes
     -----
@@ -101,10 +103,15 @@ class _Store:
         self._file, self._round = None, 0
 
     def __call__(self, events):
-        earlier = self._file
+        frame, earlier = read(events), self._file
+        if not _lazy.is_lazy(frame):
+            raise TypeError(
+                f"A filter of until_stable made a {type(events).__name__} of a lazy "
+                "frame. Pass filters that return a lazy frame, or collect events first."
+            )
         self._round += 1
         self._file = self._folder / f"round-{self._round}.parquet"
-        stored = self._stored(nw.from_native(events), str(self._file))
+        stored = self._stored(frame, str(self._file))
         if earlier is not None:
             shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
         return stored

@@ -23,7 +23,7 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     Parameters
     ----------
     events : data frame
-        A pandas or polars frame or a pyarrow table, one row per click.
+        One row per click.
     user, time : str
         Columns; times as `Sessions.from_events` takes them. A row without a user is a
         visit of its own, as nobody knows which of them belong together.
@@ -52,14 +52,14 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     ------
     ValueError
         A column is missing, `session` is a column already, a time does not parse, or
-        not exactly one of `gap` and `window` is a positive span. The times of a lazy
-        frame are text.
+        not exactly one of `gap` and `window` is a positive span. A lazy frame has text
+        as times.
 
     Notes
     -----
     Clicks of a user at the same time are in the same visit, so that a lazy frame needs
-    no tie-breakers. It has the visits of an eager one, but for the names: numbers over
-    all users would need all rows in one place. Numbers by `gap` begin at 0 for each
+    no tie-breakers. It gets the same visits as an eager one, under other names: one
+    count over all users would need all rows in one place. Numbers by `gap` begin at 0 for each
     user; those by `window` count from 1970. Gaps between dates are compared to the
     microsecond. DuckDB and Spark show clocks in the time zone of their session.
 
