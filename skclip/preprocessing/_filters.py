@@ -5,9 +5,8 @@ from numbers import Integral
 
 import numpy as np
 
-from skclip._data import read_times
 from skclip.preprocessing import _eager, _lazy
-from skclip.preprocessing._eager import codes_of, equals_the_one_before, kept
+from skclip.preprocessing._eager import codes_of, kept
 from skclip.preprocessing._reading import read, tie_breakers
 
 
@@ -186,19 +185,19 @@ def drop_duplicates(events, *, session, item, time, event=None, by=None):
     [0, 5]
     """
     by = tie_breakers(by)
-    frame = read(events, session=session, item=item, time=time, event=event, by=by)
-    if _lazy.is_lazy(frame):
-        _lazy.check_times(frame, time)
-        frame = _lazy.with_ids(frame, session, item, time)
-        same = [name for name in (session, item, time, event) if name is not None]
-        if by is None:
-            return frame.unique(same).to_native()
-        return frame.unique(same, keep="first", order_by=by).to_native()
-    keys = codes_of(frame, session=session, item=item, event=event)
-    keys.append(read_times(frame, time).order)
-    firsts = [codes for name in by or () for codes in codes_of(frame, by=name)]
-    order = np.lexsort((*firsts[::-1], *keys))
-    return kept(frame, ~equals_the_one_before(order, keys)).to_native()
+    columns = {"session": session, "item": item, "time": time, "event": event}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.without_duplicates, **columns, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    _lazy.check_times(frame, time)
+    frame = _lazy.with_ids(frame, session, item, time)
+    same = list(dict.fromkeys(name for name in columns.values() if name is not None))
+    if by is None:
+        return frame.unique(same).to_native()
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    return _lazy.first_rows(frame, same, 1, by).to_native()
 
 
 def drop_repeats(events, *, session, item, time=None, event=None, by=None, check=False):
@@ -306,7 +305,7 @@ def truncate_sessions(events, *, session, max_length, time=None, by=None, check=
     order = _lazy.order_of(frame, session, time, by, check)
     if frame.implementation.is_dask():
         return _lazy.in_partitions(frame, session, eager).to_native()
-    return _lazy.first_rows(frame, session, max_length, order).to_native()
+    return _lazy.first_rows(frame, [session], max_length, order).to_native()
 
 
 def _check_count(name, value):

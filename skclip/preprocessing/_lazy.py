@@ -162,10 +162,10 @@ def without_repeats(frame, session, same, order):
     return frame.select(*schema.names())
 
 
-def first_rows(frame, session, n, order):
-    """The first rows of each session."""
+def first_rows(frame, keys, n, order):
+    """The first rows of each group, such as a session."""
     names = frame.collect_schema().names()
-    place = nw.col(session).cum_count().over(session, order_by=order)
+    place = nw.col(keys[0]).cum_count().over(*keys, order_by=order)
     frame = frame.with_columns(place.alias(COUNT)).filter(nw.col(COUNT) <= n)
     return frame.select(*names)
 

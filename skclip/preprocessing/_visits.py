@@ -59,9 +59,9 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     -----
     Clicks of a user at the same time are in the same visit, so that a lazy frame needs
     no tie-breakers. It gets the same visits as an eager one, under other names: one
-    count over all users would need all rows in one place. Numbers by `gap` begin at 0 for each
-    user; those by `window` count from 1970. Gaps between dates are compared to the
-    microsecond. DuckDB and Spark show clocks in the time zone of their session.
+    count over all users would need all rows in one place. Numbers by `gap` begin at 0
+    for each user; those by `window` count from 1970. Gaps between dates are compared to
+    the microsecond. DuckDB and Spark show clocks in the time zone of their session.
 
     Examples
     --------
