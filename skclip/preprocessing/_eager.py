@@ -23,10 +23,13 @@ def codes_of(frame, **columns):
 
 def in_order(frame, rows, time, by):
     """Rows of the frame by session, time and tie-breakers; equal ones as they are."""
-    keys = [codes for name in reversed(by or ()) for codes in codes_of(frame, by=name)]
-    if time is not None:
-        keys.append(read_times(frame, time).order)
-    return np.lexsort((*keys, rows))
+    times = [] if time is None else [read_times(frame, time).order]
+    return np.lexsort((*_tie_keys(frame, by), *times, rows))
+
+
+def _tie_keys(frame, by):
+    """Codes of the tie-breakers, the last one first, as `np.lexsort` takes them."""
+    return [codes_of(frame, by=name)[0] for name in reversed(by or ())]
 
 
 def equals_the_one_before(order, columns):
