@@ -31,6 +31,7 @@ from skclip._data._frames import (
     column_with_gaps,
     parse_times,
     read_times,
+    read_weights,
     wall_times,
 )
 from skclip._data._id_types import (
@@ -52,6 +53,7 @@ from skclip._data._ids import (
     labels,
     needs_care,
     own_codes,
+    plain,
     plain_row,
     unmasked,
     warn_trailing_zeros,

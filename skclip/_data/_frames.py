@@ -393,14 +393,21 @@ def _sorted(words, codes):
     return vocabulary, gathered(renamed, codes)
 
 
-def as_frame(events, what="events", otherwise="Use Sessions.from_lists for lists."):
+def as_frame(
+    events,
+    what="events",
+    otherwise="Use Sessions.from_lists for lists.",
+    *,
+    lazy=False,
+):
     """Any data frame as one of narwhals.
 
-    `what` is the name of the parameter, `otherwise` what to do without a frame.
+    `what` is the name of the parameter, `otherwise` what to do without a frame. A lazy
+    frame is collected, or with `lazy` stays one.
     """
     frame = nw.from_native(as_table(events), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
+        return frame if lazy else frame.collect()
     if not isinstance(frame, nw.DataFrame):
         raise TypeError(
             f"{what} is a {type(events).__name__}. Expected a pandas or polars "
@@ -411,9 +418,10 @@ def as_frame(events, what="events", otherwise="Use Sessions.from_lists for lists
 
 def check_columns(frame, *, what="events", **named):
     """Refuse names, by parameter, that are no column; None is passed over."""
+    names = frame.collect_schema().names()  # of a lazy frame too
     for role, name in named.items():
-        if name is not None and name not in frame.columns:
+        if name is not None and name not in names:
             raise ValueError(
                 f"{what} has no column {name!r} (given as {role}=). Its columns are "
-                f"{list(frame.columns)}."
+                f"{names}."
             )

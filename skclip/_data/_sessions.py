@@ -235,14 +235,17 @@ class Sessions:
 
         Parameters
         ----------
-        events : pandas.DataFrame, polars.DataFrame or LazyFrame, or pyarrow.Table
-            The log, rows in any order.
+        events : pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            The log, rows in any order. Lazy frames are collected into memory: a polars
+            LazyFrame, a DuckDB relation, a Dask or Spark frame. Filter such a log
+            first, with `skclip.preprocessing`, which leaves it lazy.
         session, item : str
             Columns of session and item ids: numbers, text, or anything hashable.
         time : str, default=None
             Column of times: seconds, dates or ISO 8601 text. Events are put in order
             of time, equal times keep the order of their rows. None keeps the order of
-            the rows.
+            the rows. A collected frame has its rows in whatever order the engine sends
+            them; sort it in its engine where times may be equal.
         user : str, default=None
             Column of user ids, one user per session. A missing value is no user.
         weight : str, default=None

@@ -1,0 +1,313 @@
+"""Filters: rows of a click log that are kept."""
+
+from functools import partial
+from numbers import Integral
+
+import numpy as np
+
+from skclip.preprocessing import _eager, _lazy
+from skclip.preprocessing._eager import codes_of, kept
+from skclip.preprocessing._reading import read, tie_breakers
+
+
+def drop_short_sessions(events, *, session, min_length):
+    """Keep sessions of at least `min_length` events.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    session : str
+        Column.
+    min_length : int
+        Events that a session must have.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_short_sessions
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> drop_short_sessions(clicks, session="sid", min_length=2)["sid"].tolist()
+    [1, 1]
+    """
+    _check_count("min_length", min_length)
+    frame = read(events, session=session)
+    if _lazy.is_lazy(frame):
+        return _lazy.frequent(frame, session, min_length).to_native()
+    (rows,) = codes_of(frame, session=session)
+    return kept(frame, np.bincount(rows)[rows] >= min_length).to_native()
+
+
+def drop_rare_users(events, *, user, session, min_sessions):
+    """Keep users with at least `min_sessions` sessions.
+
+    Rows without a user are dropped: nobody knows how often these guests come.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    user, session : str
+        Columns; a session has one user.
+    min_sessions : int
+        Sessions that a user must have.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_rare_users
+    >>> clicks = pd.DataFrame({"who": ["ann", "ann", "bob"], "sid": [1, 2, 3]})
+    >>> clicks = drop_rare_users(clicks, user="who", session="sid", min_sessions=2)
+    >>> clicks["sid"].tolist()
+    [1, 2]
+    """
+    _check_count("min_sessions", min_sessions)
+    frame = read(events, user=user, session=session)
+    if _lazy.is_lazy(frame):
+        return _lazy.frequent_users(frame, user, session, min_sessions).to_native()
+    users, rows = codes_of(frame, user=user, session=session)
+    pairs = np.unique(np.stack([users, rows]), axis=1)
+    counts = np.bincount(pairs[0] + 1)
+    counts[:1] = 0  # guests
+    return kept(frame, counts[users + 1] >= min_sessions).to_native()
+
+
+def drop_rare_items(events, *, item, min_count):
+    """Keep items with at least `min_count` events.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    item : str
+        Column.
+    min_count : int
+        Events that an item must have.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_rare_items
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> drop_rare_items(clicks, item="sku", min_count=2)["sku"].tolist()
+    ['a', 'a']
+    """
+    _check_count("min_count", min_count)
+    frame = read(events, item=item)
+    if _lazy.is_lazy(frame):
+        return _lazy.frequent(frame, item, min_count).to_native()
+    (codes,) = codes_of(frame, item=item)
+    return kept(frame, np.bincount(codes)[codes] >= min_count).to_native()
+
+
+def keep_top_items(events, *, item, n_items):
+    """Keep the `n_items` items with most events; of equal ones the smaller ids.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    item : str
+        Column.
+    n_items : int
+        How many items to keep.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import keep_top_items
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 2], "sku": list("aba")})
+    >>> keep_top_items(clicks, item="sku", n_items=1)["sku"].tolist()
+    ['a', 'a']
+    """
+    _check_count("n_items", n_items)
+    frame = read(events, item=item)
+    if _lazy.is_lazy(frame):
+        return _lazy.most_frequent(frame, item, n_items).to_native()
+    (codes,) = codes_of(frame, item=item)
+    top = np.argsort(-np.bincount(codes), kind="stable")[:n_items]
+    return kept(frame, np.isin(codes, top)).to_native()
+
+
+def drop_duplicates(events, *, session, item, time, event=None, by=None):
+    """Drop events that equal an earlier row in session, item and time.
+
+    A log that was loaded twice holds each event twice.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    session, item, time : str
+        Columns; times as `Sessions.from_events` takes them.
+    event : str, default=None
+        Column of event types. Rows of different types are then no duplicates.
+    by : str or sequence of str, default=None
+        Columns that decide which of the equal rows stays: the one with the smallest
+        values. None keeps the first row; of a lazy frame, any.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    See Also
+    --------
+    Sessions.describe : Counts such duplicates.
+    drop_repeats : Drops an item that is clicked twice in a row at different times.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_duplicates
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1], "sku": list("aaa"), "ts": [0, 0, 5]})
+    >>> drop_duplicates(clicks, session="sid", item="sku", time="ts")["ts"].tolist()
+    [0, 5]
+    """
+    by = tie_breakers(by)
+    columns = {"session": session, "item": item, "time": time, "event": event}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.without_duplicates, **columns, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    _lazy.check_times(frame, time)
+    frame = _lazy.with_ids(frame, session, item, time)
+    same = list(dict.fromkeys(name for name in columns.values() if name is not None))
+    if by is None:
+        return frame.unique(same).to_native()
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    return _lazy.first_rows(frame, same, 1, by).to_native()
+
+
+def drop_repeats(events, *, session, item, time=None, event=None, by=None, check=False):
+    """Drop an event whose item is that of the event before it in the session.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    session, item : str
+        Columns.
+    time : str, default=None
+        Column of times, which give the order of the events; equal times keep the order
+        of their rows. None takes the order of the rows, which must then be sorted.
+    event : str, default=None
+        Column of event types. An item that is viewed and then bought is then no repeat.
+    by : str or sequence of str, default=None
+        Columns that break ties: of clicks of a session at the same time, the one with
+        the smaller value comes first. A lazy frame needs them, or `check`; clicks that
+        are equal in these too then come in any order.
+    check : bool, default=False
+        Let the engine of a lazy frame count ties first. It goes on if there are none.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Raises
+    ------
+    ValueError
+        A column is missing. The order of clicks in a lazy frame is left open: neither
+        `by` nor `check` is given, or `check` finds ties.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import drop_repeats
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1, 2], "sku": list("aaba")})
+    >>> drop_repeats(clicks, session="sid", item="sku")["sku"].tolist()
+    ['a', 'b', 'a']
+    """
+    by = tie_breakers(by)
+    columns = {"session": session, "item": item, "time": time, "event": event}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.without_repeats, **columns, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    frame = _lazy.with_ids(frame, session, item, time)
+    order = _lazy.order_of(frame, session, time, by, check)
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    same = [name for name in (item, event) if name is not None]
+    return _lazy.without_repeats(frame, session, same, order).to_native()
+
+
+def truncate_sessions(events, *, session, max_length, time=None, by=None, check=False):
+    """Keep the first `max_length` events of each session.
+
+    Parameters
+    ----------
+    events : data frame
+        One row per click.
+    session : str
+        Column.
+    max_length : int
+        Events kept of each session.
+    time : str, default=None
+        Column of times, which give the order of the events; equal times keep the order
+        of their rows. None takes the order of the rows, which must then be sorted.
+    by : str or sequence of str, default=None
+        Columns that break ties: of clicks of a session at the same time, the one with
+        the smaller value comes first. A lazy frame needs them, or `check`; clicks that
+        are equal in these too then come in any order.
+    check : bool, default=False
+        Let the engine of a lazy frame count ties first. It goes on if there are none.
+
+    Returns
+    -------
+    events : data frame
+        The rows that are kept, in their order.
+
+    Raises
+    ------
+    ValueError
+        A column is missing. The order of clicks in a lazy frame is left open: neither
+        `by` nor `check` is given, or `check` finds ties.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skclip.preprocessing import truncate_sessions
+    >>> clicks = pd.DataFrame({"sid": [1, 1, 1, 2], "sku": list("abca")})
+    >>> truncate_sessions(clicks, session="sid", max_length=2)["sku"].tolist()
+    ['a', 'b', 'a']
+    """
+    _check_count("max_length", max_length)
+    by = tie_breakers(by)
+    columns = {"session": session, "time": time}
+    frame = read(events, **columns, by=by)
+    eager = partial(_eager.first_rows, **columns, n=max_length, by=by)
+    if not _lazy.is_lazy(frame):
+        return eager(frame).to_native()
+    frame = _lazy.with_ids(frame, session, time)
+    order = _lazy.order_of(frame, session, time, by, check)
+    if frame.implementation.is_dask():
+        return _lazy.in_partitions(frame, session, eager).to_native()
+    return _lazy.first_rows(frame, [session], max_length, order).to_native()
+
+
+def _check_count(name, value):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number, at least 1.")
