@@ -100,5 +100,11 @@ def expected_failures(estimator):
     ],
     expected_failed_checks=expected_failures,
 )
-def test_sklearn(estimator, check):
-    check(estimator)
+def test_sklearn(estimator, check, request):
+    try:
+        check(estimator)
+    except Exception as error:
+        if request.node.get_closest_marker("xfail") is None:
+            raise
+        # pytest would parse all of scikit-learn's checks to print the traceback.
+        raise AssertionError(repr(error)) from None

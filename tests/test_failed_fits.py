@@ -1,6 +1,7 @@
 """A fit that fails or is interrupted changes nothing, whatever the estimator."""
 
 import functools
+import itertools
 import pickle
 import sys
 from pathlib import Path
@@ -237,15 +238,27 @@ def places(n_lines, n):
     return sorted({*some, *range(max(1, n_lines - n), n_lines + 1)})
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("first", [True, False], ids=["first fit", "second fit"])
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [
-        *((name, "fit") for name in ESTIMATORS),
-        *((name, "partial_fit") for name in GROWING if "clip " not in name),
-    ],
-)
+def interruptions():
+    """Both errors in first and second fits.
+
+    Only fits of networks treat a KeyboardInterrupt in a way of their own. So half of
+    the others are for the slow run.
+    """
+    methods = [(name, "fit") for name in ESTIMATORS]
+    methods += [(name, "partial_fit") for name in GROWING if "clip " not in name]
+    cases = []
+    for (name, method), first, error in itertools.product(
+        methods, (True, False), (RuntimeError, KeyboardInterrupt)
+    ):
+        is_slow = "clip" not in name and first == (error is RuntimeError)
+        nth = "first fit" if first else "second fit"
+        marks = [pytest.mark.slow] * is_slow
+        case = f"{name}-{method}-{nth}-{error.__name__}"
+        cases.append(pytest.param(name, method, first, error, marks=marks, id=case))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "method", "first", "error"), interruptions())
 def test_an_interrupted_fit_changes_nothing(name, method, first, error, tmp_path):
     """At no line of skclip is an estimator half fitted."""
     estimator = clone(ESTIMATORS[name])

@@ -76,7 +76,7 @@ def id_array(kind):
 def clip(**params):
     return skclip.CLIPSessionRecommender(
         "gru4rec", embedding_dim=4, max_epochs=1, random_state=0, n_threads=1,
-        device="cpu", **params,
+        device="cpu", repeats=False, **params,
     )  # fmt: skip
 
 

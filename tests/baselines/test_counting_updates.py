@@ -86,7 +86,7 @@ def assert_same(updated, whole, asked, exact=True):
 @pytest.mark.parametrize("targets", [False, True], ids=["sessions", "rows with y"])
 @pytest.mark.parametrize("dated", [False, True], ids=["no times", "times"])
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_it_equals_a_fit_on_all_sessions(name, dated, targets, data):
     """Old ones, ties in time, sessions without items or times, and new items."""

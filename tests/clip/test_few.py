@@ -131,7 +131,7 @@ def questions(draw, kind):
 def test_answers_errors_and_warnings_are_those_of_the_general_way(kind, repeats):
     model = with_ties(fitted(kind=kind), repeats)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(questions(kind))
     def check(question):
         X, options = question

@@ -35,8 +35,8 @@ def prompts_of(model, kind="cluster"):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_new_items_are_appended_and_recommended(backbone, train, test):
-    model = small(backbone, max_epochs=3, early_stopping=False, batch_size=16)
-    model.fit(train[:150]).set_params(max_epochs=30, learning_rate=0.05)
+    model = small(backbone, max_epochs=1, early_stopping=False, batch_size=16)
+    model.fit(train[:150]).set_params(max_epochs=18, learning_rate=0.05)
     ids, n_prompts = model.item_ids_, len(prompts_of(model))
     frozen = copy.deepcopy(model)
     model.partial_fit(NEW)
@@ -181,12 +181,12 @@ def test_the_order_of_rows_does_not_decide_what_is_kept(train):
 
 
 def test_rehearsed_sessions_survive_updates_on_other_items(train, test):
-    options = {"max_epochs": 12, "learning_rate": 0.02, "batch_size": 64}
+    options = {"max_epochs": 6, "learning_rate": 0.05, "batch_size": 64}
     scores = {}
     for n in (0, 100_000):
         model = small(n_rehearsed=n, **options).fit(train)
-        for i in range(3):
-            model.partial_fit(blocks(f"new-{i}", 12, 200))
+        for i in range(2):
+            model.partial_fit(blocks(f"new-{i}", 12, 100))
         scores[n] = model.score(test)
     assert scores[100_000] > scores[0] + 0.01
 

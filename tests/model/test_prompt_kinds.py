@@ -35,8 +35,8 @@ def taste():
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_users_are_known_again(backbone, taste):
-    model = small(backbone, prompt="user", max_epochs=40, learning_rate=0.02)
-    model.set_params(batch_size=64).fit(taste)
+    model = small(backbone, prompt="user", max_epochs=12, learning_rate=0.05)
+    model.set_params(batch_size=64).fit(taste[:200])
     asked = Sessions.from_lists([["start"]] * 8, users=[f"user-{u}" for u in range(8)])
     found = model.predict(asked)
     assert (found == [f"own-{u}" for u in range(8)]).mean() >= 0.75

@@ -148,8 +148,8 @@ def test_sampled_losses_train(kind, candidates, train, test):
         loss=kind,
         loss__n_negatives=40,
         prompt__candidates=candidates,
-        learning_rate=0.03 if kind == "gbce" else 0.01,  # it learns slowly
-        max_epochs=40,
+        learning_rate=0.03,
+        max_epochs=20 if kind in ("gbce", "bpr-max") else 8,  # they learn slowly
         batch_size=128,
     ).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
