@@ -20,6 +20,7 @@ import json
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,7 @@ def run(n_clicks):
         log_gib = sum(f.stat().st_size for f in Path(folder).iterdir()) / 2**30
         log = {"clicks": written, "sessions": n_sessions, "log_gib": log_gib}
         log |= {"memory_limit_duckdb": MEMORY_LIMIT}
+        log["versions"] = {name: version(name) for name in (*ENGINES, "narwhals")}
         for task in ("all", "filtered", "sample"):
             for engine in ENGINES:
                 found = in_fresh_process(module, "--one", engine, folder, task)
