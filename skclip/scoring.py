@@ -267,14 +267,13 @@ class TopK:
 
     def _checked(self, batch):
         """A batch as a frame of narwhals that has sessions in its rows."""
-        frame = nw.from_native(as_table(batch), pass_through=True)
-        if isinstance(frame, nw.LazyFrame):
-            library = frame.implementation.value
+        library = type(batch).__module__.partition(".")[0]
+        if library in ("dask", "pyspark") or type(batch).__name__ == "LazyFrame":
             raise TypeError(
                 f"The batch is a lazy frame of {library}, and is not collected here. "
                 f"Call {_LAZY.get(library, _LAZY['polars'])}."
             )
-        frame = as_frame(frame, "batch", "Pass a frame with one session per row.")
+        frame = as_frame(batch, "batch", "Pass a frame with one session per row.")
         named = {"items": self.items, "users": self.users}
         named |= {"times": self.times, "events": self.events}
         check_columns(frame, what="The batch", session=self.session, **named)

@@ -73,7 +73,7 @@ def test_dask_in_two_processes(files, top, ranked, tmp_path):
         return top(sessions.reset_index(name="items"))
 
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None,
+        n_workers=2, threads_per_worker=1, dashboard_address=":0",
         local_directory=tmp_path,
     )  # fmt: skip
     with cluster, distributed.Client(cluster) as client:

@@ -91,7 +91,7 @@ def scored_by_dask(top, paths, folder):
     """Seconds of the start and of all sessions, and what each process used."""
     began = time.perf_counter()
     cluster = LocalCluster(
-        n_workers=N_PROCESSES, threads_per_worker=1, dashboard_address=None
+        n_workers=N_PROCESSES, threads_per_worker=1, dashboard_address=":0"
     )
     keep_lists = dask.config.set({"dataframe.convert-string": False})
     with keep_lists, cluster, Client(cluster) as client:

@@ -32,7 +32,7 @@ def rank_clicks(clicks, top):
 
 
 def main():
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with tempfile.TemporaryDirectory() as folder, cluster, Client(cluster):
         folder = Path(folder)
         write_log_and_model(folder)
