@@ -12,6 +12,8 @@ from skclip._base import SessionEstimator
 from skclip._clusters._item_graph import build_item_graph, grown_graph, text_graph
 from skclip._clusters._leiden import (
     align_clusters,
+    check_engine,
+    engine_for,
     leiden_membership,
     modularity,
 )
@@ -130,10 +132,14 @@ class SessionClusterer(ItemClusterer):
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.
-    engine : {"leidenalg", "igraph"}, default="leidenalg"
-        leidenalg's ``RBConfigurationVertexPartition``, or the C implementation in
-        igraph, which is several times faster on large graphs. Both maximize
-        modularity with the configuration null model; partitions may differ.
+    engine : {"leidenalg", "igraph", "networkit", "auto"}, default="leidenalg"
+        leidenalg's ``RBConfigurationVertexPartition``, the C implementation in igraph,
+        or the ``ParallelLeiden`` of NetworKit (``pip install 'skclip[networkit]'``),
+        which needs least time and memory. All maximize modularity with the
+        configuration null model; partitions may differ. "auto" is leidenalg for graphs
+        of up to a million edges, igraph for larger ones. NetworKit runs on one thread,
+        since clusters differ from run to run on several. It cannot begin with given
+        clusters, so `partial_fit` takes igraph in its place.
     self_loops : bool, default=False
         Keep transitions from an item to itself as weighted loops.
     per_session_binary : bool, default=False
@@ -177,6 +183,8 @@ class SessionClusterer(ItemClusterer):
     modularity_ : float
         Newman's modularity of the partition (at resolution 1 whatever `resolution`
         is, so that partitions can be compared).
+    engine_ : {"leidenalg", "igraph", "networkit"}
+        What found the clusters in the last `fit` or `partial_fit`.
     cluster_drift_ : float
         How much the last `partial_fit` moved the items that were there: 1 minus the
         adjusted Rand index of their clusters before and after. 0 after `fit`.
@@ -216,7 +224,7 @@ class SessionClusterer(ItemClusterer):
             Interval(Integral, 1, None, closed="left"),
             Interval(Integral, None, -1, closed="right"),
         ],
-        "engine": [StrOptions({"leidenalg", "igraph"})],
+        "engine": [StrOptions({"auto", "leidenalg", "igraph", "networkit"})],
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
@@ -278,6 +286,7 @@ class SessionClusterer(ItemClusterer):
             number above 0 and no sequence of such. A weight is negative, missing or
             infinite.
         """
+        check_engine(self.engine)
         resolutions = self._resolutions()
         data = training_data(X, y, sample_weight=sample_weight)
         if (np.diff(data.offsets) < 2).all():
@@ -293,7 +302,8 @@ class SessionClusterer(ItemClusterer):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         item_ids, followed = data.index.item_ids, self._transitions(data)
         graph = self._with_text(followed, features, item_ids)
-        levels, n_clusters = self._partitions(graph, resolutions, seed)
+        engine = engine_for(self.engine, graph)
+        levels, n_clusters = self._partitions(graph, resolutions, seed, engine)
         return self._adopt_membership(
             X,
             item_ids,
@@ -302,6 +312,7 @@ class SessionClusterer(ItemClusterer):
             graph_=graph,
             modularity_=modularity(graph, levels[:, 0]),
             cluster_drift_=0.0,
+            engine_=engine,
             _followed=None if features is None else followed,
         )
 
@@ -334,6 +345,7 @@ class SessionClusterer(ItemClusterer):
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y, sample_weight)
+        check_engine(self.engine)
         resolutions = self._resolutions()
         if len(resolutions) != self.levels_.shape[1]:
             raise ValueError(
@@ -347,7 +359,8 @@ class SessionClusterer(ItemClusterer):
         before = self.graph_ if self._followed is None else self._followed
         followed = grown_graph(before, data.n_items) + self._transitions(data)
         graph = self._with_text(followed, features, data.index.item_ids)
-        levels, n_clusters = self._moved_partitions(graph, resolutions, seed)
+        engine = engine_for(self.engine, graph, begun=True)
+        levels, n_clusters = self._moved_partitions(graph, resolutions, seed, engine)
         was, now = self.membership_, levels[: len(self.membership_), 0]
         return self._adopt_membership(
             X,
@@ -357,6 +370,7 @@ class SessionClusterer(ItemClusterer):
             graph_=graph,
             modularity_=modularity(graph, levels[:, 0]),
             cluster_drift_=1.0 - adjusted_rand_score(was, now),
+            engine_=engine,
             _followed=None if features is None else followed,
         )
 
@@ -385,12 +399,12 @@ class SessionClusterer(ItemClusterer):
             weights=data.weights,
         )
 
-    def _partitions(self, graph, resolutions, seed):
+    def _partitions(self, graph, resolutions, seed, engine):
         """Clusters (n_items, n_levels), and their number at the first level."""
-        found = [self._partition(graph, r, seed) for r in resolutions]
+        found = [self._partition(graph, r, seed, engine) for r in resolutions]
         return np.column_stack([clusters for clusters, _ in found]), found[0][1]
 
-    def _moved_partitions(self, graph, resolutions, seed):
+    def _moved_partitions(self, graph, resolutions, seed, engine):
         """The same, begun with the present clusters, whose numbers are kept.
 
         Items without an edge go to the cluster with most items.
@@ -403,7 +417,9 @@ class SessionClusterer(ItemClusterer):
         for level, resolution in enumerate(resolutions):
             start = np.full(n_items, -1, dtype=np.int64)
             start[:n_known][had_edge] = self.levels_[had_edge, level]
-            labels, n_found = self._partition(graph, resolution, seed, start.copy())
+            labels, n_found = self._partition(
+                graph, resolution, seed, engine, start.copy()
+            )
             counts.append(n_found)
             if linked.any():
                 clusters = align_clusters(labels[linked], start[linked])
@@ -411,13 +427,13 @@ class SessionClusterer(ItemClusterer):
                 levels[~linked, level] = np.bincount(clusters).argmax()
         return levels, counts[0]
 
-    def _partition(self, graph, resolution, seed, start=None):
+    def _partition(self, graph, resolution, seed, engine, start=None):
         return leiden_membership(
             graph,
             resolution=resolution,
             n_iterations=self.n_iterations,
             seed=seed,
-            engine=self.engine,
+            engine=engine,
             start=start,
         )
 
