@@ -17,6 +17,7 @@ from skclip._clusters._leiden import (
     leiden_membership,
     modularity,
 )
+from skclip._clusters._pairs import read_pairs
 from skclip._clusters._votes import vote_clusters
 from skclip._data import (
     CatalogMixin,
@@ -299,8 +300,62 @@ class SessionClusterer(ItemClusterer):
         features = self._used_features(data.index.item_ids)
         if features is not None:
             data = data.with_items(features.known_ids(), "item_features")
+        followed = self._transitions(data)
+        return self._fit_graph(X, data.index.item_ids, followed, features, resolutions)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_pairs(self, pairs, *, items=None):
+        """Build the item graph of pairs that were counted already.
+
+        The clusters are those of `fit` on the sessions that the pairs were counted in.
+        `skclip.preprocessing.item_pairs` counts them in a log of any size.
+
+        Parameters
+        ----------
+        pairs : data frame
+            The columns ``low`` and ``high``, two raw item ids, and ``weight``, a number
+            of 0 or more. Either may be the smaller id, and equal pairs are added up.
+            Weights are taken as they are, whatever `per_session_binary` is. Pairs of an
+            item with itself count with `self_loops` only. A lazy frame is collected.
+        items : array-like of shape (n_further_items,), default=None
+            Raw ids of further items of the catalog. Items that no pair has, such as
+            those of sessions of one click, are not known otherwise.
+
+        Returns
+        -------
+        self : SessionClusterer
+            The estimator itself, fitted.
+
+        Raises
+        ------
+        TypeError
+            `pairs` is no data frame, or its weights are no numbers.
+        ValueError
+            A column or a value is missing, a weight is negative or infinite, or no pair
+            has a weight above 0.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclip import SessionClusterer
+        >>> pairs = [("cup", "tea", 2), ("milk", "cup", 1), ("nail", "saw", 2)]
+        >>> pairs = pd.DataFrame(pairs, columns=["low", "high", "weight"])
+        >>> clusterer = SessionClusterer(random_state=0).fit_pairs(pairs)
+        >>> dict(zip(clusterer.item_ids_.tolist(), clusterer.membership_.tolist()))
+        {'cup': 0, 'milk': 0, 'nail': 1, 'saw': 1, 'tea': 0}
+        """
+        check_engine(self.engine)
+        resolutions = self._resolutions()
+        pairs = read_pairs(pairs, items)
+        features = self._used_features(pairs.item_ids)
+        if features is not None:
+            pairs = pairs.with_items(features.known_ids(), "item_features")
+        followed = pairs.graph(self_loops=self.self_loops)
+        return self._fit_graph(None, pairs.item_ids, followed, features, resolutions)
+
+    def _fit_graph(self, X, item_ids, followed, features, resolutions):
+        """Become fitted on the graph of what follows each other in `X`."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        item_ids, followed = data.index.item_ids, self._transitions(data)
         graph = self._with_text(followed, features, item_ids)
         engine = engine_for(self.engine, graph)
         levels, n_clusters = self._partitions(graph, resolutions, seed, engine)
