@@ -34,9 +34,10 @@ def _igraph(row, column, weights, start, *, n_items, resolution, n_iterations, s
     # For igraph's own "modularity" a loop ties an item to the cluster that it has.
     # Loops count in the strengths alone, so they are left out as edges.
     other = row != column
-    edges = np.column_stack([row[other], column[other]]).astype(np.int64)
-    weights = weights[other]
-    del row, column, other
+    if not other.all():
+        row, column, weights = row[other], column[other], weights[other]
+    edges = np.empty((len(row), 2), dtype=np.int64)
+    edges[:, 0], edges[:, 1] = row, column
     igraph.set_random_number_generator(random.Random(seed))
     found = igraph.Graph(n=n_items, edges=edges).community_leiden(
         objective_function="CPM",

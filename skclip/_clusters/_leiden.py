@@ -81,7 +81,7 @@ def _search(engine):
 
 
 def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations, seed):
-    edges = np.column_stack([row, column]).astype(np.int64)
+    edges = np.column_stack([row, column])
     # leidenalg wants a list. Equal weights share one number: 8 bytes an edge, not 32.
     values, which = np.unique(weights, return_inverse=True)
     weights = np.array(values.tolist(), dtype=object)[which].tolist()
