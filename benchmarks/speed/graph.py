@@ -139,7 +139,7 @@ def run():
     rows = load(FILE)["rows"] if result_file(FILE).exists() else []
     done = {(row["graph"], row["engine"]) for row in rows}
     for graph in GRAPHS:
-        left = [engine for engine in ENGINES if (graph, engine) not in done]
+        left = [e for e in reversed(ENGINES) if (graph, e) not in done]  # quick first
         if not left:
             continue
         with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +153,9 @@ def run():
 
 def table():
     head = ["graph", "edges", "engine", "CPU time", "memory", "modularity", "clusters"]
-    rows = sorted(load(FILE)["rows"], key=lambda row: GRAPHS.index(row["graph"]))
+    places = {name: i for i, name in enumerate([*GRAPHS, *ENGINES])}
+    rows = load(FILE)["rows"]
+    rows.sort(key=lambda row: (places[row["graph"]], places[row["engine"]]))
     edges = {row["graph"]: row["edges"] for row in rows if "edges" in row}
     lines = []
     for row in rows:

@@ -81,14 +81,10 @@ def _search(engine):
 
 
 def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations, seed):
-    edges = np.column_stack([row, column])
-    # leidenalg wants a list. Equal weights share one number: 8 bytes an edge, not 32.
-    values, which = np.unique(weights, return_inverse=True)
-    weights = np.array(values.tolist(), dtype=object)[which].tolist()
     partition = leidenalg.RBConfigurationVertexPartition(
-        igraph.Graph(n=n_items, edges=edges),
+        igraph.Graph(n=n_items, edges=np.column_stack([row, column])),
         initial_membership=start.tolist() or None,
-        weights=weights,
+        weights=weights.tolist(),
         resolution_parameter=resolution,
     )
     optimizer = leidenalg.Optimiser()

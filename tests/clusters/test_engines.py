@@ -4,7 +4,6 @@ import random
 import sys
 from importlib.util import find_spec
 
-import leidenalg
 import numpy as np
 import pytest
 from scipy import sparse
@@ -107,21 +106,3 @@ def test_an_engine_that_is_not_installed(monkeypatch):
         SessionClusterer(engine="networkit").fit([["a", "b"]])
     with pytest.raises(ValueError, match="'engine' parameter of SessionClusterer"):
         SessionClusterer(engine="louvain").fit([["a", "b"]])
-
-
-def test_leidenalg_gets_the_weights_of_the_edges(monkeypatch):
-    """Equal weights share one number; the partition is that of a plain list."""
-    graph = graph_with_loops(40)
-    upper = sparse.triu(graph).tocoo()
-    edges = np.column_stack([upper.row, upper.col])
-    given = {}
-
-    class Partition(leidenalg.RBConfigurationVertexPartition):
-        def __init__(self, network, **options):
-            given.update(options, edges=network.get_edgelist())
-            super().__init__(network, **options)
-
-    monkeypatch.setattr(_leiden.leidenalg, "RBConfigurationVertexPartition", Partition)
-    leiden_membership(graph, resolution=1.0, n_iterations=2, seed=0, engine="leidenalg")
-    assert given["weights"] == upper.data.tolist()
-    assert given["edges"] == [tuple(edge) for edge in edges.tolist()]
