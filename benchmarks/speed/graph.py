@@ -8,8 +8,8 @@ pairs of 700,000 items in 3,000 groups, popularity by a power law, a fifth of th
 across groups. Each engine reads the pairs in a fresh process and runs
 `SessionClusterer.fit_pairs` at its default settings, on one thread. CPU time is that of
 the process and of the engine's own; other programs disturb it less than time on the
-clock. Memory is the sum of both peaks, less what the process had before the fit. An
-engine is stopped after ten minutes of CPU time.
+clock. Memory is the sum of both peaks, less what the process had before the fit; it is
+read from /proc, so Linux only. An engine is stopped after ten minutes of CPU time.
 """
 
 import json
@@ -18,7 +18,9 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +36,14 @@ from benchmarks._results import (
     result_file,
     save,
 )
+from benchmarks.speed._measuring import started_by
 from skclip import SessionClusterer, Sessions
 
 FILE = "speed/graph.json"
 ENGINES = ("leidenalg", "igraph", "networkit")
 GRAPHS = ("tmall", "diginetica", "simulated")
 LIMIT = 600  # seconds of CPU time
+USAGES = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 
 def pairs_of(graph):
@@ -81,14 +85,39 @@ def simulated_pairs(n_items=700_000, n_groups=3_000, n_pairs=17_000_000):
 # -- one engine, in a fresh process ----------------------------------------------------
 
 
-def used(who):
+def cpu_seconds(who):
     found = resource.getrusage(who)
-    return found.ru_utime + found.ru_stime, found.ru_maxrss / 2**20
+    return found.ru_utime + found.ru_stime
 
 
-def resident_gib():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+def gib(pid, name):
+    """A line of the status of a process: VmRSS is its memory, VmHWM the peak."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = [line.split()[1] for line in lines if line.startswith(name)]
+    return int(found[0]) / 2**20 if found else 0.0
+
+
+@contextmanager
+def memory_watched():
+    """Collects the peaks of this process and of the largest that it starts."""
+    own, peaks, ended = os.getpid(), {}, threading.Event()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    peaks["before"] = gib(own, "VmRSS")
+
+    def watch():
+        while not ended.wait(0.02):
+            for pid in started_by(own):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    peaks["started"] = max(peaks.get("started", 0.0), gib(pid, "VmHWM"))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        thread.join()
+        peaks["own"] = gib(own, "VmHWM")
 
 
 def measured(file, engine):
@@ -97,25 +126,23 @@ def measured(file, engine):
         pairs = pd.DataFrame(dict(arrays))
     tiny = SessionClusterer(engine=engine, random_state=0)
     tiny.fit([["a", "b"], ["b", "c"]])  # imports are not counted
-    before, (own, _), (theirs, _) = resident_gib(), *map(used, USAGES)
-    begun = time.perf_counter()
-    clusterer = SessionClusterer(engine=engine, random_state=0).fit_pairs(pairs)
+    begun, own, theirs = time.perf_counter(), *map(cpu_seconds, USAGES)
+    with memory_watched() as peaks:
+        clusterer = SessionClusterer(engine=engine, random_state=0).fit_pairs(pairs)
     seconds = time.perf_counter() - begun
-    (own_end, peak), (theirs_end, their_peak) = map(used, USAGES)
+    own_end, theirs_end = map(cpu_seconds, USAGES)
     return {
         "engine": engine,
         "items": len(clusterer.item_ids_),
         "edges": int(clusterer.graph_.nnz // 2),
         "cpu_seconds": own_end - own + theirs_end - theirs,
-        "of_them_own_process": theirs_end - theirs,
+        "cpu_seconds_started": theirs_end - theirs,
         "seconds": seconds,
-        "gib": peak - before + their_peak,
+        "gib": peaks["own"] - peaks["before"] + peaks.get("started", 0.0),
+        "gib_started": peaks.get("started", 0.0),
         "modularity": clusterer.modularity_,
         "n_clusters": clusterer.n_clusters_,
     }
-
-
-USAGES = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 
 def in_fresh_process(file, engine):
