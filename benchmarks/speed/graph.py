@@ -99,16 +99,17 @@ def gib(pid, name):
 
 @contextmanager
 def memory_watched():
-    """Collects the peaks of this process and of the largest that it starts."""
-    own, peaks, ended = os.getpid(), {}, threading.Event()
+    """Collects the peaks of this process and of the one that it starts."""
+    own, ended = os.getpid(), threading.Event()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    peaks["before"] = gib(own, "VmRSS")
+    peaks = {"before": gib(own, "VmRSS"), "started": 0.0}
 
     def watch():
         while not ended.wait(0.02):
             for pid in started_by(own):
                 with suppress(FileNotFoundError, ProcessLookupError):
-                    peaks["started"] = max(peaks.get("started", 0.0), gib(pid, "VmHWM"))
+                    # The last one counts: before exec it is that of this process.
+                    peaks["started"] = gib(pid, "VmHWM") or peaks["started"]
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -138,8 +139,8 @@ def measured(file, engine):
         "cpu_seconds": own_end - own + theirs_end - theirs,
         "cpu_seconds_started": theirs_end - theirs,
         "seconds": seconds,
-        "gib": peaks["own"] - peaks["before"] + peaks.get("started", 0.0),
-        "gib_started": peaks.get("started", 0.0),
+        "gib": peaks["own"] - peaks["before"] + peaks["started"],
+        "gib_started": peaks["started"],
         "modularity": clusterer.modularity_,
         "n_clusters": clusterer.n_clusters_,
     }
