@@ -133,7 +133,7 @@ class SessionClusterer(ItemClusterer):
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.
-    engine : {"leidenalg", "igraph", "networkit", "auto"}, default="leidenalg"
+    engine : {"auto", "leidenalg", "igraph", "networkit"}, default="auto"
         leidenalg's ``RBConfigurationVertexPartition``, the C implementation in igraph,
         or the ``ParallelLeiden`` of NetworKit (``pip install 'skclip[networkit]'``),
         which needs least time and memory. All maximize modularity with the
@@ -240,7 +240,7 @@ class SessionClusterer(ItemClusterer):
         resolution=1.0,
         *,
         n_iterations=2,
-        engine="leidenalg",
+        engine="auto",
         self_loops=False,
         per_session_binary=False,
         graph_edges="cooccurrence",

@@ -78,7 +78,7 @@ def test_networkit_is_not_loaded_by_the_caller(kitchen_and_workshop):
 
 
 def test_auto_takes_igraph_for_large_graphs(monkeypatch, kitchen_and_workshop):
-    clusterer = SessionClusterer(engine="auto", random_state=0)
+    clusterer = SessionClusterer(random_state=0)
     assert clusterer.fit(kitchen_and_workshop).engine_ == "leidenalg"
     graph = clusterer.graph_
     n_edges = graph.nnz // 2
