@@ -18,8 +18,11 @@ from skclip._data import ItemFeatures
 from skclip.datasets import make_sessions
 
 pd = pytest.importorskip("pandas")
-ids = st.integers(1, 6) | st.sampled_from("abcde").map(str)
-ID_SETS = [st.integers(-3, 3), st.sampled_from(["a", "b", "c", "d"]), ids]
+ID_SETS = [
+    st.integers(-3, 3),
+    st.sampled_from(["a", "b", "c", "d"]),
+    st.tuples(st.integers(0, 2), st.sampled_from("ab")),
+]
 
 
 def frame(pairs):
@@ -55,7 +58,6 @@ def assert_same(one, other):
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-@pytest.mark.filterwarnings("ignore::skclip.exceptions.IdTypeWarning")
 def test_pairs_give_what_their_sessions_give(lists, self_loops, draw):
     if not any(len(row) > 1 for row in lists):
         return
@@ -87,6 +89,15 @@ def test_pairs_of_any_library(shop, library, text):
     alone = [row[0] for row in lists if len(row) == 1]
     found = SessionClusterer(random_state=0).fit_pairs(pairs, items=alone)
     assert_same(found, SessionClusterer(random_state=0).fit(lists))
+
+
+@pytest.mark.filterwarnings("ignore::skclip.exceptions.IdTypeWarning")
+def test_item_ids_of_several_types():
+    lists = [[1, "a", 2], ["b", 1], [2, "a"]]
+    found = SessionClusterer(random_state=0).fit_pairs(counted(lists))
+    assert_same(found, SessionClusterer(random_state=0).fit(lists))
+    with pytest.raises(ValueError, match="items has ids of another type"):
+        SessionClusterer().fit_pairs(frame([(1, 2, 1)]), items=["a"])
 
 
 def test_item_ids_keep_their_type():
