@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -42,6 +43,7 @@ from skclip.metrics import SessionScorer
 __all__ = ["load", "save"]
 
 _MAGIC = b"\x89skclip\n"
+_THEIRS = (Pipeline, FrozenEstimator)  # scikit-learn's own, around ours
 _KIND = "\N{SECTION SIGN}"  # key that marks what JSON has no word for
 
 
@@ -173,7 +175,7 @@ def _known_classes(own=()):
                 f"backbones holds {cls!r:.60}. Expected classes that derive from "
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
-    classes = [CLIPSessionRecommender, SessionClusterer, Pipeline, Prompt, Fusion]
+    classes = [CLIPSessionRecommender, SessionClusterer, Prompt, Fusion, *_THEIRS]
     modules = (backbones, baselines, controls, ensemble, features, llm, losses)
     modules += (rerank, text)
     named = [getattr(module, name) for module in modules for name in module.__all__]
@@ -237,8 +239,8 @@ def _parts(value, where):
     cls = type(value)
     ours = _known_classes().get(cls.__name__) is cls or isinstance(value, BackboneSpec)
     if isinstance(value, BaseEstimator) and ours:
-        is_pipeline = cls is Pipeline  # its state would have scikit-learn's version
-        state = value.get_params(deep=False) if is_pipeline else value.__getstate__()
+        theirs = cls in _THEIRS  # the state would have scikit-learn's version
+        state = value.get_params(deep=False) if theirs else value.__getstate__()
         state = {k: v for k, v in state.items() if k != CALLBACKS}  # they watch a fit
         return "estimator", {"class": cls.__name__, "state": state}
     raise _refused(value, where)
@@ -286,9 +288,9 @@ def _estimator(name, state, classes):
             f"it names the class {name!r:.60}, which skclip does not have. Pass a "
             "backbone of your own: skclip.load(path, backbones=[MyBackbone])"
         )
-    if name == "Pipeline":
-        return Pipeline(**state)
     cls = classes[name]
+    if cls in _THEIRS:
+        return cls(**state)
     parameters = set(cls._get_param_names())
     if not parameters <= set(state):
         raise _Damaged(f"{name} lacks {sorted(parameters - set(state))[0]!r}")

@@ -1,6 +1,6 @@
 """Forked children answer; Ctrl-C is obeyed; logs have lines; dir() is for users."""
 
-import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -19,7 +19,12 @@ from skclip import SessionClusterer
 from skclip._clusters import _leiden
 from skclip.datasets import make_sessions
 
-ENGINES = ["leidenalg", "igraph"]
+NO_NETWORKIT = importlib.util.find_spec("networkit") is None
+ENGINES = [
+    "leidenalg",
+    "igraph",
+    pytest.param("networkit", marks=pytest.mark.skipif(NO_NETWORKIT, reason="extra")),
+]
 FORKS = '''
 import json, os, signal, sys, threading, warnings
 import joblib

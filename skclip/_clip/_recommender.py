@@ -63,7 +63,8 @@ class CLIPSessionRecommender(
         Anything with ``fit(X, y)`` and ``membership_`` (and ``levels_``, if it has
         clusters at several resolutions). None is a default `SessionClusterer`. Not
         used for sessions that carry clusters already, or without a prompt. Its
-        `random_state`, where None, is drawn from this one's.
+        `random_state`, where None, is drawn from this one's. A clusterer that is
+        fitted already stays as it is inside ``sklearn.frozen.FrozenEstimator``.
     preset : "paper" or None, default=None
         Values of the parameters below that are left at "auto". None is the recipe that
         was chosen on the validation parts of eight click logs: prompted candidates, a

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import has_fit_parameter
 
 from skclip._clusters._clusterer import SessionClusterer
@@ -46,7 +47,8 @@ def assign_clusters(data, clusterer, seed):
         return Assignment(clusters)
     if clusterer is None:
         clusterer = SessionClusterer()
-    clusterer = _seeded(clone(clusterer, safe=False), seed)
+    if not isinstance(clusterer, FrozenEstimator):  # a clone of that is itself
+        clusterer = _seeded(clone(clusterer, safe=False), seed)
     with told_already():
         clusterer = clusterer.fit(*data.as_fit_arguments(), **_weights(clusterer, data))
     levels = levels_of(clusterer, data.index.item_ids, data.has_events())
@@ -76,7 +78,9 @@ def extend_clusters(before, data, grown, seed):
             f"{type(before.clusterer).__name__} has no partial_fit, so its clusters "
             "cannot take new sessions in. Use SessionClusterer, or fit on all sessions."
         )
-    clusterer = _seeded(copy.deepcopy(before.clusterer), seed)
+    clusterer = copy.deepcopy(before.clusterer)
+    frozen = isinstance(clusterer, FrozenEstimator)  # its partial_fit is the inner one
+    _seeded(clusterer.estimator if frozen else clusterer, seed)
     with told_already():
         X, y = data.as_fit_arguments()
         clusterer = clusterer.partial_fit(X, y, **_weights(clusterer, data))

@@ -12,9 +12,12 @@ from skclip._base import SessionEstimator
 from skclip._clusters._item_graph import build_item_graph, grown_graph, text_graph
 from skclip._clusters._leiden import (
     align_clusters,
+    check_engine,
+    engine_for,
     leiden_membership,
     modularity,
 )
+from skclip._clusters._pairs import read_pairs
 from skclip._clusters._votes import vote_clusters
 from skclip._data import (
     CatalogMixin,
@@ -130,10 +133,14 @@ class SessionClusterer(ItemClusterer):
     n_iterations : int, default=2
         Passes of the Leiden algorithm; a negative number means until nothing
         changes. 2 is the default of leidenalg.
-    engine : {"leidenalg", "igraph"}, default="leidenalg"
-        leidenalg's ``RBConfigurationVertexPartition``, or the C implementation in
-        igraph, which is several times faster on large graphs. Both maximize
-        modularity with the configuration null model; partitions may differ.
+    engine : {"auto", "leidenalg", "igraph", "networkit"}, default="auto"
+        leidenalg's ``RBConfigurationVertexPartition``, the C implementation in igraph,
+        or the ``ParallelLeiden`` of NetworKit (``pip install 'skclip[networkit]'``),
+        which needs least time and memory. All maximize modularity with the
+        configuration null model; partitions may differ. "auto" is leidenalg for graphs
+        of up to a million edges, igraph for larger ones. NetworKit runs on one thread,
+        since clusters differ from run to run on several. It cannot begin with given
+        clusters, so `partial_fit` takes igraph in its place.
     self_loops : bool, default=False
         Keep transitions from an item to itself as weighted loops.
     per_session_binary : bool, default=False
@@ -177,6 +184,8 @@ class SessionClusterer(ItemClusterer):
     modularity_ : float
         Newman's modularity of the partition (at resolution 1 whatever `resolution`
         is, so that partitions can be compared).
+    engine_ : {"leidenalg", "igraph", "networkit"}
+        What found the clusters in the last `fit` or `partial_fit`.
     cluster_drift_ : float
         How much the last `partial_fit` moved the items that were there: 1 minus the
         adjusted Rand index of their clusters before and after. 0 after `fit`.
@@ -216,7 +225,7 @@ class SessionClusterer(ItemClusterer):
             Interval(Integral, 1, None, closed="left"),
             Interval(Integral, None, -1, closed="right"),
         ],
-        "engine": [StrOptions({"leidenalg", "igraph"})],
+        "engine": [StrOptions({"auto", "leidenalg", "igraph", "networkit"})],
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
@@ -231,7 +240,7 @@ class SessionClusterer(ItemClusterer):
         resolution=1.0,
         *,
         n_iterations=2,
-        engine="leidenalg",
+        engine="auto",
         self_loops=False,
         per_session_binary=False,
         graph_edges="cooccurrence",
@@ -278,6 +287,7 @@ class SessionClusterer(ItemClusterer):
             number above 0 and no sequence of such. A weight is negative, missing or
             infinite.
         """
+        check_engine(self.engine)
         resolutions = self._resolutions()
         data = training_data(X, y, sample_weight=sample_weight)
         if (np.diff(data.offsets) < 2).all():
@@ -290,10 +300,65 @@ class SessionClusterer(ItemClusterer):
         features = self._used_features(data.index.item_ids)
         if features is not None:
             data = data.with_items(features.known_ids(), "item_features")
+        followed = self._transitions(data)
+        return self._fit_graph(X, data.index.item_ids, followed, features, resolutions)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_pairs(self, pairs, *, items=None):
+        """Build the item graph of pairs that were counted already.
+
+        The clusters are those of `fit` on the sessions that the pairs were counted in.
+        `skclip.preprocessing.item_pairs` counts them in a log of any size.
+
+        Parameters
+        ----------
+        pairs : data frame
+            The columns ``low`` and ``high``, two raw item ids, and ``weight``, a number
+            of 0 or more. Either may be the smaller id, and equal pairs are added up.
+            Weights are taken as they are, whatever `per_session_binary` is. Pairs of an
+            item with itself count with `self_loops` only. A lazy frame is collected.
+        items : array-like of shape (n_further_items,), default=None
+            Raw ids of further items of the catalog. Items that no pair has, such as
+            those of sessions of one click, are not known otherwise.
+
+        Returns
+        -------
+        self : SessionClusterer
+            The estimator itself, fitted.
+
+        Raises
+        ------
+        TypeError
+            `pairs` is no data frame, or its weights are no numbers.
+        ValueError
+            A column or a value is missing, a weight is negative or infinite, or no pair
+            has a weight above 0.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclip import SessionClusterer
+        >>> pairs = [("cup", "tea", 2), ("milk", "cup", 1), ("nail", "saw", 2)]
+        >>> pairs = pd.DataFrame(pairs, columns=["low", "high", "weight"])
+        >>> clusterer = SessionClusterer(random_state=0).fit_pairs(pairs)
+        >>> dict(zip(clusterer.item_ids_.tolist(), clusterer.membership_.tolist()))
+        {'cup': 0, 'milk': 0, 'nail': 1, 'saw': 1, 'tea': 0}
+        """
+        check_engine(self.engine)
+        resolutions = self._resolutions()
+        pairs = read_pairs(pairs, items)
+        features = self._used_features(pairs.item_ids)
+        if features is not None:
+            pairs = pairs.with_items(features.known_ids(), "item_features")
+        followed = pairs.graph(self_loops=self.self_loops)
+        return self._fit_graph(None, pairs.item_ids, followed, features, resolutions)
+
+    def _fit_graph(self, X, item_ids, followed, features, resolutions):
+        """Become fitted on the graph of what follows each other in `X`."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        item_ids, followed = data.index.item_ids, self._transitions(data)
         graph = self._with_text(followed, features, item_ids)
-        levels, n_clusters = self._partitions(graph, resolutions, seed)
+        engine = engine_for(self.engine, graph)
+        levels, n_clusters = self._partitions(graph, resolutions, seed, engine)
         return self._adopt_membership(
             X,
             item_ids,
@@ -302,6 +367,7 @@ class SessionClusterer(ItemClusterer):
             graph_=graph,
             modularity_=modularity(graph, levels[:, 0]),
             cluster_drift_=0.0,
+            engine_=engine,
             _followed=None if features is None else followed,
         )
 
@@ -334,6 +400,7 @@ class SessionClusterer(ItemClusterer):
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y, sample_weight)
+        check_engine(self.engine)
         resolutions = self._resolutions()
         if len(resolutions) != self.levels_.shape[1]:
             raise ValueError(
@@ -347,7 +414,8 @@ class SessionClusterer(ItemClusterer):
         before = self.graph_ if self._followed is None else self._followed
         followed = grown_graph(before, data.n_items) + self._transitions(data)
         graph = self._with_text(followed, features, data.index.item_ids)
-        levels, n_clusters = self._moved_partitions(graph, resolutions, seed)
+        engine = engine_for(self.engine, graph, begun=True)
+        levels, n_clusters = self._moved_partitions(graph, resolutions, seed, engine)
         was, now = self.membership_, levels[: len(self.membership_), 0]
         return self._adopt_membership(
             X,
@@ -357,6 +425,7 @@ class SessionClusterer(ItemClusterer):
             graph_=graph,
             modularity_=modularity(graph, levels[:, 0]),
             cluster_drift_=1.0 - adjusted_rand_score(was, now),
+            engine_=engine,
             _followed=None if features is None else followed,
         )
 
@@ -385,12 +454,12 @@ class SessionClusterer(ItemClusterer):
             weights=data.weights,
         )
 
-    def _partitions(self, graph, resolutions, seed):
+    def _partitions(self, graph, resolutions, seed, engine):
         """Clusters (n_items, n_levels), and their number at the first level."""
-        found = [self._partition(graph, r, seed) for r in resolutions]
+        found = [self._partition(graph, r, seed, engine) for r in resolutions]
         return np.column_stack([clusters for clusters, _ in found]), found[0][1]
 
-    def _moved_partitions(self, graph, resolutions, seed):
+    def _moved_partitions(self, graph, resolutions, seed, engine):
         """The same, begun with the present clusters, whose numbers are kept.
 
         Items without an edge go to the cluster with most items.
@@ -403,7 +472,9 @@ class SessionClusterer(ItemClusterer):
         for level, resolution in enumerate(resolutions):
             start = np.full(n_items, -1, dtype=np.int64)
             start[:n_known][had_edge] = self.levels_[had_edge, level]
-            labels, n_found = self._partition(graph, resolution, seed, start.copy())
+            labels, n_found = self._partition(
+                graph, resolution, seed, engine, start.copy()
+            )
             counts.append(n_found)
             if linked.any():
                 clusters = align_clusters(labels[linked], start[linked])
@@ -411,13 +482,13 @@ class SessionClusterer(ItemClusterer):
                 levels[~linked, level] = np.bincount(clusters).argmax()
         return levels, counts[0]
 
-    def _partition(self, graph, resolution, seed, start=None):
+    def _partition(self, graph, resolution, seed, engine, start=None):
         return leiden_membership(
             graph,
             resolution=resolution,
             n_iterations=self.n_iterations,
             seed=seed,
-            engine=self.engine,
+            engine=engine,
             start=start,
         )
 

@@ -44,8 +44,16 @@ def build_item_graph(
         new[1:] = (np.diff(low) != 0) | (np.diff(high) != 0) | (np.diff(rows) != 0)
         low, high, firsts = low[new], high[new], np.flatnonzero(new)
         counts = np.maximum.reduceat(counts, firsts) if len(firsts) else counts
+    return pair_graph(low, high, counts, n_items)
+
+
+def pair_graph(low, high, weights, n_items):
+    """Symmetric graph of pairs of items, 0-based, ``low <= high``; equal ones add up.
+
+    A csr_array (n_items, n_items) of float64. What weighs 0 makes no edge.
+    """
     shape = n_items, n_items
-    upper = sparse.coo_array((counts, (low, high)), shape=shape)
+    upper = sparse.coo_array((weights, (low, high)), shape=shape)
     upper = upper.tocsr()  # equal pairs are summed here
     upper.eliminate_zeros()
     return (upper + sparse.triu(upper, k=1).T).tocsr()

@@ -1,8 +1,11 @@
 """Leiden partitions of an item graph, and how their clusters are numbered."""
 
-import io
+import contextlib
+import json
 import subprocess
 import sys
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import igraph
@@ -10,41 +13,77 @@ import leidenalg
 import numpy as np
 from scipy import sparse
 
-_WORKER = str(Path(__file__).with_name("_igraph_worker.py"))
+LARGE = 1_000_000  # edges from which "auto" is igraph
+_WORKER = str(Path(__file__).with_name("_engine_worker.py"))
+
+
+def check_engine(engine):
+    """Refuse an engine that is not installed."""
+    if engine == "networkit" and find_spec("networkit") is None:
+        raise ImportError(
+            "engine='networkit' needs NetworKit: pip install 'skclip[networkit]'. "
+            "engine='igraph' is always installed."
+        )
+
+
+def engine_for(engine, graph, *, begun=False):
+    """The engine that partitions a graph: for "auto" by its number of edges.
+
+    `begun` says that there are clusters to begin with, which NetworKit cannot take.
+    """
+    if engine == "auto":
+        return "igraph" if graph.nnz // 2 > LARGE else "leidenalg"
+    return "igraph" if engine == "networkit" and begun else engine
 
 
 def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
     """Partition the linked items by Leiden with the configuration null model.
 
     A negative `n_iterations` means until nothing changes. `start` (n_items,) are
-    clusters 0, 1, ... to begin with, -1 = an item on its own. Returns the clusters
-    (n_items,), int32, in canonical numbers (see `canonical_clusters`), items without an
-    edge in the largest one, 0; and the number of clusters, at least 1.
+    clusters 0, 1, ... to begin with, -1 = an item on its own; NetworKit takes none.
+    Returns the clusters (n_items,), int32, in canonical numbers (see
+    `canonical_clusters`), items without an edge in the largest one, 0; and the number
+    of clusters, at least 1.
     """
-    upper = sparse.triu(graph).tocoo()
     linked = np.diff(graph.indptr) > 0
     membership = np.zeros(graph.shape[0], dtype=np.int32)
     if not linked.any():
         return membership, 1
-    node = np.cumsum(linked) - 1
-    edges = np.column_stack([node[upper.row], node[upper.col]])
     if start is not None:
         start = start[linked]
         alone = start < 0
         start[alone] = start.max() + 1 + np.arange(alone.sum())
-        start = np.unique(start, return_inverse=True)[1].tolist()
-    search = _leidenalg if engine == "leidenalg" else _igraph
-    found = search(
-        int(linked.sum()), edges, upper.data, resolution, n_iterations, seed, start
+        start = np.unique(start, return_inverse=True)[1]
+    found = _search(engine)(
+        *_edges(graph, linked),
+        np.zeros(0, dtype=np.int64) if start is None else start,
+        n_items=int(linked.sum()),
+        resolution=float(resolution),
+        n_iterations=int(n_iterations),
+        seed=int(seed),
     )
-    membership[linked], n_clusters = canonical_clusters(np.asarray(found))
+    membership[linked], n_clusters = canonical_clusters(found)
     return membership, n_clusters
 
 
-def _leidenalg(n_items, edges, weights, resolution, n_iterations, seed, start):
+def _edges(graph, linked):
+    """Each edge once: its two items, numbered among the linked ones, and its weight."""
+    upper = sparse.triu(graph, format="coo")
+    row, column = (at.astype(np.int32, copy=False) for at in (upper.row, upper.col))
+    if not linked.all():
+        node = np.cumsum(linked, dtype=np.int32) - np.int32(1)
+        row, column = node[row], node[column]
+    return row, column, upper.data
+
+
+def _search(engine):
+    return _leidenalg if engine == "leidenalg" else partial(_in_own_process, engine)
+
+
+def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations, seed):
     partition = leidenalg.RBConfigurationVertexPartition(
-        igraph.Graph(n=n_items, edges=edges),
-        initial_membership=start,
+        igraph.Graph(n=n_items, edges=np.column_stack([row, column])),
+        initial_membership=start.tolist() or None,
         weights=weights.tolist(),
         resolution_parameter=resolution,
     )
@@ -55,32 +94,32 @@ def _leidenalg(n_items, edges, weights, resolution, n_iterations, seed, start):
     while done < n_iterations or (n_iterations < 0 and gain > 0):
         gain = optimizer.optimise_partition(partition, n_iterations=1)
         done += 1
-    return partition.membership
+    return np.array(partition.membership)
 
 
-def _igraph(n_items, edges, weights, resolution, n_iterations, seed, start):
-    """Run igraph in a process of its own: it draws from one generator per process.
+def _in_own_process(engine, *arrays, **task):
+    """Run igraph or NetworKit in a process of its own.
 
-    That of the caller could not be put back. Ctrl-C ends the process.
+    Each has one generator per process, NetworKit one number of threads too, and those
+    of the caller could not be put back. Ctrl-C ends the process.
     """
-    given = io.BytesIO()
-    np.savez(
-        given,
-        edges=edges,
-        weights=weights,
-        numbers=np.array([n_items, n_iterations, seed]),
-        resolution=resolution,
-        start=np.array([] if start is None else start, dtype=np.int64),
-    )
-    done = subprocess.run(
-        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", _WORKER],
-        input=given.getvalue(),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"igraph failed: {done.stderr.decode()[-500:]}")
-    return np.load(io.BytesIO(done.stdout))
+    kinds = [(array.dtype.str, len(array)) for array in arrays]
+    head = json.dumps({"engine": engine, "arrays": kinds} | task)
+    command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", _WORKER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as worker:
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it failed, and says why
+                worker.stdin.write(f"{head}\n".encode())
+                for array in arrays:
+                    worker.stdin.write(np.ascontiguousarray(array).data)
+            found, errors = worker.communicate()
+        except BaseException:
+            worker.kill()
+            raise
+    if worker.returncode:
+        raise RuntimeError(f"{engine} failed: {errors.decode()[-500:]}")
+    return np.frombuffer(found, dtype=np.int64)
 
 
 def canonical_clusters(labels):

@@ -33,6 +33,7 @@ from skclip._data._frames import (
     read_times,
     read_weights,
     wall_times,
+    warn_float_ids,
 )
 from skclip._data._id_types import (
     check_own_types,
@@ -58,7 +59,7 @@ from skclip._data._ids import (
     unmasked,
     warn_trailing_zeros,
 )
-from skclip._data._index import CatalogMixin, ItemIndex, append_ids
+from skclip._data._index import CatalogMixin, ItemIndex, append_ids, joined_ids
 from skclip._data._instances import Instances, distinct_prefixes, session_instances
 from skclip._data._item_features import (
     ItemFeatures,

@@ -60,11 +60,11 @@ class Times:
         return (self.order + monday) // width
 
 
-def column(frame, name, role):
+def column(frame, name, role, what="events"):
     """Dictionary-encode the column `name`; missing values raise a ValueError."""
     series = frame.get_column(name)
-    _refuse_missing(series, name, role)
-    return encoded(series, name, role)
+    _refuse_missing(series, name, role, what)
+    return encoded(series, name, role, what)
 
 
 def column_with_gaps(frame, name, role):
@@ -88,10 +88,10 @@ def _whole_again(series):
     return series.cast(nw.Int64) if exact.all() else series
 
 
-def encoded(series, name, role):
+def encoded(series, name, role, what="events"):
     """Dictionary-encode a Series without missing values.
 
-    `name` and `role` say in messages which column it is, and of what.
+    `name`, `role` and `what` say in messages which column of which frame it is.
     """
     if series.dtype in (nw.Categorical, nw.Enum):
         return _encode_categories(series)
@@ -102,7 +102,7 @@ def encoded(series, name, role):
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         values = np.asarray(series.to_numpy())
         if values.dtype.kind == "f":
-            _refuse_infinite(values, name, role)
+            _refuse_infinite(values, name, role, what)
         return factorize(values)
     values = series.to_list()  # dates, objects: exact Python values
     if series.dtype in (nw.List, nw.Array):  # what such a library makes of tuples
@@ -112,17 +112,17 @@ def encoded(series, name, role):
     except TypeError:
         row = next(i for i, v in enumerate(values) if not is_hashable(v))
         raise TypeError(
-            f"Row {row} of events has a {type(values[row]).__name__} as {role} in "
+            f"Row {row} of {what} has a {type(values[row]).__name__} as {role} in "
             f"column {name!r}: {values[row]!r:.40}. Expected a hashable id, such as a "
             "string or a number."
         ) from None
 
 
-def _refuse_infinite(values, name, role):
+def _refuse_infinite(values, name, role, what):
     if not np.isfinite(values).all():
         row = first_row(~np.isfinite(values))
         raise ValueError(
-            f"Row {row} of events has {role} {values[row]} in column {name!r}. "
+            f"Row {row} of {what} has {role} {values[row]} in column {name!r}. "
             "Expected finite ids; drop or repair such rows."
         )
 
@@ -162,8 +162,11 @@ def read_times(frame, name):
     return _listed_times(series.to_list(), name)
 
 
-def read_weights(frame, name):
+def read_weights(frame, name, what="events"):
     """Return the column `name` as float64; what is no weight is refused."""
+    otherwise = "0 takes an event out of what is learned."
+    if what != "events":
+        otherwise = "Drop or repair such rows."
     series = frame.get_column(name)
     if not series.dtype.is_numeric() and series.dtype != nw.Boolean:
         raise TypeError(
@@ -171,15 +174,14 @@ def read_weights(frame, name):
             "numbers of 0 or more. For a column of event types pass event=, and map "
             "them to numbers for weight=."
         )
-    _refuse_missing(series, name, "weight")
+    _refuse_missing(series, name, "weight", what)
     weights = np.asarray(series.to_numpy(), dtype=np.float64)
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         row = first_row(bad)
         raise ValueError(
-            f"Row {row} of events has weight {weights[row]} in column {name!r}. "
-            "Expected a finite number of 0 or more; 0 takes an event out of what is "
-            "learned."
+            f"Row {row} of {what} has weight {weights[row]} in column {name!r}. "
+            f"Expected a finite number of 0 or more. {otherwise}"
         )
     return weights
 
@@ -324,14 +326,14 @@ def _missing(series):
     return missing
 
 
-def _refuse_missing(series, name, role):
+def _refuse_missing(series, name, role, what="events"):
     missing = _missing(series)
     if missing.any():
         row = first_row(missing)
         raise ValueError(
-            f"Row {row} of events has no {role}: column {name!r} holds "
+            f"Row {row} of {what} has no {role}: column {name!r} holds "
             f"{plain(series[row])!r} there ({int(missing.sum())} such rows in all). "
-            "Drop them before building sessions."
+            "Drop them first."
         )
 
 

@@ -5,7 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from skclip._data._ids import as_id_array, python_numbers
+from skclip._data._ids import (
+    as_id_array,
+    factorize,
+    factorize_list,
+    python_numbers,
+)
 
 
 def append_ids(ids, new):
@@ -14,6 +19,15 @@ def append_ids(ids, new):
     if len(kinds) == 1 and kinds <= set("iufb"):
         return np.concatenate([ids, new])
     return as_id_array(ids.tolist() + new.tolist())
+
+
+def joined_ids(first, second):
+    """Distinct ids of two arrays in native order, and int32 codes of each array's."""
+    if first.dtype.kind == second.dtype.kind and first.dtype.kind in "iufb":
+        vocabulary, codes = factorize(np.concatenate([first, second]))
+    else:
+        vocabulary, codes = factorize_list(first.tolist() + second.tolist())
+    return vocabulary, codes[: len(first)], codes[len(first) :]
 
 
 class CatalogMixin:

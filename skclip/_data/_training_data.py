@@ -11,7 +11,7 @@ from skclip._data._as_sessions import as_sessions, check_targets
 from skclip._data._click_features import click_codes, codes_of_types
 from skclip._data._id_types import check_own_types, refuse_other_type
 from skclip._data._ids import factorize, factorize_list
-from skclip._data._index import ItemIndex, append_ids
+from skclip._data._index import ItemIndex, append_ids, joined_ids
 from skclip._data._instances import session_instances
 from skclip._data._ragged import (
     check_times_rise,
@@ -165,10 +165,8 @@ class TrainingData:
         if len(new) == 0:
             return self
         refuse_other_type(new, self.index, what)
-        vocabulary, codes = factorize_list(own.tolist() + new.tolist())
-        if own.dtype.kind == vocabulary.dtype.kind == "i" == new.dtype.kind:
-            vocabulary = vocabulary.astype(np.result_type(own, new))
-        codes = np.concatenate([[0], codes[: len(own)] + 1]).astype(np.int32)
+        vocabulary, codes, _ = joined_ids(own, new)
+        codes = np.concatenate([[0], codes + 1]).astype(np.int32)
         return replace(self, index=ItemIndex(vocabulary), codes=codes[self.codes])
 
     def with_click_features(self, names, types):
