@@ -73,8 +73,8 @@ def test_neighbors_come_from_the_training_part_alone():
 
 @pytest.mark.parametrize("n_hops", [1, 2])
 def test_hops_learn(n_hops, train, test):
-    model = small(GCEGNN(n_hops=n_hops, n_neighbors=4), max_epochs=8, batch_size=64)
-    model.fit(train)
+    model = small(GCEGNN(n_hops=n_hops, n_neighbors=4), max_epochs=3, batch_size=64)
+    model.set_params(learning_rate=0.03).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
 
 

@@ -114,8 +114,9 @@ LOSSES = [CrossEntropy(), GBCE(30), GBCE(30, t=1.0), SampledSoftmax(30)]
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_each_loss_trains(loss, train, test):
-    model = small(SASRec(), loss=loss, learning_rate=0.01, max_epochs=14)
-    model.set_params(batch_size=128).fit(train)
+    model = small(SASRec(), loss=loss, learning_rate=0.03, batch_size=128)
+    n_epochs = 14 if isinstance(loss, GBCE) else 4  # it learns slowly
+    model.set_params(max_epochs=n_epochs).fit(train)
     assert model.score(test) > 0.25  # popularity has 0.14
 
 

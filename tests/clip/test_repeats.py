@@ -70,7 +70,7 @@ def test_ranks_count_the_scores(fitted):
 @pytest.mark.parametrize("backbone", sorted(set(BACKBONES) - {"tagnn"}))
 @pytest.mark.parametrize("loss", ["cross_entropy", SampledSoftmax(20)])
 def test_the_bias_is_learned_with_every_backbone_and_loss(backbone, loss):
-    model = small(backbone, loss=loss, repeats=True).fit(returning(200))
+    model = small(backbone, loss=loss, repeats=True).fit(returning(100))
     assert model.repeat_bias_[1, 0] > model.repeat_bias_[0, 0]
     assert model.parameter_report()["repeats"] == 16
 
