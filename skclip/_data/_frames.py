@@ -350,7 +350,7 @@ def _encode_text(series):
         codes, vocabulary = native.factorize()
         return _sorted(list(vocabulary), codes)
     if library.is_pyarrow():
-        return _from_arrow(native.combine_chunks().dictionary_encode())
+        return _from_arrow(native.dictionary_encode())
     return factorize(np.asarray(native.to_numpy(), dtype=object))
 
 
