@@ -113,6 +113,7 @@ def fit_steps(
         settings = settings.with_sizes(params, n_instances, n_items, values)
     precision = group.from_first(lambda: settings.values["precision"])
     settings = settings.with_values(precision=precision)
+    group.check_same("what 'auto' stands for", lambda: _plain(settings.values))
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
 
     def learn(data, plan, before=before):
@@ -513,16 +514,22 @@ def snapshot(params, fitted):
 
 def _facts(params, data, eval_set, before):
     """By name what processes that fit together must agree in."""
-    of_this_process = ("checkpoint", "verbose", "max_time", "device", "n_threads")
-    plain = (str, int, float, type(None))
-    given = {
-        f"parameter {name}": value
-        for name, value in params.get_params().items()
-        if isinstance(value, plain)
-        and name not in of_this_process
+    given = _plain(params.get_params())
+    given = {f"parameter {name}": value for name, value in given.items()}
+    given["whether there is a checkpoint"] = params.checkpoint is not None
+    return given | _known_data(data, eval_set, before)
+
+
+def _plain(values):
+    """Plain values, by name, without those that a process has for itself."""
+    own = ("checkpoint", "verbose", "max_time", "device", "n_threads")
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, str | int | float | None)
+        and name not in own
         and not name.endswith("random_state")
     }
-    return given | _known_data(data, eval_set, before)
 
 
 def _known_data(data, eval_set, before):

@@ -155,6 +155,11 @@ def other_parameters(rank, folder):
     return _message(lambda: model(learning_rate=0.01 * (1 + rank)).fit(sessions()))
 
 
+def no_checkpoint(rank, folder):
+    path = folder / "run.ckpt" if rank == 0 else None
+    return _message(lambda: model(checkpoint=path).fit(sessions()))
+
+
 def other_version(rank, folder):
     from skclip._clip import _fitting
 
