@@ -5,9 +5,9 @@
 
 The default recommender is fitted on a share of the training sessions, a quarter of
 tmall and an eighth of diginetica, for four epochs, with the clusters of each engine at
-its default settings; at the end without prompts. The seed of a fit is the seed of its clusters
-too. Validation sessions are those of `choose/defaults.py`. The table has means and
-standard deviations over seeds, and the mean paired difference to leidenalg with its
+its default settings; at the end without prompts. The seed of a fit is the seed of its
+clusters too. Validation sessions are those of `choose/defaults.py`. The table has means
+and standard deviations over seeds, and the mean paired difference to leidenalg with its
 standard error over seeds. Budget: 60 minutes of one core. No test part is opened.
 """
 
