@@ -110,7 +110,7 @@ def test_imports_follow_the_flow(path):
         top, _, rest = name.partition(".")
         assert top not in {"tests", "examples", "benchmarks"}
         assert top != "torch" or here not in NO_TORCH
-        assert top not in {"igraph", "leidenalg"} or here == "_clusters"
+        assert top not in {"igraph", "leidenalg", "networkit"} or here == "_clusters"
         if top != "skclip" or here == "__init__":
             continue
         there, _, inner = rest.partition(".")
