@@ -64,34 +64,26 @@ def test_polars_in_a_stream(files, top, ranked):
     assert len(first) == len(ranked)
 
 
-def test_dask_in_two_processes(files, top, ranked, tmp_path):
+def test_dask_in_two_processes(files, top, ranked, dask_workers):
     dd = pytest.importorskip("dask.dataframe")
-    distributed = pytest.importorskip("distributed")
 
     def rank_clicks(clicks):
         sessions = clicks.sort_values("time").groupby("session")["item"].agg(list)
         return top(sessions.reset_index(name="items"))
 
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0",
-        local_directory=tmp_path,
-    )  # fmt: skip
-    with cluster, distributed.Client(cluster) as client:
-        sessions = dd.read_parquet(files / "sessions.parquet").repartition(
-            npartitions=4
-        )
-        meta = top.schema("pandas", sessions)
-        lists = sessions.map_partitions(top, meta=meta)
-        check(lists.compute(), ranked)
-        clicks = dd.read_parquet(files / "clicks.parquet").repartition(npartitions=2)
-        clicks = clicks[["session", "item", "time"]].shuffle("session")
-        check(clicks.map_partitions(rank_clicks, meta=meta).compute(), ranked)
-        assert set(client.run(lambda: len(scoring._open)).values()) == {1}
-        with pytest.raises(TypeError, match="lazy frame of dask.*map_partitions"):
-            top(sessions)
-        gone = TopK(files / "gone.skclip", K)
-        with pytest.raises(FileNotFoundError, match="on the host .* every worker sees"):
-            sessions.map_partitions(gone, meta=meta).compute()
+    path = files / "sessions.parquet"
+    sessions = dd.read_parquet(path).repartition(npartitions=4)
+    meta = top.schema("pandas", sessions)
+    check(sessions.map_partitions(top, meta=meta).compute(), ranked)
+    clicks = dd.read_parquet(files / "clicks.parquet").repartition(npartitions=2)
+    clicks = clicks[["session", "item", "time"]].shuffle("session")
+    check(clicks.map_partitions(rank_clicks, meta=meta).compute(), ranked)
+    assert set(dask_workers.run(lambda: len(scoring._open)).values()) == {1}
+    with pytest.raises(TypeError, match="lazy frame of dask.*map_partitions"):
+        top(sessions)
+    gone = TopK(files / "gone.skclip", K)
+    with pytest.raises(FileNotFoundError, match="on the host .* every worker sees"):
+        sessions.map_partitions(gone, meta=meta).compute()
 
 
 @pytest.mark.engines

@@ -23,16 +23,17 @@ def loky():
 
 
 @contextmanager
-def dask(n_workers, threads_per_worker):
+def dask():
+    with joblib.parallel_config("dask", n_jobs=-1):
+        yield
+
+
+@contextmanager
+def dask_in_threads():
     from distributed import Client, LocalCluster
 
-    cluster = LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=threads_per_worker,
-        processes=True,
-        dashboard_address=None,
-    )
-    with cluster, Client(cluster), joblib.parallel_config("dask", n_jobs=-1):
+    cluster = LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
+    with cluster, Client(cluster), dask():
         yield
 
 
@@ -52,8 +53,8 @@ def ray():
 
 BACKENDS = {
     "loky": loky,
-    "dask, two processes": functools.partial(dask, 2, 1),
-    "dask, two threads": functools.partial(dask, 1, 2),
+    "dask, two processes": dask,
+    "dask, two threads": dask_in_threads,
     "ray": ray,
 }
 
@@ -86,8 +87,10 @@ def sequential():
         pytest.param("ray", marks=pytest.mark.engines),
     ],
 )
-def test_a_search_is_the_sequential_one_to_the_bit(name, monkeypatch):
+def test_a_search_is_the_sequential_one_to_the_bit(name, monkeypatch, request):
     """Also the second time, when the fitted search travels with each task."""
+    if name == "dask, two processes":
+        request.getfixturevalue("dask_workers")
     scores, weights = sequential()
     pickled, state_of = [], Sessions.__getstate__
 
