@@ -88,6 +88,7 @@ def fit_steps(
     group, known = processes(), before if grow else None
     versions = {"skclip": VERSION, "torch": torch.__version__}
     group.check_same("versions", lambda: versions)
+    group.check_same("what they call", lambda: {"fit or partial_fit": grow})
     with group.together():
         settings = settings_of(params, known and known.config)
     seeds = group.from_first(lambda: _drawn_seeds(params.random_state, grow))
@@ -103,7 +104,9 @@ def fit_steps(
             data = _further_data(params, coded, settings, before)
         else:
             data = _first_data(params, coded, eval_set, settings, seeds["split"])
-    group.check_same("what they fit", lambda: _facts(params, data, eval_set, before))
+    group.check_same(
+        "what they fit", lambda: _facts(params, settings, data, eval_set, before)
+    )
     clusters = group.from_first(
         lambda: _clusters(params, settings, coded, data, seeds["cluster"], known)
     )
@@ -246,12 +249,13 @@ def _with_repeats(params, data, plan, learn, seed, before, group):
     if enough and before is None:
         fitted = learn(part, plan)
         return fitted.with_repeats(bias_of(fitted))
-    if params.verbose:
+    shows = params.verbose and group.rank == 0
+    if shows:
         print("First fit, to learn the bias of repeated items:", flush=True)
     first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
     bias = bias_of(first)
     plan = plan.later(time.perf_counter() - begun)
-    if params.verbose:
+    if shows:
         print("Second fit, on all sessions:", flush=True)
     return learn(data, plan).with_repeats(bias)
 
@@ -511,7 +515,7 @@ def snapshot(params, fitted):
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 
 
-def _facts(params, data, eval_set, before):
+def _facts(params, settings, data, eval_set, before):
     """By name what processes that fit together must agree in."""
     of_this_process = ("checkpoint", "verbose", "max_time", "device", "n_threads")
     plain = (str, int, float, type(None))
@@ -521,6 +525,10 @@ def _facts(params, data, eval_set, before):
         if isinstance(value, plain)
         and name not in of_this_process
         and not name.endswith("random_state")
+    }
+    given |= {
+        "whether there is a checkpoint": params.checkpoint is not None,
+        "kind of device": settings.device.type,
     }
     return given | _known_data(data, eval_set, before)
 

@@ -155,6 +155,43 @@ def other_parameters(rank, folder):
     return _message(lambda: model(learning_rate=0.01 * (1 + rank)).fit(sessions()))
 
 
+def other_checkpoint(rank, folder):
+    """Only the process that writes the file is told of it."""
+    path = folder / "run.ckpt" if rank == 0 else None
+    return _message(lambda: model(checkpoint=path).fit(sessions()))
+
+
+def other_call(rank, folder):
+    """One process goes on with a model, the other one has none yet."""
+    fitted = model().fit(sessions())
+    if rank == 1:
+        fitted = model()
+    return _message(lambda: fitted.partial_fit(sessions(seed=1, n=60)))
+
+
+def callback_fails(rank, folder):
+    """A callback of the second process raises an error."""
+
+    class Fail:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "epoch":
+                raise OSError("the tracker is gone")
+
+    fitted = model()
+    if rank == 1:
+        fitted.set_callbacks(Fail())
+    return _message(lambda: fitted.fit(sessions()))
+
+
 def other_version(rank, folder):
     from skclip._clip import _fitting
 
@@ -296,7 +333,8 @@ def verbose(rank, folder):
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        model(verbose=True).fit(sessions())
+        # Without early stopping there are two fits, each with a line of its own.
+        model(verbose=True, repeats=True, early_stopping=False).fit(sessions())
     return len(out.getvalue()) > 0
 
 
