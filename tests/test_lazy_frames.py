@@ -58,7 +58,7 @@ def log():
 def spark():
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.master("local[1]")
+    builder = SparkSession.builder.master("local[2]")
     options = {"spark.sql.shuffle.partitions": 2, "spark.ui.enabled": "false"}
     for name, value in options.items():
         builder = builder.config(name, value)
@@ -187,6 +187,27 @@ def test_pairs_equal_the_item_graph(lazily, log):
             assert [tuple(row.values()) for row in found] == expected
 
 
+def test_pairs_in_two_processes_of_dask(log, tmp_path):
+    """Its shuffle between processes is not the one within a process."""
+    pytest.importorskip("dask")
+    import dask.dataframe as dd
+    from distributed import Client, LocalCluster
+
+    X = Sessions.from_events(log.sort("value", "row"), **COLUMNS)
+    graph = entries(SessionClusterer(random_state=0).fit(X))
+    cluster = LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        local_directory=tmp_path,
+    )
+    with cluster, Client(cluster):
+        frame = dd.from_pandas(log.to_pandas(), npartitions=4, sort=False)
+        pairs = item_pairs(frame, **COLUMNS, by=["value", "row"]).compute()
+    found = rows(pairs, ("low", "high"))
+    assert [tuple(row.values()) for row in found] == graph
+
+
 def entries(clusterer):
     """Edges of the item graph by ids."""
     graph = clusterer.graph_.tocoo()
@@ -305,6 +326,8 @@ def test_bad_input():
         item_pairs(log, session="sid", item="sku", time=None, check=True)
     with pytest.raises(ValueError, match="writes what is left.*Pass scratch="):
         until_stable(log, FILTERS["items"])
+    with pytest.raises(ValueError, match="scratch is 's3://logs/tmp'. Pass a folder"):
+        until_stable(log, FILTERS["items"], scratch="s3://logs/tmp")
     with pytest.raises(ValueError, match="column 'sku' already"):
         sessionize(log, user="sid", time="ts", gap=1, session="sku")
 
@@ -320,7 +343,8 @@ def test_rounds_are_kept_on_disk(lazily, log, tmp_path):
     expected = until_stable(log, *filters)
     assert 0 < len(expected) < len(filters[1](filters[0](log)))  # several rounds
     lazy = lazily(log)
-    found = until_stable(lazy, *filters, scratch=tmp_path / "it's")
+    wrapped = nw.from_native(lazy)  # is one of the engine as well
+    found = until_stable(wrapped, *filters, scratch=tmp_path / "it's")
     assert type(found) is type(lazy)
     (folder,) = (tmp_path / "it's").iterdir()
     assert len(list(folder.iterdir())) == 1  # earlier rounds are removed

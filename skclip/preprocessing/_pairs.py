@@ -51,7 +51,8 @@ def item_pairs(
         Count each pair of items once per session.
     weight : str, default=None
         Column of numbers, 0 or more. A transition counts as much as its second event,
-        and with `per_session_binary` the heaviest of the session counts.
+        and with `per_session_binary` the heaviest of the session counts. Weights below
+        0 are refused in memory, but not in a lazy frame: drop such rows first.
 
     Returns
     -------
