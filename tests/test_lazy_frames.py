@@ -295,6 +295,33 @@ def test_an_open_order_is_refused(lazily, log, function):
     assert sorted(map(str, rows(found, ()))) == sorted(map(str, rows(expected, ())))
 
 
+@pytest.mark.parametrize("lazily", ENGINES, indirect=True)
+def test_ties_are_broken_as_in_memory(lazily):
+    """Also by categories, and by what is missing or no number."""
+    kinds = pl.Enum(["z", "y", "w", "x"])
+    log = pl.DataFrame(
+        {
+            "sid": [1] * 4,
+            "sku": ["a", "b", "c", "d"],
+            "ts": [0] * 4,
+            "kind": pl.Series(["x", "z", "w", "y"], dtype=kinds),
+            "value": [1.0, float("nan"), None, 0.5],
+            "row": range(4),
+        }
+    )
+    lazy = lazily(log)
+    for by in ("kind", ["value", "row"]):
+        found, expected = (
+            rows(item_pairs(frame, **COLUMNS, by=by), ("low", "high"))
+            for frame in (lazy, log)
+        )
+        assert found == expected
+        cut = partial(truncate_sessions, session="sid", max_length=2, time="ts", by=by)
+        assert rows(cut(lazy)) == rows(cut(log))
+    top = partial(keep_top_items, item="kind", n_items=2)
+    assert rows(top(lazy)) == rows(top(log))
+
+
 def test_ties_are_counted():
     log = pl.LazyFrame(
         {

@@ -119,7 +119,7 @@ def _transitions(
     frame, session, item, order, *, self_loops, per_session_binary, weight
 ):
     """Pairs of items, one after the other in a session, not yet counted."""
-    places = {f"place_{i}": nw.col(name) for i, name in enumerate(order)}
+    places = {f"place_{i}": _lazy.sort_key(frame, n) for i, n in enumerate(order)}
     counts = {} if weight is None else {"weight": nw.col(weight).cast(nw.Float64)}
     clicks = frame.select(
         session=nw.col(session), item=nw.col(item), **counts, **places
