@@ -276,10 +276,10 @@ class TopK:
         frame = as_frame(batch, "batch", "Pass a frame with one session per row.")
         if self.items not in frame.columns:
             raise ValueError(
-                f"The batch has no column {self.items!r} (given as items=). Its columns "
-                f"are {frame.columns}. TopK takes one session per row, with a column of "
-                "lists. Group a frame of clicks by session first, or pass items= with "
-                "the name of the column."
+                f"The batch has no column {self.items!r} (given as items=). Its "
+                f"columns are {frame.columns}. TopK takes one session per row, with a "
+                "column of lists. Group a frame of clicks by session first, or pass "
+                "items= with the name of the column."
             )
         named = {"users": self.users, "times": self.times, "events": self.events}
         check_columns(frame, what="The batch", session=self.session, **named)

@@ -220,6 +220,15 @@ def clustering_fails(rank, folder):
     return _message(lambda: model(clusterer=Broken()).fit(sessions()))
 
 
+def clusterer_cannot_travel(rank, folder):
+    from skclip import SessionClusterer
+
+    class Own(SessionClusterer):
+        """A class in a function, which no other process can look up."""
+
+    return _message(lambda: model(clusterer=Own()).fit(sessions()))
+
+
 def lessr(rank, folder):
     return _message(lambda: model("lessr").fit(sessions()))
 

@@ -29,12 +29,14 @@ WRONG = {
     "other_version": "Process 1 .* differ in versions: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
+    "clusterer_cannot_travel": "Process 0 of the group failed: .*Own",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
 }
 OWN = {  # where it is the error itself
     "one_fails": (1, "^ValueError: All 2 sessions"),
     "clustering_fails": (0, "^ValueError: no clusters today"),
+    "clusterer_cannot_travel": (0, "^(AttributeError|PicklingError): .*Own"),
 }
 if HAS_CALLBACKS:
     failed = "OSError: the tracker is gone"
