@@ -187,27 +187,6 @@ def test_pairs_equal_the_item_graph(lazily, log):
             assert [tuple(row.values()) for row in found] == expected
 
 
-def test_pairs_in_two_processes_of_dask(log, tmp_path):
-    """Its shuffle between processes is not the one within a process."""
-    pytest.importorskip("dask")
-    import dask.dataframe as dd
-    from distributed import Client, LocalCluster
-
-    X = Sessions.from_events(log.sort("value", "row"), **COLUMNS)
-    graph = entries(SessionClusterer(random_state=0).fit(X))
-    cluster = LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        dashboard_address=None,
-        local_directory=tmp_path,
-    )
-    with cluster, Client(cluster):
-        frame = dd.from_pandas(log.to_pandas(), npartitions=4, sort=False)
-        pairs = item_pairs(frame, **COLUMNS, by=["value", "row"]).compute()
-    found = rows(pairs, ("low", "high"))
-    assert [tuple(row.values()) for row in found] == graph
-
-
 def entries(clusterer):
     """Edges of the item graph by ids."""
     graph = clusterer.graph_.tocoo()

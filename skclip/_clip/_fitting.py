@@ -91,6 +91,7 @@ def fit_steps(
     group.check_same("what they call", lambda: {"fit or partial_fit": grow})
     with group.together():
         settings = settings_of(params, known and known.config)
+    group.check_same("devices", lambda: {"kind of device": settings.device.type})
     seeds = group.from_first(lambda: _drawn_seeds(params.random_state, grow))
     with group.together():
         coded = training_data(
@@ -104,9 +105,7 @@ def fit_steps(
             data = _further_data(params, coded, settings, before)
         else:
             data = _first_data(params, coded, eval_set, settings, seeds["split"])
-    group.check_same(
-        "what they fit", lambda: _facts(params, settings, data, eval_set, before)
-    )
+    group.check_same("what they fit", lambda: _facts(params, data, eval_set, before))
     clusters = group.from_first(
         lambda: _clusters(params, settings, coded, data, seeds["cluster"], known)
     )
@@ -515,7 +514,7 @@ def snapshot(params, fitted):
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 
 
-def _facts(params, settings, data, eval_set, before):
+def _facts(params, data, eval_set, before):
     """By name what processes that fit together must agree in."""
     of_this_process = ("checkpoint", "verbose", "max_time", "device", "n_threads")
     plain = (str, int, float, type(None))
@@ -525,10 +524,6 @@ def _facts(params, settings, data, eval_set, before):
         if isinstance(value, plain)
         and name not in of_this_process
         and not name.endswith("random_state")
-    }
-    given |= {
-        "whether there is a checkpoint": params.checkpoint is not None,
-        "kind of device": settings.device.type,
     }
     return given | _known_data(data, eval_set, before)
 

@@ -155,10 +155,15 @@ def other_parameters(rank, folder):
     return _message(lambda: model(learning_rate=0.01 * (1 + rank)).fit(sessions()))
 
 
-def other_checkpoint(rank, folder):
-    """Only the process that writes the file is told of it."""
-    path = folder / "run.ckpt" if rank == 0 else None
-    return _message(lambda: model(checkpoint=path).fit(sessions()))
+def other_version(rank, folder):
+    from skclip._clip import _fitting
+
+    before = _fitting.VERSION
+    _fitting.VERSION = f"{before}.{rank}"
+    try:
+        return _message(lambda: model().fit(sessions()))
+    finally:
+        _fitting.VERSION = before
 
 
 def other_call(rank, folder):
@@ -190,17 +195,6 @@ def callback_fails(rank, folder):
     if rank == 1:
         fitted.set_callbacks(Fail())
     return _message(lambda: fitted.fit(sessions()))
-
-
-def other_version(rank, folder):
-    from skclip._clip import _fitting
-
-    before = _fitting.VERSION
-    _fitting.VERSION = f"{before}.{rank}"
-    try:
-        return _message(lambda: model().fit(sessions()))
-    finally:
-        _fitting.VERSION = before
 
 
 def one_fails(rank, folder):

@@ -24,11 +24,10 @@ OTHER = ("dropout:sampled_softmax", "own_samples", "no_seed")
 WRONG = {
     "other_data": "ValueError: Process 1 .* differ in what they fit: .*sessions",
     "other_parameters": "differ in what they fit: parameter learning_rate",
-    "other_checkpoint": "differ in what they fit: whether there is a checkpoint",
-    "other_call": "Process 1 .* differ in what they call: fit or partial_fit",
     "other_version": "Process 1 .* differ in versions: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
+    "other_call": "Process 1 .* differ in what they call: fit or partial_fit",
     "clusterer_cannot_travel": "Process 0 of the group failed: .*Own",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
