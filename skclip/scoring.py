@@ -274,8 +274,14 @@ class TopK:
                 f"Call {_LAZY.get(library, _LAZY['polars'])}."
             )
         frame = as_frame(batch, "batch", "Pass a frame with one session per row.")
-        named = {"items": self.items, "users": self.users}
-        named |= {"times": self.times, "events": self.events}
+        if self.items not in frame.columns:
+            raise ValueError(
+                f"The batch has no column {self.items!r} (given as items=). Its "
+                f"columns are {frame.columns}. TopK takes one session per row, with a "
+                "column of lists. Group a frame of clicks by session first, or pass "
+                "items= with the name of the column."
+            )
+        named = {"users": self.users, "times": self.times, "events": self.events}
         check_columns(frame, what="The batch", session=self.session, **named)
         column = frame.get_column(self.items)
         if not holds_lists(column):

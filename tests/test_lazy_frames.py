@@ -58,7 +58,7 @@ def log():
 def spark():
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.master("local[1]")
+    builder = SparkSession.builder.master("local[2]")
     options = {"spark.sql.shuffle.partitions": 2, "spark.ui.enabled": "false"}
     for name, value in options.items():
         builder = builder.config(name, value)
@@ -274,6 +274,33 @@ def test_an_open_order_is_refused(lazily, log, function):
     assert sorted(map(str, rows(found, ()))) == sorted(map(str, rows(expected, ())))
 
 
+@pytest.mark.parametrize("lazily", ENGINES, indirect=True)
+def test_ties_are_broken_as_in_memory(lazily):
+    """Also by categories, and by what is missing or no number."""
+    kinds = pl.Enum(["z", "y", "w", "x"])
+    log = pl.DataFrame(
+        {
+            "sid": [1] * 4,
+            "sku": ["a", "b", "c", "d"],
+            "ts": [0] * 4,
+            "kind": pl.Series(["x", "z", "w", "y"], dtype=kinds),
+            "value": [1.0, float("nan"), None, 0.5],
+            "row": range(4),
+        }
+    )
+    lazy = lazily(log)
+    for by in ("kind", ["value", "row"]):
+        found, expected = (
+            rows(item_pairs(frame, **COLUMNS, by=by), ("low", "high"))
+            for frame in (lazy, log)
+        )
+        assert found == expected
+        cut = partial(truncate_sessions, session="sid", max_length=2, time="ts", by=by)
+        assert rows(cut(lazy)) == rows(cut(log))
+    top = partial(keep_top_items, item="kind", n_items=2)
+    assert rows(top(lazy)) == rows(top(log))
+
+
 def test_ties_are_counted():
     log = pl.LazyFrame(
         {
@@ -305,6 +332,8 @@ def test_bad_input():
         item_pairs(log, session="sid", item="sku", time=None, check=True)
     with pytest.raises(ValueError, match="writes what is left.*Pass scratch="):
         until_stable(log, FILTERS["items"])
+    with pytest.raises(ValueError, match="scratch is 's3://logs/tmp'. Pass a folder"):
+        until_stable(log, FILTERS["items"], scratch="s3://logs/tmp")
     with pytest.raises(ValueError, match="column 'sku' already"):
         sessionize(log, user="sid", time="ts", gap=1, session="sku")
 
@@ -320,7 +349,8 @@ def test_rounds_are_kept_on_disk(lazily, log, tmp_path):
     expected = until_stable(log, *filters)
     assert 0 < len(expected) < len(filters[1](filters[0](log)))  # several rounds
     lazy = lazily(log)
-    found = until_stable(lazy, *filters, scratch=tmp_path / "it's")
+    wrapped = nw.from_native(lazy)  # is one of the engine as well
+    found = until_stable(wrapped, *filters, scratch=tmp_path / "it's")
     assert type(found) is type(lazy)
     (folder,) = (tmp_path / "it's").iterdir()
     assert len(list(folder.iterdir())) == 1  # earlier rounds are removed

@@ -2,11 +2,12 @@
 
     python train_dask.py
 
-One task on each worker opens a group of torch.distributed and calls `fit` in it. The
-first worker gives its address to the others; here both are on this machine.
+One task on each worker opens a group of torch.distributed and calls `fit` in it. All of
+them meet at an address of the first worker.
 """
 
 import socket
+from urllib.parse import urlsplit
 
 from distributed import Client, LocalCluster
 from torch import distributed
@@ -28,18 +29,20 @@ def train(X, rank, n_processes, address):
         distributed.destroy_process_group()
 
 
-def free_address():
+def free_port():
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def main():
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, Client(cluster) as client:
         X, _ = make_sessions(500, 100, random_state=0)
-        workers = list(client.scheduler_info()["workers"])
-        address, data = free_address(), client.scatter(X[:400], broadcast=True)
+        workers = list(client.nthreads())
+        port = client.submit(free_port, workers=workers[:1], pure=False).result()
+        address = f"{urlsplit(workers[0]).hostname}:{port}"
+        data = client.scatter(X[:400], broadcast=True)
         models = [
             client.submit(train, data, rank, len(workers), address, workers=[worker])
             for rank, worker in enumerate(workers)

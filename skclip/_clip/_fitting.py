@@ -88,8 +88,10 @@ def fit_steps(
     group, known = processes(), before if grow else None
     versions = {"skclip": VERSION, "torch": torch.__version__}
     group.check_same("versions", lambda: versions)
+    group.check_same("what they call", lambda: {"fit or partial_fit": grow})
     with group.together():
         settings = settings_of(params, known and known.config)
+    group.check_same("devices", lambda: {"kind of device": settings.device.type})
     seeds = group.from_first(lambda: _drawn_seeds(params.random_state, grow))
     with group.together():
         coded = training_data(
@@ -247,12 +249,13 @@ def _with_repeats(params, data, plan, learn, seed, before, group):
     if enough and before is None:
         fitted = learn(part, plan)
         return fitted.with_repeats(bias_of(fitted))
-    if params.verbose:
+    shows = params.verbose and group.rank == 0
+    if shows:
         print("First fit, to learn the bias of repeated items:", flush=True)
     first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
     bias = bias_of(first)
     plan = plan.later(time.perf_counter() - begun)
-    if params.verbose:
+    if shows:
         print("Second fit, on all sessions:", flush=True)
     return learn(data, plan).with_repeats(bias)
 

@@ -9,6 +9,7 @@ are used: all_reduce for dense gradients, all_gather of rows for sparse ones.
 `Alone` has the same methods for the usual fit in one process.
 """
 
+import pickle
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -107,24 +108,25 @@ class Group(Alone):
 
     def from_first(self, function):
         found = [None, None]
-        failed = None
+        own = failed = None
         if self.rank == 0:
             try:
-                found[0] = function()
+                own = function()
+                found[0] = pickle.dumps(own)  # what cannot travel fails here, for all
             except BaseException as error:
                 failed, found[1] = error, _name_of(error)
         distributed.broadcast_object_list(found, src=0)
         if failed is not None:
             raise failed
         self._raise_first([found[1]])
-        return found[0]
+        return own if self.rank == 0 else pickle.loads(found[0])
 
     def check_same(self, what, facts):
         mine = {name: joblib.hash(value) for name, value in facts().items()}
         first, *others = self.told(mine)
-        for rank, facts in enumerate(others, 1):
-            names = sorted(first | facts)
-            differ = [name for name in names if first.get(name) != facts.get(name)]
+        for rank, other in enumerate(others, 1):
+            names = sorted(first | other)
+            differ = [name for name in names if first.get(name) != other.get(name)]
             if differ:
                 raise ValueError(
                     f"Process {rank} of the group and process 0 differ in {what}: "

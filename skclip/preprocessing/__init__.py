@@ -11,7 +11,8 @@ runs it when its result is asked for. Three rules hold for lazy frames.
 - Their rows have no order. A function that depends on the order of clicks needs times,
   and columns ``by=`` that break ties among equal times.
 - Times are numbers, dates or datetimes, not text.
-- Rows that miss an id or a time are left out. An eager frame with such rows is refused.
+- Rows that miss an id, a time or a weight are left out. An eager frame with such rows
+  is refused.
 """
 
 from skclip.preprocessing._filters import (

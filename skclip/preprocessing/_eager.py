@@ -49,10 +49,8 @@ def without_duplicates(frame, session, item, time, event, by):
     """Rows that differ from all others, and of equal ones the first."""
     same = codes_of(frame, session=session, item=item, event=event)
     same.append(read_times(frame, time).order)
-    firsts = [
-        codes for name in reversed(by or ()) for codes in codes_of(frame, by=name)
-    ]
-    return kept(frame, ~equals_the_one_before(np.lexsort((*firsts, *same)), same))
+    order = np.lexsort((*_tie_keys(frame, by), *same))
+    return kept(frame, ~equals_the_one_before(order, same))
 
 
 def without_repeats(frame, session, item, time, event, by):

@@ -6,6 +6,7 @@ from skclip._data import plain
 
 # Columns of ours in between; no log has such names.
 COUNT, VALUES, BEFORE = "_skclip_count", "_skclip_values", "_skclip_before"
+KEY = "_skclip_key"
 
 
 def is_lazy(frame):
@@ -42,9 +43,10 @@ def most_frequent(frame, name, n):
     """Rows of the values that most rows have; of equal ones the smaller values."""
     frame = with_ids(frame, name)
     counts = _counts(frame, name)
+    counts = counts.with_columns(sort_key(frame, name).alias(VALUES))
 
     def top(counts):
-        return counts.sort(COUNT, name, descending=[True, False]).head(n)
+        return counts.sort(COUNT, VALUES, descending=[True, False]).head(n)
 
     if frame.implementation.is_dask():  # its own sort looks at all data at once
         return having(frame, in_partitions(counts, None, top), name)
@@ -141,12 +143,31 @@ def _refuse_ties(frame, keys, differ):
         )
 
 
+def sort_key(frame, name):
+    """A column as engines sort it like frames in memory.
+
+    Categories sort as text, not in the order of their list; what is no number sorts as
+    a missing value.
+    """
+    kind, values = frame.collect_schema()[name], nw.col(name)
+    if kind in (nw.Categorical, nw.Enum):
+        return values.cast(nw.String)
+    return nw.when(~values.is_nan()).then(values) if kind.is_float() else values
+
+
+def _with_sort_keys(frame, order):
+    """The frame with a column for each sort key, and their names."""
+    keys = {f"{KEY}_{i}": sort_key(frame, name) for i, name in enumerate(order)}
+    return frame.with_columns(**keys), list(keys)
+
+
 # -- rows of a session one after the other ---------------------------------------------
 
 
 def without_repeats(frame, session, same, order):
     """Rows that differ in one of some columns from the row before in the session."""
-    schema, befores = frame.collect_schema(), []
+    names, befores = frame.collect_schema().names(), []
+    frame, order = _with_sort_keys(frame, order)
     for i, name in enumerate(same):
         before = f"{BEFORE}_{i}"
         shifted = nw.col(name).shift(1).over(session, order_by=order)
@@ -159,12 +180,13 @@ def without_repeats(frame, session, same, order):
         for name, before in zip(same, befores, strict=True)
     ]
     frame = frame.filter(~nw.all_horizontal(*equal, ignore_nulls=True))
-    return frame.select(*schema.names())
+    return frame.select(*names)
 
 
 def first_rows(frame, keys, n, order):
     """The first rows of each group, such as a session."""
     names = frame.collect_schema().names()
+    frame, order = _with_sort_keys(frame, order)
     place = nw.col(keys[0]).cum_count().over(*keys, order_by=order)
     frame = frame.with_columns(place.alias(COUNT)).filter(nw.col(COUNT) <= n)
     return frame.select(*names)

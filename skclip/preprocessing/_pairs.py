@@ -51,7 +51,8 @@ def item_pairs(
         Count each pair of items once per session.
     weight : str, default=None
         Column of numbers, 0 or more. A transition counts as much as its second event,
-        and with `per_session_binary` the heaviest of the session counts.
+        and with `per_session_binary` the heaviest of the session counts. Weights below
+        0 are refused in memory, but not in a lazy frame: drop such rows first.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def _transitions(
     frame, session, item, order, *, self_loops, per_session_binary, weight
 ):
     """Pairs of items, one after the other in a session, not yet counted."""
-    places = {f"place_{i}": nw.col(name) for i, name in enumerate(order)}
+    places = {f"place_{i}": _lazy.sort_key(frame, n) for i, n in enumerate(order)}
     counts = {} if weight is None else {"weight": nw.col(weight).cast(nw.Float64)}
     clicks = frame.select(
         session=nw.col(session), item=nw.col(item), **counts, **places

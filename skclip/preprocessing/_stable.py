@@ -33,7 +33,8 @@ def until_stable(events, *filters, scratch=None):
     Raises
     ------
     ValueError
-        There is no filter, one added rows, or a lazy frame comes without `scratch`.
+        There is no filter, one added rows, or a lazy frame comes without `scratch`, or
+        with one that is no folder of a file system.
     TypeError
         A filter collected a lazy frame.
 
@@ -62,10 +63,15 @@ def until_stable(events, *filters, scratch=None):
             "until_stable on a lazy frame writes what is left after each round. Pass "
             "scratch= with a folder that has room for it."
         )
+    if "://" in str(scratch):
+        raise ValueError(
+            f"scratch is {scratch!r}. Pass a folder of a file system that every worker "
+            "sees, such as a mounted bucket."
+        )
     folder = Path(scratch) / f"until_stable-{uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        return _stable(events, (*filters, _Store(folder, events)), _n_lazy_rows)
+        return _stable(events, (*filters, _Store(folder, frame)), _n_lazy_rows)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -99,7 +105,7 @@ class _Store:
     """
 
     def __init__(self, folder, log):
-        self._folder, self._log = folder, log
+        self._folder, self._log = folder, log.to_native()
         self._file, self._round = None, 0
 
     def __call__(self, events):

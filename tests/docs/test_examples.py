@@ -81,6 +81,12 @@ def test_sessions_are_scored_on_an_engine(engine):
     assert "2,500 rows for 500 sessions" in done.stdout
 
 
+def test_pairs_are_counted_by_duckdb():
+    done = run("scale/pairs_duckdb")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d clusters of (8|9)\d items\n[89]\d items", done.stdout)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -171,6 +171,37 @@ def other_version(rank, folder):
         _fitting.VERSION = before
 
 
+def other_call(rank, folder):
+    """One process goes on with a model, the other one has none yet."""
+    fitted = model().fit(sessions())
+    if rank == 1:
+        fitted = model()
+    return _message(lambda: fitted.partial_fit(sessions(seed=1, n=60)))
+
+
+def callback_fails(rank, folder):
+    """A callback of the second process raises an error."""
+
+    class Fail:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "epoch":
+                raise OSError("the tracker is gone")
+
+    fitted = model()
+    if rank == 1:
+        fitted.set_callbacks(Fail())
+    return _message(lambda: fitted.fit(sessions()))
+
+
 def one_fails(rank, folder):
     """One process has data that no fit takes."""
     X = sessions() if rank == 0 else [["a"], ["b"]]
@@ -186,6 +217,15 @@ def clustering_fails(rank, folder):
             return {}
 
     return _message(lambda: model(clusterer=Broken()).fit(sessions()))
+
+
+def clusterer_cannot_travel(rank, folder):
+    from skclip import SessionClusterer
+
+    class Own(SessionClusterer):
+        """A class in a function, which no other process can look up."""
+
+    return _message(lambda: model(clusterer=Own()).fit(sessions()))
 
 
 def lessr(rank, folder):
@@ -301,7 +341,8 @@ def verbose(rank, folder):
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        model(verbose=True).fit(sessions())
+        # Without early stopping there are two fits, each with a line of its own.
+        model(verbose=True, repeats=True, early_stopping=False).fit(sessions())
     return len(out.getvalue()) > 0
 
 

@@ -15,6 +15,7 @@ from skclip._training import resolve_device
 from skclip.backbones import BACKBONES
 from skclip.losses import SampledSoftmax
 
+HAS_CALLBACKS = sklearn.__version__ >= "1.9"
 LOSSES = ("sampled_softmax", "gbce", "bpr", "bpr-max", "bpr-softmax")
 EQUAL = [f"fit:gru4rec:{loss}" for loss in LOSSES]
 EQUAL += ["further:cross_entropy", "further:sampled_softmax"]
@@ -27,16 +28,21 @@ WRONG = {
     "other_version": "Process 1 .* differ in versions: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
+    "other_call": "Process 1 .* differ in what they call: fit or partial_fit",
+    "clusterer_cannot_travel": "Process 0 of the group failed: .*Own",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
 }
 OWN = {  # where it is the error itself
     "one_fails": (1, "^ValueError: All 2 sessions"),
     "clustering_fails": (0, "^ValueError: no clusters today"),
+    "clusterer_cannot_travel": (0, "^(AttributeError|PicklingError): .*Own"),
 }
+if HAS_CALLBACKS:
+    failed = "OSError: the tracker is gone"
+    WRONG["callback_fails"] = f"Process 1 of the group failed: {failed}"
+    OWN["callback_fails"] = 1, f"^{failed}"
 
-
-HAS_CALLBACKS = sklearn.__version__ >= "1.9"
 SHARED = sorted(set(BACKBONES) - {"lessr"})
 
 
