@@ -86,14 +86,16 @@ def fit_steps(
     (``warm_start``).
     """
     group, known = processes(), before if grow else None
-    versions = {"skclip": VERSION, "torch": torch.__version__}
-    group.check_same("versions", lambda: versions)
-    group.check_same("what they call", lambda: {"fit or partial_fit": grow})
-    with group.together():
+    running = {
+        "skclip": VERSION,
+        "torch": torch.__version__,
+        "fit or partial_fit": grow,
+    }
+    group.check_same("what they run", lambda: running)
+    with group.fail_together():
         settings = settings_of(params, known and known.config)
-    group.check_same("devices", lambda: {"kind of device": settings.device.type})
-    seeds = group.from_first(lambda: _drawn_seeds(params.random_state, grow))
-    with group.together():
+    seeds = group.call_on_first(lambda: _drawn_seeds(params.random_state, grow))
+    with group.fail_together():
         coded = training_data(
             X,
             y,
@@ -105,15 +107,18 @@ def fit_steps(
             data = _further_data(params, coded, settings, before)
         else:
             data = _first_data(params, coded, eval_set, settings, seeds["split"])
-    group.check_same("what they fit", lambda: _facts(params, data, eval_set, before))
-    clusters = group.from_first(
+    kind = settings.device.type
+    group.check_same(
+        "what they fit", lambda: _facts(params, data, eval_set, before, kind)
+    )
+    clusters = group.call_on_first(
         lambda: _clusters(params, settings, coded, data, seeds["cluster"], known)
     )
     n_instances, n_items = len(data.instances), data.coded.n_items
-    with group.together():
+    with group.fail_together():
         values = known and known.settings
         settings = settings.with_sizes(params, n_instances, n_items, values)
-    precision = group.from_first(lambda: settings.values["precision"])
+    precision = group.call_on_first(lambda: settings.values["precision"])
     settings = settings.with_values(precision=precision)
     group.check_same("what 'auto' stands for", lambda: _plain(settings.values))
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
@@ -183,7 +188,7 @@ def _learned(
     if settings.device.type != "cpu":
         draws = generator_on(settings.device, seed)
     group.check_model(model)
-    group.begin_alike(model)
+    group.broadcast_weights(model)
     fitted = Fitted(
         holders,
         popularity=_popularity(data, before if grow else None),
@@ -238,7 +243,7 @@ def _with_repeats(params, data, plan, learn, seed, before, group):
     begun, held_out, part = time.perf_counter(), data.held_out, data
 
     def bias_of(fitted):
-        return group.from_first(lambda: _repeat_bias(params, fitted, *held_out))
+        return group.call_on_first(lambda: _repeat_bias(params, fitted, *held_out))
 
     if plan.n_iter_no_change is None or held_out is None:
         fraction, max_length = params.validation_fraction, params.max_session_length
@@ -476,7 +481,7 @@ def _validator(params, fitted, held_out, group):
                 metric, k = parse_metric(scoring)
                 return metric(_ranks(estimator, X, y, group), k)
             try:
-                score = group.from_first(lambda: scoring(estimator, X, y))
+                score = group.call_on_first(lambda: scoring(estimator, X, y))
             except NoTargets as error:
                 raise NoTargets(
                     f"The validation part cannot be scored. {error} Pass an eval_set "
@@ -497,12 +502,12 @@ def _ranks(estimator, X, y, group):
     """Ranks of targets in order; each process ranks those of its sessions."""
     if group.size == 1:
         return estimator.rank_targets(X, y)
-    ranks, part = np.zeros(0), group.part_of(len(X))
+    ranks, part = np.zeros(0), group.slice_of(len(X))
     mine, targets = X[part], None if y is None else y[part]
-    with group.together():
+    with group.fail_together():
         if len(mine) and (y is not None or mine.lengths.max() > 1):
             ranks = estimator.rank_targets(mine, targets)
-    return np.concatenate(group.told(ranks))
+    return np.concatenate(group.gather(ranks))
 
 
 def snapshot(params, fitted):
@@ -515,11 +520,12 @@ def snapshot(params, fitted):
     return {k: v for k, v in vars(estimator).items() if k not in parameters}
 
 
-def _facts(params, data, eval_set, before):
+def _facts(params, data, eval_set, before, kind_of_device):
     """By name what processes that fit together must agree in."""
     given = _plain(params.get_params())
     given = {f"parameter {name}": value for name, value in given.items()}
     given["whether there is a checkpoint"] = params.checkpoint is not None
+    given["kind of device"] = kind_of_device
     return given | _known_data(data, eval_set, before)
 
 

@@ -136,7 +136,7 @@ class SessionClusterer(ItemClusterer):
     engine : {"auto", "leidenalg", "igraph", "networkit"}, default="auto"
         leidenalg's ``RBConfigurationVertexPartition``, the C implementation in igraph,
         or the ``ParallelLeiden`` of NetworKit (``pip install 'skclip[networkit]'``),
-        which needs least time and memory. All maximize modularity with the
+        the fastest, with least memory on large graphs. All maximize modularity with the
         configuration null model; partitions may differ. "auto" is leidenalg for graphs
         of up to a million edges, igraph for larger ones. NetworKit runs on one thread,
         since clusters differ from run to run on several. It cannot begin with given

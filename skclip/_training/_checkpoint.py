@@ -37,7 +37,7 @@ class Checkpoint:
         self.path, self.group = Path(path), group
         self.hash = joblib.hash((bound_to, group.size))
         self.is_candidate = inside_search()
-        group.from_first(lambda: self._check(path))
+        group.call_on_first(lambda: self._check(path))
         if self.is_candidate:
             self.path = self.path.with_name(f"{self.path.name}.{self.hash}")
 
@@ -63,12 +63,12 @@ class Checkpoint:
         (torch's), which is another one in each process of a group.
         """
         order, samples, draws = rng
-        of_all = self.group.told(self._states(model, draws))
+        of_all = self.group.gather(self._states(model, draws))
         if self.group.rank == 0:
             arrays = {"samples": samples.get_state()}
             for rank, states in enumerate(of_all):
                 arrays |= {f"draws.{rank}.{k}": v for k, v in states.items()}
-        self.group.from_first(
+        self.group.call_on_first(
             lambda: self._write(model, best, optimizers, order, history, arrays)
         )
 
@@ -108,7 +108,7 @@ class Checkpoint:
 
     def resume(self, model, best, optimizers, rng):
         """Bring all parts to where the run was; return its history, empty if new."""
-        document, arrays = self.group.from_first(self._read)
+        document, arrays = self.group.call_on_first(self._read)
         if document is None:
             return []
         device = model.item_table.device
@@ -162,7 +162,7 @@ class Checkpoint:
     def finish(self):
         """Remove the file, and those of a search before: the run is over."""
         if not self.is_candidate:
-            self.group.from_first(self._remove)
+            self.group.call_on_first(self._remove)
 
     def _remove(self):
         self.path.unlink(missing_ok=True)

@@ -170,10 +170,12 @@ def device_or_auto(device):
 def resolve_device(device):
     """``"auto"`` is CUDA where there is one, else the CPU.
 
-    In a group of processes each takes the GPU of its ``LOCAL_RANK``.
+    "cuda" is the current GPU, in a group of processes that of the ``LOCAL_RANK``.
     """
     if device == "auto":
-        device = _own_gpu() if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = _own_gpu()
     try:
         device = torch.device(device)
     except RuntimeError as error:

@@ -44,11 +44,11 @@ class Alone:
 
     rank, size = 0, 1
 
-    def together(self):
+    def fail_together(self):
         """Everybody waits at the end of the block, where an error reaches all."""
         return nullcontext()
 
-    def from_first(self, function):
+    def call_on_first(self, function):
         """What a function returns in the first process, where alone it is called."""
         return function()
 
@@ -58,18 +58,18 @@ class Alone:
     def check_model(self, model):
         """Refuse a network that learns more from a batch than a sum over its rows."""
 
-    def begin_alike(self, model):
+    def broadcast_weights(self, model):
         """Give all processes the weights of the first one."""
 
     def share(self, rows):
         """The rows of a batch that are this process's, and whether they count."""
         return rows, True
 
-    def part_of(self, n):
+    def slice_of(self, n):
         """Which of n rows in order are this process's, a slice."""
         return slice(None)
 
-    def told(self, value):
+    def gather(self, value):
         """What each process has to say, in their order."""
         return [value]
 
@@ -95,18 +95,18 @@ class Group(Alone):
         self.size = distributed.get_world_size()
 
     @contextmanager
-    def together(self):
+    def fail_together(self):
         failed = None
         try:
             yield
         except BaseException as error:
             failed = error
-        errors = self.told(None if failed is None else _name_of(failed))
+        errors = self.gather(None if failed is None else _name_of(failed))
         if failed is not None:
             raise failed
         self._raise_first(errors)
 
-    def from_first(self, function):
+    def call_on_first(self, function):
         found = [None, None]
         own = failed = None
         if self.rank == 0:
@@ -123,7 +123,7 @@ class Group(Alone):
 
     def check_same(self, what, facts):
         mine = {name: joblib.hash(value) for name, value in facts().items()}
-        first, *others = self.told(mine)
+        first, *others = self.gather(mine)
         for rank, other in enumerate(others, 1):
             names = sorted(first | other)
             differ = [name for name in names if first.get(name) != other.get(name)]
@@ -143,7 +143,7 @@ class Group(Alone):
                 "only. Fit it in one process, or choose another backbone."
             )
 
-    def begin_alike(self, model):
+    def broadcast_weights(self, model):
         for values in model.state_dict().values():
             distributed.broadcast(values, src=0)
 
@@ -155,16 +155,16 @@ class Group(Alone):
         mine = rows[self.rank :: self.size]
         return (mine, True) if len(mine) else (rows[:1], False)
 
-    def part_of(self, n):
+    def slice_of(self, n):
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
-    def told(self, value):
+    def gather(self, value):
         of_all = [None] * self.size
         distributed.all_gather_object(of_all, value)
         return of_all
 
     def add_up(self, numbers):
-        return [sum(column) for column in zip(*self.told(numbers), strict=True)]
+        return [sum(column) for column in zip(*self.gather(numbers), strict=True)]
 
     def add_up_step(self, numbers, model):
         """One message for the numbers and all small gradients, one for each large one.
@@ -173,27 +173,32 @@ class Group(Alone):
         that optimizers pass the parameter over.
         """
         parameters = [p for p in model.parameters() if p.requires_grad]
-        sparse = model.item_table if model.sparse else None
-        small = [p for p in parameters if p.numel() <= _SMALL and p is not sparse]
+        table = model.item_table if model.sparse else None
+        is_small = [p.numel() <= _SMALL and p is not table for p in parameters]
+        numbers, has_gradient = self._add_up_small(numbers, parameters, is_small)
+        for p, small, has in zip(parameters, is_small, has_gradient, strict=True):
+            if p is table and has:
+                p.grad = self._sum_of_rows(p)
+            elif has and not small:
+                p.grad = _gradient(p).contiguous()
+                distributed.all_reduce(p.grad)
+        return numbers
+
+    def _add_up_small(self, numbers, parameters, is_small):
+        """Sums of numbers, and whether any process has a gradient of each parameter."""
         head = [*numbers, *(p.grad is not None for p in parameters)]
+        small = [p for p, yes in zip(parameters, is_small, strict=True) if yes]
         parts = [torch.tensor(head, dtype=torch.float32, device=parameters[0].device)]
         parts += [_gradient(p).reshape(-1) for p in small]
         message = torch.cat(parts)
         distributed.all_reduce(message)
         head, *sums = message.split([len(part) for part in parts])
-        of_small = {id(p): x for p, x in zip(small, sums, strict=True)}
         head = head.tolist()
-        for p, n_processes in zip(parameters, head[len(numbers) :], strict=True):
-            if n_processes == 0:
-                continue
-            if p is sparse:
-                p.grad = self._sum_of_rows(p)
-            elif id(p) in of_small:
-                p.grad = of_small[id(p)].view_as(p)
-            else:
-                p.grad = _gradient(p).contiguous()
-                distributed.all_reduce(p.grad)
-        return head[: len(numbers)]
+        has_gradient = [count > 0 for count in head[len(numbers) :]]
+        of_small = (x for x, yes in zip(has_gradient, is_small, strict=True) if yes)
+        for p, total, has in zip(small, sums, of_small, strict=True):
+            p.grad = total.view_as(p) if has else None
+        return head[: len(numbers)], has_gradient
 
     def _sum_of_rows(self, table):
         """The sum of sparse gradients, of whose rows all processes tell each other."""

@@ -83,12 +83,12 @@ def train(
     with run.progress(), run.noted_interrupts():
         try:
             while not run.is_over():
-                with group.together():
+                with group.fail_together():
                     if callbacks is not None:
                         callbacks.begin()
                 run.epoch()
                 run.tell_if_waiting()
-                with group.together():
+                with group.fail_together():
                     ends = callbacks is not None
                     stop = ends and callbacks.end(run.history, run.score)
                 if run.is_stopped(stop):
@@ -162,7 +162,7 @@ class _Run:
         late = self.group.rank == 0 and time.perf_counter() >= self.deadline
         return float(self._interrupted()), float(late)
 
-    def _heed(self, interrupted, late):
+    def _stop_if(self, interrupted, late):
         self.is_late = late > 0
         if interrupted:
             raise KeyboardInterrupt
@@ -173,7 +173,7 @@ class _Run:
         Raises KeyboardInterrupt if any process was interrupted.
         """
         stop, *reasons = self.group.add_up([bool(stop), *self._reasons_to_stop()])
-        self._heed(*reasons)
+        self._stop_if(*reasons)
         return stop or self.is_late
 
     def is_over(self):
@@ -232,7 +232,7 @@ class _Run:
             if step % 20 == 0:
                 shown = {"batch": f"{step}/{len(order)}", "loss": f"{total / seen:.3f}"}
                 self.bar.set_postfix(shown)
-            self._heed(*reasons)
+            self._stop_if(*reasons)
             if self.is_late:
                 break
         return total / seen

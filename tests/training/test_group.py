@@ -25,10 +25,10 @@ WRONG = {
     "other_data": "ValueError: Process 1 .* differ in what they fit: .*sessions",
     "other_parameters": "differ in what they fit: parameter learning_rate",
     "no_checkpoint": "differ in what they fit: whether there is a checkpoint",
-    "other_version": "Process 1 .* differ in versions: skclip",
+    "other_version": "Process 1 .* differ in what they run: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
-    "other_call": "Process 1 .* differ in what they call: fit or partial_fit",
+    "other_call": "Process 1 .* differ in what they run: fit or partial_fit",
     "clusterer_cannot_travel": "Process 0 of the group failed: .*Own",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
@@ -154,6 +154,8 @@ def test_the_gpu_of_a_process_is_that_of_its_local_rank(monkeypatch):
     assert resolve_device("auto") == torch.device("cuda")  # there is no group
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     assert resolve_device("auto") == torch.device("cuda:3")
+    assert resolve_device("cuda") == torch.device("cuda:3")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
     assert resolve_device("cpu") == torch.device("cpu")
     monkeypatch.setenv("LOCAL_RANK", "4")  # a launcher that shows each its own GPU
     assert resolve_device("auto") == torch.device("cuda")
