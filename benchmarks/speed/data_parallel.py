@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._results import ROOT, load, markdown, new_parser, save
+from benchmarks._results import ROOT, new_parser, save
 from benchmarks.speed._measuring import counted, peak_gib
 from skclip import CLIPSessionRecommender, Sessions
 from skclip.backbones import GRU4Rec
@@ -118,7 +118,6 @@ def measured(loss, n_items, n_processes):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("--line", nargs="+")
-    parser.add_argument("--table", action="store_true", help="only print the table")
     arguments = parser.parse_args()
     if arguments.line:
         loss, *numbers, store = arguments.line
@@ -126,36 +125,13 @@ def main():
         print(json.dumps(line(loss, n_items, rank, n_processes, store)))
         return
     rows = []
-    for case in () if arguments.table else CASES:
+    for case in CASES:
         runs = [measured(*case, n) for _ in range(2) for n in (1, 2)]
         for n in (1, 2):
             of_n = [run for run in runs if run["processes"] == n]
             rows.append(min(of_n, key=lambda run: run["seconds_a_step"]))
             print(rows[-1], flush=True)
         save("speed/data_parallel.json", {"protocol": __doc__, "rows": rows})
-    print_table()
-
-
-def print_table():
-    rows = load("speed/data_parallel.json")["rows"]
-    head = ["loss", "items", "one process", "two processes", "ratio"]
-    head += ["traffic a step", "by the formula"]
-    lines = []
-    for one, two in zip(rows[::2], rows[1::2], strict=True):
-        seconds = one["seconds_a_step"], two["seconds_a_step"]
-        dense = 2 * 4 * one["items"] * DIM  # two processes, 2 (W - 1) 4 N d in all
-        is_full = one["loss"] == "cross_entropy"
-        lines.append(
-            [
-                one["loss"],
-                f"{one['items']:,}",
-                *(f"{1000 * s:,.0f} ms" for s in seconds),
-                f"{seconds[1] / seconds[0]:.2f}",
-                f"{two['bytes_a_step'] / 1e6:.1f} MB",
-                f"{dense / 1e6:.1f} MB" if is_full else "-",
-            ]
-        )
-    print(markdown(head, lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What work costs on 1, 8 and 64 machines: arithmetic on measured figures.
+"""The tables of "Scale out": figures of other scripts, and arithmetic on them.
 
     python -m benchmarks.speed.scale_out
+
+`pairs`, `shipping`, `score_everywhere` and `data_parallel` measure. What work costs on
+1, 8 and 64 machines is computed from their figures.
 
 A machine is one like that of the measurements, with two cores. Machines are joined by
 10 gigabits a second. Nothing here was run on more than one machine. The formulas:
@@ -14,7 +17,7 @@ A machine is one like that of the measurements, with two cores. Machines are joi
 - lists: sessions by the speed of `TopK`, divided by the machines.
 """
 
-from benchmarks._results import load, markdown, new_parser, save
+from benchmarks._results import load, markdown, new_parser, replace_table, save
 
 MACHINES, CORES = (1, 8, 64), 2
 NETWORK = 10e9 / 8  # bytes a second
@@ -79,6 +82,80 @@ def shown(seconds):
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def cost_table(rows):
+    head = ["work (computed)", "1 machine", *(f"{n} machines" for n in MACHINES[1:])]
+    lines = [
+        [name, *(shown(row["seconds"]) for row in rows if row["work"] == name)]
+        for name in WORK
+    ]
+    return markdown(head, lines)
+
+
+def pairs_table():
+    content = load("speed/pairs.json")
+    tasks = {
+        "all": "pairs of all clicks",
+        "filtered": "pairs after `drop_rare_items` and `drop_short_sessions`",
+    }
+    lines = [
+        [
+            tasks[row["task"]],
+            {"duckdb": "DuckDB"}.get(row["engine"], row["engine"]),
+            f"{row['pairs']:,}",
+            f"{row['seconds']:.0f} s",
+            f"{row['peak_gib']:.1f} GiB",
+        ]
+        for task in tasks
+        for row in content["rows"]
+        if row["task"] == task
+    ]
+    head = [f"{content['clicks']:,} clicks", "engine", "pairs", "time", "peak memory"]
+    return markdown(head, lines)
+
+
+def shipping_table():
+    names = {
+        "dask": "Dask",
+        "dask, with each task": "Dask, if the sessions traveled with each task",
+        "dask, scattered": "Dask, with `scatter=[X]`",
+        "loky": "loky, which shares memory",
+        "ray": "Ray, which shares memory",
+    }
+    rows = {row["backend"]: row for row in load("speed/shipping.json")["rows"]}
+    lines = [
+        [
+            name,
+            f"{rows[key]['start']['mb']:.0f} MB",
+            *(f"{search['mb']:,.0f} MB" for search in rows[key]["searches"]),
+        ]
+        for key, name in names.items()
+    ]
+    head = ["backend", "sent at the start", "first search", "second search"]
+    return markdown(head, lines)
+
+
+def step_table():
+    rows = load("speed/data_parallel.json")["rows"]
+    head = ["loss", "items", "one process", "two processes", "ratio"]
+    head += ["traffic a step", "by the formula"]
+    lines = []
+    for one, two in zip(rows[::2], rows[1::2], strict=True):
+        seconds = one["seconds_a_step"], two["seconds_a_step"]
+        dense = 2 * 4 * one["items"] * DIM  # both processes: 2 x (2 - 1) x 4 N d
+        is_full = one["loss"] == "cross_entropy"
+        lines.append(
+            [
+                f"`{one['loss']}`",
+                f"{one['items']:,}",
+                *(f"{1000 * s:,.0f} ms" for s in seconds),
+                f"{seconds[1] / seconds[0]:.2f}",
+                f"{two['bytes_a_step'] / 1e6:.1f} MB",
+                f"{dense / 1e6:.1f} MB" if is_full else "",
+            ]
+        )
+    return markdown(head, lines)
+
+
 def main():
     new_parser(__doc__).parse_args()
     rows = [
@@ -87,12 +164,13 @@ def main():
         for n in MACHINES
     ]
     save("speed/scale_out.json", {"protocol": __doc__, "computed": True, "rows": rows})
-    head = ["work (computed)", *(f"{n} machines" for n in MACHINES)]
-    lines = [
-        [name, *(shown(row["seconds"]) for row in rows if row["work"] == name)]
-        for name in WORK
-    ]
-    print(markdown(head, lines))
+    for name, table in (
+        ("shipping", shipping_table()),
+        ("pairs", pairs_table()),
+        ("data_parallel", step_table()),
+        ("scale_out", cost_table(rows)),
+    ):
+        replace_table("docs/scale_out.md", name, table)
 
 
 if __name__ == "__main__":

@@ -327,3 +327,20 @@ def test_times_as_features():
                     expected = row[base]["mrr@20"]
                     assert numbers(cell) == pytest.approx(expected, abs=6e-5)
     assert len(shown) == len(compared) + len({row["log"] for row in rows})
+
+
+def test_figures_of_scaling_out():
+    page = DOCS / "scale_out.md"
+    for row, cells in zip(results("pairs.json"), table(page, "pairs"), strict=False):
+        assert numbers(cells[2]) == [row["pairs"]]
+        assert cells[3:] == [f"{row['seconds']:.0f} s", f"{row['peak_gib']:.1f} GiB"]
+    steps = results("data_parallel.json")
+    for one, two, cells in zip(
+        steps[::2], steps[1::2], table(page, "data_parallel"), strict=True
+    ):
+        ratio = two["seconds_a_step"] / one["seconds_a_step"]
+        assert numbers(cells[4]) == [round(ratio, 2)]
+        if cells[6]:  # what is sent is what the formula says, and some small messages
+            assert 1 <= numbers(cells[5])[0] / numbers(cells[6])[0] < 1.1
+    costs = table(page, "scale_out")
+    assert len(costs) * 3 == len(results("scale_out.json"))
