@@ -114,13 +114,15 @@ def fit_steps(
     precision = group.from_first(lambda: settings.values["precision"])
     settings = settings.with_values(precision=precision)
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
+    path = group.from_first(lambda: params.checkpoint)
 
     def learn(data, plan, before=before):
         """A model of these data; one that is kept may be watched and resumed."""
         checkpoint = None
-        if params.checkpoint is not None and plan.kept and not grow:
-            checkpoint = _checkpoint(
-                params, data, eval_set, before, settings.values, group
+        if path is not None and plan.kept and not grow:
+            values = settings.values
+            checkpoint = Checkpoint(
+                path, lambda: _bound_to(params, data, eval_set, before, values), group
             )
         return _learned(
             params,
@@ -246,12 +248,13 @@ def _with_repeats(params, data, plan, learn, seed, before, group):
     if enough and before is None:
         fitted = learn(part, plan)
         return fitted.with_repeats(bias_of(fitted))
-    if params.verbose:
+    shows = params.verbose and group.rank == 0
+    if shows:
         print("First fit, to learn the bias of repeated items:", flush=True)
     first = learn(replace(part, held_out=None), plan.of_a_trial(), None)
     bias = bias_of(first)
     plan = plan.later(time.perf_counter() - begun)
-    if params.verbose:
+    if shows:
         print("Second fit, on all sessions:", flush=True)
     return learn(data, plan).with_repeats(bias)
 
@@ -550,8 +553,8 @@ def _known_data(data, eval_set, before):
     }
 
 
-def _checkpoint(params, data, eval_set, before, values, group):
-    """Where this run leaves its state, known by its parameters and data.
+def _bound_to(params, data, eval_set, before, values):
+    """Parameters and data by which the checkpoint of a run is known again.
 
     `values` are what parameters at "auto" stand for, some of them on this device.
     """
@@ -567,8 +570,7 @@ def _checkpoint(params, data, eval_set, before, values, group):
         if key not in ignored
     } | {f"{key} is": _known_by(value) for key, value in values.items()}
     versions = VERSION, torch.__version__
-    bound_to = known_by, _known_data(data, eval_set, before), versions
-    return Checkpoint(params.checkpoint, bound_to, group)
+    return known_by, _known_data(data, eval_set, before), versions
 
 
 def _known_by(value):

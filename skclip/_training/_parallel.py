@@ -9,6 +9,7 @@ are used: all_reduce for dense gradients, all_gather of rows for sparse ones.
 `Alone` has the same methods for the usual fit in one process.
 """
 
+import pickle
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -107,17 +108,19 @@ class Group(Alone):
 
     def from_first(self, function):
         found = [None, None]
-        failed = None
+        failed = answer = None
         if self.rank == 0:
             try:
-                found[0] = function()
+                answer = function()
+                # Here, so that all hear of what cannot be sent.
+                found[0] = pickle.dumps(answer)
             except BaseException as error:
                 failed, found[1] = error, _name_of(error)
         distributed.broadcast_object_list(found, src=0)
         if failed is not None:
             raise failed
         self._raise_first([found[1]])
-        return found[0]
+        return answer if self.rank == 0 else pickle.loads(found[0])
 
     def check_same(self, what, facts):
         mine = {name: joblib.hash(value) for name, value in facts().items()}
@@ -130,7 +133,7 @@ class Group(Alone):
                     f"Process {rank} of the group and process 0 differ in {what}: "
                     f"{', '.join(differ)}. Each process must call fit with the same "
                     "data and parameters, by the same versions; batches are shared "
-                    "out inside fit."
+                    "out inside fit. Steps before it need a random_state."
                 )
 
     def check_model(self, model):

@@ -83,11 +83,13 @@ def train(
     with run.progress(), run.noted_interrupts():
         try:
             while not run.is_over():
-                if callbacks is not None:
-                    callbacks.begin()
+                with group.together():  # each process may have callbacks of its own
+                    if callbacks is not None:
+                        callbacks.begin()
                 run.epoch()
                 run.tell_if_waiting()
-                stop = callbacks is not None and callbacks.end(run.history, run.score)
+                with group.together():
+                    stop = callbacks and callbacks.end(run.history, run.score)
                 if run.is_stopped(stop):
                     break
                 if checkpoint is not None:

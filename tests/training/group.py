@@ -183,6 +183,16 @@ def clustering_fails(rank, folder):
     return _message(lambda: model(clusterer=Broken()).fit(sessions()))
 
 
+def clusterer_stays(rank, folder):
+    """A clusterer that cannot be sent to the other process."""
+    from skclip import SessionClusterer
+
+    class Local(SessionClusterer):
+        pass
+
+    return _message(lambda: model(clusterer=Local()).fit(sessions()))
+
+
 def lessr(rank, folder):
     return _message(lambda: model("lessr").fit(sessions()))
 
@@ -220,6 +230,32 @@ def callback(rank, folder):
     if rank == 1 and hasattr(fitted, "set_callbacks"):
         fitted.set_callbacks(Stop())
     return told(fitted.fit(sessions()))
+
+
+def callback_fails(rank, folder, when):
+    """A callback of the second process fails before or after its first epoch."""
+
+    class Failing:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            self.fail(context, "begin")
+
+        def on_fit_task_end(self, estimator, context):
+            self.fail(context, "end")
+
+        def fail(self, context, now):
+            if context.task_name == "epoch" and now == when:
+                raise RuntimeError(f"no {when} today")
+
+    fitted = model()
+    if rank == 1 and hasattr(fitted, "set_callbacks"):
+        fitted.set_callbacks(Failing())
+    return _message(lambda: fitted.fit(sessions()))
 
 
 def interrupt(rank, folder):
@@ -290,13 +326,28 @@ def checkpoint(rank, folder):
     }
 
 
+def own_checkpoint(rank, folder, owner):
+    """Only one process is given a path, and a seed without which there is no file."""
+    given = {"checkpoint": folder / "run.ckpt"} if rank == int(owner) else {}
+    seed = {"random_state": 0 if rank == 0 else None}
+    from skclip._training import Checkpoint
+
+    write, written = Checkpoint._write, []
+    Checkpoint._write = lambda *args: written.append(True) or write(*args)
+    try:
+        fitted = told(model(**given, **seed).fit(sessions()))
+    finally:
+        Checkpoint._write = write
+    return fitted | {"written": len(written)}
+
+
 def verbose(rank, folder):
     import contextlib
     import io
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        model(verbose=True).fit(sessions())
+        model(verbose=True, early_stopping=False, repeats=True).fit(sessions())
     return len(out.getvalue()) > 0
 
 

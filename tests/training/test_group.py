@@ -26,15 +26,18 @@ WRONG = {
     "other_version": "Process 1 .* differ in versions: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
+    "clusterer_stays": "Process 0 of the group failed: .*pickle local object",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
 }
 OWN = {  # where it is the error itself
     "one_fails": (1, "^ValueError: All 2 sessions"),
     "clustering_fails": (0, "^ValueError: no clusters today"),
+    "clusterer_stays": (0, "pickle local object"),
 }
 
 
+CALLBACKS_FAIL = ("callback_fails:begin", "callback_fails:end")
 HAS_CALLBACKS = sklearn.__version__ >= "1.9"
 SHARED = sorted(set(BACKBONES) - {"lessr"})
 
@@ -59,6 +62,7 @@ def answers(tmp_path_factory):
     """
     cases = [*(f"fit:{name}:cross_entropy" for name in SHARED), *EQUAL, *OTHER, *WRONG]
     cases += ["max_time", "callback", "interrupt", "search", "verbose", "checkpoint"]
+    cases += [*CALLBACKS_FAIL, "own_checkpoint:0", "own_checkpoint:1"]
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers
@@ -113,6 +117,14 @@ def test_a_callback_of_one_process_stops_all(answers):
     assert len(first["losses"]) == (1 if HAS_CALLBACKS else 20)
 
 
+@pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn has no callbacks")
+@pytest.mark.parametrize("case", CALLBACKS_FAIL)
+def test_a_callback_of_one_process_that_fails_reaches_all(case, answers):
+    error = f"RuntimeError: no {case.partition(':')[2]} today"
+    others = f"RuntimeError: Process 1 of the group failed: {error}"
+    assert answers[case] == [others, error]
+
+
 def test_ctrl_c_in_one_process_stops_all(answers):
     first, second = answers["interrupt"]
     assert first == second
@@ -138,6 +150,14 @@ def test_the_first_process_writes_checkpoints_for_all(answers):
     for of_rank in found:
         assert of_rank["resumed"] == of_rank["whole"] == found[0]["whole"]
         assert not of_rank["left"]
+
+
+def test_the_first_process_says_whether_there_is_a_checkpoint(answers):
+    for owner in (0, 1):
+        first, second = answers[f"own_checkpoint:{owner}"]
+        written = first.pop("written"), second.pop("written")
+        assert written == ((2, 0) if owner == 0 else (0, 0))
+        assert first == second
 
 
 def test_the_gpu_of_a_process_is_that_of_its_local_rank(monkeypatch):
