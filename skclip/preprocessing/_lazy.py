@@ -41,10 +41,13 @@ def frequent_users(frame, user, session, least):
 def most_frequent(frame, name, n):
     """Rows of the values that most rows have; of equal ones the smaller values."""
     frame = with_ids(frame, name)
-    counts = _counts(frame, name)
+    value = nw.col(name)
+    if frame.collect_schema()[name] in (nw.Categorical, nw.Enum):
+        value = value.cast(nw.String)  # engines sort them by their categories
+    counts = _counts(frame, name).with_columns(value.alias(VALUES))
 
     def top(counts):
-        return counts.sort(COUNT, name, descending=[True, False]).head(n)
+        return counts.sort(COUNT, VALUES, descending=[True, False]).head(n)
 
     if frame.implementation.is_dask():  # its own sort looks at all data at once
         return having(frame, in_partitions(counts, None, top), name)
