@@ -276,7 +276,6 @@ def test_a_path_may_be_of_any_kind(popular, tmp_path):
     assert paths == {str(path)}
 
 
-
 def test_bad_input_says_what_to_do(popular, tmp_path):
     batch = pl.DataFrame({"session": [1], "items": [["a"]]})
     with pytest.raises(ValueError, match="batch has no column 'sku'.*items=.*session"):

@@ -197,6 +197,25 @@ def lessr(rank, folder):
     return _message(lambda: model("lessr").fit(sessions()))
 
 
+def no_memory(rank, folder):
+    """The second step of one process fails."""
+    from skclip._model import SessionModel
+
+    states, calls = SessionModel.states, []
+
+    def failing(self, batch):
+        calls.append(batch)
+        if rank == 1 and len(calls) == 2:
+            raise MemoryError("no memory today")
+        return states(self, batch)
+
+    SessionModel.states = failing
+    try:
+        return _message(lambda: model().fit(sessions()))
+    finally:
+        SessionModel.states = states
+
+
 def not_finite(rank, folder):
     return _message(
         lambda: model(learning_rate=1e30, similarity="dot", prompt=None).fit(sessions())

@@ -27,12 +27,14 @@ WRONG = {
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
     "clusterer_stays": "Process 0 of the group failed: .*pickle local object",
+    "no_memory": "Process 1 of the group failed: MemoryError: no memory today",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
 }
 OWN = {  # where it is the error itself
     "one_fails": (1, "^ValueError: All 2 sessions"),
     "clustering_fails": (0, "^ValueError: no clusters today"),
+    "no_memory": (1, "^MemoryError: no memory today"),
     "clusterer_stays": (0, "pickle local object"),
 }
 
