@@ -137,7 +137,7 @@ class TopK:
         backbones=(),
         n_threads=1,
     ):
-        path = os.fspath(path)
+        path = os.fsdecode(path)
         if "://" in path:
             raise ValueError(
                 f"path is {path!r}. A model is opened from a file system: copy the "

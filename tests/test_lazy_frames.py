@@ -330,12 +330,23 @@ def test_bad_input():
         item_pairs(log, session="sid", item="sku", time=None, by=["sku", "what"])
     with pytest.raises(ValueError, match="whose rows have no order. Pass time="):
         item_pairs(log, session="sid", item="sku", time=None, check=True)
+    with pytest.raises(TypeError, match="'sku' .given as weight=. holds String"):
+        item_pairs(log, session="sid", item="sku", time=None, by="ts", weight="sku")
     with pytest.raises(ValueError, match="writes what is left.*Pass scratch="):
         until_stable(log, FILTERS["items"])
     with pytest.raises(ValueError, match="scratch is 's3://logs/tmp'. Pass a folder"):
         until_stable(log, FILTERS["items"], scratch="s3://logs/tmp")
     with pytest.raises(ValueError, match="column 'sku' already"):
         sessionize(log, user="sid", time="ts", gap=1, session="sku")
+
+
+def test_equally_frequent_categories_are_ranked_by_their_text():
+    kinds = pl.Enum(["z", "b", "a"]), pl.Categorical, pl.String
+    for kind in kinds:
+        log = pl.DataFrame({"sku": ["z", "b", "a"]}, schema={"sku": kind})
+        for events in (log, log.lazy()):
+            top = keep_top_items(events, item="sku", n_items=2)
+            assert top.lazy().collect()["sku"].to_list() == ["b", "a"]
 
 
 # Dask reads Parquet files with what pandas 3.1 deprecates.

@@ -270,6 +270,12 @@ def test_recipes_of_the_messages_make_sessions(popular):
     assert sorted(sessions["items_list"]) == [["b"], ["c", "a"]]
 
 
+def test_a_path_may_be_of_any_kind(popular, tmp_path):
+    path = tmp_path / "model.skclip"
+    paths = {TopK(given).path for given in (path, str(path), bytes(path))}
+    assert paths == {str(path)}
+
+
 def test_bad_input_says_what_to_do(popular, tmp_path):
     batch = pl.DataFrame({"session": [1], "items": [["a"]]})
     with pytest.raises(ValueError, match="no column .sku.*Group a frame of clicks by"):

@@ -122,13 +122,15 @@ def fit_steps(
     settings = settings.with_values(precision=precision)
     group.check_same("what 'auto' stands for", lambda: _plain(settings.values))
     plan = _plan(params, settings.values, _pace(data) if grow else (1, 1))
+    path = group.call_on_first(lambda: params.checkpoint)
 
     def learn(data, plan, before=before):
         """A model of these data; one that is kept may be watched and resumed."""
         checkpoint = None
-        if params.checkpoint is not None and plan.kept and not grow:
-            checkpoint = _checkpoint(
-                params, data, eval_set, before, settings.values, group
+        if path is not None and plan.kept and not grow:
+            values = settings.values
+            checkpoint = Checkpoint(
+                path, lambda: _bound_to(params, data, eval_set, before, values), group
             )
         return _learned(
             params,
@@ -524,7 +526,6 @@ def _facts(params, data, eval_set, before, kind_of_device):
     """By name what processes that fit together must agree in."""
     given = _plain(params.get_params())
     given = {f"parameter {name}": value for name, value in given.items()}
-    given["whether there is a checkpoint"] = params.checkpoint is not None
     given["kind of device"] = kind_of_device
     return given | _known_data(data, eval_set, before)
 
@@ -566,8 +567,8 @@ def _known_data(data, eval_set, before):
     }
 
 
-def _checkpoint(params, data, eval_set, before, values, group):
-    """Where this run leaves its state, known by its parameters and data.
+def _bound_to(params, data, eval_set, before, values):
+    """Parameters and data by which the checkpoint of a run is known again.
 
     `values` are what parameters at "auto" stand for, some of them on this device.
     """
@@ -583,8 +584,7 @@ def _checkpoint(params, data, eval_set, before, values, group):
         if key not in ignored
     } | {f"{key} is": _known_by(value) for key, value in values.items()}
     versions = VERSION, torch.__version__
-    bound_to = known_by, _known_data(data, eval_set, before), versions
-    return Checkpoint(params.checkpoint, bound_to, group)
+    return known_by, _known_data(data, eval_set, before), versions
 
 
 def _known_by(value):

@@ -27,6 +27,7 @@ from skclip._data._fit_data import (
 from skclip._data._frames import (
     as_frame,
     check_columns,
+    check_weight_type,
     column,
     column_with_gaps,
     parse_times,

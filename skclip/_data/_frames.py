@@ -168,12 +168,7 @@ def read_weights(frame, name, what="events"):
     if what != "events":
         otherwise = "Drop or repair such rows."
     series = frame.get_column(name)
-    if not series.dtype.is_numeric() and series.dtype != nw.Boolean:
-        raise TypeError(
-            f"Column {name!r} (given as weight=) holds {series.dtype}. Expected "
-            "numbers of 0 or more. For a column of event types pass event=, and map "
-            "them to numbers for weight=."
-        )
+    check_weight_type(series.dtype, name)
     _refuse_missing(series, name, "weight", what)
     weights = np.asarray(series.to_numpy(), dtype=np.float64)
     bad = ~(np.isfinite(weights) & (weights >= 0))
@@ -184,6 +179,16 @@ def read_weights(frame, name, what="events"):
             f"Expected a finite number of 0 or more. {otherwise}"
         )
     return weights
+
+
+def check_weight_type(dtype, name):
+    """Refuse a column of weights that holds no numbers."""
+    if not dtype.is_numeric() and dtype != nw.Boolean:
+        raise TypeError(
+            f"Column {name!r} (given as weight=) holds {dtype}. Expected "
+            "numbers of 0 or more. For a column of event types pass event=, and map "
+            "them to numbers for weight=."
+        )
 
 
 def wall_times(frame, name, times):

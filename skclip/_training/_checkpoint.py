@@ -21,8 +21,8 @@ class Checkpoint:
     Parameters
     ----------
     path : path-like
-    bound_to : object
-        Parameters and data, by which a run is known again.
+    bound_to : callable
+        Returns parameters and data, by which a run is known again.
     group : Group or Alone
         The processes that train together. The first one reads and writes the file.
 
@@ -35,7 +35,7 @@ class Checkpoint:
 
     def __init__(self, path, bound_to, group):
         self.path, self.group = Path(path), group
-        self.hash = joblib.hash((bound_to, group.size))
+        self.hash = group.call_on_first(lambda: joblib.hash((bound_to(), group.size)))
         self.is_candidate = inside_search()
         group.call_on_first(lambda: self._check(path))
         if self.is_candidate:

@@ -132,7 +132,7 @@ class Group(Alone):
                     f"Process {rank} of the group and process 0 differ in {what}: "
                     f"{', '.join(differ)}. Each process must call fit with the same "
                     "data and parameters, by the same versions; batches are shared "
-                    "out inside fit."
+                    "out inside fit. Steps before it need a random_state."
                 )
 
     def check_model(self, model):

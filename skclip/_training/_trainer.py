@@ -306,9 +306,33 @@ class _Stepper:
         """Return the loss of a batch and the sums of numbers; step if it is finite.
 
         `share` is what the rows of this process are of the batch that a group shares.
+        If a process of it fails, such as for want of memory, all of them do.
         """
+        self.model.zero_grad(set_to_none=True)
+        value, failed = np.nan, None
+        try:
+            value = self._gradients(batch, share)
+        except Exception as error:
+            if self.group.size == 1:
+                raise
+            failed = error
+        numbers = [value, failed is not None, *numbers]
+        value, any_failed, *numbers = self.group.add_up_step(numbers, self.model)
+        if any_failed:
+            with self.group.fail_together():
+                if failed is not None:
+                    raise failed
+        if np.isfinite(value):
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+            self.model.constrain_()
+        return value, *numbers
+
+    def _gradients(self, batch, share):
+        """The share of the loss of a batch, whose gradients the parameters get."""
         model = self.model
-        model.zero_grad(set_to_none=True)
         read = batch.codes.numel() * model.item_table.shape[1]
         with torch_threads(read):
             states = model.states(batch)
@@ -327,14 +351,7 @@ class _Stepper:
         if np.isfinite(value) or self.group.size > 1:
             with torch_threads(read):
                 loss.backward()
-        value, *numbers = self.group.add_up_step([value, *numbers], model)
-        if np.isfinite(value):
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-            model.constrain_()
-        return value, *numbers
+        return value
 
 
 class _RowAdam(torch.optim.SparseAdam):

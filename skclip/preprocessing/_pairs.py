@@ -5,7 +5,7 @@ from functools import partial
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from skclip._data import column, read_weights
+from skclip._data import check_weight_type, column, read_weights
 from skclip.preprocessing import _lazy
 from skclip.preprocessing._eager import codes_of, in_order
 from skclip.preprocessing._reading import read, tie_breakers
@@ -100,6 +100,8 @@ def item_pairs(
     eager = partial(_of_eager, **columns, by=by, **kinds)
     if not _lazy.is_lazy(frame):
         return eager(frame).to_native()
+    if weight is not None:
+        check_weight_type(frame.collect_schema()[weight], weight)
     frame = _lazy.with_ids(frame, session, item, time, weight)
     differ = (item,) if weight is None else (item, weight)
     order = _lazy.order_of(frame, session, time, by, check, differ=differ)

@@ -155,11 +155,6 @@ def other_parameters(rank, folder):
     return _message(lambda: model(learning_rate=0.01 * (1 + rank)).fit(sessions()))
 
 
-def no_checkpoint(rank, folder):
-    path = folder / "run.ckpt" if rank == 0 else None
-    return _message(lambda: model(checkpoint=path).fit(sessions()))
-
-
 def other_version(rank, folder):
     from skclip._clip import _fitting
 
@@ -179,29 +174,6 @@ def other_call(rank, folder):
     return _message(lambda: fitted.partial_fit(sessions(seed=1, n=60)))
 
 
-def callback_fails(rank, folder):
-    """A callback of the second process raises an error."""
-
-    class Fail:
-        def setup(self, estimator, context):
-            pass
-
-        def teardown(self, estimator, context):
-            pass
-
-        def on_fit_task_begin(self, estimator, context):
-            pass
-
-        def on_fit_task_end(self, estimator, context):
-            if context.task_name == "epoch":
-                raise OSError("the tracker is gone")
-
-    fitted = model()
-    if rank == 1:
-        fitted.set_callbacks(Fail())
-    return _message(lambda: fitted.fit(sessions()))
-
-
 def one_fails(rank, folder):
     """One process has data that no fit takes."""
     X = sessions() if rank == 0 else [["a"], ["b"]]
@@ -219,17 +191,37 @@ def clustering_fails(rank, folder):
     return _message(lambda: model(clusterer=Broken()).fit(sessions()))
 
 
-def clusterer_cannot_travel(rank, folder):
+def clusterer_stays(rank, folder):
+    """A clusterer that cannot be sent to the other process."""
     from skclip import SessionClusterer
 
-    class Own(SessionClusterer):
-        """A class in a function, which no other process can look up."""
+    class Local(SessionClusterer):
+        pass
 
-    return _message(lambda: model(clusterer=Own()).fit(sessions()))
+    return _message(lambda: model(clusterer=Local()).fit(sessions()))
 
 
 def lessr(rank, folder):
     return _message(lambda: model("lessr").fit(sessions()))
+
+
+def no_memory(rank, folder):
+    """The second step of one process fails."""
+    from skclip._model import SessionModel
+
+    states, calls = SessionModel.states, []
+
+    def failing(self, batch):
+        calls.append(batch)
+        if rank == 1 and len(calls) == 2:
+            raise MemoryError("no memory today")
+        return states(self, batch)
+
+    SessionModel.states = failing
+    try:
+        return _message(lambda: model().fit(sessions()))
+    finally:
+        SessionModel.states = states
 
 
 def not_finite(rank, folder):
@@ -265,6 +257,32 @@ def callback(rank, folder):
     if rank == 1 and hasattr(fitted, "set_callbacks"):
         fitted.set_callbacks(Stop())
     return told(fitted.fit(sessions()))
+
+
+def callback_fails(rank, folder, when):
+    """A callback of the second process fails before or after its first epoch."""
+
+    class Failing:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            self.fail(context, "begin")
+
+        def on_fit_task_end(self, estimator, context):
+            self.fail(context, "end")
+
+        def fail(self, context, now):
+            if context.task_name == "epoch" and now == when:
+                raise RuntimeError(f"no {when} today")
+
+    fitted = model()
+    if rank == 1 and hasattr(fitted, "set_callbacks"):
+        fitted.set_callbacks(Failing())
+    return _message(lambda: fitted.fit(sessions()))
 
 
 def interrupt(rank, folder):
@@ -333,6 +351,21 @@ def checkpoint(rank, folder):
         "written": written,
         "left": path.exists(),
     }
+
+
+def own_checkpoint(rank, folder, owner):
+    """Only one process is given a path, and a seed without which there is no file."""
+    given = {"checkpoint": folder / "run.ckpt"} if rank == int(owner) else {}
+    seed = {"random_state": 0 if rank == 0 else None}
+    from skclip._training import Checkpoint
+
+    write, written = Checkpoint._write, []
+    Checkpoint._write = lambda *args: written.append(True) or write(*args)
+    try:
+        fitted = told(model(**given, **seed).fit(sessions()))
+    finally:
+        Checkpoint._write = write
+    return fitted | {"written": len(written)}
 
 
 def verbose(rank, folder):

@@ -24,25 +24,22 @@ OTHER = ("dropout:sampled_softmax", "own_samples", "no_seed")
 WRONG = {
     "other_data": "ValueError: Process 1 .* differ in what they fit: .*sessions",
     "other_parameters": "differ in what they fit: parameter learning_rate",
-    "no_checkpoint": "differ in what they fit: whether there is a checkpoint",
     "other_version": "Process 1 .* differ in what they run: skclip",
     "one_fails": "Process 1 of the group failed: ValueError: All 2 sessions",
     "clustering_fails": "Process 0 of the group failed: ValueError: no clusters today",
     "other_call": "Process 1 .* differ in what they run: fit or partial_fit",
-    "clusterer_cannot_travel": "Process 0 of the group failed: .*Own",
+    "clusterer_stays": "Process 0 of the group failed: .*Local",
+    "no_memory": "Process 1 of the group failed: MemoryError: no memory today",
     "lessr": "LESSRNetwork normalizes by the statistics of a whole batch",
     "not_finite": "ValueError: The loss became",
 }
 OWN = {  # where it is the error itself
     "one_fails": (1, "^ValueError: All 2 sessions"),
     "clustering_fails": (0, "^ValueError: no clusters today"),
-    "clusterer_cannot_travel": (0, "^(AttributeError|PicklingError): .*Own"),
+    "no_memory": (1, "^MemoryError: no memory today"),
+    "clusterer_stays": (0, "^(AttributeError|PicklingError): .*Local"),
 }
-if HAS_CALLBACKS:
-    failed = "OSError: the tracker is gone"
-    WRONG["callback_fails"] = f"Process 1 of the group failed: {failed}"
-    OWN["callback_fails"] = 1, f"^{failed}"
-
+CALLBACKS_FAIL = ("callback_fails:begin", "callback_fails:end")
 SHARED = sorted(set(BACKBONES) - {"lessr"})
 
 
@@ -66,6 +63,7 @@ def answers(tmp_path_factory):
     """
     cases = [*(f"fit:{name}:cross_entropy" for name in SHARED), *EQUAL, *OTHER, *WRONG]
     cases += ["max_time", "callback", "interrupt", "search", "verbose", "checkpoint"]
+    cases += [*CALLBACKS_FAIL, "own_checkpoint:0", "own_checkpoint:1"]
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers
@@ -120,6 +118,14 @@ def test_a_callback_of_one_process_stops_all(answers):
     assert len(first["losses"]) == (1 if HAS_CALLBACKS else 20)
 
 
+@pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn has no callbacks")
+@pytest.mark.parametrize("case", CALLBACKS_FAIL)
+def test_a_callback_of_one_process_that_fails_reaches_all(case, answers):
+    error = f"RuntimeError: no {case.partition(':')[2]} today"
+    others = f"RuntimeError: Process 1 of the group failed: {error}"
+    assert answers[case] == [others, error]
+
+
 def test_ctrl_c_in_one_process_stops_all(answers):
     first, second = answers["interrupt"]
     assert first == second
@@ -145,6 +151,14 @@ def test_the_first_process_writes_checkpoints_for_all(answers):
     for of_rank in found:
         assert of_rank["resumed"] == of_rank["whole"] == found[0]["whole"]
         assert not of_rank["left"]
+
+
+def test_the_first_process_says_whether_there_is_a_checkpoint(answers):
+    for owner in (0, 1):
+        first, second = answers[f"own_checkpoint:{owner}"]
+        written = first.pop("written"), second.pop("written")
+        assert written == ((2, 0) if owner == 0 else (0, 0))
+        assert first == second
 
 
 def test_the_gpu_of_a_process_is_that_of_its_local_rank(monkeypatch):
