@@ -82,6 +82,13 @@ def read_pairs(pairs, items=None):
             f"None of {len(weights)} pairs has a weight above 0, so no item is linked "
             "to another. Pass pairs of items that follow each other."
         )
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            "The weights of all pairs add up to infinity. Divide them by their largest "
+            "value."
+        )
     (low_ids, low), (high_ids, high) = (
         column(frame, name, "item", "pairs") for name in ("low", "high")
     )
