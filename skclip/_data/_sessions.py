@@ -153,7 +153,7 @@ class Sessions:
             if np.ma.is_masked(values):
                 raise ValueError(f"{name} has masked cells. Drop those events first.")
         parts = {  # copies: what the caller changes later changes nothing
-            name: None if values is None else np.array(values, dtype=self._TYPES[name])
+            name: None if values is None else _copied(values, self._TYPES[name], name)
             for name, values in given.items()
         }
         for name in self._SESSION_COLUMNS:
@@ -715,3 +715,18 @@ def _nbytes(array):
         return array.nbytes
     sample = array[:: -(-len(array) // _SAMPLE)].tolist()
     return array.nbytes + len(array) * sum(map(sys.getsizeof, sample)) // len(sample)
+
+
+def _copied(values, dtype, name):
+    """A copy of that type; numbers that it does not hold are refused."""
+    if dtype not in (np.int32, np.int64):
+        return np.array(values, dtype=dtype)
+    given = np.asarray(values)
+    with np.errstate(invalid="ignore"):
+        copy = given.astype(dtype)
+    if given.size and not np.array_equal(copy, given):
+        raise ValueError(
+            f"{name} must hold whole numbers of type {np.dtype(dtype)}, got "
+            f"{given.ravel()[np.flatnonzero((copy != given).ravel())[0]]}."
+        )
+    return copy

@@ -524,3 +524,10 @@ def test_zones_of_hours_alone_are_zones():
     assert np.diff(X.times).tolist() == [1_800]
     with pytest.raises(ValueError, match="mixes times with a time zone"):
         read(events | {"t": ["2024-05-01 10:00:00+02", "2024-05-01 09:30:00"]})
+
+
+@pytest.mark.parametrize("code", [0.7, 2**32, -(2**40), np.nan])
+def test_codes_are_not_cut_to_what_fits(code):
+    with pytest.raises(ValueError, match="codes must hold whole numbers of type int32"):
+        Sessions([0, code], [0, 2], ["a", "b"])
+    assert Sessions([0.0, 1.0], [0, 2], ["a", "b"]).codes.tolist() == [0, 1]
