@@ -27,7 +27,7 @@ def test_dask_in_two_processes(clicks, dask_workers):
     dd = pytest.importorskip("dask.dataframe")
     columns = {"session": "session", "item": "item", "time": "time", "by": "row"}
     log = dd.from_pandas(clicks, npartitions=5)
-    pairs = item_pairs(log, **columns).compute()
+    pairs = dask_workers.compute(item_pairs(log, **columns)).result()
     X = Sessions.from_events(
         clicks.sort_values("row"), session="session", item="item", time="time"
     )
