@@ -382,6 +382,9 @@ def verbose(rank, folder):
 def main(cases, folder, rank):
     from torch import distributed
 
+    from skclip._training import _parallel
+
+    _parallel._SMALL = 500  # numbers: item tables have more, and travel by themselves
     folder, rank = Path(folder), int(rank)
     warnings.simplefilter("ignore")
     distributed.init_process_group(
