@@ -149,6 +149,8 @@ class TopK:
             raise ValueError(
                 f"k={k} is less than 1. Pass k >= 1, or None for the default."
             )
+        if n_threads is not None and not n_threads >= 1:
+            raise ValueError(f"n_threads={n_threads}. Pass 1 or more, or None.")
         self.path, self.k = os.path.abspath(path), k
         self.session, self.items, self.users = session, items, users
         self.times, self.events = times, events

@@ -328,6 +328,8 @@ def test_bad_input():
             function(log)
     with pytest.raises(ValueError, match="no column 'what'.*given as by=.*'sid'"):
         item_pairs(log, session="sid", item="sku", time=None, by=["sku", "what"])
+    with pytest.raises(TypeError, match="by=3. Expected the name of a column"):
+        item_pairs(log, session="sid", item="sku", time=None, by=3)
     with pytest.raises(ValueError, match="whose rows have no order. Pass time="):
         item_pairs(log, session="sid", item="sku", time=None, check=True)
     with pytest.raises(TypeError, match="'sku' .given as weight=. holds String"):

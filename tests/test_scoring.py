@@ -282,6 +282,8 @@ def test_bad_input_says_what_to_do(popular, tmp_path):
         TopK(popular, 1, items="sku")(batch)
     with pytest.raises(ValueError, match="catalog of 3 items.*Pass k=3 or less"):
         TopK(popular)(batch)
+    with pytest.raises(ValueError, match="n_threads=0. Pass 1 or more, or None"):
+        TopK(popular, 1, n_threads=0)
     with pytest.raises(ValueError, match="k=0 is less than 1"):
         TopK(popular, 0)
     with pytest.raises(TypeError, match="whole number"):

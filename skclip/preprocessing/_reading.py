@@ -14,4 +14,8 @@ def read(events, *, by=None, **columns):
 
 def tie_breakers(by):
     """Columns as a tuple, or None where there are none."""
+    if not isinstance(by, str | list | tuple | None):
+        raise TypeError(
+            f"by={by!r}. Expected the name of a column, or a list of names."
+        )
     return (by,) if isinstance(by, str) else tuple(by or ()) or None

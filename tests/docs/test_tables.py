@@ -344,3 +344,18 @@ def test_figures_of_scaling_out():
             assert 1 <= numbers(cells[5])[0] / numbers(cells[6])[0] < 1.2
     costs = table(page, "scale_out")
     assert len(costs) * 3 == len(results("scale_out.json"))
+    text = " ".join(page.read_text().split())
+    (scored,) = [
+        row for row in results("score_everywhere.json") if row["sessions"] == 20_000_000
+    ]
+    assert f"sessions in {scored['seconds']:.0f} seconds" in text
+    assert f"{round(scored['sessions_per_second'], -2):,.0f} sessions a second" in text
+    peaks = [process["peak_mb"] for process in scored["processes"]]
+    assert f"took {max(peaks) / 1000:.2f} GB" in text
+    seconds = {
+        row["engine"]: f"{row['cpu_seconds']:.0f}"
+        for row in results("graph.json")
+        if row["graph"] == "simulated"
+    }
+    shown = f"leidenalg took {seconds['leidenalg']} seconds, igraph {seconds['igraph']}"
+    assert f"{shown} and NetworKit {seconds['networkit']}," in text
