@@ -224,6 +224,24 @@ NAMES = short_names()
 default_role = "name"
 
 
+def write_lab_pages():
+    """Copies of the laboratory notes, newest first, and their index."""
+    notes = sorted((DOCS.parent / "benchmarks" / "lab").glob("*.md"), reverse=True)
+    index = "# Laboratory notes\n\n"
+    index += "How each result was obtained: one dated note for each question, newest\n"
+    index += "first. Notes keep the figures, names and versions of their day.\n\n"
+    for note in notes:
+        text = note.read_text()
+        write(DOCS / "lab" / note.name, text)
+        title = text.splitlines()[0].removeprefix("# ")
+        index += f"- {note.name[:10]}: [{title}]({note.name})\n"
+    index += "\n```{toctree}\n:hidden:\n:glob:\n:reversed:\n\n*\n```\n"
+    write(DOCS / "lab" / "index.md", index)
+    for path in (DOCS / "lab").glob("*.md"):
+        if path.name not in {"index.md", *(note.name for note in notes)}:
+            path.unlink()
+
+
 def draw_figures():
     """The figure of the page on reproduction, from its committed rows."""
     sys.path.insert(0, str(DOCS.parent))
@@ -236,4 +254,5 @@ def draw_figures():
 def setup(app):
     app.add_role("name", name_role)
     write_api_pages()
+    write_lab_pages()
     draw_figures()

@@ -164,5 +164,5 @@ plt.show()
 # %%
 # ``predict_topk`` and ``similar_items`` are exact and know filters and bias. Nothing
 # has to be built again after each fit. Prefer them while a query takes a few
-# milliseconds, as it does with tens of thousands of items. :doc:`/scaling` compares
+# milliseconds, as it does with tens of thousands of items. :doc:`/guide/scaling` compares
 # both on larger catalogs.

@@ -24,7 +24,7 @@ catalog, ties count against the target. All cells: d = 32, batches of 128, at mo
 epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise, and
 the rest as in `benchmarks/_november.py`.
 
-A cell that has a row is not run again. Tables go to docs/pomrec.md.
+A cell that has a row is not run again. Tables go to docs/guide/several_interests.md.
 """
 
 import itertools
@@ -57,7 +57,7 @@ from skclip.metrics import mrr_at_k, ndcg_at_k, recall_at_k
 
 ROWS = "choose/pomrec.jsonl"
 COUNTS = result_file("choose/pomrec_parameters.json")
-PAGE = "docs/pomrec.md"
+PAGE = "docs/guide/several_interests.md"
 METRICS = {"recall": recall_at_k, "mrr": mrr_at_k, "ndcg": ndcg_at_k}
 TRAINING = {"embedding_dim": 32, "batch_size": 128, "max_epochs": 12}
 TRAINING |= {"learning_rate": 0.01, "prompt": None, "max_session_length": 20}

@@ -136,7 +136,7 @@ def write_table():
             shares = " / ".join(f"{gain:.0%}" for gain in gains)
             lines.append([log, f"{n:,}", scores, shares, f"{share:.0%}"])
     head = ["log", "`n_rehearsed`", "Recall@20 / MRR@20", "of a refit's gain"]
-    replace_table("docs/production.md", "updates", markdown([*head, "time"], lines))
+    replace_table("docs/guide/deploy.md", "updates", markdown([*head, "time"], lines))
 
 
 def main():

@@ -14,7 +14,7 @@ of them on sale only in the last fifth of the time, so cold); sessions that end 
 first 80 % of the time train a GRU4Rec with cluster prompts (settings of
 `benchmarks/_november.py`), the first 300 distinct prefixes after that, whose target is
 in the catalog, are ranked. Seeds 0 to 4 for shop, model and clients; mean and standard
-deviation. Tables go to docs/llm_reranking.md.
+deviation. Tables go to docs/guide/llm_reranking.md.
 """
 
 import hashlib
@@ -245,7 +245,7 @@ def main():
 
 
 def tables(rows):
-    page = "docs/llm_reranking.md"
+    page = "docs/guide/llm_reranking.md"
     metrics = {
         "Recall@50": lambda row: row["recall@50"],
         "Recall@20": lambda row: row["recall@20"],

@@ -10,7 +10,7 @@ search chose on the validation part (`choose/tune_baselines.py`), by the next it
 recommender has its defaults, seed 0. All are fitted on all training sessions. Intervals
 of 95 % and p-values come from 10,000 bootstrap draws of test sessions, the differences
 are to the neighbors, and p-values are adjusted by Holm's method for the three other
-models, within one metric. Nothing is chosen here. Writes tables of docs/evaluation.md.
+models, within one metric. Nothing is chosen here. Writes tables of docs/guide/evaluation.md.
 """
 
 from benchmarks._results import (
@@ -114,7 +114,7 @@ def main():
             save(NAME, {"protocol": __doc__, "logs": about, "rows": rows})
     names = ("remaining items", "remaining items, differences")
     for name, table in zip(names, tables(), strict=True):
-        replace_table("docs/evaluation.md", name, table)
+        replace_table("docs/guide/evaluation.md", name, table)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def print_tables(rows):
     head += ["one busy / one thread alone", "two busy / one thread alone", *WAYS]
     print(markdown(head, lines))
     ratios = [line[:4] for line in lines]
-    replace_table("docs/scaling.md", "busy", markdown(head[:4], ratios))
+    replace_table("docs/guide/scaling.md", "busy", markdown(head[:4], ratios))
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def write_table():
         ]
         for row in lines.values()
     ]
-    replace_table("docs/scaling.md", "nearest", markdown(head, cells))
+    replace_table("docs/guide/scaling.md", "nearest", markdown(head, cells))
 
 
 def two_digits(value):

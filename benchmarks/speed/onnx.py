@@ -139,7 +139,7 @@ def tables():
         lines.append([row["backbone"], *times, share, size])
     head = ["backbone", "product alone, ms", "`predict_topk`, ms", "ONNX Runtime, ms"]
     head += ["times as fast", "file"]
-    replace_table("docs/onnx.md", "onnx_latency", markdown(head, lines))
+    replace_table("docs/guide/onnx.md", "onnx_latency", markdown(head, lines))
     lines = []
     for backbone, rows in itertools.groupby(rows_of(PARITY), lambda r: r["backbone"]):
         rows = {(r["prompt"], r["similarity"]): r for r in rows}
@@ -148,7 +148,7 @@ def tables():
         lines.append([backbone, *cells, f"{100 * same:.1f}%"])
     head = ["backbone", "prompts, cosine", "prompts, dot", "bare, cosine", "bare, dot"]
     head += ["same lists"]
-    replace_table("docs/onnx.md", "onnx_parity", markdown(head, lines))
+    replace_table("docs/guide/onnx.md", "onnx_parity", markdown(head, lines))
 
 
 def main():

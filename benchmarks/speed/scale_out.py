@@ -170,7 +170,7 @@ def main():
         ("data_parallel", step_table()),
         ("scale_out", cost_table(rows)),
     ):
-        replace_table("docs/scale_out.md", name, table)
+        replace_table("docs/guide/scale_out.md", name, table)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ def test_every_marked_table_has_rows():
 
 def test_means_over_seeds():
     file = "backbones_rsc15.json"
-    shown = {m: values for m, *values in table(DOCS / "which_backbone.md", "backbones")}
+    shown = {
+        m: values
+        for m, *values in table(DOCS / "guide" / "which_model.md", "backbones")
+    }
     assert set(shown) == {row["model"] for row in results(file)}
     for model, values in shown.items():
         runs = [row for row in results(file) if row["model"] == model]
@@ -103,7 +106,7 @@ def test_speed_of_the_backbones():
         for row in results("speed/results/train.json")
         if (row["data"], row["form"]) == ("rsc15_100k", "bare")
     }
-    for name, _, _, speed, *_ in table(DOCS / "which_backbone.md", "backbones"):
+    for name, _, _, speed, *_ in table(DOCS / "guide" / "which_model.md", "backbones"):
         assert speed == measured[name]
 
 
@@ -118,7 +121,7 @@ def test_approximate_indexes():
         ]
         for row in rows
     }
-    shown = table(DOCS / "scaling.md", "nearest")
+    shown = table(DOCS / "guide" / "scaling.md", "nearest")
     assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
     sizes = {row["vectors"]: f"{row['n_items']:,}" for row in rows}
     for vectors, size, index, *values in shown:
@@ -127,7 +130,10 @@ def test_approximate_indexes():
 
 
 def test_graphs_for_onnx_runtime():
-    shown = {name: cells for name, *cells in table(DOCS / "onnx.md", "onnx_latency")}
+    shown = {
+        name: cells
+        for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_latency")
+    }
     rows = results("speed/results/onnx.json")
     assert list(shown) == [row["backbone"] for row in rows]
     for row in rows:
@@ -136,12 +142,12 @@ def test_graphs_for_onnx_runtime():
         assert ratio == f"{times['predict_topk'] / times['onnx']:.1f}"
         assert file == f"{row['file_bytes'] / 2**20:.0f} MB"
     rows = results("onnx_parity.jsonl")
-    for name, *cells in table(DOCS / "onnx.md", "onnx_parity"):
+    for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_parity"):
         own = [row for row in rows if row["backbone"] == name]
         *cells, same = cells
         assert cells == [f"{row['largest_difference']:.1e}" for row in own]
         assert same == f"{min(row['same_lists'] for row in own):.1%}"
-    assert {name for name, *_ in table(DOCS / "onnx.md", "onnx_parity")} == {
+    assert {name for name, *_ in table(DOCS / "guide" / "onnx.md", "onnx_parity")} == {
         row["backbone"] for row in rows
     }
 
@@ -156,7 +162,7 @@ def test_comparison(data):
     for name, *values in shown:
         assert values[:2] == [f"{rows[name][metric]:.4f}" for metric in METRICS], name
     if data == "rsc15":
-        for name, *values in table(DOCS / "which_backbone.md", "baselines"):
+        for name, *values in table(DOCS / "guide" / "which_model.md", "baselines"):
             expected = [f"{rows[name][metric]:.3f}" for metric in METRICS]
             assert values == [*expected, f"{rows[name]['fit_seconds']:.2f}"], name
 
@@ -194,7 +200,7 @@ def test_reproduction():
 def test_memory_of_workers():
     shown = [
         [int(cell) for cell in row[1:]]
-        for row in table(DOCS / "deployment.md", "workers")
+        for row in table(DOCS / "guide" / "deployment.md", "workers")
     ]
     found = [list(row["memory_mb"].values()) for row in results("workers.json")]
     assert shown == [[round(value) for value in row] for row in found]
@@ -244,7 +250,7 @@ def test_kinds_of_item_features():
 
 def test_cost_of_a_small_language_model():
     rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
-    shown = table(DOCS / "llm_reranking.md", "small model, cost")
+    shown = table(DOCS / "guide" / "llm_reranking.md", "small model, cost")
     assert [cells[0] for cells in shown] == [row["mode"] for row in rows]
     for row, (_, n, usable, failures, *cells) in zip(rows, shown, strict=True):
         usage, failed = row["usage"], row["fallbacks"]
@@ -267,7 +273,7 @@ def test_cost_of_a_small_language_model():
 )
 def test_lists_of_a_small_language_model(mode, lengths):
     rows = [row for row in results("llm_amazon_beauty.json") if row["mode"] == mode]
-    shown = table(DOCS / "llm_reranking.md", f"small model, {mode}")
+    shown = table(DOCS / "guide" / "llm_reranking.md", f"small model, {mode}")
     assert {way for way, *_ in shown} == {row["way"] for row in rows}
     for way, *cells in shown:
         for cell, metric in zip(
@@ -330,7 +336,7 @@ def test_times_as_features():
 
 
 def test_figures_of_scaling_out():
-    page = DOCS / "scale_out.md"
+    page = DOCS / "guide" / "scale_out.md"
     for row, cells in zip(results("pairs.json"), table(page, "pairs"), strict=False):
         assert numbers(cells[2]) == [row["pairs"]]
         assert cells[3:] == [f"{row['seconds']:.0f} s", f"{row['peak_gib']:.1f} GiB"]

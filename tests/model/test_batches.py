@@ -64,7 +64,7 @@ def test_epochs_are_shuffled_by_the_generator():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_batches_hold_numbers_of_four_bytes(shared):
-    """The formula for memory in docs/scaling.md."""
+    """The formula for memory in docs/guide/scaling.md."""
     sessions = [[1, 2, 3, 4, 5, 6]] * 50
     instances = instances_of(sessions, every_prefix=True)
     assert instances.starts.dtype == np.int64
