@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+LAB = ROOT / "benchmarks" / "lab"
 METRICS = ("recall@20", "mrr@20")
 
 
@@ -38,7 +39,7 @@ def numbers(cell):
 
 
 def test_every_marked_table_has_rows():
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *LAB.glob("*.md")]:
         for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
             assert table(page, name), f"{page.name}: {name}"
 
@@ -211,7 +212,7 @@ STAGES = {"alone": "base", "`CandidateRanker`": "candidates", "`MMRReranker`": "
 
 def test_second_stages():
     rows = results("report/results/second_stage.jsonl")
-    shown = table(DOCS / "guide" / "second_stage.md", "second_stage")
+    shown = table(LAB / "2026-11-30-second-stages.md", "second_stage")
     assert len(shown) == len(rows)
     log = base = None
     for first, second, stage, *cells in shown:
@@ -234,7 +235,7 @@ def test_second_stages():
 def test_kinds_of_item_features():
     rows = results("report/results/item_features.jsonl")
     rows = sorted(rows, key=lambda row: row["log"])
-    shown = table(DOCS / "guide" / "item_features.md", "item_features")
+    shown = table(LAB / "2026-12-01-kinds-of-item-features.md", "item_features")
     assert len(shown) == len(rows)
     metrics = ["recall@20", *(f"recall@20, {g}" for g in ("0", "1-5", "6-20", ">20"))]
     log = None
@@ -250,7 +251,7 @@ def test_kinds_of_item_features():
 
 def test_cost_of_a_small_language_model():
     rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
-    shown = table(DOCS / "guide" / "llm_reranking.md", "small model, cost")
+    shown = table(LAB / "2026-11-30-small-language-model.md", "small model, cost")
     assert [cells[0] for cells in shown] == [row["mode"] for row in rows]
     for row, (_, n, usable, failures, *cells) in zip(rows, shown, strict=True):
         usage, failed = row["usage"], row["fallbacks"]
@@ -273,7 +274,7 @@ def test_cost_of_a_small_language_model():
 )
 def test_lists_of_a_small_language_model(mode, lengths):
     rows = [row for row in results("llm_amazon_beauty.json") if row["mode"] == mode]
-    shown = table(DOCS / "guide" / "llm_reranking.md", f"small model, {mode}")
+    shown = table(LAB / "2026-11-30-small-language-model.md", f"small model, {mode}")
     assert {way for way, *_ in shown} == {row["way"] for row in rows}
     for way, *cells in shown:
         for cell, metric in zip(
@@ -286,7 +287,7 @@ def test_lists_of_a_small_language_model(mode, lengths):
 
 def test_types_and_weights_of_events():
     rows = results("event_types.jsonl")
-    page = DOCS / "guide" / "event_types.md"
+    page = LAB / "2026-12-01-types-and-weights-of-events.md"
     shown = table(page, "event_types")
     assert {cells[0] for cells in shown} == {row["model"] for row in rows}
     for model, *cells, n_seeds in shown:
@@ -310,7 +311,7 @@ def test_types_and_weights_of_events():
 
 def test_times_as_features():
     rows, compared = results("time_features.jsonl"), results("time_features.json")
-    shown = table(DOCS / "guide" / "event_types.md", "time_features")
+    shown = table(LAB / "2026-12-01-time-inside-a-session.md", "time_features")
     for log, features, *cells in shown:
         names = [] if features == "none" else features.split(", ")
         own = [
