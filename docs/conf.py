@@ -231,7 +231,7 @@ def write_lab_pages():
     index += "How each result was obtained: one dated note for each question, newest\n"
     index += "first. Notes keep the figures, names and versions of their day.\n\n"
     for note in notes:
-        text = note.read_text()
+        text = note.read_text().replace("](../../docs/", "](../")
         write(DOCS / "lab" / note.name, text)
         title = text.splitlines()[0].removeprefix("# ")
         index += f"- {note.name[:10]}: [{title}]({note.name})\n"
@@ -243,7 +243,7 @@ def write_lab_pages():
 
 
 def draw_figures():
-    """The figure of the page on reproduction, from its committed rows."""
+    """The figure of a laboratory note, from its committed rows."""
     sys.path.insert(0, str(DOCS.parent))
     from benchmarks.report.reproduce import rows_done
     from benchmarks.report.reproduce_tables import draw_figure

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+LAB = ROOT / "benchmarks" / "lab"
 METRICS = ("recall@20", "mrr@20")
 
 
@@ -38,17 +39,15 @@ def numbers(cell):
 
 
 def test_every_marked_table_has_rows():
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *LAB.glob("*.md")]:
         for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
             assert table(page, name), f"{page.name}: {name}"
 
 
 def test_means_over_seeds():
     file = "backbones_rsc15.json"
-    shown = {
-        m: values
-        for m, *values in table(DOCS / "guide" / "which_model.md", "backbones")
-    }
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    shown = {m: values for m, *values in table(page, "backbones")}
     assert set(shown) == {row["model"] for row in results(file)}
     for model, values in shown.items():
         runs = [row for row in results(file) if row["model"] == model]
@@ -85,11 +84,15 @@ def test_short_table_of_eight_logs():
 
 
 @pytest.mark.parametrize(
-    ("name", "best"), [("eight_logs", "default"), ("eight_logs_blend", "blend")]
+    ("name", "best", "note"),
+    [
+        ("eight_logs", "default", "2026-11-29-default-beside-its-neighbors.md"),
+        ("eight_logs_blend", "blend", "2026-11-30-blend-and-bias-for-repeats.md"),
+    ],
 )
-def test_long_tables_of_eight_logs(name, best):
+def test_long_tables_of_eight_logs(name, best, note):
     models = {"no bias for repeats": "default", "default": "repeats"}
-    for log, shown, *cells in table(DOCS / "comparison.md", name):
+    for log, shown, *cells in table(LAB / note, name):
         model = models.get(shown, shown)
         for at, metric in enumerate(METRICS):
             value = eight_logs(log, model, metric)
@@ -106,7 +109,8 @@ def test_speed_of_the_backbones():
         for row in results("speed/results/train.json")
         if (row["data"], row["form"]) == ("rsc15_100k", "bare")
     }
-    for name, _, _, speed, *_ in table(DOCS / "guide" / "which_model.md", "backbones"):
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    for name, _, _, speed, *_ in table(page, "backbones"):
         assert speed == measured[name]
 
 
@@ -157,12 +161,13 @@ def test_comparison(data):
     rows = {
         row["model"]: row for row in results("compare.jsonl") if row["data"] == data
     }
-    shown = table(DOCS / "comparison.md", data)
+    shown = table(LAB / "2026-11-22-every-model-on-three-logs.md", data)
     assert {name for name, *_ in shown} == set(rows)
     for name, *values in shown:
         assert values[:2] == [f"{rows[name][metric]:.4f}" for metric in METRICS], name
     if data == "rsc15":
-        for name, *values in table(DOCS / "guide" / "which_model.md", "baselines"):
+        page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+        for name, *values in table(page, "baselines"):
             expected = [f"{rows[name][metric]:.3f}" for metric in METRICS]
             assert values == [*expected, f"{rows[name]['fit_seconds']:.2f}"], name
 
@@ -179,9 +184,14 @@ def reproduced(**asked):
 
 
 def test_reproduction():
-    page = DOCS / "reproduction.md"
     variants = {"CLIP": "leiden", "no prompt": "none", "random": "random", "one": "one"}
-    for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text()):
+    found_in = {
+        name: page
+        for page in LAB.glob("*.md")
+        for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text())
+    }
+    assert len(found_in) == 8
+    for name, page in found_in.items():
         _, data, form = name.split("_")
         for backbone, variant, *values in table(page, name):
             found = reproduced(data=data, form=form, every=1, backbone=backbone,
@@ -189,7 +199,9 @@ def test_reproduction():
             assert values[2].split()[0] == f"{mean(found):.4f}", name
             assert values[6] == str(len(found)), name
     variants = ("levels", "leiden", "none", "random levels", "one")
-    for data, _, form, backbone, *values in table(page, "tuned"):
+    for data, _, form, backbone, *values in table(
+        LAB / "2026-11-28-every-variant-tuned-alike.md", "tuned"
+    ):
         for variant, value in zip(variants, values, strict=False):
             found = reproduced(data=data, form=form, every=8, backbone=backbone,
                                variant=variant)  # fmt: skip
