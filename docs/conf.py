@@ -243,12 +243,14 @@ def write_lab_pages():
 
 
 def draw_figures():
-    """The figure of a laboratory note, from its committed rows."""
+    """Figures of the benchmarks and of a laboratory note, from committed rows."""
     sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.report import results_page
     from benchmarks.report.reproduce import rows_done
     from benchmarks.report.reproduce_tables import draw_figure
 
     draw_figure(rows_done())
+    results_page.draw_figures()
 
 
 def setup(app):

@@ -377,3 +377,40 @@ def test_figures_of_scaling_out():
     }
     shown = f"leidenalg took {seconds['leidenalg']} seconds, igraph {seconds['igraph']}"
     assert f"{shown} and NetworKit {seconds['networkit']}," in text
+
+
+def test_page_of_results():
+    page = DOCS / "results.md"
+    found = json.loads((ROOT / "benchmarks/report/results/eight_logs.json").read_text())
+    controls = ("no prompts", "random clusters")
+    shown = table(page, "results_prompts")
+    logs = sorted(found["clicks_per_item"], key=found["clicks_per_item"].get)
+    for log, (_, clicks, *cells) in zip(logs, shown, strict=True):
+        assert float(clicks) == found["clicks_per_item"][log]
+        pairs = [(c, m) for c in controls for m in METRICS]
+        for cell, (control, metric) in zip(cells, pairs, strict=True):
+            expected = found["differences"][log][control][metric]
+            assert numbers(cell) == pytest.approx(expected, abs=6e-4), (log, control)
+    blends = ROOT / "benchmarks/report/results/eight_logs_blend.json"
+    found = json.loads(blends.read_text())["differences"]
+    for log, (name, *cells) in zip(logs, table(page, "results_models"), strict=True):
+        for model, cell in zip(("neighbors", "repeats", "blend"), cells, strict=False):
+            values = [eight_logs(name, model, metric) for metric in METRICS]
+            assert cell == " / ".join(f"{value:.3f}" for value in values), (log, model)
+        for cell, metric in zip(cells[3:], METRICS, strict=True):
+            expected = found[log]["neighbors"][metric]
+            assert numbers(cell) == pytest.approx(expected, abs=6e-4), (log, metric)
+    shown = table(page, "results_backbones")
+    assert len(shown) == 12
+    gains = json.loads(
+        (ROOT / "benchmarks/report/results/reproduce_gains.json").read_text()
+    )["gains"]
+    asked = {"data": "rsc15", "form": "strong", "every": 1, "variant": "leiden"}
+    for name, _, mrr, *cells in shown:
+        asked["backbone"] = name.lower().replace("-", "")
+        assert mrr == f"{mean(reproduced(**asked)):.3f}", name
+        (gain,) = [
+            g for g in gains if (asked | {"control": "none"}).items() <= g.items()
+        ]
+        for cell, metric in zip(cells, METRICS, strict=True):
+            assert numbers(cell) == pytest.approx(gain[metric], abs=0.06), name
