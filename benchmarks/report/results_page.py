@@ -5,7 +5,8 @@
 It fits nothing and opens no test part: everything is read from the results of
 `report/eight_logs.py` and `report/reproduce.py`. The tables go to docs/results.md. The
 documentation draws the figures when it is built, once on light and once on dark ground.
-Git does not keep them.
+Git does not keep them. Metrics are in percent, and differences in percentage points but
+for those of the backbones, which are relative.
 """
 
 from benchmarks._results import ROOT, load, markdown, new_parser, replace_table
@@ -70,12 +71,14 @@ def backbones_table():
         for name, some in rows.items()
     }
     head = ["backbone", "Recall@20", "MRR@20"]
-    head += ["gain by cluster prompts, %: Recall@20", "MRR@20"]
+    head += ["relative gain by prompts, %: Recall@20", "MRR@20"]
     lines = []
     for name in sorted(means, key=lambda name: -means[name][1]):
         (gain,) = [g for g in load(GAINS)["gains"] if _is_gain(g, name)]
-        values = [f"{value:.3f}" for value in means[name]]
-        lines.append([PROPER[name], *values, *(_shown(gain[m], 1) for m in METRICS)])
+        values = [f"{100 * value:.1f}" for value in means[name]]
+        lines.append(
+            [PROPER[name], *values, *(_shown(gain[m], scale=1) for m in METRICS)]
+        )
     return markdown(head, lines)
 
 
@@ -92,15 +95,18 @@ def models_table():
     head = ["click log", *shown.values(), "blend less neighbors: Recall@20", "MRR@20"]
     lines = []
     for log in logs():
-        pairs = [[f"{mean(log, name, m):.3f}" for m in METRICS] for name in shown]
+        pairs = [[f"{100 * mean(log, name, m):.1f}" for m in METRICS] for name in shown]
         differences = [_shown(found[log]["neighbors"][m]) for m in METRICS]
         lines.append([NAMES.get(log, log), *map(" / ".join, pairs), *differences])
     return markdown(head, lines)
 
 
-def _shown(values, digits=3):
-    value, low, high = (f"{x:+.{digits}f}" for x in values)
-    return f"{value} [{low}, {high}]"
+def _shown(values, scale=100):
+    """A difference and its interval, which breaks into two lines at most."""
+    value, low, high = (scale * x for x in values)
+    shown = f"{value:+.1f}"
+    shown = "0.0" if shown in ("+0.0", "-0.0") else shown
+    return f"{shown} [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
 
 
 # -- figures ---------------------------------------------------------------------------
@@ -109,11 +115,11 @@ def _shown(values, digits=3):
 def draw_figures():
     """Both figures on both grounds; the documentation calls this when it is built."""
     for look, colors in LOOKS.items():
-        _draw(_draw_prompts, f"results_prompts_{look}.svg", colors)
-        _draw(_draw_models, f"results_models_{look}.svg", colors)
+        _draw(_draw_prompts, f"results_prompts_{look}.svg", colors, "points")
+        _draw(_draw_models, f"results_models_{look}.svg", colors, "%")
 
 
-def _draw(draw, name, colors):
+def _draw(draw, name, colors, unit):
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -132,7 +138,7 @@ def _draw(draw, name, colors):
         ]
         for ax, metric in zip(axes, METRICS, strict=True):
             draw(ax, metric, colors)
-            ax.set_title(METRICS[metric], fontsize=11)
+            ax.set_title(f"{METRICS[metric]}, {unit}", fontsize=11)
             ax.grid(axis="x", linewidth=0.6)
             ax.tick_params(axis="y", length=0)
             ax.spines[["top", "right", "left"]].set_visible(False)
@@ -157,7 +163,7 @@ def _draw_prompts(ax, metric, colors):
     }  # fmt: skip
     ax.axvline(0, color=colors["text"], linewidth=1)
     for shift, (control, look) in zip((-0.15, 0.15), looks.items(), strict=True):
-        values = [found[log][control][metric] for log in logs()]
+        values = [[100 * x for x in found[log][control][metric]] for log in logs()]
         middle, low, high = zip(*values, strict=True)
         y = [i + shift for i in range(len(values))]
         left = [m - x for m, x in zip(middle, low, strict=True)]
@@ -178,7 +184,7 @@ def _draw_models(ax, metric, colors):
     }  # fmt: skip
     shown = list(logs())
     for model, (shift, look) in looks.items():
-        x = [mean(log, model, metric) for log in shown]
+        x = [100 * mean(log, model, metric) for log in shown]
         y = [i + shift for i in range(len(shown))]
         ax.plot(x, y, linestyle="none", label=MODELS[model], markersize=5.5, **look)
     ax.set_xlim(left=-0.02 * ax.get_xlim()[1])

@@ -1,8 +1,10 @@
 """The tables of the pages are those of the committed results."""
 
 import functools
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -389,17 +391,20 @@ def test_page_of_results():
         assert float(clicks) == found["clicks_per_item"][log]
         pairs = [(c, m) for c in controls for m in METRICS]
         for cell, (control, metric) in zip(cells, pairs, strict=True):
-            expected = found["differences"][log][control][metric]
-            assert numbers(cell) == pytest.approx(expected, abs=6e-4), (log, control)
+            expected = [100 * x for x in found["differences"][log][control][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, control)
     blends = ROOT / "benchmarks/report/results/eight_logs_blend.json"
     found = json.loads(blends.read_text())["differences"]
     for log, (name, *cells) in zip(logs, table(page, "results_models"), strict=True):
         for model, cell in zip(("neighbors", "repeats", "blend"), cells, strict=False):
             values = [eight_logs(name, model, metric) for metric in METRICS]
-            assert cell == " / ".join(f"{value:.3f}" for value in values), (log, model)
+            assert cell == " / ".join(f"{100 * value:.1f}" for value in values), (
+                log,
+                model,
+            )
         for cell, metric in zip(cells[3:], METRICS, strict=True):
-            expected = found[log]["neighbors"][metric]
-            assert numbers(cell) == pytest.approx(expected, abs=6e-4), (log, metric)
+            expected = [100 * x for x in found[log]["neighbors"][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, metric)
     shown = table(page, "results_backbones")
     assert len(shown) == 12
     gains = json.loads(
@@ -408,9 +413,43 @@ def test_page_of_results():
     asked = {"data": "rsc15", "form": "strong", "every": 1, "variant": "leiden"}
     for name, _, mrr, *cells in shown:
         asked["backbone"] = name.lower().replace("-", "")
-        assert mrr == f"{mean(reproduced(**asked)):.3f}", name
+        assert mrr == f"{100 * mean(reproduced(**asked)):.1f}", name
         (gain,) = [
             g for g in gains if (asked | {"control": "none"}).items() <= g.items()
         ]
         for cell, metric in zip(cells, METRICS, strict=True):
             assert numbers(cell) == pytest.approx(gain[metric], abs=0.06), name
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("choose.pomrec", ["table"]),
+        ("report.recipes", ["--table"]),
+        ("report.repeats", ["--table"]),
+        ("report.reproduce_tables", []),
+        ("report.results_page", []),
+        ("report.sasrec", ["table"]),
+        ("report.unseen", ["--table"]),
+    ],
+)
+def test_tables_are_those_that_the_script_writes(script, arguments, monkeypatch):
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module(f"benchmarks.{script}")
+    written = {}
+
+    def keep(page, name, text):
+        lines = [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
+        written[ROOT / page, name] = lines
+
+    monkeypatch.setattr(module, "replace_table", keep)
+    for name in ("save", "draw_figure", "draw_figures"):  # these write files
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    module.main()
+    assert written
+    for (page, name), lines in written.items():
+        assert table(page, name) == lines, name
