@@ -215,21 +215,14 @@ def fit_time(log, name):
     return f"{mean(log, name, 'fit_seconds'):.1f} s"
 
 
-def both(log, name):
-    values = (f"{mean(log, name, m):.3f}".removeprefix("0") for m in METRICS)
-    return " / ".join(values)
-
-
-def short_table():
-    head = ["click log", "popularity", "neighbors", "no bias for repeats"]
-    head += ["skclip's default", "blend of it and the neighbors"]
-    models = ("popularity", "neighbors", "default", *BLEND)
+def table_of_one_log(log="retailrocket"):
+    shown = {"popularity": "popularity", "neighbors": "tuned nearest neighbors"}
+    shown |= {"repeats": "skclip's default", "blend": "blend of default and neighbors"}
     lines = [
-        [NAMES.get(log, log)] + [both(log, name) for name in models]
-        for log in LOGS
-        if cells(log, "blend")
+        [text, *(f"{mean(log, name, metric):.3f}" for metric in METRICS)]
+        for name, text in shown.items()
     ]
-    return markdown(head, lines)
+    return markdown(["model", "Recall@20", "MRR@20"], lines)
 
 
 def long_table(name="default", models=MODELS, file=DIFFERENCES):
@@ -270,7 +263,7 @@ def main():
         save(OF_BLEND, {"protocol": __doc__, "differences": found})
     else:
         blend = long_table("blend", ("neighbors", *BLEND), OF_BLEND)
-        replace_table("README.md", "eight_logs", short_table())
+        replace_table("README.md", "one_log", table_of_one_log())
         replace_table(NOTE, "eight_logs", long_table())
         replace_table(NOTE_ON_BLEND, "eight_logs_blend", blend)
 
