@@ -23,6 +23,7 @@ PROPER = {"gru4rec": "GRU4Rec", "narm": "NARM", "stamp": "STAMP", "core": "CORE"
           "srgnn": "SR-GNN", "tagnn": "TAGNN", "gcsan": "GC-SAN", "gcegnn": "GCE-GNN",
           "lessr": "LESSR", "niser": "NISER", "pomrec": "PoMRec",
           "sasrec": "SASRec"}  # fmt: skip
+NO_BREAK = "\N{NO-BREAK SPACE}"
 LOOKS = {
     "light": {"text": "#222222", "grid": "#cccccc", "blue": "#1f5fa8",
               "orange": "#c2570c", "strong": "#000000"},
@@ -77,7 +78,7 @@ def backbones_table():
         (gain,) = [g for g in load(GAINS)["gains"] if _is_gain(g, name)]
         values = [f"{100 * value:.1f}" for value in means[name]]
         lines.append(
-            [PROPER[name], *values, *(_shown(gain[m], scale=1) for m in METRICS)]
+            [PROPER[name], *values, *(_shown(gain[m], 1, NO_BREAK) for m in METRICS)]
         )
     return markdown(head, lines)
 
@@ -101,12 +102,12 @@ def models_table():
     return markdown(head, lines)
 
 
-def _shown(values, scale=100):
-    """A difference and its interval, which breaks into two lines at most."""
+def _shown(values, scale=100, space=" "):
+    """A difference and its interval, which does not break."""
     value, low, high = (scale * x for x in values)
     shown = f"{value:+.1f}"
     shown = "0.0" if shown in ("+0.0", "-0.0") else shown
-    return f"{shown} [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
+    return f"{shown}{space}[{low:.1f},{NO_BREAK}{high:.1f}]"
 
 
 # -- figures ---------------------------------------------------------------------------
