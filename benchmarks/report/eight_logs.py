@@ -230,6 +230,16 @@ def short_table():
     return markdown(head, lines)
 
 
+def table_of_one_log(log="retailrocket"):
+    shown = {"popularity": "popularity", "neighbors": "tuned nearest neighbors"}
+    shown |= {"repeats": "skclip's default", "blend": "blend of default and neighbors"}
+    lines = [
+        [text, *(f"{mean(log, name, metric):.3f}" for metric in METRICS)]
+        for name, text in shown.items()
+    ]
+    return markdown(["model", "Recall@20", "MRR@20"], lines)
+
+
 def long_table(name="default", models=MODELS, file=DIFFERENCES):
     head = ["click log", "model", "Recall@20", "MRR@20", "seeds", "fit"]
     head += [f"{SHOWN.get(name, name)} less this: Recall@20", "MRR@20"]
@@ -268,7 +278,7 @@ def main():
         save(OF_BLEND, {"protocol": __doc__, "differences": found})
     else:
         blend = long_table("blend", ("neighbors", *BLEND), OF_BLEND)
-        replace_table("README.md", "eight_logs", short_table())
+        replace_table("README.md", "one_log", table_of_one_log())
         replace_table("docs/comparison.md", "eight_logs", long_table())
         replace_table("docs/comparison.md", "eight_logs_blend", blend)
 

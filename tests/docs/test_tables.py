@@ -68,10 +68,12 @@ def eight_logs(log, model, metric):
     )
 
 
-def test_the_timed_fit_is_that_of_the_results():
-    (row,) = results("first_fit.json")
-    text = f"{row['items']:,} items takes {row['fit_seconds']:.0f} s"
-    assert text in (ROOT / "README.md").read_text()
+def test_table_of_one_log():
+    shown = table(ROOT / "README.md", "one_log")
+    models = ("popularity", "neighbors", "repeats", "blend")
+    for model, (_, *cells) in zip(models, shown, strict=True):
+        values = [eight_logs("retailrocket_last8days", model, m) for m in METRICS]
+        assert cells == [f"{value:.3f}" for value in values], model
 
 
 def test_short_table_of_eight_logs():
