@@ -242,6 +242,18 @@ def write_lab_pages():
             path.unlink()
 
 
+def write_deviations_page():
+    """The index of differences from papers, from the Notes of public docstrings."""
+    sys.path.insert(0, str(DOCS))
+    from _differences import page
+
+    objects = {}
+    for target in public_objects().values():
+        module, name = target.rsplit(".", 1)
+        objects[target] = getattr(importlib.import_module(module), name)
+    write(DOCS / "deviations.md", page(objects))
+
+
 def draw_figures():
     """The figure of the page on reproduction, from its committed rows."""
     sys.path.insert(0, str(DOCS.parent))
@@ -255,4 +267,5 @@ def setup(app):
     app.add_role("name", name_role)
     write_api_pages()
     write_lab_pages()
+    write_deviations_page()
     draw_figures()

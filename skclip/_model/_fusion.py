@@ -437,6 +437,38 @@ class Fusion(BaseEstimator):
         to put them down; at 0 they take no part, and nothing keeps them from crowding
         others out.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Equations.** The paper fuses "semantic and interaction-based embeddings", but
+      its equations and code were not available. The kinds "gate" and "late" are our
+      own, on the level of items and of scores, and "init" corresponds to SemSR-I. No
+      number of that paper is comparable.
+    - **Items without clicks.** The paper does not mention them. In skclip they are in
+      the catalog, their learned vectors are 0 or the first ones of "init", and they are
+      negatives of the weight `cold_item_weight`. At a weight of 0, the number of new
+      items does not change what is learned.
+    - **Clicks in the gate.** No published rule was available. The gate of skclip sees
+      clicks of the sessions that are trained on and not those of the validation part,
+      so that early stopping sees new items as new.
+    - **Items without clicks and features.** No published rule was available. skclip
+      leaves them out of the catalog with a warning, because nothing is known to rank
+      them by.
+    - **First learned vectors.** The paper does not describe them. With "gate" and
+      "add", skclip scales them to a mean length of 1, because only their direction
+      counts.
+    - **Length of first vectors.** No published rule was available. skclip scales them
+      to the length of the item table that it replaces: the backbone's own with NISER,
+      and 1 with ``similarity="cosine"``. Only directions count there, but the length
+      decides how fast Adam turns them.
+    - **Half of the dimensions.** The idea of "nullspace" comes from AlphaFuse. skclip
+      freezes half of the dimensions as whitened features of length 1 and learns the
+      other half; this split is our choice.
+    - **Scale of the two scores.** No published rule was available for "late". skclip
+      has one scale for both, so that omega alone weighs them and fewer numbers are
+      learned.
+
     References
     ----------
     .. [1] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, arXiv:2508.20587

@@ -41,6 +41,52 @@ class Prompt(BaseEstimator):
     unknown_user : {"zero", "mean"}, default="zero"
         Prompt of a user who was not trained on: none, or the mean of all user prompts.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Normalization.** The paper balances item vector and prompt, and five of eight
+      published models normalize over the positions of the padded sequence. skclip
+      scales each vector to length 1 over its own features, because otherwise a vector
+      depends on the padding; ``normalization="none"`` leaves the vectors as they are.
+    - **Gate.** The text of the paper has one scalar gate, and its code has two
+      independent gates per feature. skclip follows the code; ``gate="scalar"`` is our
+      reading of the text, and ``gate="add"`` has no gate.
+    - **Candidate vectors.** The paper scores "updated item embeddings", and its code
+      scores the raw item table. skclip adds prompts to the candidates too, because
+      prompts did not improve results with raw ones; ``candidates="raw"`` or
+      ``preset="paper"`` uses the raw table.
+    - **Place of the prompt.** The paper adds prompts before the model, but its code
+      differs by model. CLIP-SR-GNN and CLIP-GC-SAN add the prompt of the k-th click to
+      the k-th item by id, CLIP-TAGNN adds prompts behind its graph network, and
+      CLIP-GCE-GNN in the session's graph only. skclip adds them wherever a backbone
+      looks up an item, which is one rule for all backbones.
+    - **Input of the gates.** In the paper gates read the vectors that they multiply;
+      CLIP-GCE-GNN and CLIP-LESSR compute them from vectors before normalization, and
+      CLIP-GC-SAN from another tensor. skclip follows the paper in all backbones and
+      uses normalized vectors.
+    - **First values.** The paper does not say how prompts and gates begin, and its code
+      leaves that to the backbone. skclip draws prompts like the item table; gates begin
+      with Xavier uniform weights and biases of 0, so that they start near one half.
+    - **User and session prompts.** The paper names them in an ablation without a
+      formula, and no code is public. In skclip the gated prompts of all kinds add up,
+      and all items of a session get the same user and session prompt:
+      ``prompt=("cluster", "user")``.
+    - **Scalar gate with several prompts.** The paper and its code have no such form. In
+      skclip the item has the weight g and the sum of the prompts has 1 - g, which is
+      our reading.
+    - **Unknown users and sessions.** The paper does not mention them. In skclip only
+      users and sessions that were trained on have a prompt, and others have a zero
+      vector; ``unknown_user="mean"`` uses the mean of all user prompts instead.
+    - **New sessions.** The published code looks up session prompts by id, which its
+      split within sessions makes possible. A table has nothing for new sessions, which
+      all are in deployment; ``session="pooled"`` computes the prompt from the observed
+      items instead.
+    - **Items outside the session.** The paper and its code do not apply user and
+      session prompts to other items. In skclip, candidates and the neighbors in the
+      global graph of GCE-GNN get their cluster's prompt only, because they do not
+      belong to the session.
+
     References
     ----------
     .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt

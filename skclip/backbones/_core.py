@@ -91,6 +91,18 @@ class CORE(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **First weights.** RecBole, and CLIP-SBR's copy of it, draw the gains of layer
+      norms at random around 0. skclip begins with gains of 1 and weights from N(0,
+      0.02), as the authors' program does. Random gains of both signs may explain weak
+      results of CORE elsewhere.
+    - **Prompted candidates.** The CLIP-SBR paper scores "updated item embeddings", and
+      its code scores raw ones. skclip prompts the candidates, because the session
+      vector lies in the span of prompted vectors; ``preset="paper"`` uses raw ones.
+
     References
     ----------
     .. [1] Y. Hou, B. Hu, Z. Zhang, W. X. Zhao, "CORE: simple and effective

@@ -79,6 +79,17 @@ class GCSAN(BackboneSpec):
     -----
     There is no program of the authors; the sizes are those of RecBole-GNN.
 
+    Differences from the paper and its code:
+
+    - **Sizes.** The paper has several blocks and one head, and no program of the
+      authors is public. skclip defaults to one layer, one head and dropout of 0.2,
+      because the 0.5 of RecBole is heavy for short sessions; `published` has RecBole's
+      sizes.
+    - **Regularization of the table.** RecBole adds a penalty on the item table to the
+      loss. skclip leaves it out, because its value is numerically nothing.
+    - **Edges and cell.** The paper and its code differ as described for `SRGNN`. skclip
+      uses the same graph and gated cell, without biases after the messages.
+
     References
     ----------
     .. [1] C. Xu, P. Zhao, Y. Liu, V. S. Sheng, J. Xu, F. Zhuang, J. Fang, X. Zhou,

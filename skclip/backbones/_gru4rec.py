@@ -79,6 +79,22 @@ class GRU4Rec(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Form of the network.** The authors train session-parallel batches with sampled
+      losses, while CLIP-SBR uses RecBole's form with a dense layer and a full softmax.
+      skclip follows RecBole's form. ``GRU4Rec(tied=True)`` has the authors'
+      architecture, but dropout acts on the session vector and not inside the
+      recurrence.
+    - **Weights of several layers.** RecBole draws Xavier weights in the first layer
+      only and uses torch's rule in the others. skclip does the same, so the network
+      differs from the authors' program for ``n_layers`` above 1.
+    - **First vectors when tied.** The paper does not mention them, and the authors'
+      program draws all matrices from a uniform distribution. skclip does the same with
+      ``tied=True``.
+
     References
     ----------
     .. [1] B. Hidasi, A. Karatzoglou, L. Baltrunas, D. Tikk, "Session-based

@@ -325,6 +325,20 @@ class LESSR(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Norm of item vectors.** The authors' program limits the norm to 1 at each
+      look-up, outside the gradient. skclip limits the whole table after each step,
+      which is the same, because the scorer looks up every row.
+    - **Padding nodes.** RecBole-GNN, and CLIP-SBR's copy of it, add a padding node to
+      every session and leave out self loops of shortcuts. skclip follows the authors:
+      real nodes only, and shortcuts with self loops. A padding node would enter batch
+      norms and attention.
+    - **Batches of one prefix.** The authors' program drops them. skclip trains on them
+      and uses the running statistics of its batch norms, so that no prefix is left out.
+
     References
     ----------
     .. [1] T. Chen, R. C.-W. Wong, "Handling information loss of graph neural networks

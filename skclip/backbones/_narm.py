@@ -66,6 +66,23 @@ class NARM(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Input dropout.** The authors apply dropout to the item vectors, and the
+      published CLIP-NARM computes it without using it. skclip applies it, as the
+      authors do.
+    - **Attention weights.** The paper's equations do not normalize attention weights,
+      and the authors' program applies a softmax. skclip follows the equations;
+      ``NARM(attention="softmax")`` has the other form.
+    - **Order of both parts.** The paper puts the global encoding before the local one,
+      and the code has the local one first. skclip follows the code; the function is the
+      same with columns swapped.
+    - **Long sessions.** The authors cut sessions to 19 events, and a port keeps the
+      first 19. skclip keeps the latest ``max_session_length`` events, because the
+      latest clicks say most about the next one.
+
     References
     ----------
     .. [1] J. Li, P. Ren, Z. Chen, Z. Ren, T. Lian, J. Ma, "Neural attentive

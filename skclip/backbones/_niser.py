@@ -80,6 +80,16 @@ class NISER(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Place of the normalization.** The paper normalizes items and sessions; a program
+      by others overwrites the table outside autograd and normalizes events after the
+      graph network. skclip normalizes items where they are read or scored, after any
+      cluster prompts, and sessions before the score. Dropout comes before
+      normalization, as in RecBole-GNN.
+
     References
     ----------
     .. [1] P. Gupta, D. Garg, P. Malhotra, L. Vig, G. Shroff, "NISER: normalized item

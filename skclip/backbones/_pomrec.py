@@ -234,6 +234,41 @@ class PoMRec(BackboneSpec):
     `interest_vectors`, `interest_weights`, `interest_assignments`,
     `interest_report`.
 
+    Differences from the paper and its code:
+
+    - **Dispersion of an interest.** The paper adds the variance to the center, and the
+      authors' program adds its square root. skclip follows the program;
+      ``PoMRec(dispersion="var")`` follows the paper. A constant of 1e-8 under the root
+      gives it a gradient where one token stands alone.
+    - **Rows of ones.** The authors' program fills the prompt tokens up to five rows
+      with constant ones and does not mask them. skclip has no such rows, which would be
+      a hundred times longer than an item vector at first;
+      ``PoMRec(legacy_ones_padding=5)`` adds them.
+    - **Batches of one session.** The authors' program fails on a batch of one session
+      and needs CUDA. skclip treats it as any other batch and runs on any device.
+    - **Loss.** The paper uses BPR. The authors' program draws one negative for each
+      prefix, and with more negatives it uses BPR-max without its penalty. skclip uses
+      the loss of the recommender, so that backbones can be compared; `published` has
+      the authors' loss, and ``loss="bpr-softmax"`` is the other one.
+    - **Negatives.** The authors draw negatives from items that the user never touched.
+      skclip draws them from all items but the target.
+    - **Evaluation and stopping.** The authors' program ranks the target among 99
+      sampled negatives and stops by NDCG@5. skclip ranks the whole catalog, so results
+      cannot be compared with theirs; `published` has 200 epochs with patience 20, and
+      ``scoring="ndcg@5"`` of the recommender does the rest.
+    - **Length of prompt tokens.** The authors' program draws them from N(0, 0.01), as
+      all weights. skclip does the same, but uses N(0, 1/d) where item vectors begin
+      with length 1, because tokens a hundred times shorter would have no effect.
+    - **Biases before the softmax.** The authors' program has biases that cancel in the
+      softmax over tokens. skclip keeps them, so that the numbers of parameters agree.
+    - **Number of parameters.** The authors count the padding row of the item table. In
+      skclip it is no parameter, so with 64 dimensions there are 64 fewer.
+    - **Largest interest.** ``aggregation="max"`` is the rule of ComiRec and not of the
+      paper. In training the interest nearest to the target scores all items, and in
+      prediction each item is scored by the interest nearest to it.
+    - **Cluster prompts.** The paper has no clusters. In skclip cluster prompts act on
+      the items that PoMRec reads, as with every backbone, and are no further tokens.
+
     References
     ----------
     .. [1] X. Dong et al., "Prompt-based multi-interest learning method for sequential

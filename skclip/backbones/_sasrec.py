@@ -88,6 +88,36 @@ class SASRec(BackboneSpec):
     gBCE with one negative of its own for each prefix and ``t=0``. Its Adam has the
     usual 0.999 for the second moment where the authors' has 0.98.
 
+    Differences from the paper and its code:
+
+    - **Block.** In the paper, residual sums start from the input of a block, and
+      queries, keys and values come from normalized vectors. In the authors' program,
+      sums start from the normalized vectors and only the queries are normalized. skclip
+      follows the program, with dropout on the attention weights, no matrix after the
+      heads and a last norm. RecBole has another block: norms after the sums and on the
+      input, GELU and a wider inner layer.
+    - **Positions.** The paper and its code pad on the left, so that the last event
+      always has the last position. skclip counts positions from the first event that is
+      read, as RecBole does, so that one pass answers all prefixes of a session.
+    - **Loss and negatives.** The paper and its code use binary cross-entropy with one
+      negative that the user has not clicked. skclip uses the loss of the recommender;
+      `published` draws one negative from the whole catalog except the target, because
+      the other clicks of an anonymous visitor are unknown.
+    - **Second moment of Adam.** The authors' program sets it to 0.98. skclip uses
+      0.999, because the recommender has no parameter for it.
+    - **Long histories.** The paper and its code read the latest 50 actions of a user
+      (200 on MovieLens-1M) and drop earlier ones. skclip trains on all prefixes, each
+      cut to its latest ``max_session_length`` clicks, so that no click is lost.
+    - **Length of item vectors.** The paper adds positions to item vectors as they are,
+      and the program first multiplies these by the square root of their dimension.
+      skclip follows the program when it reads items and leaves them as they are in the
+      scores. Without the factor, positions would outweigh the short first vectors of a
+      large catalog.
+    - **Batches and stopping.** The paper trains batches of 128 sequences and stops
+      after 20 epochs without a gain. The program draws 128 users at random for each of
+      201 epochs and validates against 100 sampled negatives. `published` has about 128
+      prefixes per batch, at most 200 epochs, patience 20 and the whole catalog.
+
     References
     ----------
     .. [1] W.-C. Kang, J. McAuley, "Self-attentive sequential recommendation", ICDM

@@ -61,6 +61,23 @@ class SRGNN(BackboneSpec):
     Edges are not weighted by how often a step is repeated (docs/deviations). Cost of
     a batch: the size of its largest graph, squared, times its sessions.
 
+    Differences from the paper and its code:
+
+    - **Edge weights.** The paper weights edges by how often a step occurs, and the code
+      gives each distinct step the weight 1 before it normalizes. skclip follows the
+      code.
+    - **Gated cell.** The paper multiplies by the reset gate inside the product, the
+      code multiplies outside, and two programs mirror the update gate. skclip
+      multiplies outside with h' = (1 - z) h + z c; all forms are the same functions
+      with other weights.
+    - **Biases after messages.** The paper does not mention them, and the code has them
+      in SR-GNN and TAGNN but not in GC-SAN. skclip does the same; they add nothing that
+      another bias cannot.
+    - **Weights under cosine scores.** The code draws attention weights around 0 and
+      scores by the dot product. With ``hybrid=False`` and cosine scores, skclip takes
+      their absolute values at the start, because their common sign cannot change in
+      training; see `GCEGNN`.
+
     References
     ----------
     .. [1] S. Wu, Y. Tang, Y. Zhu, L. Wang, X. Xie, T. Tan, "Session-based

@@ -61,6 +61,16 @@ class STAMP(BackboneSpec):
     training : dict, default=None
         Settings for the recommender's parameters that are left at "auto".
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Sum of attended items.** The paper's formula uses the attended sum alone, and
+      the authors' program adds the mean of the session. skclip adds the mean;
+      ``STAMP(add_mean=False)`` follows the formula.
+    - **Sigmoid of the scores.** The paper puts a sigmoid around the scores, and no
+      program does. skclip has none.
+
     References
     ----------
     .. [1] Q. Liu, Y. Zeng, R. Mokhosi, H. Zhang, "STAMP: short-term attention/memory

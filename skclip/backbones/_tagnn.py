@@ -83,6 +83,16 @@ class TAGNN(BackboneSpec):
     dot product, with size the number of different items of the session; they are made
     in chunks of bounded size.
 
+    Differences from the paper and its code:
+
+    - **Softmax over events.** The paper's softmaxes run over the session, and the
+      code's run over the padded length. skclip follows the paper, because scores would
+      otherwise depend on padding and on the other rows of a batch.
+    - **Target vector.** The paper combines three parts with one map, and the code adds
+      the target vector to the session vector. skclip follows the code.
+    - **Edges and cell.** The paper and its code differ as described for `SRGNN`. skclip
+      uses the same graph and gated cell in both.
+
     References
     ----------
     .. [1] F. Yu, Y. Zhu, Q. Liu, S. Wu, L. Wang, T. Tan, "TAGNN: target attentive
