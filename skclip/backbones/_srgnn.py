@@ -1,4 +1,4 @@
-"""SR-GNN: a gated graph network over the session's items, read from the last one."""
+"""SR-GNN: a gated graph network over the session's items, and soft attention."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class SRGNNNetwork(Backbone):
         return self.attention(h, graph.of_last(h), graph.counts)
 
     def init_for_cosine_(self):
-        """Without W_3 let the weights of events be positive, as in GCE-GNN."""
+        """Without W_3, make the weights of events positive, as in GCE-GNN."""
         if self.attention.W3 is None:
             with torch.no_grad():
                 self.attention.v.weight.abs_()
@@ -49,17 +49,18 @@ class SRGNN(BackboneSpec):
     Parameters
     ----------
     step : int, default=1
-        Rounds of messages.
+        Number of rounds of messages between neighboring items.
     hybrid : bool, default=True
-        Whether the session vector joins the attended sum and the last item; False
-        is the attended sum alone.
+        Whether the session vector combines the attended sum with the last item. False
+        uses the attended sum only.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    Edges are not weighted by how often a step is repeated (docs/deviations). Cost of
-    a batch: the size of its largest graph, squared, times its sessions.
+    The cost of a batch grows with the number of its sessions and with the square of
+    the size of its largest graph.
 
     Differences from the paper and its code:
 

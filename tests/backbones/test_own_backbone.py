@@ -150,7 +150,7 @@ def test_a_state_of_two_tensors():
     model = small(Pair(), similarity=None, unseen_items="vote").fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         assert model.predict([["zz", "a"], ["zz"]]).shape == (2,)
-    with pytest.raises(TypeError, match=r"must define normalize\(state\)"):
+    with pytest.raises(TypeError, match=r"does not define normalize\(state\)"):
         model.set_params(similarity="cosine").fit(ROWS)
 
 
