@@ -87,7 +87,7 @@ class SessionGraph:
         return (self.first[:, :, None] <= last[:, None, :]) & both
 
     def in_edges(self, number):
-        """Return the edges into all nodes in order of time, packed for a recurrent cell.
+        """Return the edges into all nodes by time, packed for a recurrent cell.
 
         `number` (n, size) is the number of each node in the batch. The first result has
         the nodes with edges into them, those with most edges first. The second has the

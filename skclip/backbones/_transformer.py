@@ -20,8 +20,8 @@ class AttentionLayer(nn.Module):
         super().__init__()
         if dim % n_heads:
             raise ValueError(
-                f"n_heads={n_heads} does not divide embedding_dim={dim}. Pass a divisor "
-                "as n_heads."
+                f"n_heads={n_heads} does not divide embedding_dim={dim}. Pass a "
+                "divisor of embedding_dim as n_heads."
             )
         self.n_heads, self.attention_dropout = n_heads, Dropout(attention_dropout)
         self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
