@@ -348,10 +348,10 @@ class SessionClusterer(ItemClusterer):
         Parameters
         ----------
         pairs : data frame
-            Pairs of items. The columns ``low`` and ``high`` have two raw item ids in any
-            order, and ``weight`` has a number of 0 or more. The weights of equal pairs
-            are added. `per_session_binary` has no effect. Pairs of an item with itself
-            count with ``self_loops=True`` only. A lazy frame is collected.
+            Pairs of items. The columns ``low`` and ``high`` have two raw item ids in
+            any order, and ``weight`` has a number of 0 or more. The weights of equal
+            pairs are added. `per_session_binary` has no effect. Pairs of an item with
+            itself count with ``self_loops=True`` only. A lazy frame is collected.
         items : array-like of shape (n_further_items,), default=None
             Raw ids of further items of the catalog. Use it for items without a pair,
             such as items of sessions of one click.
