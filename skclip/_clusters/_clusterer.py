@@ -211,11 +211,10 @@ class SessionClusterer(ItemClusterer):
 
     Differences from the paper and its code:
 
-    - **Sessions in the graph.** The paper builds the graph from training sessions, but
-      its code also links the targets of training, validation and test rows and leaves
-      out the first transition of each session. skclip uses all adjacent pairs of the
-      sessions given to `fit` and no others, because clusters learned from test targets
-      would leak.
+    - **Sessions in the graph.** The paper builds the graph from training sessions. Its
+      code also links the targets of validation and test rows, and leaves out the first
+      transition of each session. skclip uses all adjacent pairs of the sessions given
+      to `fit` and no others, because clusters learned from test targets would leak.
     - **Self transitions.** The published code keeps transitions from an item to itself
       as loops. skclip drops them, because a loop links nothing and only raises the
       item's strength in the null model; ``self_loops=True`` keeps them.
@@ -223,9 +222,9 @@ class SessionClusterer(ItemClusterer):
       and its code counts every transition. skclip counts every transition;
       ``per_session_binary=True`` counts a pair once per session.
     - **Seed and passes.** The published code sets no seed, makes two passes and reuses
-      an old partition. skclip makes two passes at resolution 1 by default, takes the
-      seed from `random_state` and stores no partition, so that clusters do not change
-      from run to run.
+      an old partition. By default, skclip also makes two passes at resolution 1. It
+      takes the seed from `random_state` and stores no partition, so that clusters do
+      not change from run to run.
     - **Cluster numbers.** The published code numbers clusters in the order of its
       library. skclip numbers them by decreasing size and then by their smallest item,
       so that equal partitions have equal numbers.
@@ -318,9 +317,9 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         ValueError
-            If no session has two items, an item id is missing, `resolution` is neither
-            a number above 0 nor a sequence of them, or a weight is negative, missing or
-            infinite.
+            If no session has two items, an item id is missing, or a weight is negative,
+            missing or infinite. If `resolution` is neither a number above 0 nor a
+            sequence of them.
         """
         check_engine(self.engine)
         resolutions = self._resolutions()

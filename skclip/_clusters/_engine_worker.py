@@ -1,4 +1,4 @@
-"""Leiden by igraph or NetworKit, in a process of its own.
+"""Run Leiden of igraph or NetworKit in its own process.
 
 It reads a line of JSON from standard input, then the arrays that this line describes.
 It writes the clusters to standard output.

@@ -455,9 +455,9 @@ class Fusion(BaseEstimator):
       the catalog, their learned vectors are 0 or the first ones of "init", and they are
       negatives of the weight `cold_item_weight`. At a weight of 0, the number of new
       items does not change what is learned.
-    - **Clicks in the gate.** No published rule was available. The gate of skclip sees
-      clicks of the sessions that are trained on and not those of the validation part,
-      so that early stopping sees new items as new.
+    - **Clicks in the gate.** No published rule was available. The gate of skclip counts
+      clicks of training sessions only. Clicks of the validation part do not count, so
+      that early stopping meets new items as new.
     - **Items without clicks and features.** No published rule was available. skclip
       leaves them out of the catalog with a warning, because nothing is known to rank
       them by.

@@ -61,7 +61,7 @@ class Prompt(BaseEstimator):
       ``preset="paper"`` uses the raw table.
     - **Place of the prompt.** The paper adds prompts before the model, but its code
       differs by model. CLIP-SR-GNN and CLIP-GC-SAN add the prompt of the k-th click to
-      the k-th item by id, CLIP-TAGNN adds prompts behind its graph network, and
+      the k-th item by id. CLIP-TAGNN adds prompts behind its graph network,
       CLIP-GCE-GNN in the session's graph only. skclip adds them wherever a backbone
       looks up an item, which is one rule for all backbones.
     - **Input of the gates.** In the paper gates read the vectors that they multiply;

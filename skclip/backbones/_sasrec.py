@@ -97,11 +97,11 @@ class SASRec(BackboneSpec):
     - **Long histories.** The paper and its code read the latest 50 actions of a user
       (200 on MovieLens-1M) and drop earlier ones. skclip trains on all prefixes, each
       cut to its latest ``max_session_length`` clicks, so that no click is lost.
-    - **Length of item vectors.** The paper adds positions to item vectors as they are,
-      and the program first multiplies these by the square root of their dimension.
-      skclip follows the program when it reads items and leaves them as they are in the
-      scores. Without the factor, positions would outweigh the short first vectors of a
-      large catalog.
+    - **Length of item vectors.** The paper adds positions to item vectors. The program
+      first multiplies these vectors by the square root of their dimension. skclip
+      follows the program when it reads items and leaves them as they are in the scores.
+      Without the factor, positions would outweigh the short first vectors of a large
+      catalog.
     - **Batches and stopping.** The paper trains batches of 128 sequences and stops
       after 20 epochs without a gain. The program draws 128 users at random for each of
       201 epochs and validates against 100 sampled negatives. `published` has about 128
