@@ -85,9 +85,9 @@ class Prompt(BaseEstimator):
       split within sessions makes possible. A table has nothing for new sessions, which
       all are in deployment; ``session="pooled"`` computes the prompt from the observed
       items instead.
-    - **Items outside the session.** The paper and its code do not apply user and
-      session prompts to other items. In skclip, candidates and the neighbors in the
-      global graph of GCE-GNN get their cluster's prompt only, because they do not
+    - **Items outside the session.** The paper does not mention prompts of users and
+      sessions there, and no code is public. In skclip, candidates and the neighbors in
+      the global graph of GCE-GNN get their cluster's prompt only, because they do not
       belong to the session.
 
     References
