@@ -224,6 +224,18 @@ NAMES = short_names()
 default_role = "name"
 
 
+def write_deviations_page():
+    """The index of differences from papers, from the Notes of public docstrings."""
+    sys.path.insert(0, str(DOCS))
+    from _differences import page
+
+    objects = {}
+    for target in public_objects().values():
+        module, name = target.rsplit(".", 1)
+        objects[target] = getattr(importlib.import_module(module), name)
+    write(DOCS / "deviations.md", page(objects))
+
+
 def write_lab_pages():
     """Copies of the laboratory notes, newest first, and their index."""
     notes = sorted((DOCS.parent / "benchmarks" / "lab").glob("*.md"), reverse=True)
@@ -240,18 +252,6 @@ def write_lab_pages():
     for path in (DOCS / "lab").glob("*.md"):
         if path.name not in {"index.md", *(note.name for note in notes)}:
             path.unlink()
-
-
-def write_deviations_page():
-    """The index of differences from papers, from the Notes of public docstrings."""
-    sys.path.insert(0, str(DOCS))
-    from _differences import page
-
-    objects = {}
-    for target in public_objects().values():
-        module, name = target.rsplit(".", 1)
-        objects[target] = getattr(importlib.import_module(module), name)
-    write(DOCS / "deviations.md", page(objects))
 
 
 def draw_figures():
