@@ -1,10 +1,27 @@
 """Differences from papers, as the Notes of public docstrings list them."""
 
+import importlib
 import inspect
+import pkgutil
 import re
+
+import skclip
 
 LEAD = "Differences from the paper and its code:"
 TITLE = re.compile(r"\*\*([^*]+)\.\*\* \S")
+
+
+def public_objects():
+    """Public classes and functions by full name, each once: where it is first found."""
+    names = sorted(module.name for module in pkgutil.iter_modules(skclip.__path__))
+    modules = [importlib.import_module(f"skclip.{n}") for n in names if n[0] != "_"]
+    found = {}
+    for module in [skclip, *modules]:
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isroutine(value):
+                found.setdefault(id(value), (f"{module.__name__}.{name}", value))
+    return dict(found.values())
 
 
 def differences(docstring):
@@ -38,7 +55,7 @@ def titles(docstring):
 
 
 def page(objects):
-    """Markdown of the page: an index of the differences of objects by full name."""
+    """Markdown of the page: titles of the differences of objects, by full name."""
     text = "# Differences from the papers\n\n"
     text += (
         "Papers and their published code often disagree, and some details are in\n"

@@ -227,13 +227,9 @@ default_role = "name"
 def write_deviations_page():
     """The index of differences from papers, from the Notes of public docstrings."""
     sys.path.insert(0, str(DOCS))
-    from _differences import page
+    import _differences
 
-    objects = {}
-    for target in public_objects().values():
-        module, name = target.rsplit(".", 1)
-        objects[target] = getattr(importlib.import_module(module), name)
-    write(DOCS / "deviations.md", page(objects))
+    write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
 
 
 def write_lab_pages():
