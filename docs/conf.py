@@ -231,7 +231,7 @@ def write_lab_pages():
     index += "How each result was obtained: one dated note for each question, newest\n"
     index += "first. Notes keep the figures, names and versions of their day.\n\n"
     for note in notes:
-        text = note.read_text()
+        text = note.read_text().replace("](../../docs/", "](../")
         write(DOCS / "lab" / note.name, text)
         title = text.splitlines()[0].removeprefix("# ")
         index += f"- {note.name[:10]}: [{title}]({note.name})\n"
@@ -243,12 +243,14 @@ def write_lab_pages():
 
 
 def draw_figures():
-    """The figure of the page on reproduction, from its committed rows."""
+    """Figures of the benchmarks and of a laboratory note, from committed rows."""
     sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.report import results_page
     from benchmarks.report.reproduce import rows_done
     from benchmarks.report.reproduce_tables import draw_figure
 
     draw_figure(rows_done())
+    results_page.draw_figures()
 
 
 def setup(app):
