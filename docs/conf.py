@@ -224,6 +224,14 @@ NAMES = short_names()
 default_role = "name"
 
 
+def write_deviations_page():
+    """The index of differences from papers, from the Notes of public docstrings."""
+    sys.path.insert(0, str(DOCS))
+    import _differences
+
+    write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
+
+
 def write_lab_pages():
     """Copies of the laboratory notes, newest first, and their index."""
     notes = sorted((DOCS.parent / "benchmarks" / "lab").glob("*.md"), reverse=True)
@@ -257,4 +265,5 @@ def setup(app):
     app.add_role("name", name_role)
     write_api_pages()
     write_lab_pages()
+    write_deviations_page()
     draw_figures()
