@@ -177,8 +177,8 @@ class MMRReranker(ListReranker):
             if not shares_items(base, data.index.item_ids):
                 warn_user(
                     "None of the items in X is in the catalog of the base, which was "
-                    "fitted before (prefit=True). Clusters learned from X have no effect. "
-                    "Pass the sessions that the base was fitted on.",
+                    "fitted before (prefit=True). Clusters learned from X have no "
+                    "effect. Pass the sessions that the base was fitted on.",
                     UnseenItemWarning,
                 )
             kind, table = item_table(
