@@ -400,9 +400,9 @@ def _as_refusal(name):
         reason = (str(cause).strip().splitlines() or [""])[0]
         raise ValueError(
             f"{name} cannot be exported to ONNX. {type(cause).__name__}: {reason:.300} "
-            "Usual causes are sizes or branches that depend on the data, len(x) instead"
-            " of x.shape[0], and operators that ONNX lacks. Change the network to avoid "
-            "these, or save the model with skclip.save."
+            "Usual causes are sizes or branches that depend on the data, len(x) in "
+            "place of x.shape[0], and operators that ONNX lacks. Change the network to "
+            "avoid these, or save the model with skclip.save."
         ) from error
 
 
