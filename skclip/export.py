@@ -78,9 +78,9 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
         If `estimator` contains no `CLIPSessionRecommender`, if a parameter has a wrong
         type, or if an id cannot be written as JSON.
     ValueError
-        If `k` is out of range, if the backbone cannot be exported, if the model uses
-        features of clicks, if `sessions` have no known item, or if the file would be
-        larger than 2 GB.
+        If `k` is out of range, or if `sessions` have no known item. If the backbone
+        cannot be exported, if the model uses features of clicks, or if the file would
+        be larger than 2 GB.
     FileNotFoundError
         If the folder of the file does not exist.
     RuntimeError

@@ -152,8 +152,8 @@ class ItemTextEncoder(
         Raises
         ------
         ImportError, TypeError, ValueError
-            If the encoder needs an extra that is not installed, if a title is not text,
-            if all titles are missing, or if the encoder does not return a row of finite
+            If the encoder needs an extra that is not installed. If a title is not text,
+            or if all titles are missing. If the encoder does not return a row of finite
             numbers for each title.
         """
         fitted, _, _ = self._learned(X)

@@ -205,9 +205,9 @@ class CountingRecommender(BaselineRecommender):
         Raises
         ------
         ValueError
-            As in `fit`. Also if a parameter that takes effect in `fit` has changed, if
-            the ids have another type than in `fit`, or if only the old or only the
-            further sessions have times and the model uses them.
+            As in `fit`. Also if a parameter that takes effect in `fit` has changed, or
+            if the ids have another type than in `fit`. If the model uses times, and
+            only the old or only the further sessions have them.
         """
         if not hasattr(self, "item_ids_"):
             return self.fit(X, y, sample_weight)

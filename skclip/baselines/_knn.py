@@ -304,8 +304,8 @@ class SessionKNN(CountingRecommender):
         sum of their weights, and the newest of them. One sparse product over complex
         numbers finds both. The real part is the weight. The imaginary part is
         ``2 ** -rank``, and the newest click has rank 0. A sum of distinct powers of two
-        is exact in a float64 (53 bits) for up to 50 clicks, and its exponent is that of
-        the largest one, which belongs to the newest click.
+        is exact in a float64 (53 bits) for up to 50 clicks. Its exponent is that of the
+        largest power, which belongs to the newest click.
         """
         params = self.resolved_params_
         if "weighting" in params:

@@ -71,9 +71,9 @@ class VotingRecommender(BaselineRecommender, Composition):
         Weights :math:`w_m` of the members, at least 0. None gives each member the
         weight 1. "blend" divides weights by their sum. "auto" learns weights and
         temperatures, and is only available for "blend". It fits the members on all but
-        the latest tenth of the sessions, maximizes the likelihood of the clicks in that
-        tenth, and then fits the members on all sessions. The latest sessions are those
-        that end last, or the last rows if there are no times.
+        the latest tenth of the sessions, and maximizes the likelihood of the clicks in
+        that tenth. Then it fits the members on all sessions. The latest sessions are
+        those that end last, or the last rows if there are no times.
     n_candidates : int, default=200
         Number of top items of each member that count with "rrf". Rank 1 adds 1 / 61,
         and rank 200 adds 1 / 260.

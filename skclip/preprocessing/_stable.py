@@ -33,8 +33,8 @@ def until_stable(events, *filters, scratch=None):
     Raises
     ------
     ValueError
-        If there is no filter, if a filter adds rows, or if a lazy frame comes without
-        `scratch` or with a `scratch` that is not a folder in a file system.
+        If there is no filter, or if a filter adds rows. If `scratch` is missing for a
+        lazy frame, or is not a folder in a file system.
     TypeError
         If a filter collects a lazy frame.
 

@@ -35,9 +35,8 @@ class CandidateRanker(ListReranker):
 
     This makes two stages, as in large shops. The recommender finds candidates, and a
     classifier with more features of each candidate orders them. The classifier learns
-    from the latest training sessions. The recommender that finds the candidates for
-    this was not trained on these sessions, because its scores on its own training
-    sessions would look far too good.
+    from the latest training sessions, which are held out from the recommender until
+    then. On its own training sessions, the scores of a recommender look far too good.
 
     Parameters
     ----------
