@@ -178,7 +178,7 @@ def _known_classes(own=()):
     for cls in own:
         if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
             raise TypeError(
-                f"backbones holds {cls!r:.60}. Expected classes that derive from "
+                f"backbones contains {cls!r:.60}. Expected classes that derive from "
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
     classes = [CLIPSessionRecommender, SessionClusterer, Prompt, Fusion, *_THEIRS]
@@ -284,7 +284,7 @@ def _decode(value, arrays, classes):
     if kind == "estimator":
         return _estimator(parts["class"], parts["state"], classes)
     if kind not in _MAKERS:
-        raise _Damaged(f"a value of the unknown kind {kind!r:.40}")
+        raise _Damaged(f"it contains a value of unknown kind {kind!r:.40}")
     return _MAKERS[kind](**parts)
 
 
@@ -299,7 +299,7 @@ def _estimator(name, state, classes):
         return cls(**state)
     parameters = set(cls._get_param_names())
     if not parameters <= set(state):
-        raise _Damaged(f"{name} lacks {sorted(parameters - set(state))[0]!r}")
+        raise _Damaged(f"{name} has no {sorted(parameters - set(state))[0]!r}")
     estimator = cls(**{key: state[key] for key in parameters})
     estimator.__setstate__(state)
     return estimator
@@ -308,7 +308,7 @@ def _estimator(name, state, classes):
 def _number(dtype, value):
     dtype = np.dtype(str(dtype))
     if dtype.kind not in "biuf":
-        raise _Damaged(f"a number of type {dtype}")
+        raise _Damaged(f"it contains a number of type {dtype}")
     return dtype.type(value)
 
 

@@ -136,7 +136,7 @@ def test_own_backbones_must_be_handed_in(train, test, tmp_path):
     with pytest.raises(ValueError, match=r"'Own'.*backbones=\[MyBackbone\]"):
         saved(model, tmp_path)
     same(saved(model, tmp_path, backbones=[Own]), model, test)
-    with pytest.raises(TypeError, match="backbones holds 'narm'"):
+    with pytest.raises(TypeError, match="backbones contains 'narm'"):
         saved(model, tmp_path, backbones=["narm"])
 
 
