@@ -1,14 +1,14 @@
-// The page of `python -m skclip.serve`. The session stands in the fragment of the
-// address: a click writes it there, and each change of the address draws the page anew.
-// So the back button undoes a click, and a reload or a link brings the session back.
+// The page of `python -m skclip.serve`. The fragment of the address holds the session.
+// A click writes it there, and each change of the address draws the page again. So the
+// back button undoes a click, and a reload or a link restores the session.
 
 import { ask, Failed, fromJSON, isId, keyOf, Refused, toJSON } from "./server.js";
 
 const LISTED = 10;
 const FOUND = 20;
 const BLOCK = 1000; // ids that the server describes in one request
-const SMALL = 0.05; // share of the largest drop from which on a click is named
-const POLL = 5000; // milliseconds between two looks at the models
+const SMALL = 0.05; // smallest share of the largest drop for which a click is named
+const POLL = 5000; // milliseconds between two checks of the models
 
 const $ = (id) => document.getElementById(id);
 const wide = matchMedia("(min-width: 45.01rem)");
@@ -146,7 +146,7 @@ async function recommend(body, signal) {
   }
 }
 
-/** How many places each item went up, or "new"; nothing where no list was before. */
+/** Number of places that each item rose, or "new". All 0 for the first list. */
 function moves(before, after) {
   if (!before?.length) return after.map(() => 0);
   const ranks = new Map(before.map((id, rank) => [keyOf(id), rank]));
@@ -169,11 +169,11 @@ function sentenceOf(drivers, { session, unknown, explanation }) {
   if (!session.length) return "Popular";
   const strange = new Set(unknown.map(keyOf));
   const known = session.filter((id) => !strange.has(keyOf(id)));
-  if (!known.length) return "Popular: no click of the session is known";
+  if (!known.length) return "Popular: no click is in the catalog";
   if (known.length === 1) return `Because of ${nameOf(known[0])}`;
   if (!explanation) return "";
   const [first, second] = drivers.filter(({ drop }) => drop > 0);
-  if (!first) return "No single click raises it";
+  if (!first) return "No single click raises its score";
   const name = ({ click }) => `${click + 1}. ${nameOf(session[click])}`;
   if (!second || second.drop < SMALL * first.drop) return `Because of ${name(first)}`;
   const mostly = first.drop >= 2 * second.drop ? "Mostly because" : "Because";
@@ -275,8 +275,8 @@ function drawSession() {
   const n = state.session.length;
   $("clear").disabled = n === 0;
   $("session-note").textContent = n
-    ? `${n} ${n === 1 ? "click" : "clicks"}, the oldest first.`
-    : "No clicks yet. Choose an item, or click one of the list.";
+    ? `${n} ${n === 1 ? "click" : "clicks"}, oldest first.`
+    : "No clicks yet. Search for an item, or click one in the list.";
   $("clicks").replaceChildren(...state.session.map(clickRow));
 }
 
@@ -360,7 +360,7 @@ function listArticle(list, m) {
   if (list.problem) article.append(el("p", { className: "problem" }, list.problem));
   if (list.note) article.append(el("p", { className: "note" }, list.note));
   if (!list.problem && !list.items.length)
-    article.append(el("p", {}, "Nothing is left to recommend."));
+    article.append(el("p", {}, "No items are left to recommend."));
   article.append(
     el("ol", {}, ...list.items.map((id, j) => recommendation(list, m, id, j))),
   );
@@ -425,7 +425,7 @@ function tags(list, m, id, j) {
     found.push(
       el(
         "span",
-        { className: "tag", title: "Places since the list before" },
+        { className: "tag", title: "Change of rank since the previous list" },
         hidden(moved > 0 ? "up " : "down "),
         el("span", { "aria-hidden": "true" }, `${sign} `),
         `${Math.abs(moved)}`,
@@ -546,7 +546,7 @@ function drawAbout() {
           el(
             "p",
             { className: "problem" },
-            "The file changed, but could not be loaded. The older model goes on. ",
+            "The file changed, but could not be loaded. The older model stays in use. ",
             model.reload_error,
           ),
         );
@@ -582,7 +582,7 @@ function showProblem(text) {
   if (text !== null) $("lists").setAttribute("aria-busy", "false");
 }
 
-/** Look at the models; draw all anew if one was reloaded or the server is back. */
+/** Check the models. Draw all again if one was reloaded or the server is back. */
 const look = latestOnly(async (signal) => {
   const { models } = await ask("models", { signal });
   if (signal.aborted) return;
@@ -634,7 +634,7 @@ const search = latestOnly(async (signal) => {
   drawFound();
 });
 
-/** What was found, and the typed text as an id where no item has that id. */
+/** The items found, and the typed text as an id if no item has that id. */
 function optionsOf({ query, items }) {
   const options = items.map(({ id }) => id);
   if (query && !items.some(({ id }) => String(id) === query))
@@ -653,7 +653,7 @@ function drawFound() {
     ? `${count} found.`
     : items[0]?.clicks
       ? "The most clicked of all items."
-      : "The first items.";
+      : "The first items of the catalog.";
   if (query && !items.length)
     $("found").textContent = "No item found. Enter adds the text as an id.";
   $("results").dataset.query = query;
