@@ -15,7 +15,7 @@ from skclip.preprocessing import (
 
 LASTFM_1K = PublicFile(
     "https://zenodo.org/records/6090214/files/lastfm-dataset-1K.tar.gz",
-    "md5:64747b21563e3d2aa95751e0ddc46b68",  # of the member, on the author's page
+    "md5:64747b21563e3d2aa95751e0ddc46b68",  # of the member, from the author's page
     "read_lastfm_1k",
     member="userid-timestamp-artid-artname-traid-traname.tsv",
 )

@@ -267,7 +267,7 @@ def _seconds(series):
     """Convert ISO times to seconds since the epoch, mixed forms by `parse_times`."""
     try:
         return series.str.to_datetime().dt.timestamp("us").to_numpy() / 1e6
-    except Exception:  # of polars, which is not imported here
+    except Exception:  # a polars error, and polars is not imported here
         return parse_times(as_frame(series.to_frame()), series.name)
 
 

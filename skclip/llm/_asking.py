@@ -39,9 +39,9 @@ class Job:
 
     key: str
     messages: list
-    forms: list  # of the answer, as in `answer_forms`
-    max_tokens: int  # of the answer
-    columns: dict = None  # of the ids of candidates, in the order of the base
+    forms: list  # forms of the answer, see `answer_forms`
+    max_tokens: int  # limit of the answer
+    columns: dict = None  # column by id of candidate, in the order of the base
     # Rows that need it, and their columns, because items may have equal titles.
     rows: list = field(default_factory=list)
 
@@ -207,7 +207,7 @@ class Asking:
             refused = "response_format" in sent and names_form(body)
             if failed.status not in REFUSED or not (named or refused):
                 raise failed  # outside of except: keeps no request and headers
-            self._server.refused |= named  # and once more without them
+            self._server.refused |= named  # send once more without them
             if refused:
                 self._server.weaken(form)
 

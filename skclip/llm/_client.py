@@ -231,7 +231,7 @@ def error_of(error):
         return error
     name, status = type(error).__name__, getattr(error, "status_code", None)
     reason, text = "error", f"The client raised {name}."
-    if "Timeout" in name:  # of openai, and others
+    if "Timeout" in name:  # such as APITimeoutError of openai
         reason, text = "timeout", "No answer arrived within the time limit."
     elif "Connection" in name:
         reason, text = "connection", "The server could not be reached."

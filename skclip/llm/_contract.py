@@ -8,7 +8,7 @@ import math
 import unicodedata
 
 PROMPT_VERSION = "1"
-MAX_TITLES = 20  # of a session: long histories make models drift
+MAX_TITLES = 20  # per session, because long histories mislead models
 MAX_TITLE_LENGTH = 120
 MAX_ANSWER_BYTES = 20_000
 
@@ -89,7 +89,7 @@ def answer_forms(task, n, ids=None, title_length=MAX_TITLE_LENGTH):
     ]
 
 
-N_SCHEMA_FORMS, N_FORMS = 3, 5  # of `answer_forms`
+N_SCHEMA_FORMS, N_FORMS = 3, 5  # numbers of `answer_forms`
 
 
 def longest_answer(task, n, ids=None, title_bytes=MAX_TITLE_LENGTH):

@@ -81,7 +81,7 @@ def normal_form(title):
     kept = []
     for c in unicodedata.normalize("NFKC", title).casefold():
         kind = unicodedata.category(c)
-        if kind != "Cf":  # marks of direction and joiners have no width
+        if kind != "Cf":  # drop marks of direction and joiners
             kept.append(" " if kind[0] in "PCZ" else c)
     return " ".join("".join(kept).split())
 
@@ -143,7 +143,7 @@ class TitleIndex:
             held = (shared.ravel() == size) & (
                 size > 1
             )  # all words of one in the other
-            best = (near + held).argmax()  # the first of equals
+            best = (near + held).argmax()  # the first one among ties
             if held[best] or near[best] >= max(min_similarity, 1e-6):
                 places[i] = best
         return [None if place is None else self._items[place] for place in places]

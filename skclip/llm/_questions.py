@@ -89,7 +89,12 @@ class Catalog:
         self.title_length = max(map(len, told))
         self.title_bytes = max(len(t.encode("utf-8", "replace")) for t in told)
         sessions = (self.shots.codes, self.shots.offsets, self.shots.ids)
-        self.state = (titles, counts, sessions, encoder)  # what a copy is made from
+        self.state = (
+            titles,
+            counts,
+            sessions,
+            encoder,
+        )  # for other processes
 
     @cached_property
     def text(self):

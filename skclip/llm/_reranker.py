@@ -89,8 +89,8 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         Seed of the order of candidates and of random examples, combined with the
         session. It is also sent to the server.
     prefit : bool, default=False
-        Whether `estimator` is already fitted. It is then used as it is, also by clones,
-        and `fit` only reads the sessions for examples and popularity.
+        Whether `estimator` is already fitted. It is then used unchanged, also by
+        clones, and `fit` only reads the sessions for examples and popularity.
 
     Attributes
     ----------
@@ -105,8 +105,8 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         including retries, ``cache_hits``, ``prompt_tokens``, ``completion_tokens`` and
         ``cost``. Tokens are estimated if the server does not count them.
     fallbacks_ : dict
-        Number of rows that kept the base list although they were to be asked about, by
-        reason. The reasons are "timeout", "connection", "http_3xx", "http_4xx",
+        Number of rows that kept the base list because their requests failed, by reason.
+        The reasons are "timeout", "connection", "http_3xx", "http_4xx",
         "http_5xx", "error", "empty", "not_json", "schema", "cut", "unmapped" and
         "budget".
 

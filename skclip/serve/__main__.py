@@ -111,8 +111,8 @@ def _parser():
         metavar="model.skclip",
         help="model file; the page compares a second model with the first",
     )
-    add("--titles", metavar="CSV", help="file of item ids and a column 'title'")
-    add("--rules", metavar="JSON", help="file of boosts, group limits, exclusions")
+    add("--titles", metavar="CSV", help="file with item ids and a column 'title'")
+    add("--rules", metavar="JSON", help="file with boosts, group limits, exclusions")
     add(
         "--host",
         default="127.0.0.1",

@@ -198,7 +198,7 @@ class _Watched:
                 self._name, self._path, self._titles, self._rules, before=before
             )
             if _state(self._files) != state:
-                continue  # or the version could be of another content
+                continue  # or version and content might not match
             mismatch = model.catalog.mismatch
             if mismatch and before is not None and not before.catalog.mismatch:
                 raise ValueError(mismatch)
@@ -287,7 +287,7 @@ def _rules_of(name, estimator, recommender, path):
 
 
 def _digest(path):
-    if path.exists() and not path.is_file():  # a pipe would hold up the reader
+    if path.exists() and not path.is_file():  # a pipe would block the read
         raise ValueError(f"{path} is not a regular file.")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -302,7 +302,7 @@ def _return_freed_memory():
     The C library of Linux keeps it in fragments, so each new model would take more.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # of another C library
+        with contextlib.suppress(AttributeError):  # with another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -24,7 +24,7 @@ def read_rules(path, name, names):
     try:
         text = path.read_text(encoding="utf-8")
         rules = json.loads(text, object_pairs_hook=_without_repeats)
-    except ValueError as error:  # of JSON or UTF-8
+    except ValueError as error:  # from JSON or UTF-8
         raise ValueError(f"{path.name} is not JSON in UTF-8: {error}.") from None
     if not isinstance(rules, dict):
         raise ValueError(f"{path.name} holds a {type(rules).__name__}. {_WHAT}")

@@ -16,22 +16,22 @@ const wide = matchMedia("(min-width: 45.01rem)");
 const state = {
   models: [],
   session: [],
-  lists: [], // one a model: {session, items, scores, explanation, moved} or {problem}
+  lists: [], // one per model: {session, items, scores, explanation, moved} or {problem}
   opened: new Set(), // recommendations whose bars are open
-  records: new Map(), // what the server said about items, by model, versions and id
+  records: new Map(), // descriptions of items from the server, by model, versions and id
   found: { query: null, items: [], total: 0 },
   active: -1, // the chosen option of the search
   popup: false, // whether a narrow screen shows the options
 };
 
-// ---- What is known of items
+// ---- Descriptions of items
 
 const versionsOf = (model) =>
   `${model.version} ${model.titles_version} ${model.rules_version}`;
 const placeOf = (model, id) => `${model.name} ${versionsOf(model)} ${keyOf(id)}`;
 const recordOf = (model, id) => state.records.get(placeOf(model, id));
 
-/** Ask for the records of items (title, cluster, known) that no answer has brought. */
+/** Request the missing descriptions of items: title, cluster, known. */
 async function learn(model, ids, signal) {
   const missing = ids.filter((id) => !recordOf(model, id));
   for (let begin = 0; begin < missing.length; begin += BLOCK) {
@@ -42,7 +42,7 @@ async function learn(model, ids, signal) {
   }
 }
 
-/** One task at a time: a new one ends the one before, whose answer is never drawn. */
+/** Run one task at a time. A new one stops the last one, whose answer is dropped. */
 function latestOnly(task) {
   let controller = new AbortController();
   return async (...values) => {
@@ -92,14 +92,14 @@ function move(i, step) {
   changeSession(session, `Moved ${nameOf(state.session[i])} to place ${i + step + 1}.`);
 }
 
-/** What a person typed as an id: a number where the catalog has numbers. */
+/** The id for a typed text: a number if the catalog has numbers. */
 function typedId(text) {
   const ids = state.lists.flatMap(({ items }) => items);
   const numbers = ids.length > 0 && ids.every((id) => typeof id !== "string");
   return numbers && /^-?(0|[1-9]\d*)$/.test(text) ? fromJSON(text) : text;
 }
 
-// ---- What the models recommend
+// ---- Recommendations
 
 const refresh = latestOnly(async (signal) => {
   $("lists").setAttribute("aria-busy", "true");
@@ -135,7 +135,7 @@ async function listOf(model, before, session, signal) {
   }
 }
 
-/** With an explanation, or without one and with the reason why there is none. */
+/** Recommend with an explanation, or with a note why there is none. */
 async function recommend(body, signal) {
   if (!body.session.length) return ask("recommend", { body, signal });
   try {
@@ -155,7 +155,7 @@ function moves(before, after) {
   );
 }
 
-/** Known clicks by what the item loses without them, the largest first. */
+/** Known clicks, sorted by the drop of the item without them, largest first. */
 function driversOf({ session, unknown, explanation }, j) {
   if (!explanation) return [];
   const strange = new Set(unknown.map(keyOf));
@@ -192,7 +192,7 @@ function nameOf(id) {
 
 const letter = (m) => state.models[m].name.toUpperCase();
 
-// ---- Drawing. All text goes in as text: titles and ids come from files.
+// ---- Drawing. Titles and ids come from files, so they are inserted as plain text.
 
 function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
@@ -253,7 +253,7 @@ const similarButton = (key, id) =>
 
 let wanted = []; // keys of the controls that should have the focus after drawing
 
-/** Draw, and leave the focus on its control, or on the one that took its place. */
+/** Draw, and keep the focus on its control, or on the control in its place. */
 function draw() {
   const key = document.activeElement?.dataset?.key;
   const keys = wanted.length ? wanted : key ? [key] : [];
@@ -479,7 +479,7 @@ function whyPanel(drivers, session) {
   );
 }
 
-/** Show in the session which clicks drove the recommendation of a row, or of none. */
+/** Mark the clicks that drove the recommendation of a row, or no clicks. */
 function point(chosen) {
   $("lists")
     .querySelectorAll(".shown")
@@ -721,7 +721,7 @@ function choose(id) {
   }
 }
 
-/** Enter takes the chosen option, else the best one of what is typed by now. */
+/** On Enter, take the chosen option, or else the best one for the typed text. */
 async function enter() {
   clearTimeout(pause);
   if (state.active < 0 && state.found.query !== $("query").value.trim()) await search();
