@@ -62,8 +62,8 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         Number of top items of the base to show with "rerank".
     n_permutations : int, default=1
         Number of requests per row with "rerank", each with the candidates in another
-        order. More requests even out that models favor the first candidates. The
-        answers are merged by Borda count.
+        order. Models favor the first candidates, and several orders reduce this bias.
+        The answers are merged by Borda count.
     examples : {"knn", "random", "recent"} or Examples, default="knn"
         Training sessions to show as examples, as an `Examples` or its `selection`. None
         shows no examples.
@@ -106,9 +106,8 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         ``cost``. Tokens are estimated if the server does not count them.
     fallbacks_ : dict
         Number of rows that kept the base list because their requests failed, by reason.
-        The reasons are "timeout", "connection", "http_3xx", "http_4xx",
-        "http_5xx", "error", "empty", "not_json", "schema", "cut", "unmapped" and
-        "budget".
+        The reasons are "timeout", "connection", "http_3xx", "http_4xx", "http_5xx",
+        "error", "empty", "not_json", "schema", "cut", "unmapped" and "budget".
 
     Notes
     -----
@@ -202,7 +201,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the base and read the sessions for examples. Sends nothing.
+        """Fit the base and read the sessions for examples. No request is sent.
 
         Parameters
         ----------

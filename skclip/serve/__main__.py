@@ -172,7 +172,9 @@ def _port(text):
 def _seconds(text):
     number = _number(text, float)
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number of seconds, 0 or more"
+        )
     return number
 
 
