@@ -344,7 +344,7 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("experiments", nargs="+", choices=[*EXPERIMENTS, "p4"])
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    command.add_argument("--data", nargs="+", help="only these, such as m=4 or rsc15")
+    command.add_argument("--data", nargs="+", help="data sets, such as m=4 or rsc15")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":

@@ -192,7 +192,9 @@ def table_line(log, features, row):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=[*TRIALS, "compare", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {list(EVERY)}; all by default")
+    parser.add_argument(
+        "logs", nargs="*", help=f"logs among {list(EVERY)} (default: all)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     logs = arguments.logs or list(EVERY)

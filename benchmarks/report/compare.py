@@ -210,7 +210,9 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("data", choices=DATA)
     command.add_argument("--models", nargs="+", default=None)
-    command.add_argument("--again", action="store_true", help="finished cells as well")
+    command.add_argument(
+        "--again", action="store_true", help="repeat finished cells, too"
+    )
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":

@@ -246,7 +246,7 @@ def long_table(name="default", models=MODELS, file=DIFFERENCES):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "blend", "differences", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {LOGS}; all by default")
+    parser.add_argument("logs", nargs="*", help=f"logs among {LOGS} (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()

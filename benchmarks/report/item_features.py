@@ -245,7 +245,9 @@ def with_interval(values):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {list(KINDS)}; all by default")
+    parser.add_argument(
+        "logs", nargs="*", help=f"logs among {list(KINDS)} (default: all)"
+    )
     arguments = parser.parse_args()
     if arguments.command == "table":
         replace_table(PAGE, "item_features", table())

@@ -235,10 +235,14 @@ def main():
     parser = new_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
-    command.add_argument("--users", type=int, default=100, help="of each mode, at most")
-    command.add_argument("--minutes", type=float, default=60, help="of asking, at most")
-    command.add_argument("--python", default=sys.executable, help="runs the server")
-    command.add_argument("--threads", type=int, default=1, help="of the server")
+    command.add_argument("--users", type=int, default=100, help="most users per mode")
+    command.add_argument(
+        "--minutes", type=float, default=60, help="most minutes of requests"
+    )
+    command.add_argument(
+        "--python", default=sys.executable, help="Python of the server"
+    )
+    command.add_argument("--threads", type=int, default=1, help="threads of the server")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "run":
