@@ -339,7 +339,7 @@ def test_fill_values_that_look_like_an_item_are_refused():
         for asked in KINDS:
             result, messages = told(filled, known, KINDS[asked](2))
             if meet(known, asked):
-                assert messages[0].endswith("Pass a fill_value that is no item id.")
+                assert messages[0].endswith("Pass a fill_value that is not an item id.")
             elif {known, asked} & UNLIKE:
                 assert messages == []
                 assert [row[1:] == [KINDS[asked](2)] * 2 for row in result.tolist()]

@@ -222,9 +222,9 @@ def test_refusals_name_their_reason(fitted, tmp_path):
     for data, message in (
         (good[:-1], "truncated or something was appended"),
         (good + b"x", "truncated or something was appended"),
-        (good[:20], "no skclip model file"),
-        (b"", "no skclip model file"),
-        (joblib.hash("x").encode() * 9, "no skclip model file"),
+        (good[:20], "not a skclip model file"),
+        (b"", "not a skclip model file"),
+        (joblib.hash("x").encode() * 9, "not a skclip model file"),
         (good[:-3] + b"abc", "checksum"),
         (good[:8] + struct.pack("<I", 2) + good[12:], "format 2.*reads format 1"),
     ):
@@ -256,7 +256,7 @@ def test_a_forged_file_builds_known_classes_only(fitted, tmp_path):
             place = place[key]
         place[last] = value
         seal(path, json.dumps(document), good[1])
-        with pytest.raises(ValueError, match="no sound skclip model"):
+        with pytest.raises(ValueError, match="cannot be read as a skclip model"):
             skclip.load(path)
     seal(path, *good)
     skclip.load(path)

@@ -151,8 +151,8 @@ def test_bad_input():
         (0, ValueError, "gap=0 must be a positive number"),
         (float("nan"), ValueError, "gap=nan must be a positive number"),
         ("1800", ValueError, "gap='1800' is no span.*'30min'.*number alone is seconds"),
-        (True, TypeError, "gap=True is no span of time"),
-        (np.timedelta64(1, "M"), TypeError, "is no span of time"),
+        (True, TypeError, "gap=True is not a time span"),
+        (np.timedelta64(1, "M"), TypeError, "is not a time span"),
     ):
         with pytest.raises(error, match=message):
             sessionize(clicks, user="u", time="t", gap=gap)

@@ -60,7 +60,7 @@ def column_of_events(name, values):
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{name} holds values that are not numbers. Pass one number for each item."
+            f"{name} must be numbers. Pass one number for each item."
         ) from None
     if name == "times" and not np.isfinite(numbers).all():
         raise ValueError(f"{name} has missing or infinite values. Expected seconds.")

@@ -336,8 +336,9 @@ def _refuse_missing(series, name, role, what="events"):
     if missing.any():
         row = first_row(missing)
         raise ValueError(
-            f"{int(missing.sum())} rows of {what} have no {role}: row {row} holds "
-            f"{plain(series[row])!r} in column {name!r}. Drop such rows first."
+            f"Row {row} of {what} has no {role}: column {name!r} holds "
+            f"{plain(series[row])!r}. {int(missing.sum())} of {len(missing)} rows have "
+            f"no {role}. Drop them first."
         )
 
 

@@ -335,7 +335,7 @@ def test_the_default_says_what_it_chose(train):
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
-        ("strong", "preset='strong' is the default now. Leave preset at None"),
+        ("strong", "preset='strong' was removed.* Leave preset at None"),
         ("papr", "preset='papr' is unknown. Pass None.*or 'paper'"),
         (3, "preset=3 is unknown. Pass None.*or 'paper'"),
         (["paper"], "unknown. Pass None"),

@@ -277,7 +277,7 @@ def test_few_held_out_clicks_decide_nothing():
 
 
 def test_a_bias_without_anything_to_learn_it_from_is_told():
-    with pytest.warns(UserWarning, match="repeats=True needs held-out sessions"):
+    with pytest.warns(UserWarning, match="repeats=True learns a bias from held-out"):
         model = small(repeats=True).fit([[1, 2, 1], [2, 1]])
     assert model.repeat_bias_ is None
 

@@ -335,7 +335,7 @@ def test_bad_features(given, error, match, model_of, test):
 def test_models_that_take_no_features(fitted, model_of, features, new):
     with pytest.raises(NotFittedError):
         small(item_features=features).set_item_features(new)
-    with pytest.raises(ValueError, match="fitted without item_features, so no weight"):
+    with pytest.raises(ValueError, match="fitted without item_features, so it"):
         copy.deepcopy(fitted).set_item_features(new)
     match = r"kind='init'.* 1 of 3 items .* such as 'item-003'. Pass the others alone"
     with pytest.raises(ValueError, match=match):

@@ -159,7 +159,7 @@ def test_files_without_a_recommender_are_refused(path, tmp_path):
     with pytest.raises(FileNotFoundError):
         create_app(tmp_path / "none.skclip")
     joblib.dump(PopularityRecommender().fit(X), tmp_path / "model.joblib")
-    with pytest.raises(ValueError, match="is no skclip model file.*joblib"):
+    with pytest.raises(ValueError, match="is not a skclip model file.*joblib"):
         create_app(tmp_path / "model.joblib")
     skclip.save(SessionClusterer(random_state=0).fit(X), tmp_path / "clusters")
     with pytest.raises(TypeError, match="SessionClusterer holds no recommender"):
@@ -265,7 +265,7 @@ def test_half_a_character_in_an_id_of_the_model(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
 def test_a_pipe_in_the_place_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "model.skclip")
-    with pytest.raises(ValueError, match="is no regular file"):
+    with pytest.raises(ValueError, match="is not a regular file"):
         create_app(tmp_path / "model.skclip")
 
 
