@@ -259,7 +259,7 @@ def test_a_resumed_fit_has_the_same_bias(tmp_path):
 
 
 def test_a_backbone_that_scores_repeats_itself():
-    with pytest.raises(ValueError, match="repeats=True, but TAGNN scores"):
+    with pytest.raises(ValueError, match="repeats=True, but TAGNN has its own"):
         small("tagnn", repeats=True).fit(returning(50))
     model = small("tagnn", repeats="auto").fit(returning(50))
     assert model.resolved_params_["repeats"] is False
