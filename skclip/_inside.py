@@ -331,11 +331,11 @@ def without_checkpoint(estimator):
     return estimator.set_params(**dict.fromkeys(names))
 
 
-# -- what fitted estimators keep to themselves -----------------------------------------
+# -- private attributes of fitted estimators -------------------------------------------
 
 
 def fitted_of(recommender):
-    """Return what a fit left, with ``model`` and ``config``, or None of a baseline."""
+    """Return the result of a fit, with ``model`` and ``config``; None for baselines."""
     return getattr(recommender, "_fitted", None)
 
 

@@ -22,7 +22,7 @@ def _new_locks():
 
 
 def warn_user(message, category=UserWarning):
-    """Warn at the line that called into skclip, so that Python tells callers apart."""
+    """Warn at the line that called skclip, so that each caller gets its own warning."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PASSED_OVER):
         level, frame = level + 1, frame.f_back

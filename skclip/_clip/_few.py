@@ -19,11 +19,11 @@ from skclip.backbones import Batch
 
 
 def few_scores(fitted, queries):
-    """Return what `Fitted.score_chunks` yields for a few sessions: (positions, scores).
+    """Return (positions, scores) for a few sessions, as `Fitted.score_chunks` does.
 
-    Return None if the general way is needed: for many queries or equal ones, a session
-    without a known item, an unseen item that gets a cluster, prompts of users or
-    sessions, features of clicks, or a GPU.
+    Return None if the general path is needed: for many queries or equal ones, on a GPU,
+    and with prompts of users or sessions or with features of clicks. Also if a session
+    has no known item, or an unseen item that gets a cluster.
     """
     model, keys, n_items = fitted.model, fitted.keys, len(fitted.index)
     if not 0 < len(queries) <= min(FEW, rows_per_chunk(n_items)):

@@ -494,9 +494,9 @@ class CLIPSessionRecommender(
         Raises
         ------
         ValueError
-            If a parameter is out of range, an item id is missing, no session has two
-            items, a weight is negative, missing or infinite, or the loss is no longer
-            finite.
+            If a parameter is out of range, an item id is missing, or no session has two
+            items. Also if a weight is negative, missing or infinite, or if the loss
+            becomes infinite or NaN.
         TypeError
             If `X` is a data frame, or a session is not a sequence.
         """
@@ -600,10 +600,10 @@ class CLIPSessionRecommender(
         ------
         ValueError
             If the recommender was fitted without features or with another number of
-            columns, if ids have another type than those of `fit`, or if an item would
-            be left with neither features nor clicks. Also if ``Fusion(kind="init")``
-            gets features of a clicked item, because its vector no longer depends on
-            them.
+            columns, or if ids have another type than those of `fit`. Also if an item
+            would be left with neither features nor clicks, or if
+            ``Fusion(kind="init")`` gets features of a clicked item, because its vector
+            no longer depends on them.
         """
         self._check_fitted()
         fitted, item_features = with_item_features(self, features, self._fitted)

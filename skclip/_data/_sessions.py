@@ -350,8 +350,9 @@ class Sessions:
         TypeError
             If a session is not a sequence, or an item id cannot be hashed.
         ValueError
-            If an item id is None, NaN or infinite, a time is missing, a weight is
-            missing or negative, or a row has another number of values than its session.
+            If an item id is None, NaN or infinite, a time is missing, or a weight is
+            missing or negative. Also if a row has more or fewer values than its
+            session.
 
         Examples
         --------

@@ -297,7 +297,7 @@ def resolve_loss(loss, batch_size, n_items, n_scores, device):
 
     It is if a batch of scores fits 512 MiB, and if a CPU can compute all scores of a
     fit, `n_scores`, or if a sample would save little. The limit is a fixed number and
-    not a measured time, so that all runs decide alike.
+    not a measured time, so that all runs make the same choice.
     """
     if loss != "auto":
         return loss
