@@ -101,7 +101,7 @@ def test_what_has_no_similar_items_names_what_has():
         (np.array("item-003"), r"^ids is a str: 'item-003'.* \['item-003'\]"),
         (
             Sessions.from_lists([["item-003"]]),
-            "^ids are Sessions. Expected a list of item",
+            "^ids are Sessions. Expected a list of",
         ),
     ],
     ids=["None", "int", "0-d", "sessions"],
