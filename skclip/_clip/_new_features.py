@@ -114,7 +114,7 @@ def _without_unknown(given, before):
         raise ValueError(
             f"{int(lost.sum())} items of features have a row of zeros and were not "
             f"clicked in training, such as {given.item_ids[lost].tolist()[0]!r:.60}. "
-            "They cannot be ranked by anything. Leave them out to keep their present "
+            "There is nothing to rank them by. Leave them out to keep their present "
             "features. To hide items pass predict_topk(..., deny=[...])."
         )
     outside = ~known & ~told

@@ -94,7 +94,7 @@ def _columns_of(ids, name, index, n_rows, rows):
         raise ValueError(
             f"{name} has {len(ids)} lists, expected one for each of {n_rows} {rows}, "
             f"or a flat list of ids for all of them. Its first element is "
-            f"{ids[0]!r:.60}, an id is for example "
+            f"{ids[0]!r:.60}. An id of the catalog is "
             f"{index.item_ids[:1].tolist()[0]!r:.60}."
         )
     return [
