@@ -607,7 +607,7 @@ def test_lists_for_each_session_come_in_what_sessions_come_in(kind):
         (np.ma.array(["a", "b"], mask=[0, 1]), r"masked cells\. Drop them"),
         (["a", ["b"]], r"deny\[0\] is a str: 'a', but other"),
         ([["a"], None], r"deny\[1\] is a NoneType"),
-        ([["a"]], r"deny has 1 lists, expected one for each of 2 .* element is \['a'\]"),
+        ([["a"]], r"deny has 1 lists, expected one for each of 2.* is \['a'\]"),
         ([[["a"]], ["b"]], r"deny holds a list: \['a'\]\. Expected hashable"),
         ([{"a": 1}, {"b": 1}], r"deny\[0\] is a dict"),
     ],

@@ -158,7 +158,7 @@ class RankingMixin(CatalogMixin):
         if k is None:
             return min(20, n_items)
         if not isinstance(k, Integral) or isinstance(k, bool):
-            raise TypeError(f"k={k!r} must be a whole number of 1 or more, or None.")
+            raise TypeError(f"k must be a whole number or None, but is {k!r}.")
         if k < 1:
             raise ValueError(
                 f"k={k} is less than 1. Pass k >= 1, or None for the default."
