@@ -247,7 +247,7 @@ def test_unsorted_times_are_named(split):
         ({"test_size": True}, TypeError, "True is not a time span"),
         ({"test_size": 1.5}, ValueError, "1.5 is a float, a share"),
         ({"test_size": -1}, ValueError, "must not be negative"),
-        ({"test_size": "0s"}, ValueError, "positive span"),
+        ({"test_size": "0s"}, ValueError, "positive time span"),
         ({"test_size": "100s"}, ValueError, "too few.*'100s'"),
         ({"test_size": 1, "gap": 9}, ValueError, "gap=9 leaves no session"),
         ({"test_size": "1s", "gap": "1D"}, ValueError, "gap='1D' leaves no session"),

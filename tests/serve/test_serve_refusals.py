@@ -265,7 +265,7 @@ def test_half_a_character_in_an_id_of_the_model(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
 def test_a_pipe_in_the_place_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "model.skclip")
-    with pytest.raises(ValueError, match="is not a regular file"):
+    with pytest.raises(ValueError, match="is no regular file"):
         create_app(tmp_path / "model.skclip")
 
 

@@ -230,7 +230,7 @@ def test_bad_sample_sizes():
     for kind, sizes, message in (
         ("sampled_softmax", (1_000_000, 1000), r"3.7 GiB per step.*n_negatives <= 536"),
         ("bpr-max", (1_000_000, 1000), r"takes 33.5 GiB per step.*n_negatives <= 59"),
-        ("bpr", (4096, 1900, 64), r"takes 3\.9 GiB a step"),  # samples of their own
+        ("bpr", (4096, 1900, 64), r"takes 3\.9 GiB per step"),  # samples of their own
     ):
         with pytest.raises(ValueError, match=message):
             check_sample_fits(SAMPLED_LOSSES[kind](), *sizes)
