@@ -42,7 +42,7 @@ def replace_file(path, parts):
     given, path = Path(path), Path(os.path.realpath(path))  # a link stays a link
     if given.exists() and not given.is_file():
         raise ValueError(
-            f"{given} is not a regular file, but saving would replace it by one. Pass "
+            f"{given} is not a regular file, and saving would replace it. Pass "
             "another path."
         )
     name = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

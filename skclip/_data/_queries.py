@@ -179,7 +179,7 @@ def warn_unknown(queries, index, what_happens, where=""):
             index,
             ("empty sessions", where),
             f"{n_empty:,} of {len(queries.offsets) - 1:,} sessions{of} are empty. They "
-            "are ranked by popularity.",
+            "get the most popular items.",
             UnseenItemWarning,
         )
     for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):

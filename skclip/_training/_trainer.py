@@ -259,9 +259,9 @@ class _Run:
         who = "its thread" if n == 1 else f"its up to {n} threads"
         less = "" if n == 1 else ", or pass n_threads=1"
         warn_user(
-            f"Training waits for CPU cores: {who} ran for {share:.0%} of the time with "
-            "work. Other programs, or a limit of the container, take the rest. Run "
-            f"fewer programs at the same time{less}.",
+            f"Training waits for CPU cores: {who} had work, but ran for only "
+            f"{share:.0%} of the time. Other programs, or a limit of the container, "
+            f"take the rest. Run fewer programs at the same time{less}.",
             TrainingWarning,
         )
 
