@@ -222,9 +222,9 @@ def test_refusals_name_their_reason(fitted, tmp_path):
     for data, message in (
         (good[:-1], "truncated or something was appended"),
         (good + b"x", "truncated or something was appended"),
-        (good[:20], "no skclip model file"),
-        (b"", "no skclip model file"),
-        (joblib.hash("x").encode() * 9, "no skclip model file"),
+        (good[:20], "not a skclip model file"),
+        (b"", "not a skclip model file"),
+        (joblib.hash("x").encode() * 9, "not a skclip model file"),
         (good[:-3] + b"abc", "checksum"),
         (good[:8] + struct.pack("<I", 2) + good[12:], "format 2.*reads format 1"),
     ):

@@ -150,9 +150,13 @@ def test_bad_input():
     for gap, error, message in (
         (0, ValueError, "gap=0 must be a positive number"),
         (float("nan"), ValueError, "gap=nan must be a positive number"),
-        ("1800", ValueError, "gap='1800' is no span.*'30min'.*number alone is seconds"),
-        (True, TypeError, "gap=True is no span of time"),
-        (np.timedelta64(1, "M"), TypeError, "is no span of time"),
+        (
+            "1800",
+            ValueError,
+            "gap='1800' is not a .*'30min'.*number alone is seconds",
+        ),
+        (True, TypeError, "gap=True is not a time span"),
+        (np.timedelta64(1, "M"), TypeError, "is not a time span"),
     ):
         with pytest.raises(error, match=message):
             sessionize(clicks, user="u", time="t", gap=gap)

@@ -597,7 +597,7 @@ def test_a_file_of_answers(tmp_path):
 def test_files_that_are_no_cache_or_break(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("my notes " * 200)
     llm = fit(egg_timer, weight=0.9, cache=tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match=r"notes.txt' is no cache of skclip"):
+    with pytest.raises(ValueError, match=r"notes.txt' is not a cache of skclip"):
         llm.predict([["a"]])
     assert (tmp_path / "notes.txt").read_text() == "my notes " * 200
 

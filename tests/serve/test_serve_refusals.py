@@ -159,7 +159,7 @@ def test_files_without_a_recommender_are_refused(path, tmp_path):
     with pytest.raises(FileNotFoundError):
         create_app(tmp_path / "none.skclip")
     joblib.dump(PopularityRecommender().fit(X), tmp_path / "model.joblib")
-    with pytest.raises(ValueError, match="is no skclip model file.*joblib"):
+    with pytest.raises(ValueError, match="is not a skclip model file.*joblib"):
         create_app(tmp_path / "model.joblib")
     skclip.save(SessionClusterer(random_state=0).fit(X), tmp_path / "clusters")
     with pytest.raises(TypeError, match="SessionClusterer holds no recommender"):

@@ -166,7 +166,7 @@ def test_the_cache_keeps_numbers_alone_and_refuses_two_lengths(tmp_path):
         kept = file.execute("select value from entries").fetchall()
     assert sorted(len(row[0]) for row in kept) == [8, 20]  # float32
     path.write_bytes(b"my thesis" * 99)
-    with pytest.raises(ValueError, match=r"vectors.sqlite' is no cache of skclip"):
+    with pytest.raises(ValueError, match=r"vectors.sqlite' is not a cache of skclip"):
         ItemTextEncoder(Letters(), cache_dir=tmp_path).fit(["abc"])
 
 
