@@ -38,7 +38,7 @@ PAGES = (
     "results",
     "lab/index",
 )
-WITHOUT_SIDEBAR = {"index", "get_started"}
+WITHOUT_SIDEBAR = {"index", "get_started", "results"}
 WORDS = (
     "cold start",
     "cold-start",
@@ -125,9 +125,9 @@ class Site:
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
-                         "--hide-scrollbars", "--force-device-scale-factor=1"):  # fmt: skip
-            options.add_argument(argument)
+        for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage",
+                         "hide-scrollbars", "force-device-scale-factor=1"):  # fmt: skip
+            options.add_argument(f"--{argument}")
         service = Service("/usr/bin/chromedriver")
         self.browser = webdriver.Chrome(options=options, service=service)
         self.browser.set_page_load_timeout(60)
@@ -148,8 +148,9 @@ class Site:
     def window(self, width, theme):
         self.do("Emulation.setDeviceMetricsOverride", width=width, height=900,
                 deviceScaleFactor=1, mobile=False)  # fmt: skip
-        scheme = [{"name": "prefers-color-scheme", "value": theme}]
-        self.do("Emulation.setEmulatedMedia", features=scheme)
+        features = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in features.items()]
+        self.do("Emulation.setEmulatedMedia", features=features)
 
     def open(self, path):
         self.browser.get(f"{self.address}/{path}")

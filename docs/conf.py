@@ -11,6 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from docutils import nodes
+
 import skclip
 
 DOCS = Path(__file__).parent
@@ -20,6 +22,7 @@ from api_reference import name_role, write, write_api_pages  # noqa: E402
 from parameter_groups import add_parameter_groups  # noqa: E402
 
 default_role = "name"
+LONG_CELL = 50  # characters in a cell of a table
 
 project = "skclip"
 author = "The skclip developers"
@@ -53,6 +56,7 @@ if os.environ.get("SKCLIP_INTERSPHINX"):
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 autosummary_generate = False  # api_reference.py writes the pages
+toc_object_entries_show_parents = "hide"
 smartquotes = False  # they would turn default="auto" into curly quotes
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -84,6 +88,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_prev_next": True,
+    "show_toc_level": 2,
     "secondary_sidebar_items": {
         "**": ["page-toc", "view-source"],
         "gallery/index": [],
@@ -256,6 +261,14 @@ def write_lab_pages():
             path.unlink()
 
 
+def mark_tables_of_text(app, doctree):
+    """Tables with sentences in their cells become a list on a narrow screen."""
+    for table in doctree.findall(nodes.table):
+        cells = [entry.astext() for entry in table.findall(nodes.entry)]
+        if any(len(cell) > LONG_CELL for cell in cells):
+            table["classes"].append("of-text")
+
+
 def draw_figures():
     """The figure of the page on reproduction, from its committed rows."""
     from benchmarks.report.reproduce import rows_done
@@ -270,3 +283,4 @@ def setup(app):
     write_lab_pages()
     draw_figures()
     app.connect("object-description-transform", add_parameter_groups)
+    app.connect("doctree-read", mark_tables_of_text)

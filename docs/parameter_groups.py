@@ -31,7 +31,7 @@ def add_parameter_groups(app, domain, objtype, content):
         return
     bullets = paragraph.parent[paragraph.parent.index(paragraph) + 1]
     groups = groups_of(bullets)
-    (body,) = (
+    body = next(  # those of methods come later
         field[1]
         for field in content.findall(nodes.field)
         if field[0].astext() == "Parameters"
