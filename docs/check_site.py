@@ -3,10 +3,11 @@
     python docs/check_site.py docs/_build/html PICTURES
 
 Opens the main pages at four widths, light and dark, and writes a picture of each into
-the folder PICTURES, to be looked at by a person. Fails where a page is wider than the
-window, the header has more than one row or other words, an empty column takes space,
-a large picture or box stays white in the dark, or a word of the field finds no page
-through the site's own search. Needs selenium, Chromium and its driver.
+the folder PICTURES, to be looked at by a person. The other pages are measured at two
+widths. Fails where a page is wider than the window, the header has more than one row or
+other words, an empty column takes space, a large box stays white in the dark, or a word
+of the field finds no page through the site's own search. Needs selenium, Chromium and
+its driver.
 """
 
 import argparse
@@ -224,6 +225,17 @@ def main():
                     site.picture(options.pictures / name)
                     for problem in problems_of(page, width, theme, seen):
                         problems.append(f"{page} ({width} px, {theme}) {problem}")
+        # Every page is measured, without a picture.
+        for width in (min(options.widths), ONE_ROW):
+            site.window(width, "light")
+            for path in sorted(options.root.rglob("*.html")):
+                page = str(path.relative_to(options.root).with_suffix(""))
+                if page.startswith(("_static/", "_modules/")) or page in options.pages:
+                    continue
+                site.open(f"{page}.html")
+                seen = site.browser.execute_script(LOOK)
+                for problem in problems_of(page, width, "light", seen):
+                    problems.append(f"{page} ({width} px) {problem}")
         for words in WORDS:
             found = site.search(words)
             print(f"{words}: {len(found)} pages; {', '.join(found[:3])}")

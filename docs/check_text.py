@@ -1,13 +1,15 @@
-"""Find text that is in the Markdown of a page, but not on the built page.
+"""Find text that is in a page's Markdown or a docstring, but not on the built page.
 
     python docs/check_text.py docs docs/_build/html
 
 A line that begins with ``%`` is a comment to MyST, an unknown tag is HTML, and Sphinx
-says nothing about either. Compares the words of each source with those of its page,
-and names the lines with words that are missing. Markup is taken off with a few regular
-expressions, not with the parser, as that would lose the same text.
+says nothing about either. In a docstring, a line "K." is an empty list. Compares the
+words of each source with those of its page, and names what is missing. Markup is taken
+off with a few regular expressions, not with the parser, as that would lose the same
+text.
 """
 
+import inspect
 import re
 import sys
 from collections import Counter
@@ -29,7 +31,8 @@ class Article(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.part_words(tag)
+        classes = dict(attributes).get("class") or ""
+        self.part_words("" if "classifier" in classes else tag)  # a parameter's type
         self.inside += tag == "article"
         self.silent += tag in {"script", "style"}
 
@@ -117,6 +120,42 @@ def lost_text(source, html, path):
     return lost or [(str(path), sorted(missing))]
 
 
+def docstrings(value):
+    """Docstrings on the page of a class or a function, without their markup."""
+    from api_reference import own_members
+    from numpydoc.docscrape import get_doc_object
+
+    texts = [inspect.getdoc(value) or ""]
+    if inspect.isclass(value):
+        for name, _, lines in get_doc_object(value)["Attributes"]:
+            if isinstance(getattr(value, name, None), property):
+                # numpydoc shows the docstring of the property instead.
+                texts[0] = texts[0].replace("\n    ".join(lines), "")
+        texts += [inspect.getdoc(getattr(value, m)) or "" for m in own_members(value)]
+    text = "\n".join(texts).replace("See Also\n", "See also\n")
+    text = re.sub(r"# doctest:.*", "", text)
+    text = re.sub(r"\.\. [a-z-]+::", "", text)  # names of directives
+    text = re.sub(r":[\w:]+:(?=`)", "", text)  # names of roles
+    text = re.sub(r"`~[\w.]*?(\w+)`", r"`\1`", text)
+    return re.sub(r"`([^`<]+?)\s*<[^`>]*>`", r"`\1`", text)
+
+
+def lost_docstrings(root):
+    """(name, words) of the public objects whose page lacks words of a docstring."""
+    from api_reference import public_objects, value_of
+
+    lost = []
+    for full in sorted(set(public_objects().values())):
+        if not isinstance(value_of(full), dict):
+            html = (root / "api" / f"{full}.html").read_text(encoding="utf-8")
+            words = WORD.findall(docstrings(value_of(full)))
+            shown = WORD.findall("".join(Article(html).text))
+            missing = Counter(words) - Counter(shown)
+            if missing:
+                lost.append((full, list(missing.elements())))
+    return lost
+
+
 def main():
     docs, root = (Path(argument).resolve() for argument in sys.argv[1:])
     n_pages, lost = 0, []
@@ -129,9 +168,10 @@ def main():
         lost += lost_text(
             path.read_text(encoding="utf-8"), page.read_text(encoding="utf-8"), path
         )
+    lost += lost_docstrings(root)
     for where, words in lost:
         print(f"{where}: not on the page: {' '.join(words)}")
-    print(f"{n_pages} pages, {len(lost)} lines with lost text")
+    print(f"{n_pages} pages, {len(lost)} places with lost text")
     if lost or not n_pages:
         raise SystemExit(1)
 
