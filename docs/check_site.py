@@ -71,22 +71,22 @@ const visible = e => e.getClientRects().length
 const name = e => e.tagName.toLowerCase() + (e.id ? "#" + e.id : "")
     + [...e.classList].map(c => "." + c).join("");
 const found = {width: document.documentElement.scrollWidth, beyond: [], white: []};
-// What lies beyond the edge, unless something around it scrolls or cuts it off.
+// What lies beyond the edge, but for code, tables and formulas that can be scrolled.
+const scrolls = "pre, .pst-scrollable-table-container, div.math, .bd-sidebar-primary, "
+    + ".bd-sidebar-secondary";
+const hidden = "dialog, .skip-link, #pst-skip-link, .pst-async-banner-revealer";
 for (const e of document.body.querySelectorAll("*")) {
     const box = e.getBoundingClientRect();
-    if (!visible(e) || !box.width || !box.height) continue;
+    if (!visible(e) || !box.width || !box.height || e.closest(hidden)) continue;
     if (box.right <= width + 1 && box.left >= -1) continue;
-    let held = false;
-    for (let a = e.parentElement; a && a !== document.body; a = a.parentElement) {
-        const style = getComputedStyle(a);
-        const edge = a.getBoundingClientRect();
-        if (style.overflowX !== "visible" && edge.right <= width + 1) held = true;
-    }
-    const style = getComputedStyle(e);
-    const aside = style.position === "fixed" || e.closest("dialog, .skip-link, "
-        + "#pst-skip-link, .pst-async-banner-revealer");
-    if (!held && !aside) found.beyond.push(name(e));
+    const around = e.parentElement.closest(scrolls);
+    if (!around || around.getBoundingClientRect().right > width + 1)
+        found.beyond.push(name(e));
 }
+// The list of contents on the right is cut off, not scrolled.
+for (const e of document.querySelectorAll(".bd-sidebar-secondary a"))
+    if (visible(e) && e.getBoundingClientRect().right > width + 1)
+        found.beyond.push(name(e));
 const header = document.querySelector(".bd-header");
 const links = [...header.querySelectorAll(".navbar-nav a.nav-link")].filter(visible)
     .filter(e => !e.querySelector("i, svg"));
