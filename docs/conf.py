@@ -68,6 +68,7 @@ numpydoc_xref_param_type = False
 html_theme = "pydata_sphinx_theme"
 html_title = "skclip"
 html_favicon = "_static/logo.svg"
+html_use_index = html_domain_indices = False  # the API pages and the search have all
 html_static_path = ["_static"]
 html_css_files = ["skclip.css"]
 templates_path = ["_templates"]
@@ -250,7 +251,7 @@ def write_lab_pages():
     index += "How each result was obtained: one dated note for each question, newest\n"
     index += "first. Notes keep the figures, names and versions of their day.\n\n"
     for note in notes:
-        text = note.read_text()
+        text = note.read_text().replace("](../../docs/", "](../")
         write(DOCS / "lab" / note.name, text)
         title = text.splitlines()[0].removeprefix("# ")
         index += f"- {note.name[:10]}: [{title}]({note.name})\n"
@@ -270,11 +271,13 @@ def mark_tables_of_text(app, doctree):
 
 
 def draw_figures():
-    """The figure of the page on reproduction, from its committed rows."""
+    """Figures of the benchmarks and of a laboratory note, from committed rows."""
+    from benchmarks.report import results_page
     from benchmarks.report.reproduce import rows_done
     from benchmarks.report.reproduce_tables import draw_figure
 
     draw_figure(rows_done())
+    results_page.draw_figures()
 
 
 def setup(app):

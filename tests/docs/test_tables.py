@@ -1,8 +1,10 @@
 """The tables of the pages are those of the committed results."""
 
 import functools
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -10,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+LAB = ROOT / "benchmarks" / "lab"
 METRICS = ("recall@20", "mrr@20")
 
 
@@ -38,17 +41,15 @@ def numbers(cell):
 
 
 def test_every_marked_table_has_rows():
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *LAB.glob("*.md")]:
         for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
             assert table(page, name), f"{page.name}: {name}"
 
 
 def test_means_over_seeds():
     file = "backbones_rsc15.json"
-    shown = {
-        m: values
-        for m, *values in table(DOCS / "guide" / "which_model.md", "backbones")
-    }
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    shown = {m: values for m, *values in table(page, "backbones")}
     assert set(shown) == {row["model"] for row in results(file)}
     for model, values in shown.items():
         runs = [row for row in results(file) if row["model"] == model]
@@ -83,22 +84,16 @@ def test_numbers_of_the_first_screen():
     assert shown == [f"{value:.3f}" for value in found]
 
 
-def test_short_table_of_eight_logs():
-    shown = table(ROOT / "README.md", "eight_logs")
-    assert len(shown) == len({row["log"] for row in results("eight_logs.jsonl")})
-    for log, *cells in shown:
-        models = ("popularity", "neighbors", "default", "repeats", "blend")
-        for model, cell in zip(models, cells, strict=True):
-            values = [f"{eight_logs(log, model, m):.3f}"[1:] for m in METRICS]
-            assert cell == " / ".join(values), (log, model)
-
-
 @pytest.mark.parametrize(
-    ("name", "best"), [("eight_logs", "default"), ("eight_logs_blend", "blend")]
+    ("name", "best", "note"),
+    [
+        ("eight_logs", "default", "2026-11-29-default-beside-its-neighbors.md"),
+        ("eight_logs_blend", "blend", "2026-11-30-blend-and-bias-for-repeats.md"),
+    ],
 )
-def test_long_tables_of_eight_logs(name, best):
+def test_long_tables_of_eight_logs(name, best, note):
     models = {"no bias for repeats": "default", "default": "repeats"}
-    for log, shown, *cells in table(DOCS / "comparison.md", name):
+    for log, shown, *cells in table(LAB / note, name):
         model = models.get(shown, shown)
         for at, metric in enumerate(METRICS):
             value = eight_logs(log, model, metric)
@@ -115,7 +110,8 @@ def test_speed_of_the_backbones():
         for row in results("speed/results/train.json")
         if (row["data"], row["form"]) == ("rsc15_100k", "bare")
     }
-    for name, _, _, speed, *_ in table(DOCS / "guide" / "which_model.md", "backbones"):
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    for name, _, _, speed, *_ in table(page, "backbones"):
         assert speed == measured[name]
 
 
@@ -166,12 +162,13 @@ def test_comparison(data):
     rows = {
         row["model"]: row for row in results("compare.jsonl") if row["data"] == data
     }
-    shown = table(DOCS / "comparison.md", data)
+    shown = table(LAB / "2026-11-22-every-model-on-three-logs.md", data)
     assert {name for name, *_ in shown} == set(rows)
     for name, *values in shown:
         assert values[:2] == [f"{rows[name][metric]:.4f}" for metric in METRICS], name
     if data == "rsc15":
-        for name, *values in table(DOCS / "guide" / "which_model.md", "baselines"):
+        page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+        for name, *values in table(page, "baselines"):
             expected = [f"{rows[name][metric]:.3f}" for metric in METRICS]
             assert values == [*expected, f"{rows[name]['fit_seconds']:.2f}"], name
 
@@ -188,9 +185,14 @@ def reproduced(**asked):
 
 
 def test_reproduction():
-    page = DOCS / "reproduction.md"
     variants = {"CLIP": "leiden", "no prompt": "none", "random": "random", "one": "one"}
-    for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text()):
+    found_in = {
+        name: page
+        for page in LAB.glob("*.md")
+        for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text())
+    }
+    assert len(found_in) == 8
+    for name, page in found_in.items():
         _, data, form = name.split("_")
         for backbone, variant, *values in table(page, name):
             found = reproduced(data=data, form=form, every=1, backbone=backbone,
@@ -198,7 +200,9 @@ def test_reproduction():
             assert values[2].split()[0] == f"{mean(found):.4f}", name
             assert values[6] == str(len(found)), name
     variants = ("levels", "leiden", "none", "random levels", "one")
-    for data, _, form, backbone, *values in table(page, "tuned"):
+    for data, _, form, backbone, *values in table(
+        LAB / "2026-11-28-every-variant-tuned-alike.md", "tuned"
+    ):
         for variant, value in zip(variants, values, strict=False):
             found = reproduced(data=data, form=form, every=8, backbone=backbone,
                                variant=variant)  # fmt: skip
@@ -374,3 +378,77 @@ def test_figures_of_scaling_out():
     }
     shown = f"leidenalg took {seconds['leidenalg']} seconds, igraph {seconds['igraph']}"
     assert f"{shown} and NetworKit {seconds['networkit']}," in text
+
+
+def test_page_of_results():
+    page = DOCS / "results.md"
+    found = json.loads((ROOT / "benchmarks/report/results/eight_logs.json").read_text())
+    controls = ("no prompts", "random clusters")
+    shown = table(page, "results_prompts")
+    logs = sorted(found["clicks_per_item"], key=found["clicks_per_item"].get)
+    for log, (_, clicks, *cells) in zip(logs, shown, strict=True):
+        assert float(clicks) == found["clicks_per_item"][log]
+        pairs = [(c, m) for c in controls for m in METRICS]
+        for cell, (control, metric) in zip(cells, pairs, strict=True):
+            expected = [100 * x for x in found["differences"][log][control][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, control)
+    blends = ROOT / "benchmarks/report/results/eight_logs_blend.json"
+    found = json.loads(blends.read_text())["differences"]
+    for log, (name, *cells) in zip(logs, table(page, "results_models"), strict=True):
+        for model, cell in zip(("neighbors", "repeats", "blend"), cells, strict=False):
+            values = [eight_logs(name, model, metric) for metric in METRICS]
+            assert cell == " / ".join(f"{100 * value:.1f}" for value in values), (
+                log,
+                model,
+            )
+        for cell, metric in zip(cells[3:], METRICS, strict=True):
+            expected = [100 * x for x in found[log]["neighbors"][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, metric)
+    shown = table(page, "results_backbones")
+    assert len(shown) == 12
+    gains = json.loads(
+        (ROOT / "benchmarks/report/results/reproduce_gains.json").read_text()
+    )["gains"]
+    asked = {"data": "rsc15", "form": "strong", "every": 1, "variant": "leiden"}
+    for name, _, mrr, *cells in shown:
+        asked["backbone"] = name.lower().replace("-", "")
+        assert mrr == f"{100 * mean(reproduced(**asked)):.1f}", name
+        (gain,) = [
+            g for g in gains if (asked | {"control": "none"}).items() <= g.items()
+        ]
+        for cell, metric in zip(cells, METRICS, strict=True):
+            assert numbers(cell) == pytest.approx(gain[metric], abs=0.06), name
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("choose.pomrec", ["table"]),
+        ("report.recipes", ["--table"]),
+        ("report.repeats", ["--table"]),
+        ("report.reproduce_tables", []),
+        ("report.results_page", []),
+        ("report.sasrec", ["table"]),
+        ("report.unseen", ["--table"]),
+    ],
+)
+def test_tables_are_those_that_the_script_writes(script, arguments, monkeypatch):
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module(f"benchmarks.{script}")
+    written = {}
+
+    def keep(page, name, text):
+        lines = [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
+        written[ROOT / page, name] = lines
+
+    monkeypatch.setattr(module, "replace_table", keep)
+    for name in ("save", "draw_figure", "draw_figures"):  # these write files
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    module.main()
+    assert written
+    for (page, name), lines in written.items():
+        assert table(page, name) == lines, name
