@@ -7,8 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
-from api_reference import check_groups, public_objects  # noqa: E402
-from sphinx.errors import ConfigError  # noqa: E402
+from api_reference import check_groups, public_objects
+from sphinx.errors import ConfigError
 
 NAMES = sorted(name.removeprefix("skclip.") for name in set(public_objects().values()))
 
