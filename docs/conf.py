@@ -244,6 +244,14 @@ API_GROUPS = [
 ]  # fmt: skip
 
 
+def write_deviations_page():
+    """The index of differences from papers, from the Notes of public docstrings."""
+    sys.path.insert(0, str(DOCS))
+    import _differences
+
+    write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
+
+
 def write_lab_pages():
     """Copies of the laboratory notes, newest first, and their index."""
     notes = sorted((DOCS.parent / "benchmarks" / "lab").glob("*.md"), reverse=True)
@@ -284,6 +292,7 @@ def setup(app):
     app.add_role("name", name_role)
     write_api_pages(API_GROUPS)
     write_lab_pages()
+    write_deviations_page()
     draw_figures()
     app.connect("object-description-transform", add_parameter_groups)
     app.connect("doctree-read", mark_tables_of_text)

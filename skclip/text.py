@@ -84,6 +84,14 @@ class ItemTextEncoder(
     characters is not read. Missing (None, NaN) and empty titles become rows of zeros,
     as do those of which "tfidf" knows no part. Equal titles count once.
 
+    Differences from the paper and its code:
+
+    - **Rotation after whitening.** ZCA whitening rotates the whitened vectors back to
+      the original axes. skclip does not, because cosines and learned linear maps give
+      the same results without it, and because columns can then be dropped.
+    - **Number of terms.** "tfidf" keeps the most frequent terms only: 20,000 words and
+      pairs of words, and 30,000 runs of characters. The limits bound memory.
+
     References
     ----------
     .. [1] L. Zhang et al., "Are ID embeddings necessary? Whitening pre-trained text

@@ -267,6 +267,56 @@ class CLIPSessionRecommender(
     LESSR is refused there, as it normalizes over a batch. Fits of a search stay alone.
     The page "Scale out" of the documentation says how to begin.
 
+    Differences from the paper and its code:
+
+    - **Unseen items.** The paper links a session to its known items to find clusters
+      for the others. Its code clusters unseen items jointly with the test rows, and
+      gives some of them the last cluster or the prompt of the padding. skclip drops
+      them by default, which ranked better in our benchmarks. ``unseen_items="vote"``
+      finds a cluster from the observed prefix and nothing after it.
+    - **Items of the session.** The paper recommends items that the session has "not
+      interacted with", but its code does not leave them out. skclip ranks them too,
+      because returning to an item is a real click. With ``exclude_seen=True``,
+      `predict_topk` leaves them out.
+    - **Early stopping.** The paper stops by MRR@5 with patience 50, its code by MRR@10
+      with patience 10 within 50 epochs. skclip trains a fixed number of epochs on all
+      sessions, because holding out the latest ones lost 2 to 4 % of MRR@20 on three
+      validation parts. ``early_stopping=True`` stops by MRR@20 with patience 3;
+      ``preset="paper"`` combines MRR@5, patience 10 and 50 epochs at a constant rate.
+    - **Epoch that is kept.** Programs of the SR-GNN family report the epoch that was
+      best on the test part, which makes their results too high. skclip keeps the last
+      epoch, or with early stopping the best one on the validation part; `fit` never
+      sees a test part.
+    - **Optimizer settings.** The paper and its code use Adam without weight decay, and
+      choose learning rate and batch size from grids. skclip uses the same optimizer and
+      sets both by rules (see `resolved_params_`). ``preset="paper"`` takes 0.01 and 256
+      from the grids; a search can try the rest, 0.001 to 0.05 and 64 to 1024.
+    - **Padding row.** The published code trains the padding row of the item table as a
+      candidate. In skclip this row is zero, is not trained and is never recommended,
+      because it would leak into sums that are not masked.
+    - **Influence of padding.** Some published networks attend to padding, fill
+      neighbors up with item 0 or add a padding node, so that scores depend on the other
+      rows of a batch. skclip masks padding in every backbone and has no option for the
+      other behavior, which is an accident.
+    - **Bias of attention keys.** Published transformer layers have a bias for the keys.
+      skclip leaves it out, because it cancels in the softmax.
+    - **Prefixes per pass.** Published programs read one row for each prefix. skclip
+      reads a session once for all its prefixes if the backbone only looks back.
+      Predictions are the same; in training, the prefixes of a session share a batch and
+      a dropout mask.
+    - **First vectors with cosine scores.** The paper does not score by cosine, so it
+      has no rule for first vectors. With ``similarity="cosine"``, skclip draws vectors
+      as the backbone does and scales them to a mean length of 1. Only directions count
+      then, but the length decides how fast Adam turns them. The usual short vectors
+      trained slower and ranked worse on sparse data.
+    - **Device.** Two published models run only on the device "cuda:0". skclip runs on
+      any device; ``device="auto"`` uses CUDA if it is available, and the CPU otherwise.
+    - **Published gains.** The paper's column "Imp. (%)" is the mean of the relative
+      gains in MRR@5 and Recall@5, so its 45.30 for NARM is no gain in either metric.
+      Its rows for CLIP-GC-SAN and CLIP-LESSR share two numbers on Reddit, probably by a
+      copying mistake. skclip reports each metric on its own and takes neither row as a
+      target.
+
     References
     ----------
     .. [1] W. Yang, C. Wang, Z. Song, W. Zhang, P. S. Yu, "Item Cluster-aware Prompt

@@ -100,6 +100,17 @@ class GBCE(SampledLoss):
         where they become log-odds of a click. "auto" is 0.75, unless the backbone's
         `training` says otherwise.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Network of gSASRec.** The authors' program adds a second item table for scores
+      to SASRec and does not scale the item vectors that it reads. skclip trains its
+      `SASRec` with this loss, so that losses can be compared on one network.
+    - **Samples of gSASRec.** The authors' program draws 256 negatives for each
+      position, and targets can be among them. In skclip a step shares its negatives and
+      leaves targets out; ``GBCE(256, shared=False)`` draws them for each prefix.
+
     References
     ----------
     .. [1] A. Petrov, C. Macdonald, "gSASRec: reducing overconfidence in sequential

@@ -140,9 +140,36 @@ class SessionKNN(CountingRecommender):
     by their end times; where these are equal or missing, old sessions come first.
 
     A query costs the number of sessions that have one of its items, plus `n_neighbors`
-    times their length. The newest 50 distinct items of a query are read. In [3]_ the
-    newest shared item is that of the observed session; a widely used program takes
-    the last place in the neighbor that has any observed item.
+    times their length. The newest 50 distinct items of a query are read.
+
+    Differences from the paper and its code:
+
+    - **Newest shared item.** STAN measures distances in a neighbor from the newest
+      observed item that both sessions have; published code takes the last place in the
+      neighbor with any observed item. skclip follows the paper. Most neighbors share
+      one item, where both rules agree.
+    - **Equal neighbors.** Papers do not say which neighbors of equal similarity to
+      keep, and published code keeps those that its sort leaves first. skclip keeps the
+      most recent ones, because with one observed item all candidates are equally
+      similar.
+    - **Negative idf.** The idf of published code is negative for an item with more
+      events than there are sessions. skclip uses 0 instead, so that no factor is below
+      1.
+    - **Items of no neighbor.** Published code leaves items without a score tied, or in
+      the order of a dictionary. skclip ranks them by popularity behind the others;
+      ``backoff=None`` leaves them tied.
+    - **Normalization of V-SKNN.** The paper divides the sum over shared items by the
+      number of distinct items of the observed session. skclip does not: the factor is
+      the same for all neighbors, so scores differ and rankings do not.
+    - **Linear weights.** The published ``"linear"`` decay is negative from the eleventh
+      click on, and its weighting counts the last ten clicks. In skclip both are at
+      least 0, so that no neighbor votes against its own items.
+    - **Long observed sessions.** The papers use all observed items. skclip uses the
+      newest 50 distinct ones, because older ones hardly count in V-SKNN, STAN and
+      VSTAN.
+    - **Most recent candidates.** Published code collects recent candidates click by
+      click. skclip orders them by the time of their last event, which is the same if
+      sessions do not overlap.
 
     References
     ----------

@@ -78,8 +78,16 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
 
     Notes
     -----
-    The system is solved in float64 up to 10,000 items and in float32 beyond. With
-    ``alpha=1`` [1]_ bounds the diagonal of :math:`B`; this class does not.
+    The system is solved in float64 up to 10,000 items and in float32 beyond.
+
+    Differences from the paper and its code:
+
+    - **Diagonal with alpha of 1.** The paper and its code bound the diagonal of
+      :math:`B` if ``alpha=1``. skclip does not, so an item may recommend itself, as for
+      any other `alpha`.
+    - **Weight of old sessions.** The paper and its code weight a session by ``exp(-age
+      / delta_time)``. skclip uses at least ``exp(-30)``, because smaller weights were
+      lost in rounding and popular items outranked the items of old sessions.
 
     References
     ----------

@@ -57,6 +57,14 @@ def read_lastfm_1k(
         With times and users; items are artist names. Reading 19 million events takes
         some minutes and about 10 GB.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Preparation.** The paper gives counts and idle gaps, and its code starts from a
+      file of another project. skclip follows the known rules, each as a parameter; see
+      the counts above to compare.
+
     Examples
     --------
     >>> import tempfile

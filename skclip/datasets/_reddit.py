@@ -27,6 +27,14 @@ def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     X : Sessions
         With times and users.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Repeats.** The paper gives counts and idle gaps, and the program behind its file
+      is not public. skclip drops immediate repeats by its own choice. It was tested on
+      small files of this format, not on the real one.
+
     Examples
     --------
     >>> import tempfile

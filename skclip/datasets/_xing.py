@@ -28,6 +28,14 @@ def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     X : Sessions
         With times and users.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Deletions and repeats.** The paper gives counts and idle gaps, and the program
+      behind its file is not public. skclip drops deletions and immediate repeats by its
+      own choice. It was tested on small files of this format, not on the real one.
+
     Examples
     --------
     >>> import tempfile

@@ -31,6 +31,16 @@ class TitleMatching(BaseEstimator):
     min_similarity : float, default=0.55
         Smallest cosine at which a title may mean an item that it does not name.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Mapping of written titles.** The part of the SemSR paper that describes the
+      mapping was not available, and no code was found. skclip tries an equal title
+      first, then the nearest title that holds all the words, and then the nearest title
+      by cosine. It uses TF-IDF vectors for this, so it needs no library for fuzzy
+      matching.
+
     Examples
     --------
     >>> from skclip import LLMReranker, PopularityRecommender

@@ -109,6 +109,16 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     by the model stay equal. Filters act on the base list first: the model is shown none
     of the items left out. Copies in other processes count and cache on their own.
 
+    Differences from the paper and its code:
+
+    - **Prompt and examples.** The part of the paper that describes the prompt was not
+      available, and no code was found. skclip has its own: an answer in JSON, and three
+      training sessions as examples, the nearest by the vectors of their titles.
+    - **Joining the two lists.** The abstract reports that joining both lists beats
+      either alone, and no code was found. skclip merges them by reciprocal rank fusion
+      below the first place of the base, because language models name items well and
+      order them poorly. The constant 60 comes from the authors of that fusion.
+
     References
     ----------
     .. [1] J. Narwariya et al., "SemSR", arXiv:2508.20587. Only its abstract was read;

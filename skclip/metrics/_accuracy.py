@@ -34,6 +34,18 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     ValueError
         A score is not finite, a target is not a valid column, or `ties` is unknown.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Ties.** Papers do not mention ties, and published code ranks tied items as its
+      top-k function happens to return them. skclip counts ties against the target, so
+      that a model with equal scores for all items does not look good;
+      ``ties="average"`` and ``ties="optimistic"`` are the other rules.
+    - **Targets outside the catalog.** Papers do not mention them, and some programs,
+      GRU4Rec's among them, drop such rows. skclip counts them as misses in every
+      metric, because dropping them flatters models with smaller catalogs.
+
     Examples
     --------
     >>> from skclip.metrics import target_ranks
@@ -157,6 +169,14 @@ def precision_at_k(ranks, k, offsets=None):
     -------
     precision : float
         In [0, 1]; at most 1 / k with one target per row.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **P@k.** Papers of the SR-GNN family call the share of targets in the top k
+      "precision". In skclip that number is `recall_at_k`, and `precision_at_k` divides
+      by k; with one target per row it is at most 1 / k.
 
     Examples
     --------

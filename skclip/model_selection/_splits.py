@@ -282,6 +282,15 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
         The parts, sorted by the time of the last event, and by session id if times are
         equal. `X_validation` is left out if `validation_size` is None.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Sessions open at the split.** Published code assigns a session by its last event
+      and keeps sessions that began before the split. skclip does the same with a
+      warning, because such a test session asks about the past; ``straddling="drop"``
+      leaves it out.
+
     Examples
     --------
     >>> from skclip.datasets import make_sessions

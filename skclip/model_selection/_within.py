@@ -71,6 +71,15 @@ def within_session_split(X, *, validation_size=0.1, test_size=0.1):
         Prefixes and their next items, with the ids and users of their sessions. If `X`
         has no ids, the row number is the id.
 
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Protocol.** The CLIP-SBR paper tests on the last tenth of the sessions and
+      validates on the tenth before, while its code cuts nearly every session as this
+      function does. skclip recommends the paper's form, `temporal_split`. Here the
+      beginning of each test session is training data, which is an easier task.
+
     Examples
     --------
     >>> from skclip.model_selection import within_session_split

@@ -102,8 +102,8 @@ def test_wrong_keys_suggest_the_right_one(params, message):
     ("params", "message"),
     [
         ({"prompt": "item"}, "'prompt' parameter"),
-        ({"prompt": ("cluster", "shop")}, "has the kind 'shop'. Pass one of"),
-        ({"prompt": ("user", "user")}, "names a kind twice"),
+        ({"prompt": ("cluster", "shop")}, "has the unknown kind 'shop'. Pass one of"),
+        ({"prompt": ("user", "user")}, "has a kind twice"),
         ({"prompt": "user"}, "needs sessions with users.*user= to Sessions.from_event"),
         ({"prompt__gate": "sum"}, "'gate' parameter of Prompt"),
         ({"prompt__session": "mean"}, "'session' parameter of Prompt"),
