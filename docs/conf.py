@@ -23,6 +23,7 @@ from parameter_groups import add_parameter_groups  # noqa: E402
 
 default_role = "name"
 LONG_CELL = 50  # characters in a cell of a table
+NUMBERS = re.compile(r"[-+\d.,;:/%±\[\]\s]*(?:[a-zA-Z]{1,2})?")  # with a unit, perhaps
 
 project = "skclip"
 author = "The skclip developers"
@@ -246,7 +247,6 @@ API_GROUPS = [
 
 def write_deviations_page():
     """The index of differences from papers, from the Notes of public docstrings."""
-    sys.path.insert(0, str(DOCS))
     import _differences
 
     write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
@@ -270,12 +270,22 @@ def write_lab_pages():
             path.unlink()
 
 
-def mark_tables_of_text(app, doctree):
-    """Tables with sentences in their cells become a list on a narrow screen."""
+def mark_tables(app, doctree):
+    """Tables of sentences become a list on a narrow screen; numbers stay on a line."""
     for table in doctree.findall(nodes.table):
-        cells = [entry.astext() for entry in table.findall(nodes.entry)]
-        if any(len(cell) > LONG_CELL for cell in cells):
+        (body,) = table.findall(nodes.tbody)
+        rows = [[entry.astext() for entry in row] for row in body]
+        if any(len(cell) > LONG_CELL for row in rows for cell in row):
             table["classes"].append("of-text")
+        elif all(NUMBERS.fullmatch(cell) for row in rows for cell in row[1:]):
+            table["classes"].append("of-numbers")
+
+
+def unlink_metrics(app, doctree):
+    """A metric such as recall@20 in the type of a parameter is no e-mail address."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(nodes.Text(link.astext()))
 
 
 def draw_figures():
@@ -295,4 +305,5 @@ def setup(app):
     write_deviations_page()
     draw_figures()
     app.connect("object-description-transform", add_parameter_groups)
-    app.connect("doctree-read", mark_tables_of_text)
+    app.connect("doctree-read", mark_tables)
+    app.connect("doctree-read", unlink_metrics)
