@@ -47,6 +47,7 @@ from benchmarks.choose.defaults import parts
 from skclip import CLIPSessionRecommender, Sessions
 from skclip.metrics import mrr_at_k, recall_at_k
 
+NOTE = "benchmarks/lab/2026-12-01-time-inside-a-session.md"
 ROWS = "choose/time_features.jsonl"
 DIFFERENCES = "choose/time_features.json"
 RANKS = result_file("choose/ranks")
@@ -214,7 +215,7 @@ def main():
         }
         save(DIFFERENCES, {"protocol": __doc__, "passed": passed, "rows": rows})
     else:
-        replace_table("docs/guide/event_types.md", "time_features", table())
+        replace_table(NOTE, "time_features", table())
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_approximate_indexes():
         ]
         for row in rows
     }
-    shown = table(DOCS / "guide" / "scaling.md", "nearest")
+    shown = table(LAB / "2026-11-30-approximate-indexes.md", "nearest")
     assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
     sizes = {row["vectors"]: f"{row['n_items']:,}" for row in rows}
     for vectors, size, index, *values in shown:
@@ -135,10 +135,8 @@ def test_approximate_indexes():
 
 
 def test_graphs_for_onnx_runtime():
-    shown = {
-        name: cells
-        for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_latency")
-    }
+    page = LAB / "2026-12-01-speed-of-onnx-graphs.md"
+    shown = {name: cells for name, *cells in table(page, "onnx_latency")}
     rows = results("speed/results/onnx.json")
     assert list(shown) == [row["backbone"] for row in rows]
     for row in rows:
@@ -147,14 +145,13 @@ def test_graphs_for_onnx_runtime():
         assert ratio == f"{times['predict_topk'] / times['onnx']:.1f}"
         assert file == f"{row['file_bytes'] / 2**20:.0f} MB"
     rows = results("onnx_parity.jsonl")
-    for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_parity"):
+    shown = table(LAB / "2026-12-01-agreement-of-onnx-graphs.md", "onnx_parity")
+    for name, *cells in shown:
         own = [row for row in rows if row["backbone"] == name]
         *cells, same = cells
         assert cells == [f"{row['largest_difference']:.1e}" for row in own]
         assert same == f"{min(row['same_lists'] for row in own):.1%}"
-    assert {name for name, *_ in table(DOCS / "guide" / "onnx.md", "onnx_parity")} == {
-        row["backbone"] for row in rows
-    }
+    assert {name for name, *_ in shown} == {row["backbone"] for row in rows}
 
 
 @pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
@@ -213,7 +210,7 @@ def test_reproduction():
 def test_memory_of_workers():
     shown = [
         [int(cell) for cell in row[1:]]
-        for row in table(DOCS / "guide" / "deployment.md", "workers")
+        for row in table(LAB / "2026-11-30-memory-of-server-workers.md", "workers")
     ]
     found = [list(row["memory_mb"].values()) for row in results("workers.json")]
     assert shown == [[round(value) for value in row] for row in found]
@@ -224,7 +221,7 @@ STAGES = {"alone": "base", "`CandidateRanker`": "candidates", "`MMRReranker`": "
 
 def test_second_stages():
     rows = results("report/results/second_stage.jsonl")
-    shown = table(DOCS / "guide" / "second_stage.md", "second_stage")
+    shown = table(LAB / "2026-11-30-second-stages.md", "second_stage")
     assert len(shown) == len(rows)
     log = base = None
     for first, second, stage, *cells in shown:
@@ -247,7 +244,7 @@ def test_second_stages():
 def test_kinds_of_item_features():
     rows = results("report/results/item_features.jsonl")
     rows = sorted(rows, key=lambda row: row["log"])
-    shown = table(DOCS / "guide" / "item_features.md", "item_features")
+    shown = table(LAB / "2026-12-01-kinds-of-item-features.md", "item_features")
     assert len(shown) == len(rows)
     metrics = ["recall@20", *(f"recall@20, {g}" for g in ("0", "1-5", "6-20", ">20"))]
     log = None
@@ -263,7 +260,7 @@ def test_kinds_of_item_features():
 
 def test_cost_of_a_small_language_model():
     rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
-    shown = table(DOCS / "guide" / "llm_reranking.md", "small model, cost")
+    shown = table(LAB / "2026-11-30-small-language-model.md", "small model, cost")
     assert [cells[0] for cells in shown] == [row["mode"] for row in rows]
     for row, (_, n, usable, failures, *cells) in zip(rows, shown, strict=True):
         usage, failed = row["usage"], row["fallbacks"]
@@ -286,7 +283,7 @@ def test_cost_of_a_small_language_model():
 )
 def test_lists_of_a_small_language_model(mode, lengths):
     rows = [row for row in results("llm_amazon_beauty.json") if row["mode"] == mode]
-    shown = table(DOCS / "guide" / "llm_reranking.md", f"small model, {mode}")
+    shown = table(LAB / "2026-11-30-small-language-model.md", f"small model, {mode}")
     assert {way for way, *_ in shown} == {row["way"] for row in rows}
     for way, *cells in shown:
         for cell, metric in zip(
@@ -299,7 +296,7 @@ def test_lists_of_a_small_language_model(mode, lengths):
 
 def test_types_and_weights_of_events():
     rows = results("event_types.jsonl")
-    page = DOCS / "guide" / "event_types.md"
+    page = LAB / "2026-12-01-types-and-weights-of-events.md"
     shown = table(page, "event_types")
     assert {cells[0] for cells in shown} == {row["model"] for row in rows}
     for model, *cells, n_seeds in shown:
@@ -323,7 +320,7 @@ def test_types_and_weights_of_events():
 
 def test_times_as_features():
     rows, compared = results("time_features.jsonl"), results("time_features.json")
-    shown = table(DOCS / "guide" / "event_types.md", "time_features")
+    shown = table(LAB / "2026-12-01-time-inside-a-session.md", "time_features")
     for log, features, *cells in shown:
         names = [] if features == "none" else features.split(", ")
         own = [
@@ -349,35 +346,42 @@ def test_times_as_features():
 
 
 def test_figures_of_scaling_out():
-    page = DOCS / "guide" / "scale_out.md"
-    for row, cells in zip(results("pairs.json"), table(page, "pairs"), strict=False):
+    shown = table(LAB / "2026-12-01-pairs-of-a-log-larger-than-memory.md", "pairs")
+    for row, cells in zip(results("pairs.json"), shown, strict=False):
         assert numbers(cells[2]) == [row["pairs"]]
         assert cells[3:] == [f"{row['seconds']:.0f} s", f"{row['peak_gib']:.1f} GiB"]
     steps = results("data_parallel.json")
-    for one, two, cells in zip(
-        steps[::2], steps[1::2], table(page, "data_parallel"), strict=True
-    ):
+    shown = table(LAB / "2026-12-01-two-processes-train-together.md", "data_parallel")
+    for one, two, cells in zip(steps[::2], steps[1::2], shown, strict=True):
         ratio = two["seconds_a_step"] / one["seconds_a_step"]
         assert numbers(cells[4]) == [round(ratio, 2)]
         if cells[6]:  # what is sent is what the formula says, and some small messages
             assert 1 <= numbers(cells[5])[0] / numbers(cells[6])[0] < 1.2
-    costs = table(page, "scale_out")
+    costs = table(LAB / "2026-12-01-what-many-machines-would-cost.md", "scale_out")
     assert len(costs) * 3 == len(results("scale_out.json"))
-    text = " ".join(page.read_text().split())
-    (scored,) = [
+    (cells,) = table(
+        LAB / "2026-12-01-lists-for-20-million-sessions.md", "score_everywhere"
+    )
+    (row,) = [
         row for row in results("score_everywhere.json") if row["sessions"] == 20_000_000
     ]
-    assert f"sessions in {scored['seconds']:.0f} seconds" in text
-    assert f"{round(scored['sessions_per_second'], -2):,.0f} sessions a second" in text
-    peaks = [process["peak_mb"] for process in scored["processes"]]
-    assert f"took {max(peaks) / 1000:.2f} GB" in text
-    seconds = {
-        row["engine"]: f"{row['cpu_seconds']:.0f}"
-        for row in results("graph.json")
-        if row["graph"] == "simulated"
-    }
-    shown = f"leidenalg took {seconds['leidenalg']} seconds, igraph {seconds['igraph']}"
-    assert f"{shown} and NetworKit {seconds['networkit']}," in text
+    peak = max(process["peak_mb"] for process in row["processes"])
+    measured = [row["sessions"], row["seconds"], row["sessions_per_second"], peak]
+    assert [numbers(cell) for cell in cells[:4]] == [
+        [round(value)] for value in measured
+    ]
+    shown = table(LAB / "2026-12-01-what-a-search-ships.md", "shipping")
+    found = [row["searches"][0]["mb"] for row in results("shipping.json")]
+    assert sorted(numbers(cells[2])[0] for cells in shown) == sorted(map(round, found))
+
+
+def test_updates_day_by_day():
+    rows = results("incremental.json")
+    shown = table(LAB / "2026-11-30-what-updates-bring.md", "incremental")
+    for day, model, *cells in shown:
+        own = [row for row in rows if (str(row["day"]), row["model"]) == (day, model)]
+        assert cells[:2] == [f"{mean(row[m] for row in own):.3f}" for m in METRICS]
+    assert len(shown) == 6
 
 
 def test_page_of_results():
@@ -424,12 +428,16 @@ def test_page_of_results():
     ("script", "arguments"),
     [
         ("choose.pomrec", ["table"]),
+        ("choose.updates", ["table"]),
+        ("report.incremental", ["--table"]),
         ("report.recipes", ["--table"]),
         ("report.repeats", ["--table"]),
         ("report.reproduce_tables", []),
         ("report.results_page", []),
         ("report.sasrec", ["table"]),
         ("report.unseen", ["--table"]),
+        ("speed.onnx", ["--table"]),
+        ("speed.scale_out", []),
     ],
 )
 def test_tables_are_those_that_the_script_writes(script, arguments, monkeypatch):
