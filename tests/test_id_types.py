@@ -670,7 +670,7 @@ def test_fit_tells_what_save_will_refuse(kind, role, tmp_path):
     if kind in ("Decimal", "UUID"):
         assert len(told) == 1
         assert is_example(kind, told[0])
-        with pytest.raises(TypeError, match="cannot carry"):
+        with pytest.raises(TypeError, match="cannot store"):
             skclip.save(model, tmp_path / "model")
     else:
         assert told == []

@@ -240,7 +240,7 @@ def test_times_that_fall_inside_a_session_are_refused(fitted):
 
 def test_a_graph_of_items_alone_is_not_exported(fitted, tmp_path):
     pytest.importorskip("onnxruntime")
-    with pytest.raises(ValueError, match="exported graph is given item ids alone"):
+    with pytest.raises(ValueError, match="exported graph only gets item ids"):
         export_onnx(fitted, tmp_path / "model.onnx")
 
 
