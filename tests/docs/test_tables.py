@@ -77,6 +77,13 @@ def test_table_of_one_log():
         assert cells == [f"{value:.3f}" for value in values], model
 
 
+def test_numbers_of_the_first_screen():
+    (shown,) = table(DOCS / "index.md", "first_screen")
+    found = [eight_logs("retailrocket_last8days", model, "recall@20")
+             for model in ("neighbors", "blend")]  # fmt: skip
+    assert shown == [f"{value:.3f}" for value in found]
+
+
 @pytest.mark.parametrize(
     ("name", "best", "note"),
     [
