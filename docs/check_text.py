@@ -124,6 +124,7 @@ def docstrings(value):
     """Docstrings on the page of a class or a function, without their markup."""
     from api_reference import own_members
     from numpydoc.docscrape import get_doc_object
+    from parameter_groups import OPENING
 
     texts = [inspect.getdoc(value) or ""]
     if inspect.isclass(value):
@@ -134,6 +135,8 @@ def docstrings(value):
         texts += [inspect.getdoc(getattr(value, m)) or "" for m in own_members(value)]
     text = "\n".join(texts).replace("See Also\n", "See also\n")
     text = re.sub(r"# doctest:.*", "", text)
+    text = text.replace(OPENING, "")  # headings take the place of the list below it
+    text = re.sub(r"^\s*\d+\. ", "", text, flags=re.MULTILINE)  # numbers of a list
     text = re.sub(r"\.\. [a-z-]+::", "", text)  # names of directives
     text = re.sub(r":[\w:]+:(?=`)", "", text)  # names of roles
     text = re.sub(r"`~[\w.]*?(\w+)`", r"`\1`", text)
