@@ -395,7 +395,7 @@ def fit_with(monkeypatch, ran, n_threads):
 def test_a_fit_that_waits_for_cores_says_so_once(many_cores, monkeypatch):
     (message,) = fit_with(monkeypatch, 0.3, 2)
     assert isinstance(message, TrainingWarning)
-    assert "up to 2 threads ran for" in str(message)
+    assert "up to 2 threads had work" in str(message)
     assert "pass n_threads=1" in str(message)
     (message,) = fit_with(monkeypatch, 0.3, 1)
     assert "30%" in str(message)
