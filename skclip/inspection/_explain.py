@@ -95,7 +95,7 @@ def explain(
 
         - ``item``, ``item_cluster``, ``score``: the recommendation.
         - ``click``, ``click_cluster``: the clicked item that raised the score most, and
-          its cluster. None and -1 if no single item did.
+          its cluster. Missing and -1 if no single item did.
         - ``drop``: drop of the measure without all clicks on that item.
         - ``cluster_drop``: drop without all clicks of its cluster.
         - ``note``: reason why ``click``, ``drop`` or ``cluster_drop`` is missing, else
