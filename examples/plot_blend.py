@@ -80,7 +80,9 @@ for ax, metric, values, label in zip(
         *at, "D", color="tab:red", markersize=9, label="blend with the learned weight"
     )
     popular = metric(ranks["popularity"], 20)
-    ax.text(0, 0.03, f"popularity: {popular:.3f}", transform=ax.transAxes, color="0.4")
+    ax.text(
+        0.03, 0.03, f"popularity: {popular:.3f}", transform=ax.transAxes, color="0.4"
+    )
     ax.set(xlabel="weight of the neighbors (0 = network alone)", title=label)
     ax.margins(y=0.15)
     ax.spines[["top", "right"]].set_visible(False)

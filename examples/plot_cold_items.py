@@ -7,7 +7,7 @@ rank such cold items, and do cluster prompts help?
 
 **Answer.** Every model ranks rare items much worse than frequent ones. Cluster prompts
 help the network, because a rare item shares the prompt of the items around it. Nearest
-neighbors find most of the rare items here. Without any click in training, an item is
+neighbors find the most rare items here. Without any click in training, an item is
 not in the catalog, and a model that reads only item ids cannot rank it.
 """
 

@@ -71,7 +71,7 @@ for frame, color, marker, up in zip(
     label = f"period {len(axes[0].containers) + 1}"
     axes[0].errorbar(mean, at, xerr=[below, above], label=label, **look)
     bars = axes[1].barh(at, rows["fit_seconds"], 0.22, color=color, edgecolor="k")
-    axes[1].bar_label(bars, fmt="%.2f s", padding=4, fontsize=8)
+    axes[1].bar_label(bars, fmt="{:.2g} s", padding=4, fontsize=8)
 axes[0].axvline(0, color="k", linewidth=0.8)
 axes[0].set_yticks(range(len(names)), names)
 axes[0].set(xlabel="difference in MRR@20 from V-SKNN (95% interval)")
@@ -84,7 +84,7 @@ plt.show()
 
 # %%
 # Here both networks beat the neighbors and the linear model. The linear model beats the
-# neighbors and trains almost as fast. The reason is the simulation, in which the next
-# click depends mostly on the last item. Your clicks will differ. Before you choose,
-# tune each model (:ref:`sphx_glr_gallery_plot_grid_search.py`). For results on real
-# clicks see :doc:`/results`, and for advice :doc:`/guide/which_model`.
+# neighbors and trains in a fraction of a second. The reason is the simulation, in which
+# the next click depends mostly on the last item. Your clicks will differ. Before you
+# choose, tune each model (:ref:`sphx_glr_gallery_plot_grid_search.py`). For results on
+# real clicks see :doc:`/results`, and for advice :doc:`/guide/which_model`.

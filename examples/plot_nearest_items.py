@@ -149,7 +149,7 @@ for n in (K, K + 5, 2 * K, 4 * K):
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 of_sessions, of_items, speeds = np.transpose(rows)
 ax.plot(speeds, of_sessions, color="0.3", marker="o", label="sessions")
-ax.plot(speeds, of_items, color="tab:red", marker="s", label="similar items")
+ax.plot(speeds, of_items, "s--", color="tab:red", label="similar items")
 for nprobe, share, speed in zip((1, 2, 4, 8), of_sessions, speeds, strict=False):
     offset = {"xytext": (-6, -10), "textcoords": "offset points", "ha": "right"}
     ax.annotate(f"nprobe {nprobe}", (speed, share), color="0.3", fontsize=8, **offset)
