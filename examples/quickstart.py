@@ -74,7 +74,8 @@ def main():
     again = skclip.load(path).predict_topk([new_session], k=top.shape[1])
     same = "the same" if np.array_equal(top, again) else "ANOTHER"
     print(
-        f"\nSaved {path.stat().st_size / 1e6:.1f} MB. The loaded model gives {same} ranking."
+        f"\nSaved {path.stat().st_size / 1e6:.1f} MB. "
+        f"The loaded model gives {same} ranking."
     )
     print(path)
 

@@ -2,8 +2,8 @@
 
     python pairs_duckdb.py
 
-DuckDB filters the log and counts pairs of items within a memory limit. The clusters come
-from the whole log. The model learns from the latest sessions.
+DuckDB filters the log and counts pairs of items within a memory limit. The clusters
+come from the whole log. The model learns from the latest sessions.
 """
 
 import tempfile

@@ -2,8 +2,8 @@
 
     python score_polars.py
 
-polars reads, groups and ranks the log in batches and writes the lists to a file. Neither
-the log nor the lists have to fit in memory.
+polars reads, groups and ranks the log in batches and writes the lists to a file.
+Neither the log nor the lists have to fit in memory.
 """
 
 import tempfile

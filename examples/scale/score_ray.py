@@ -2,8 +2,8 @@
 
     python score_ray.py
 
-This script needs ``pip install 'skclip[ray]'``. The file has one session per row. polars
-makes it from the clicks.
+This script needs ``pip install 'skclip[ray]'``. The file has one session per row.
+polars makes it from the clicks.
 """
 
 import tempfile

@@ -2,8 +2,8 @@
 
     python search_ray.py
 
-Ray keeps the sessions in memory that all workers of a machine share. Each candidate uses
-one thread.
+Ray keeps the sessions in memory that all workers of a machine share. Each candidate
+uses one thread.
 """
 
 import joblib
