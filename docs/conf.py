@@ -1,26 +1,29 @@
 """Sphinx configuration. Build with ``python -m sphinx -W -n docs docs/_build/html``.
 
-The API reference is written from the names in each public module's ``__all__`` when
-the build begins, so that a new name or module needs no edit here.
+The API reference is written when the build begins, in the order of ``API_GROUPS``.
 ``-D plot_gallery=0`` leaves the examples unexecuted; ``SKCLIP_INTERSPHINX=1`` links
 scikit-learn's and NumPy's pages, which needs the network.
 """
 
-import importlib
-import inspect
 import os
-import pkgutil
 import re
 import sys
 import warnings
 from pathlib import Path
 
 from docutils import nodes
-from sphinx.domains.python import PyXRefRole
 
 import skclip
 
 DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+
+from api_reference import name_role, write, write_api_pages  # noqa: E402
+from parameter_groups import add_parameter_groups  # noqa: E402
+
+default_role = "name"
+LONG_CELL = 50  # characters in a cell of a table
+NUMBERS = re.compile(r"[-+\d.,;:/%±\[\]\s]*(?:[a-zA-Z]{1,2})?")  # with a unit, perhaps
 
 project = "skclip"
 author = "The skclip developers"
@@ -34,7 +37,10 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinxext.opengraph",
 ]
 exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 nitpicky = True
@@ -48,26 +54,59 @@ if os.environ.get("SKCLIP_INTERSPHINX"):
         "sklearn": ("https://scikit-learn.org/stable", None),
     }
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-autosummary_generate = False  # the pages are written below
+autosummary_generate = False  # api_reference.py writes the pages
+toc_object_entries_show_parents = "hide"
+smartquotes = False  # they would turn default="auto" into curly quotes
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
+# The address of the source repository stands in pyproject.toml alone.
+(SOURCE,) = re.findall(
+    r'^Source = "(.+)"$', (DOCS.parent / "pyproject.toml").read_text(), re.MULTILINE
+)
 html_theme = "pydata_sphinx_theme"
 html_title = "skclip"
+html_favicon = "_static/logo.svg"
+html_use_index = html_domain_indices = False  # the API pages and the search have all
 html_static_path = ["_static"]
 html_css_files = ["skclip.css"]
-html_show_sourcelink = False
+templates_path = ["_templates"]
 html_theme_options = {
+    "logo": {
+        "text": "skclip",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
+    "icon_links": [
+        {"name": "Source repository", "url": SOURCE, "icon": "fa-brands fa-github"}
+    ],
     "header_links_before_dropdown": 5,
-    "navbar_end": ["theme-switcher"],
+    "navbar_align": "left",
+    "navbar_start": ["navbar-logo", "version"],
+    "navbar_end": ["theme-switcher", "navbar-icon-links"],
+    "search_bar_text": "Search",
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_prev_next": True,
-    "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {
+        "**": ["page-toc", "view-source"],
+        "gallery/index": [],
+        "api/index": [],
+        "index": [],
+    },
     "pygments_light_style": "tango",
 }
+# Pages that have no others below them need no column for navigation.
+html_sidebars = {name: [] for name in ("index", "get_started", "results")}
+
+# Open Graph; also the description of a page for search engines, its first paragraph.
+ogp_site_url = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
+ogp_image = "_images/item_clusters.png"
+ogp_social_cards = {"enable": False}
+copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor what they print
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 warnings.filterwarnings("ignore", message=".*not seen in fit")
@@ -80,6 +119,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skclip",),
     "backreferences_dir": "gallery/backreferences",
     "reference_url": {"skclip": None},
+    "default_thumb_file": str(DOCS / "_static" / "thumbnail.svg"),
     "download_all_examples": False,
     "show_signature": False,
     "min_reported_time": 0,
@@ -92,136 +132,124 @@ sphinx_gallery_conf = {
 
 # -- the API reference ---------------------------------------------------------------
 
-
-def public_modules():
-    """skclip and its modules without underscore, those with ``__all__``."""
-    names = [
-        f"skclip.{module.name}"
-        for module in pkgutil.iter_modules(skclip.__path__)
-        if not module.name.startswith("_")
-    ]
-    modules = [skclip, *map(importlib.import_module, sorted(names))]
-    return [module for module in modules if hasattr(module, "__all__")]
-
-
-def public_objects():
-    """Full name of each public object, once: where it is first found."""
-    found, names = {}, {}
-    for module in public_modules():
-        for name in module.__all__:
-            value = getattr(module, name)
-            names[f"{module.__name__}.{name}"] = found.setdefault(
-                id(value), f"{module.__name__}.{name}"
-            )
-    return names
-
-
-def own_members(cls):
-    """Public methods and properties that skclip defines, in order of the classes."""
-    names = []
-    for base in cls.__mro__:
-        if not base.__module__.startswith("skclip"):
-            continue
-        for name, value in vars(base).items():
-            kinds = (property, classmethod, staticmethod)
-            if not name.startswith("_") and (
-                inspect.isfunction(value) or isinstance(value, kinds)
-            ):
-                names.append(name)
-    return list(dict.fromkeys(names))
-
-
-def write(path, text):
-    """Leave files alone that say the same already: Sphinx would read them again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-def heading(text, line="="):
-    return f"{text}\n{line * len(text)}\n\n"
-
-
-def write_api_pages():
-    canonical = public_objects()
-    index = heading("API reference")
-    index += (
-        "Everything that may be imported. Names with an underscore in front are free\n"
-        "to change.\n\n"
-    )
-    written = {"index.rst"}
-    for module in public_modules():
-        here = module.__name__
-        index += heading(here, "-") + f".. py:module:: {here}\n\n"
-        index += inspect.cleandoc(module.__doc__).split("\n\n")[0].rstrip(":")
-        index += "\n\n.. list-table::\n   :widths: 35 65\n\n"
-        for name in module.__all__:
-            target = canonical[f"{here}.{name}"]
-            value = getattr(module, name)
-            summary = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
-            summary = re.sub(r" ?\[\d+\]_", "", summary)
-            role = "func" if inspect.isroutine(value) else "class"
-            if isinstance(value, dict):
-                role, summary = "data", "Names and their classes."
-            index += f"   * - :py:{role}:`{name} <{target}>`\n     - {summary}\n"
-            if target == f"{here}.{name}":
-                write(DOCS / "api" / f"{target}.rst", object_page(target, value))
-                written.add(f"{target}.rst")
-        index += "\n"
-    index += ".. toctree::\n   :hidden:\n\n"
-    index += "".join(f"   {name[:-4]}\n" for name in sorted(written - {"index.rst"}))
-    write(DOCS / "api" / "index.rst", index)
-    for path in (DOCS / "api").glob("*.rst"):
-        if path.name not in written:
-            path.unlink()
-
-
-def object_page(name, value):
-    module, short = name.rsplit(".", 1)
-    page = heading(name)
-    if inspect.isclass(value):
-        page += f".. autoclass:: {name}\n"
-        page += f"   :members: {', '.join(own_members(value))}\n"
-        page += "   :member-order: bysource\n"
-    elif inspect.isroutine(value):
-        page += f".. autofunction:: {name}\n"
-    else:
-        page += f".. py:data:: {name}\n\n"
-        page += "   A dictionary:\n\n   .. list-table::\n\n"
-        for key, cls in value.items():
-            page += f"      * - ``{key!r}``\n"
-            page += f"        - :py:class:`{module}.{cls.__name__}`\n"
-    if not isinstance(value, dict):
-        page += f"\n.. minigallery:: {name}\n   :add-heading: Examples using {short}\n"
-    return page
-
-
-def short_names():
-    """What a name in single backticks links to, such as `Sessions.concat`."""
-    names = {}
-    for full, target in public_objects().items():
-        module, name = full.rsplit(".", 1)
-        value = getattr(importlib.import_module(module), name)
-        keys = {full: target, name: target}
-        if inspect.isclass(value):
-            for member in own_members(value):
-                keys |= {f"{key}.{member}": f"{target}.{member}" for key in list(keys)
-                         if "." not in key or key == full}  # fmt: skip
-        for key, there in keys.items():
-            names.setdefault(key, there)
-    return names
+# Title, what is in the group, names without "skclip.". A public name that is missing
+# here stops the build, so that the page is complete.
+API_GROUPS = [
+    (
+        "Estimators",
+        "The recommender with cluster prompts, and the parts that it is made of.",
+        ["CLIPSessionRecommender", "SessionClusterer", "Prompt", "Fusion"],
+    ),
+    (
+        "Sessions and features",
+        "Containers for sessions and for the features of items.",
+        ["Sessions", "features.ItemFeatures", "features.ClusterFeatures",
+         "text.ItemTextEncoder"],
+    ),
+    (
+        "Baselines",
+        "Simple recommenders that every other model should beat.",
+        ["PopularityRecommender", "MarkovRecommender", "AssociationRules",
+         "SequentialRules", "SessionKNN", "SLIST"],
+    ),
+    (
+        "Ensembles and reranking",
+        "Blends of recommenders, and second stages that reorder a list.",
+        ["VotingRecommender", "MMRReranker", "CandidateRanker", "LLMReranker",
+         "llm.ChatModel", "llm.When", "llm.Budget", "llm.Examples",
+         "llm.TitleMatching", "llm.LLMError"],
+    ),
+    (
+        "Ranking and updating",
+        "Functions that reach a recommender inside a pipeline or a search.",
+        ["predict_topk", "partial_fit", "scoring.TopK"],
+    ),
+    (
+        "Splitters and evaluation",
+        "Splits in time, cross-validation, and comparisons with intervals.",
+        ["model_selection.temporal_split", "model_selection.leave_last_out",
+         "model_selection.within_session_split",
+         "model_selection.within_session_sizes", "model_selection.last_targets",
+         "model_selection.TemporalSplit", "model_selection.SlidingWindowSplit",
+         "model_selection.LeaveLastOut", "model_selection.evaluate",
+         "model_selection.leakage_check", "model_selection.LeakageReport"],
+    ),
+    (
+        "Metrics",
+        "Accuracy of a ranking, diversity and coverage, scores by group.",
+        ["metrics.SessionScorer", "metrics.target_ranks", "metrics.recall_at_k",
+         "metrics.hit_rate_at_k", "metrics.mrr_at_k", "metrics.ndcg_at_k",
+         "metrics.map_at_k", "metrics.precision_at_k", "metrics.catalog_coverage",
+         "metrics.cluster_diversity", "metrics.gini_index", "metrics.novelty",
+         "metrics.popularity_lift", "metrics.by_group", "metrics.length_groups",
+         "metrics.position_groups", "metrics.popularity_groups"],
+    ),
+    (
+        "Data sets",
+        "Simulated sessions, and readers of published click logs.",
+        ["datasets.make_sessions", "datasets.make_titled_sessions",
+         "datasets.make_multi_interest_sessions", "datasets.fetch_rsc15_100k",
+         "datasets.fetch_lastfm_1k", "datasets.read_yoochoose",
+         "datasets.read_diginetica", "datasets.read_retailrocket",
+         "datasets.read_lastfm_1k", "datasets.read_reddit", "datasets.read_xing",
+         "datasets.read_recbole", "datasets.read_recbole_prefixes",
+         "datasets.read_session_rec", "datasets.read_srgnn",
+         "datasets.read_srgnn_sessions"],
+    ),
+    (
+        "Preprocessing",
+        "Functions that clean a table of events and cut it into sessions.",
+        ["preprocessing.sessionize", "preprocessing.drop_duplicates",
+         "preprocessing.drop_repeats", "preprocessing.drop_rare_items",
+         "preprocessing.drop_rare_users", "preprocessing.drop_short_sessions",
+         "preprocessing.keep_top_items", "preprocessing.truncate_sessions",
+         "preprocessing.until_stable", "preprocessing.item_pairs"],
+    ),
+    (
+        "Inspection",
+        "Figures and tables that show what a fitted model has learned.",
+        ["inspection.explain", "inspection.SessionExplanationDisplay",
+         "inspection.ClusterMapDisplay", "inspection.GateDisplay",
+         "inspection.RankCurveDisplay", "inspection.TrainingHistoryDisplay",
+         "inspection.interest_report", "inspection.interest_assignments",
+         "inspection.interest_vectors", "inspection.interest_weights"],
+    ),
+    (
+        "Persistence and serving",
+        "Model files, ONNX graphs, and an HTTP server.",
+        ["save", "load", "export_onnx", "serve.create_app"],
+    ),
+    (
+        "Backbones",
+        "Networks that read a session, and the base classes for your own.",
+        ["backbones.BACKBONES", "backbones.BackboneSpec", "backbones.Backbone",
+         "backbones.Batch", "backbones.GRU4Rec", "backbones.NARM", "backbones.STAMP",
+         "backbones.CORE", "backbones.SASRec", "backbones.SRGNN", "backbones.TAGNN",
+         "backbones.GCSAN", "backbones.GCEGNN", "backbones.LESSR", "backbones.NISER",
+         "backbones.PoMRec"],
+    ),
+    (
+        "Losses and controls",
+        "Training losses, and clusterers that serve as controls in an experiment.",
+        ["losses.CrossEntropy", "losses.SampledSoftmax", "losses.GBCE", "losses.BPR",
+         "losses.BPRMax", "losses.BPRSoftmax", "controls.OneCluster",
+         "controls.RandomClusters"],
+    ),
+    (
+        "Warnings",
+        "Categories of warnings, to be filtered one by one.",
+        ["exceptions.SessionDataWarning", "exceptions.UnseenItemWarning",
+         "exceptions.ShortSessionWarning", "exceptions.IdTypeWarning",
+         "exceptions.TimeWarning", "exceptions.TrainingWarning"],
+    ),
+]  # fmt: skip
 
 
-def name_role(name, rawtext, text, lineno, inliner, options=None, content=()):
-    """Single backticks: a link where the name is public, code where it is not."""
-    target = NAMES.get(text)
-    if target is None:
-        return [nodes.literal(rawtext, text)], []
-    return PyXRefRole()("py:obj", rawtext, f"{text} <{target}>", lineno, inliner)
+def write_deviations_page():
+    """The index of differences from papers, from the Notes of public docstrings."""
+    import _differences
 
-
-NAMES = short_names()
-default_role = "name"
+    write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
 
 
 def write_lab_pages():
@@ -231,7 +259,7 @@ def write_lab_pages():
     index += "How each result was obtained: one dated note for each question, newest\n"
     index += "first. Notes keep the figures, names and versions of their day.\n\n"
     for note in notes:
-        text = note.read_text()
+        text = note.read_text().replace("](../../docs/", "](../")
         write(DOCS / "lab" / note.name, text)
         title = text.splitlines()[0].removeprefix("# ")
         index += f"- {note.name[:10]}: [{title}]({note.name})\n"
@@ -242,17 +270,40 @@ def write_lab_pages():
             path.unlink()
 
 
+def mark_tables(app, doctree):
+    """Tables of sentences become a list on a narrow screen; numbers stay on a line."""
+    for table in doctree.findall(nodes.table):
+        (body,) = table.findall(nodes.tbody)
+        rows = [[entry.astext() for entry in row] for row in body]
+        if any(len(cell) > LONG_CELL for row in rows for cell in row):
+            table["classes"].append("of-text")
+        elif all(NUMBERS.fullmatch(cell) for row in rows for cell in row[1:]):
+            table["classes"].append("of-numbers")
+
+
+def unlink_metrics(app, doctree):
+    """A metric such as recall@20 in the type of a parameter is no e-mail address."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(nodes.Text(link.astext()))
+
+
 def draw_figures():
-    """The figure of the page on reproduction, from its committed rows."""
-    sys.path.insert(0, str(DOCS.parent))
+    """Figures of the benchmarks and of a laboratory note, from committed rows."""
+    from benchmarks.report import results_page
     from benchmarks.report.reproduce import rows_done
     from benchmarks.report.reproduce_tables import draw_figure
 
     draw_figure(rows_done())
+    results_page.draw_figures()
 
 
 def setup(app):
     app.add_role("name", name_role)
-    write_api_pages()
+    write_api_pages(API_GROUPS)
     write_lab_pages()
+    write_deviations_page()
     draw_figures()
+    app.connect("object-description-transform", add_parameter_groups)
+    app.connect("doctree-read", mark_tables)
+    app.connect("doctree-read", unlink_metrics)

@@ -25,7 +25,8 @@ MAX_SENTENCE = 35  # words; README, first page and guide
 MAX_NUMBERS = 4  # in 100 words of running text; the same pages
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-FENCE = re.compile(r"^(`{3,}|:{3,}|~{3,})[^\n]*\n.*?^\1\s*$", re.DOTALL | re.MULTILINE)
+HEAD = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # settings of a page
+FENCE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?^\1\s*$", re.DOTALL | re.MULTILINE)
 DIRECTIVE = re.compile(r"^(`{3,})\{(?:toctree|include|raw|image)[^\n]*\n.*?^\1\s*$",
                        re.DOTALL | re.MULTILINE)  # fmt: skip
 FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
@@ -61,7 +62,7 @@ def count_words(text):
 
 def running_text(text):
     """Paragraphs and items of lists, each on a line of its own."""
-    text = FENCE.sub("\n\n", DIRECTIVE.sub("\n\n", text))
+    text = FENCE.sub("\n\n", DIRECTIVE.sub("\n\n", HEAD.sub("", text)))
     text = FORMULA.sub("formula", text)
     text = re.sub(r"<[^>\n]+>", " ", text)  # HTML
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", text)  # pictures

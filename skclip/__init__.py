@@ -57,7 +57,7 @@ __all__ = [
     "save",
 ]
 
-# Names are imported when they are asked for, so that a baseline loads no network.
+# Names are imported on first use, so that a baseline does not load the networks.
 _HOMES = {
     "CLIPSessionRecommender": "_clip",
     "CandidateRanker": "rerank",

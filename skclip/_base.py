@@ -1,4 +1,4 @@
-"""What every estimator shares: becoming fitted, nested parameters, versions."""
+"""Base class of all estimators: fitted attributes, nested parameters, versions."""
 
 import copy
 import difflib
@@ -14,29 +14,29 @@ VERSION = version("skclip")
 
 
 class SessionEstimator(BaseEstimator):
-    """What the estimators of skclip have in common.
+    """Base class of the estimators of skclip.
 
     `fit` computes everything first and calls `_adopt` last, so that a fit that fails or
-    is interrupted changes nothing. Parameters that take a name or an object are listed
-    by `_parts`, which makes ``part__parameter`` work from the name as well. The state
-    of an estimator carries the version of skclip that made it.
+    is interrupted changes nothing. `_parts` lists the parameters that accept a name or
+    an object, so that ``part__parameter`` also works for a part given by its name. The
+    pickled state includes the version of skclip.
     """
 
     def _adopt(self, X=None, **fitted):
         """Set all fitted attributes at once and return the estimator.
 
-        `X` is what `fit` was given: scikit-learn wants to know the width of 2-D arrays.
+        `X` is the argument of `fit`. scikit-learn expects the width of 2-D arrays.
         """
         if getattr(X, "ndim", None) == 2:
             fitted["n_features_in_"] = X.shape[1]
         kept = {k: v for k, v in vars(self).items() if k != "n_features_in_"}
-        self.__dict__ = kept | fitted  # one assignment: no interrupt comes between
+        self.__dict__ = kept | fitted  # one assignment, which no interrupt can split
         return self
 
     def _parts(self):
-        """Parameters that take a name or an object: name -> object, or None.
+        """Return the parts by name: the object for the value of a parameter, or None.
 
-        The object is what the present value stands for.
+        Parts are the parameters that accept a name or an object.
         """
         return {}
 
@@ -46,13 +46,13 @@ class SessionEstimator(BaseEstimator):
         Parameters
         ----------
         deep : bool, default=True
-            Whether the parameters of the parts are listed too, also where a part is
-            given by its name.
+            Whether to list the parameters of parts too. Parts given by name are
+            included.
 
         Returns
         -------
         params : dict
-            Name -> value.
+            Values by name.
         """
         params = super().get_params(deep=deep)
         if deep:
@@ -63,14 +63,14 @@ class SessionEstimator(BaseEstimator):
         return params
 
     def set_params(self, **params):
-        """Set parameters; a nested key turns a name into its object first.
+        """Set parameters. A nested key replaces a name by its object first.
 
-        Parts are set before their nested keys, whatever the order.
+        Parts are set before their nested keys, in whatever order you pass them.
 
         Parameters
         ----------
         **params : dict
-            Parameters by name, nested ones as ``part__name``.
+            Values by name. Nested names have the form ``part__name``.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class SessionEstimator(BaseEstimator):
         Raises
         ------
         ValueError
-            There is no such parameter; the message suggests the nearest.
+            If there is no such parameter. The message suggests the nearest name.
         """
         nested = {}
         for key, value in params.items():
@@ -97,8 +97,8 @@ class SessionEstimator(BaseEstimator):
             if not hasattr(part, "set_params"):
                 key = f"{name}__{next(iter(values))}"
                 raise ValueError(
-                    f"{key} cannot be set: {name}={getattr(self, name)!r} has no "
-                    f"parameters of its own. Set {name} to an object first."
+                    f"{key} cannot be set, because {name}={getattr(self, name)!r} has "
+                    f"no parameters. Set {name} to an object that has some first."
                 )
             for key in values:
                 if key.partition("__")[0] not in part.get_params(deep=False):
@@ -132,8 +132,8 @@ class SessionEstimator(BaseEstimator):
         saved_by = state.pop("_skclip_version", "unknown")
         if saved_by != VERSION:
             warn_user(
-                f"This {type(self).__name__} was saved by skclip {saved_by}, and is "
-                f"opened by {VERSION}: it may fail or rank differently. Fit it again, "
+                f"This {type(self).__name__} was saved by skclip {saved_by} and opened "
+                f"by skclip {VERSION}. It may fail or rank differently. Fit it again, "
                 "or open it with the version that saved it."
             )
         super().__setstate__(state)
@@ -145,12 +145,12 @@ def shows_bars():
 
 
 def plain_number(value):
-    """A value, Python's number for NumPy's, which torch and JSON do not take."""
+    """Convert a NumPy number to a Python number, which torch and JSON accept."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def with_plain_numbers(part):
-    """A copy of an object with parameters, Python's numbers in NumPy's place."""
+    """Return a copy of an object whose parameters are Python numbers, not NumPy's."""
     part = copy.copy(part)
     for name, value in part.get_params(deep=False).items():
         setattr(part, name, plain_number(value))
@@ -158,14 +158,14 @@ def with_plain_numbers(part):
 
 
 def check_finite(numbers):
-    """Refuse to rank by vectors or scores (a tensor) that are not finite."""
+    """Raise an error if vectors or scores (a tensor) are not finite."""
     if not bool(numbers.isfinite().all()):
         refuse_not_finite()
 
 
 def refuse_not_finite():
     raise ValueError(
-        "The model has vectors or scores that are not finite, so there is no "
-        "ranking. Fit it again with a smaller learning_rate or weight_decay, or a "
-        "higher temperature."
+        "The model has vectors or scores that are not finite, so it cannot rank. Fit "
+        "it again with a smaller learning_rate or weight_decay, or with a higher "
+        "temperature."
     )

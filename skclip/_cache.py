@@ -1,4 +1,4 @@
-"""Results that take long to make, kept in an SQLite file. Plain bytes, never pickle."""
+"""A cache of slow results in an SQLite file, as plain bytes and never as pickles."""
 
 import hashlib
 import os
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 class FileCache:
-    """Bytes by key, in an SQLite file that its owner alone may read.
+    """A cache of bytes by key, in an SQLite file that only its owner may read.
 
-    Several threads and processes may use one file.
+    Several threads and processes may use the same file.
 
     Raises
     ------
     ValueError
-        There is a file of this name that is no such cache.
+        If the file exists and is not such a cache.
     """
 
     def __init__(self, path):
         path = Path(path)
-        # Readable by the owner alone from its first moment; SQLite gives its
+        # The file is readable by its owner only from the start. SQLite gives its
         # companion files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._lock = threading.Lock()
@@ -34,8 +34,8 @@ class FileCache:
             os.chmod(path, 0o600)
         except sqlite3.DatabaseError as error:
             raise ValueError(
-                f"{str(path)!r} is no cache of skclip: {error}. Pass the path of a new "
-                "file, or of one that skclip has made."
+                f"{str(path)!r} is not a cache of skclip: {error}. Pass the path of a "
+                "new file, or of a cache that skclip has made."
             ) from None
 
     def __enter__(self):
@@ -45,7 +45,7 @@ class FileCache:
         self.close()
 
     def get(self, key):
-        """The bytes of a key, or None."""
+        """Return the bytes of a key, or None."""
         with self._lock:
             row = self._db.execute(
                 "SELECT value FROM entries WHERE key = ?", (_hash(key),)
@@ -53,7 +53,7 @@ class FileCache:
         return None if row is None else bytes(row[0])
 
     def put(self, values):
-        """Keep bytes by key, all or none of them."""
+        """Store bytes by key, all of them or none."""
         rows = [(_hash(key), value) for key, value in values.items()]
         with self._lock, self._db:
             self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", rows)

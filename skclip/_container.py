@@ -1,4 +1,4 @@
-"""Plain data in one file: a JSON document and named arrays, under a checksum."""
+"""One file of plain data: a JSON document and named arrays, with a checksum."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ _HEAD = struct.Struct("<8sIQQ32s")  # magic, format, sizes of both parts, SHA-25
 
 
 def write_container(path, magic, document, arrays):
-    """Write a file, or replace it at once: a crash leaves the old one whole.
+    """Write a file, or replace it in one step. A crash leaves the old file whole.
 
     Parameters
     ----------
     path : path-like
     magic : bytes of length 8
-        What kind of file it is.
+        Mark of the kind of file.
     document : JSON-serialisable object
     arrays : dict of str to ndarray
-        Of native numeric types.
+        Arrays of native numeric types.
     """
     text = json.dumps(document).encode("ascii")
     arrays = {name: _plain(array) for name, array in arrays.items()}
@@ -38,16 +38,16 @@ def write_container(path, magic, document, arrays):
 
 
 def replace_file(path, parts):
-    """Write a file of some bytes, or replace it at once; a crash changes nothing."""
+    """Write a file from parts of bytes, or replace it in one step."""
     given, path = Path(path), Path(os.path.realpath(path))  # a link stays a link
     if given.exists() and not given.is_file():
         raise ValueError(
-            f"{given} is no regular file, and would be replaced by one. Pass another "
-            "path."
+            f"{given} is not a regular file, and saving would replace it. Pass "
+            "another path."
         )
     name = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        # The mode is that of any new file: the system takes the umask off.
+        # The mode is that of any new file, since the system applies the umask.
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(handle, "wb") as file:
             for part in parts:
@@ -70,7 +70,7 @@ def read_container(path, magic, what):
     path : path-like
     magic : bytes of length 8
     what : str
-        What the file should be, for messages.
+        Description of the expected file, for messages.
 
     Returns
     -------
@@ -80,34 +80,33 @@ def read_container(path, magic, what):
     Raises
     ------
     ValueError
-        The file is of another kind or format, truncated or changed.
+        If the file is of another kind or format, truncated or changed.
     """
     data = Path(path).read_bytes()
     if len(data) < _HEAD.size or not data.startswith(magic):
-        raise ValueError(f"{path} is no {what}.")
+        raise ValueError(f"{path} is not a {what}.")
     _, number, n_text, n_tensors, digest = _HEAD.unpack_from(data)
     if number != _FORMAT:
         raise ValueError(
-            f"{path} has format {number}, this skclip reads format {_FORMAT}. Open it "
-            "with the version of skclip that wrote it, or a newer one."
+            f"{path} has format {number}, but this version of skclip reads format "
+            f"{_FORMAT}. Open it with the version that wrote it, or a newer one."
         )
     body = memoryview(data)[_HEAD.size :]
     if len(body) != n_text + n_tensors:
         raise ValueError(
-            f"{path} has {len(body)} bytes behind its head, expected "
-            f"{n_text + n_tensors}: it is truncated or something was appended. Copy it "
-            "again."
+            f"{path} has {len(body)} bytes after its head, but {n_text + n_tensors} "
+            "were expected: it is truncated or something was appended. Copy it again."
         )
     if hashlib.sha256(body).digest() != digest:
         raise ValueError(
-            f"{path} does not have the checksum that it was saved with: it was changed "
-            "or damaged. Copy it again."
+            f"{path} does not match its checksum: it was changed or damaged. Copy it "
+            "again."
         )
     try:
         document = json.loads(bytes(body[:n_text]))
         return document, safetensors.numpy.load(bytes(body[n_text:]))
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no sound {what}: {error}") from error
+        raise ValueError(f"{path} cannot be read as a {what}: {error}") from error
 
 
 def _plain(array):

@@ -1,4 +1,4 @@
-"""Forked children: torch's threads and locks of other threads do not live on there."""
+"""Forked child processes, which have neither torch's threads nor usable locks."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ _lost_threads = False
 
 
 def after_fork(function):
-    """Call a function in each child that is forked from now on; a decorator."""
+    """Call a function in each child that is forked from now on (a decorator)."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
     return function
@@ -16,7 +16,7 @@ def after_fork(function):
 def has_lost_threads():
     """Whether this process was forked from one that had loaded torch.
 
-    More than one thread of torch would wait for those of the parent, for ever.
+    With more than one thread, torch would wait forever for the threads of the parent.
     """
     return _lost_threads
 

@@ -1,7 +1,7 @@
 """Find the recommender and the clusterer inside pipelines and searches.
 
-This is the only file that looks through what holds other estimators, and the only one
-outside an estimator's own package that reads its private attributes.
+This is the only file that searches inside estimators that hold others. It is also the
+only one outside an estimator's own package that reads its private attributes.
 """
 
 import copy
@@ -11,15 +11,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-# What holds one estimator, in the order of preference: of a search the winner, of a
-# wrapper the fitted copy, and what was passed where nothing is fitted.
+# Attributes that hold one estimator, best first: the winner of a search, the fitted
+# copy of a wrapper, and the estimator passed to one that is not fitted.
 _WRAPPED = ("best_estimator_", "estimator_", "estimator")
 
 
 def held_by(estimator):
     """Return the estimators that `estimator` holds, the last step of a pipeline first.
 
-    Steps come before what is wrapped: a frozen pipeline shows both.
+    Steps come before a wrapped estimator. A frozen pipeline has both.
     """
     held = [step for _, step in reversed(getattr(estimator, "steps", []))]
     wrapped = [getattr(estimator, name, None) for name in _WRAPPED]
@@ -37,19 +37,19 @@ def estimators_inside(estimator):
 
 
 def unwrap(estimator, X):
-    """Reach the recommender inside searches and pipelines, fitted or not.
+    """Find the recommender inside searches and pipelines, fitted or not.
 
     Returns
     -------
     recommender : object with ``predict_topk``
     X : object
-        `X` after the pipelines' earlier steps; None stays None, so that what is not
-        fitted can be looked into.
+        `X` after the earlier steps of the pipelines. None stays None, for estimators
+        that are not fitted.
 
     Raises
     ------
     TypeError
-        There is no recommender where lists would come from.
+        If `estimator` holds no recommender.
     """
     while not hasattr(estimator, "predict_topk"):
         held = held_by(estimator)
@@ -71,9 +71,9 @@ def recommender_inside(estimator):
     Raises
     ------
     TypeError
-        There is none.
+        If there is none.
     NotFittedError
-        It is not fitted.
+        If it is not fitted.
     """
     recommender, _ = unwrap(estimator, None)
     check_is_fitted(recommender, "item_ids_")
@@ -96,14 +96,14 @@ def predict_topk(estimator, X, k=None, **options):
     Parameters
     ----------
     estimator : fitted recommender, Pipeline or search
-        What holds a recommender as its last step or best estimator.
+        Recommender, or an object that holds one as its last step or best estimator.
     X : Sessions or list of lists
-        Observed sessions, shape (n_sessions,); earlier steps transform them.
+        Observed sessions, shape (n_sessions,). The earlier steps of a Pipeline
+        transform them.
     k : int, default=None
-        Number of items per session; None is the smaller of 20 and the size of the
-        catalog.
+        Number of items per session. None means 20, or the size of a smaller catalog.
     **options : dict
-        Passed on, see ``CLIPSessionRecommender.predict_topk``.
+        Further arguments of ``CLIPSessionRecommender.predict_topk``.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def predict_topk(estimator, X, k=None, **options):
     Raises
     ------
     TypeError
-        There is no recommender inside `estimator`.
+        If there is no recommender inside `estimator`.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def predict_topk(estimator, X, k=None, **options):
 
 
 def clusters_for(recommender, estimator):
-    """The clusters of an earlier step where the recommender itself has none."""
+    """Return the clusters of an earlier step if the recommender itself has none."""
     inner = estimators_inside(recommender)
     if any(getattr(part, "membership_", None) is not None for part in inner):
         return "cluster"
@@ -146,12 +146,12 @@ def clusters_for(recommender, estimator):
 
 
 def weight_argument(estimator, sample_weight):
-    """``sample_weight`` for the `fit` of an estimator, {} where there is none.
+    """Return the argument ``sample_weight`` of `fit` as a dict; {} without weights.
 
     Raises
     ------
     TypeError
-        There are weights, and `fit` takes none.
+        If there are weights, but `fit` does not accept any.
     """
     if sample_weight is None:
         return {}
@@ -160,8 +160,8 @@ def weight_argument(estimator, sample_weight):
     if not has_fit_parameter(estimator, "sample_weight"):
         raise TypeError(
             f"fit of {type(estimator).__name__} takes no sample_weight. Pass the "
-            "weights with the sessions instead: weight= of Sessions.from_events, or "
-            "weights= of Sessions.from_lists."
+            "weights with the sessions instead: weight= in Sessions.from_events, or "
+            "weights= in Sessions.from_lists."
         )
     return {"sample_weight": sample_weight}
 
@@ -169,37 +169,37 @@ def weight_argument(estimator, sample_weight):
 def partial_fit(estimator, X, y=None, sample_weight=None):
     """Update a recommender inside a Pipeline or a search with further sessions.
 
-    scikit-learn's Pipeline and GridSearchCV have no ``partial_fit``. Each step of a
-    Pipeline is updated by its own ``partial_fit``, in order, and transforms the
-    sessions for the next one. A step without it, or in a FrozenEstimator, transforms
-    them as it is. If a step fails, nothing has changed.
+    scikit-learn's Pipeline and GridSearchCV have no ``partial_fit``. This function
+    updates each step of a Pipeline by its own ``partial_fit``, in order, and transforms
+    the sessions for the next step. Steps without ``partial_fit``, or inside a
+    FrozenEstimator, transform the sessions unchanged. An error changes nothing.
 
     Parameters
     ----------
     estimator : recommender, Pipeline or fitted search
-        What holds a recommender with ``partial_fit`` as its last step or best
-        estimator. A Pipeline that is not fitted is fitted. A search keeps its scores
-        and parameters; its best estimator is updated.
+        Recommender with ``partial_fit``, or an object that holds one as its last step
+        or best estimator. A Pipeline that is not fitted is fitted. A search keeps its
+        scores and parameters, and its best estimator is updated.
     X : Sessions or list of lists
-        Further training sessions, shape (n_sessions,), as they come before the first
-        step.
+        Further training sessions, shape (n_sessions,), before the first step transforms
+        them.
     y : array-like of shape (n_sessions,), default=None
         Next items, as in ``fit``.
     sample_weight : array-like of shape (n_sessions,), default=None
-        Weights of the rows, for each step that takes some.
+        Weights of the rows. Each step that accepts weights gets them.
 
     Returns
     -------
     estimator : object
-        What was passed. Updated steps are copies, put in the place of the old ones.
+        The object that you passed. Updated steps are copies that replace the old ones.
 
     Raises
     ------
     TypeError
-        There is no recommender inside `estimator`, it or a clusterer before it has no
-        ``partial_fit``, or it is frozen.
+        If `estimator` holds no recommender, if the recommender or a clusterer before it
+        has no ``partial_fit``, or if the recommender is frozen.
     NotFittedError
-        A search is not fitted, or keeps no estimator (``refit=False``).
+        If a search is not fitted, or keeps no estimator because of ``refit=False``.
 
     See Also
     --------
@@ -207,10 +207,10 @@ def partial_fit(estimator, X, y=None, sample_weight=None):
 
     Notes
     -----
-    Clusters keep their numbers (`SessionClusterer.partial_fit`). A
-    `CLIPSessionRecommender` behind a clusterer reads clusters from the sessions, so
-    items that are not in `X` keep the clusters that they had. With a clusterer of its
-    own it reads those of all items.
+    Clusters keep their numbers, see `SessionClusterer.partial_fit`. If a clusterer
+    comes before a `CLIPSessionRecommender`, the recommender reads clusters from the
+    sessions. Items that are not in `X` then keep their clusters. With a clusterer of
+    its own, the recommender updates the clusters of all items.
 
     Examples
     --------
@@ -227,8 +227,8 @@ def partial_fit(estimator, X, y=None, sample_weight=None):
     recommender, _ = unwrap(estimator, None)
     if not hasattr(recommender, "partial_fit"):
         raise TypeError(
-            f"{type(recommender).__name__} has no partial_fit. Fit it again, on old "
-            "and further sessions together."
+            f"{type(recommender).__name__} has no partial_fit. Fit it again on the old "
+            "and the further sessions together."
         )
     if hasattr(estimator, "predict_topk"):
         _refuse_frozen(estimator)
@@ -238,12 +238,12 @@ def partial_fit(estimator, X, y=None, sample_weight=None):
 
 
 def _given(sample_weight):
-    """The argument, where there are weights."""
+    """Return the argument ``sample_weight`` as a dict; {} without weights."""
     return {} if sample_weight is None else {"sample_weight": sample_weight}
 
 
 def _updated(estimator, X, y, sample_weight):
-    """A copy of an estimator, updated with further sessions."""
+    """Return a copy of an estimator, updated with further sessions."""
     _refuse_frozen(estimator)
     if hasattr(estimator, "predict_topk"):
         return copy.deepcopy(estimator).partial_fit(X, y, **_given(sample_weight))
@@ -253,7 +253,7 @@ def _updated(estimator, X, y, sample_weight):
 
 
 def _updated_parts(estimator, X, y, sample_weight):
-    """The attribute that holds the recommender, updated with further sessions."""
+    """Return the attribute that holds the recommender, updated, as a dict."""
     _refuse_frozen(estimator)
     if hasattr(estimator, "steps"):
         return {"steps": _updated_steps(estimator, X, y, sample_weight)}
@@ -278,7 +278,7 @@ def _updated_steps(pipeline, X, y, sample_weight):
 
 
 def _weights_of_steps(pipeline, sample_weight):
-    """Weights as `fit` of a pipeline wants them."""
+    """Return the arguments of a pipeline's `fit` that pass weights to its steps."""
     if sample_weight is None:
         return {}
     takers = [n for n, e in pipeline.steps if has_fit_parameter(e, "sample_weight")]
@@ -286,7 +286,7 @@ def _weights_of_steps(pipeline, sample_weight):
 
 
 def _updated_transformers(steps, X, y, sample_weight):
-    """Steps updated with the sessions, and what they make of these."""
+    """Return updated steps, and the sessions as they transform them."""
     updated = []
     for name, step in steps:
         if step is not None and step != "passthrough":
@@ -308,9 +308,10 @@ def _updated_transformer(step, X, y, sample_weight):
         return copy.deepcopy(step).partial_fit(X, y, **_given(taken))
     if hasattr(step, "membership_"):
         raise TypeError(
-            f"{type(step).__name__} has no partial_fit, so its clusters cannot take "
-            "new sessions in. Use SessionClusterer, fit on all sessions, or keep the "
-            "clusters as they are: put the fitted step into a FrozenEstimator."
+            f"{type(step).__name__} has no partial_fit, so its clusters cannot be "
+            "updated with new sessions. Use SessionClusterer, or fit on all sessions. "
+            "To keep the clusters as they are, put the fitted step into a "
+            "FrozenEstimator."
         )
     return step
 
@@ -319,22 +320,22 @@ def _refuse_frozen(estimator):
     if isinstance(estimator, FrozenEstimator):
         raise TypeError(
             f"The {type(estimator.estimator).__name__} is frozen, so it cannot be "
-            "updated. Pass what FrozenEstimator holds, its attribute estimator."
+            "updated. Pass the attribute `estimator` of the FrozenEstimator instead."
         )
 
 
 def without_checkpoint(estimator):
-    """A clone that leaves no file of its training, which others would go on from."""
+    """Return a clone without checkpoint files, which other fits would continue from."""
     estimator = clone(estimator)
     names = [n for n in estimator.get_params() if n.split("__")[-1] == "checkpoint"]
     return estimator.set_params(**dict.fromkeys(names))
 
 
-# -- what fitted estimators keep to themselves -----------------------------------------
+# -- private attributes of fitted estimators -------------------------------------------
 
 
 def fitted_of(recommender):
-    """Return what a fit left, with ``model`` and ``config``, or None of a baseline."""
+    """Return the result of a fit, with ``model`` and ``config``; None for baselines."""
     return getattr(recommender, "_fitted", None)
 
 

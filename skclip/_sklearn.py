@@ -1,4 +1,4 @@
-"""The one place that touches names scikit-learn does not promise to keep."""
+"""The only file that uses private or unstable names of scikit-learn."""
 
 import sys
 
@@ -16,7 +16,7 @@ try:  # experimental in scikit-learn 1.9
 except ImportError:
 
     class CallbackSupportMixin:
-        """Stands where scikit-learn has no callbacks."""
+        """Replacement for versions of scikit-learn without callbacks."""
 
     def with_callbacks(method):
         return method
@@ -50,7 +50,7 @@ def inside_search():
 
 
 def on_behalf_of_search():
-    """The same, or a search refits its best candidate."""
+    """Whether a search, or its refit of the best candidate, is among the callers."""
     from sklearn.model_selection._search import BaseSearchCV  # slow to import
 
     frame = sys._getframe(1)

@@ -1,12 +1,12 @@
-"""Work that threads share, and how many threads there are.
+"""Share work between threads, and choose the number of threads.
 
-torch's own threads wait for each other after every operation, and burn their cores
-meanwhile: where one of them loses its core to another program, all of them wait.
-So inside `Workers` torch runs on one thread. Large products are cut into tasks, and
-each thread takes the next one when it is free: where a core is busy, its thread takes
-fewer. Tasks are cut by size and put together in order, so that the number of threads
-changes no bit of the result. Only steps of networks over very many events have torch's
-own threads, as each of their operations takes long enough (`torch_threads`).
+torch's own threads wait for each other after every operation and keep their cores busy
+meanwhile. If one of them loses its core to another program, all of them wait. So inside
+`Workers` torch runs on one thread. Large products are cut into tasks, and each thread
+takes the next task when it is free. A thread on a busy core takes fewer tasks. Tasks
+are cut by size and put together in order, so the number of threads changes no bit of
+the result. Only network steps over very many events use torch's own threads, because
+each of their operations takes long enough (`torch_threads`).
 """
 
 import itertools
@@ -22,10 +22,10 @@ from joblib.parallel import get_active_backend
 
 from skclip._fork import after_fork, has_lost_threads
 
-_LARGE = 2**25  # multiplications that are worth a second thread
-_LONG = 2**18  # numbers in what a network reads that make its operations long
-_ENOUGH_SECONDS = 5.0  # to judge by whether threads wait for cores
-_SOON = 1.0  # seconds within which a number that was announced is given
+_LARGE = 2**25  # multiplications from which a second thread pays off
+_LONG = 2**18  # size of a network's input from which its operations take long
+_ENOUGH_SECONDS = 5.0  # of work, before judging whether threads wait for cores
+_SOON = 1.0  # seconds within which an announced number of threads is set
 _of_thread = threading.local()
 
 
@@ -33,14 +33,14 @@ class Workers:
     """Threads that share tasks inside a ``with`` block, where torch runs on one thread.
 
     `n_threads` is the largest number of them, never more than the cores that this
-    process may use; None takes torch's number, and one in a worker of joblib. A block
-    within another of the same thread is that one.
+    process may use. None takes torch's number, and one in a worker of joblib. A block
+    inside another block of the same thread reuses the outer one.
     """
 
     def __init__(self, n_threads=None):
         self._n_threads, self._pool = n_threads, None
         self._seconds = self._ran = self._shared = 0.0
-        self.has_told = False  # that the threads wait for cores
+        self.has_told = False  # has warned that the threads wait for cores
 
     def __enter__(self):
         around = open_workers()
@@ -48,10 +48,10 @@ class Workers:
             return around
         self._of_torch = _Keeper.number_of_torch()
         _use_one_thread(self._of_torch)
-        # As for the other threads: they may write to what this one makes.
+        # As in the other threads, which may write to tensors that this thread makes.
         gradients, self._mode = torch.is_grad_enabled(), torch.inference_mode(False)
         self._mode.__enter__()
-        torch.set_grad_enabled(gradients)  # which the mode has switched on
+        torch.set_grad_enabled(gradients)  # the inference mode has switched it
         _of_thread.workers = self
         return self
 
@@ -66,7 +66,7 @@ class Workers:
 
     @property
     def n_threads(self):
-        """The largest number of threads that work here."""
+        """The largest number of threads of this block."""
         n_threads = self._n_threads
         if n_threads is None:
             in_worker = (get_active_backend()[0].nesting_level or 0) > 0
@@ -74,10 +74,10 @@ class Workers:
         return max(1, min(n_threads, cpu_count()))
 
     def map(self, function, tasks, size=_LARGE):
-        """Results of ``function(task)`` for each task, in order; without gradients.
+        """Return the results of ``function(task)`` in order, without gradients.
 
-        `size` is about how many multiplications all tasks take. Where they are few, or
-        with one thread, the caller does them all.
+        `size` is the approximate number of multiplications of all tasks. If it is
+        small, or with one thread, the caller does all tasks.
         """
         results, numbers, failed = [None] * len(tasks), itertools.count(), []
 
@@ -105,7 +105,7 @@ class Workers:
         finally:
             if of_torch > 1:
                 torch.set_num_threads(of_torch)
-            # One that has not begun by now, as there was no core, is not waited for.
+            # A task that has not begun by now had no core. It is not waited for.
             running = [helper for helper in helpers if not helper.cancel()]
             errors = [helper.exception() for helper in running]
             self._shared += (n - 1) * (time.perf_counter() - begun)
@@ -126,7 +126,7 @@ class Workers:
 
     @contextmanager
     def watched(self):
-        """Note how much of the time the threads have work in the block, and run."""
+        """Measure how long threads have work in the block, and how long they run."""
         begun, ran, shared = time.perf_counter(), time.process_time(), self._shared
         yield
         self._seconds += time.perf_counter() - begun + self._shared - shared
@@ -135,7 +135,7 @@ class Workers:
     def share_of_cores(self):
         """Share of the time with work in which the threads ran; None at first.
 
-        The caller always has work, the other threads have while tasks are shared.
+        The caller always has work. The other threads have work while tasks are shared.
         """
         if self._seconds < _ENOUGH_SECONDS:
             return None
@@ -143,13 +143,13 @@ class Workers:
 
 
 def open_workers():
-    """The `Workers` whose block the calling thread is in, or None."""
+    """The `Workers` block that encloses the calling thread, or None."""
     return getattr(_of_thread, "workers", None)
 
 
 @contextmanager
 def torch_threads(n_numbers):
-    """Give torch the threads of the open block, if a network reads so many numbers."""
+    """Give torch the threads of the open block if `n_numbers`, its input, is large."""
     workers = open_workers()
     n_threads = 1
     if workers is not None and n_numbers >= _LONG and not has_lost_threads():
@@ -165,7 +165,7 @@ def torch_threads(n_numbers):
 
 
 def map_shared(function, tasks, size):
-    """`Workers.map` of the block that the calling thread is in, if it is in one."""
+    """Call `Workers.map` of the enclosing block, if there is one."""
     workers = open_workers()
     if workers is not None:
         return workers.map(function, tasks, size)
@@ -174,7 +174,7 @@ def map_shared(function, tasks, size):
 
 
 def _work_alone():
-    """Begin a thread of a pool, which runs all that it calls on one thread."""
+    """Start a thread of a pool, whose calls all run on one thread."""
     _use_one_thread(torch.get_num_threads())
     _of_thread.workers = Workers(1)
 
@@ -185,8 +185,8 @@ def _work_alone():
 def _use_one_thread(of_others):
     """Let torch run on one thread in the calling thread, and on more in others.
 
-    A number that torch is given also holds for threads that begin later. So another
-    thread gives it the former one at once.
+    torch applies a new number also to threads that start later. So another thread sets
+    the former number again at once.
     """
     token = object()
     try:
@@ -200,10 +200,10 @@ def _use_one_thread(of_others):
 
 
 class _Keeper:
-    """A thread that gives torch the numbers that are put into its queue."""
+    """A thread that sets torch's number of threads to the numbers in its queue."""
 
     _lock, _numbers = threading.Lock(), None
-    announced = {}  # by token: when a number was announced that is not given yet
+    announced = {}  # token -> time at which a number was announced that is not set yet
     n_announced, last = 0, 1
 
     @classmethod
@@ -215,9 +215,9 @@ class _Keeper:
     def number_of_torch(cls):
         """torch's number in this thread.
 
-        A thread that begins between the two steps of `_use_one_thread` would take the 1
-        for its own, and give it to all others in the end. Old tokens are of threads
-        that were interrupted between these steps.
+        A thread that starts between the two steps of `_use_one_thread` would take the 1
+        for torch's own number and finally give it to all other threads. Old tokens
+        belong to threads that were interrupted between these steps.
         """
         n_announced, now = cls.n_announced, time.monotonic()
         waiting = any(now - then < _SOON for then in list(cls.announced.values()))
@@ -247,7 +247,7 @@ class _Keeper:
 
 @after_fork
 def _begin_anew():
-    """Threads of the parent do not live on in a child, whatever they held."""
+    """Forget the threads of the parent, which do not exist in a forked child."""
     global _of_thread
     _of_thread = threading.local()
     _Keeper._lock, _Keeper._numbers = threading.Lock(), None

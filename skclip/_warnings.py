@@ -1,4 +1,4 @@
-"""Warnings: at the line of the user, and once for each model."""
+"""Warnings that point to the line of the user, and appear once for each model."""
 
 import logging
 import sys
@@ -22,7 +22,7 @@ def _new_locks():
 
 
 def warn_user(message, category=UserWarning):
-    """Warn at the line that called into skclip, so that Python tells callers apart."""
+    """Warn at the line that called skclip, so that each caller gets its own warning."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PASSED_OVER):
         level, frame = level + 1, frame.f_back
@@ -30,9 +30,9 @@ def warn_user(message, category=UserWarning):
 
 
 def warn_once(owner, key, message, category):
-    """Warn once for an object and a key; later messages go to the logger "skclip".
+    """Warn once for an object and a key. Later messages go to the logger "skclip".
 
-    What was told is kept here, not on the object: prediction writes nothing there.
+    A table in this module records the warnings, since prediction changes no object.
     Without an owner each call warns.
     """
     if len(_open_blocks()):
@@ -44,7 +44,7 @@ def warn_once(owner, key, message, category):
 
 
 def was_told(owner, key, note=False):
-    """Whether `warn_once` has warned; with `note`, it has from now on."""
+    """Whether `warn_once` has warned. With `note`, record it as warned."""
     with _told_lock:
         if id(owner) not in _told:
             gone = weakref.finalize(owner, _told.pop, id(owner), None)
@@ -57,9 +57,10 @@ def was_told(owner, key, note=False):
 
 
 class told_already:
-    """Inside the block, `warn_once` is silent: the caller has warned itself.
+    """Silence `warn_once` inside the block, because the caller has warned already.
 
-    Blocks are held weakly, so that one whose end was interrupted does not stay open.
+    Blocks are held weakly, so that a block whose end was interrupted does not stay
+    open.
     """
 
     def __enter__(self):

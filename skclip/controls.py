@@ -1,7 +1,7 @@
 """Control conditions: clusters that do not depend on the sessions.
 
-They replace `SessionClusterer` in a comparison. A gain that they reach too comes from
-additional parameters, not from the clusters.
+Use them instead of `SessionClusterer` in a comparison. If they bring the same gain, it
+comes from the additional parameters and not from the clusters.
 """
 
 import numpy as np
@@ -24,14 +24,15 @@ __all__ = ["OneCluster", "RandomClusters"]
 
 
 class _Control(ItemClusterer):
-    """A clusterer by ``_draw(X, y, data, sample_weight)``.
+    """A clusterer that is defined by ``_draw(X, y, data, sample_weight)``.
 
-    It returns item ids, their clusters (n_items, n_levels) and further attributes.
+    The method returns item ids, their clusters (n_items, n_levels) and further fitted
+    attributes.
     """
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Put the items of `X` (and of `y`) into clusters.
+        """Put the items of `X` and `y` into clusters.
 
         Parameters
         ----------
@@ -40,7 +41,7 @@ class _Control(ItemClusterer):
         y : array-like of shape (n_sessions,), default=None
             Next items.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more. A row of weight 0 is left out.
+            Weights of the rows, 0 or more. Rows with weight 0 are left out.
 
         Returns
         -------
@@ -53,7 +54,7 @@ class _Control(ItemClusterer):
 
 
 class OneCluster(_Control):
-    """Put all items into one cluster, so that all share one prompt.
+    """Put all items into one cluster, so that they share one prompt.
 
     Attributes
     ----------
@@ -74,15 +75,15 @@ class OneCluster(_Control):
 
 
 class RandomClusters(_Control):
-    """Shuffle the clusters of another clusterer, so that their sizes are the same.
+    """Shuffle the clusters of another clusterer, and keep their sizes.
 
     Parameters
     ----------
     clusterer : SessionClusterer or compatible object, default=None
-        Clusterer whose cluster sizes are used, at all its levels. None is a default
-        `SessionClusterer`.
+        Clusterer that determines the cluster sizes, at all its levels. None means a
+        default `SessionClusterer`.
     random_state : int, RandomState instance or None, default=None
-        Seed of the shuffle, and of `clusterer` if that has no seed.
+        Seed of the shuffle, and of `clusterer` if it has no seed.
 
     Attributes
     ----------

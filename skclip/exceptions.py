@@ -1,7 +1,6 @@
-"""Warnings of skclip, each of a category of its own, so that they can be filtered.
+"""Categories of the warnings of skclip, so that you can filter them.
 
-All derive from `UserWarning`, and those about data from `SessionDataWarning`::
-
+All derive from `UserWarning`. Those about data derive from `SessionDataWarning`::
     import warnings
     from skclip.exceptions import UnseenItemWarning
 
@@ -19,19 +18,19 @@ __all__ = [
 
 
 class SessionDataWarning(UserWarning):
-    """Something about the sessions may not be what the caller thinks."""
+    """The sessions have a property that the caller may not expect."""
 
 
 class UnseenItemWarning(SessionDataWarning):
-    """Sessions hold items that were not seen in `fit`, or nothing at all."""
+    """Sessions contain items that were not seen in `fit`, or are empty."""
 
 
 class IdTypeWarning(SessionDataWarning):
-    """Ids are of another type than those of `fit`, or of one that changes them."""
+    """Ids have another type than those of `fit`, or a type that changes the ids."""
 
 
 class ShortSessionWarning(SessionDataWarning):
-    """Training sessions have fewer than two items and give nothing to learn."""
+    """Training sessions have fewer than two items, so the model learns nothing."""
 
 
 class TimeWarning(SessionDataWarning):
@@ -39,4 +38,4 @@ class TimeWarning(SessionDataWarning):
 
 
 class TrainingWarning(UserWarning):
-    """Training was interrupted, or goes on otherwise than was asked for."""
+    """Training was interrupted, or runs differently from the parameters."""

@@ -1,4 +1,4 @@
-"""A fitted recommender as an ONNX graph, which needs neither skclip nor torch."""
+"""Export a fitted recommender as an ONNX graph that runs without skclip and torch."""
 
 import contextlib
 import copy
@@ -29,16 +29,16 @@ from skclip.backbones import Batch, ExportedGRU
 __all__ = ["export_onnx"]
 
 _FORMAT = 1
-_MOST_BYTES = 2**31 - 2**20  # of a protobuf file, less what the graph itself takes
-_TOLERANCE = 1e-4  # of a score, as a share of the largest one
-_SAMPLE = 64  # sessions that are compared at a time
-_SCORES = 2**23  # of the whole catalog that are looked at in a comparison
-_CHATTY = (  # loggers that tell users what only their developers can change
+_MOST_BYTES = 2**31 - 2**20  # limit of a protobuf file, minus room for the graph itself
+_TOLERANCE = 1e-4  # largest difference of scores, as a share of the largest score
+_SAMPLE = 64  # number of sessions that are compared at a time
+_SCORES = 2**23  # number of scores that are computed at a time in a comparison
+_CHATTY = (  # loggers with messages for the developers of torch and ONNX
     "torch.onnx._internal.exporter._registration",
     "onnxscript.optimizer._constant_folding",
     "onnx_ir._convenience",
 )
-# Modules that warn of what torch and ONNX do inside; torch lets copyreg warn for it.
+# Modules that warn about internals of torch and ONNX. Torch lets copyreg warn for it.
 _WARNING = "(torch|onnx|copyreg)"
 _ONE = threading.RLock()  # torch's exporter changes settings of the process
 _OF_THE_MACHINE = ("checkpoint", "device", "n_threads", "verbose")  # parameters
@@ -47,81 +47,83 @@ _OF_THE_MACHINE = ("checkpoint", "device", "n_threads", "verbose")  # parameters
 def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     """Write a fitted recommender as a graph for ONNX Runtime.
 
-    The graph does what ``predict_topk`` does, with codes in the place of ids. It runs
-    wherever ONNX Runtime runs, such as in Node, Java or C#. The page "ONNX export"
-    has examples.
+    The graph does the same as ``predict_topk``, with integer codes instead of ids. You
+    can use it wherever ONNX Runtime runs, for example in Node, Java or C#. The page
+    "Export to ONNX" of the documentation has examples.
 
-    Before the file is written, the graph ranks some sessions, and so does
-    ``predict_topk``. Where they differ there is an error and no file.
+    Before it writes the file, the function ranks sessions with the graph and with
+    ``predict_topk``. If they differ, it raises an error and writes nothing.
 
     Parameters
     ----------
     estimator : CLIPSessionRecommender, Pipeline or search
-        Fitted. Of a Pipeline or a search the recommender inside is exported, without
-        the steps before it.
+        Fitted estimator. Of a Pipeline or a search, only the recommender inside is
+        exported, without the steps before it.
     path : path-like
-        The file. An existing one is replaced at once.
+        Path of the file. An existing file is replaced once the new one is complete.
     k : int, default=None
-        Number of items per session, at most the size of the catalog. None is the
-        smaller of 20 and that size.
+        Number of items per session, at most the size of the catalog. None means 20, or
+        all items of a smaller catalog.
     exclude_seen : bool, default=False
-        Leave out the items of the session itself.
+        Whether to leave out the items of the session itself.
     sessions : Sessions or list of lists, default=None
-        Sessions to compare the graph with ``predict_topk`` on. None takes random
-        sessions of all lengths.
+        Sessions for the comparison with ``predict_topk``. None uses random sessions of
+        all lengths.
 
     Raises
     ------
     ImportError
-        The extra ``skclip[onnx]`` is missing, or torch is older than 2.8.
+        If the extra ``skclip[onnx]`` is missing, or torch is older than 2.8.
     TypeError
-        `estimator` holds no `CLIPSessionRecommender`, a parameter has a wrong type,
-        or JSON has no form for an id.
+        If `estimator` contains no `CLIPSessionRecommender`, if a parameter has a wrong
+        type, or if an id cannot be written as JSON.
     ValueError
-        `k` is out of range, the backbone cannot be exported, the model reads features
-        of clicks, `sessions` have no known item, or the file would be larger than
-        2 GB.
+        If `k` is out of range, or if `sessions` have no known item. If the backbone
+        cannot be exported, if the model uses features of clicks, or if the file would
+        be larger than 2 GB.
     FileNotFoundError
-        The folder of the file is missing.
+        If the folder of the file does not exist.
     RuntimeError
-        The graph and ``predict_topk`` give different lists.
+        If the graph and ``predict_topk`` return different lists.
 
     Warns
     -----
     UserWarning
-        The model reads unseen items or users, and the graph does not.
+        If the model uses unseen items or users, which the graph ignores.
 
     See Also
     --------
-    save : Writes a file that skclip opens again.
+    save : Write a file that skclip can load.
 
     Notes
     -----
-    The graph has two inputs, int64. ``codes`` (batch, length) holds positions in
-    ``item_ids_``, counted from 1, in order of time and padded on the right. Codes that
-    are not in the catalog, such as 0, are left out. ``lengths`` (batch,) says how many
-    places of each row count. Both sizes may differ from call to call, and are at
-    least 1. Of a long session the latest ``max_session_length`` items are read.
+    The graph has two inputs of type int64. ``codes`` (batch, length) holds positions in
+    ``item_ids_``, counted from 1, in order of time and padded on the right. Codes
+    outside the catalog, such as 0, are left out. ``lengths`` (batch,) is the number of
+    valid codes in each row. Batch size and length may change from call to call and must
+    be at least 1. Of a long session, the latest ``max_session_length`` items are used.
 
-    The outputs are ``items`` (batch, k), int64, codes in the same sense, best first,
-    and ``scores`` (batch, k), float32. Where `exclude_seen` leaves fewer than `k` items
-    the rest of a row is 0, with a score of minus infinity. A session without a known
-    item gets the most popular ones.
+    The outputs are ``items`` (batch, k), int64, with codes as in the input, best first,
+    and ``scores`` (batch, k), float32. If `exclude_seen` leaves fewer than `k` items,
+    the rest of the row is 0 with a score of minus infinity. A session without a known
+    item gets the most popular items.
 
-    The file's metadata are texts: ``item_ids``, a JSON list in the order of the codes;
-    ``skclip_version``; ``skclip_format``, now 1; and ``settings``, a JSON object. It
-    holds `k`, `exclude_seen`, ``max_session_length``, the largest difference of scores
-    in the comparison, and the parameters of the model. Those that say how it was fitted
-    on a machine are left out: checkpoint, device, n_threads and verbose.
+    The metadata of the file are texts. ``item_ids`` is a JSON list in the order of the
+    codes. ``skclip_version`` is the version that wrote the file, and ``skclip_format``
+    is 1. ``settings`` is a JSON object with `k`, `exclude_seen`,
+    ``max_session_length``, the largest difference of scores in the comparison, and the
+    parameters of the model. It leaves out checkpoint, device, n_threads and verbose,
+    which only matter for the machine that fitted the model.
 
-    The file has two vectors for each item, 4 bytes a number, and the ids. Protobuf
-    limits it to 2 GB, which 3 million items with 64 dimensions stay below.
+    The file holds two vectors per item, with 4 bytes per number, and the ids. Protobuf
+    limits it to 2 GB. Three million items with 64 dimensions stay below this limit.
 
-    Users are unknown to the graph: prompts of users and of sessions by table are those
-    of unknown ones.
+    The graph has no users. Prompts of users, and prompts of sessions by table, are
+    those of unknown users and sessions.
 
-    All backbones of skclip can be exported. One of your own can if it is made of tensor
-    operations that ONNX has, and asks for sizes by ``x.shape[0]``, not by ``len(x)``.
+    You can export all backbones of skclip. Your own backbone can be exported if its
+    tensor operations exist in ONNX, and if it uses ``x.shape[0]`` instead of
+    ``len(x)``.
 
     References
     ----------
@@ -142,8 +144,8 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     recommender = recommender_inside(estimator)
     if not isinstance(recommender, CLIPSessionRecommender):
         raise TypeError(
-            f"{type(recommender).__name__} has no network that could be exported. "
-            "Export a CLIPSessionRecommender, or serve this one with skclip.save."
+            f"{type(recommender).__name__} has no network to export. Export a "
+            "CLIPSessionRecommender, or write this recommender with skclip.save."
         )
     k = _checked_k(k, recommender.n_items_)
     if not isinstance(exclude_seen, (bool, np.bool_)):
@@ -156,13 +158,13 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     if fitted.config["click_features"]:
         raise ValueError(
             f"The model reads click_features={tuple(fitted.config['click_features'])}, "
-            "and an exported graph is given item ids alone. Fit with "
-            "click_features=None to export, or serve this model with skclip.serve."
+            "but an exported graph only gets item ids. To export, fit with "
+            "click_features=None. Or serve this model with skclip.serve."
         )
     ranker = _Ranker(fitted, k, bool(exclude_seen))
     if sessions is None:
         rows = _sample(recommender)
-    else:  # as plain lists, which say nothing of users
+    else:  # as plain lists, which have no users
         rows = as_sessions(sessions, recommender._index).to_lists()
         _check_known(rows, recommender._index)
     name = type(fitted.config["spec"]).__name__
@@ -178,24 +180,24 @@ def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
     replace_file(path, [model.SerializeToString()])
 
 
-# -- before anything is made -----------------------------------------------------------
+# -- checks before the export ----------------------------------------------------------
 
 
 def _check_extra():
-    """Refuse to begin without the packages, or without a torch that can do it."""
+    """Raise an error if packages are missing or torch is too old."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"export_onnx needs {error.name}, which is not installed: pip install "
-            "'skclip[onnx]'."
+            f"export_onnx needs {error.name}, which is not installed. Run: pip "
+            "install 'skclip[onnx]'."
         ) from error
     if not hasattr(torch.onnx, "ops"):
         raise ImportError(
-            f"export_onnx needs torch 2.8 or later, and this is {torch.__version__}: "
-            "pip install --upgrade torch."
+            f"export_onnx needs torch 2.8 or later, but torch {torch.__version__} is "
+            "installed. Run: pip install --upgrade torch."
         )
 
 
@@ -206,8 +208,8 @@ def _checked_k(k, n_items):
         raise TypeError(f"k must be a whole number or None, got {k!r}.")
     if not 1 <= k <= n_items:
         raise ValueError(
-            f"k={k} is not between 1 and the {n_items} items of the catalog. Pass such "
-            "a number, or None for the default."
+            f"k={k} is not between 1 and the {n_items} items of the catalog. Pass a "
+            "number in this range, or None for the default."
         )
     return int(k)
 
@@ -215,13 +217,13 @@ def _checked_k(k, n_items):
 def _ids_as_json(item_ids):
     ids = item_ids.tolist()
     for item in ids:
-        parts, verb = (item, "holds") if type(item) is tuple else ((item,), "is")
+        parts, verb = (item, "contains") if type(item) is tuple else ((item,), "is")
         for part in parts:
             if type(part) not in (str, int, float, bool):
                 raise TypeError(
                     f"The item id {item!r:.60} {verb} a {type(part).__name__}, which "
-                    "the file has no form for. Fit on ids that are text, numbers or "
-                    "tuples of text and numbers."
+                    "cannot be written as JSON. Fit on ids that are text, numbers or "
+                    "tuples of these."
                 )
     return json.dumps(ids)
 
@@ -233,10 +235,10 @@ def _check_path(path):
         )
     path = Path(os.path.realpath(path))  # the file behind a link
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file. Pass the path of a file.")
+        raise ValueError(f"{path} is not a regular file. Pass the path of a file.")
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {path.parent} for the file. Make it first."
+            f"The folder {path.parent} does not exist. Create it first."
         )
 
 
@@ -244,7 +246,7 @@ def _check_known(rows, index):
     if not _padded(rows, index)[0].any():
         raise ValueError(
             "No session has an item of the catalog, so there is nothing to compare. "
-            "Pass sessions with known items, or None for random ones."
+            "Pass sessions with known items, or None for random sessions."
         )
 
 
@@ -254,7 +256,7 @@ def _check_size(fitted, n_bytes_of_ids):
     if vectors + n_bytes_of_ids > _MOST_BYTES:
         raise ValueError(
             f"The graph of {n_items:,} items with {dim} dimensions would take "
-            f"{(vectors + n_bytes_of_ids) / 2**30:.1f} GB, and an ONNX file is limited "
+            f"{(vectors + n_bytes_of_ids) / 2**30:.1f} GB, but ONNX files are limited "
             "to 2 GB. Fit with a smaller embedding_dim or a larger min_item_count."
         )
 
@@ -262,9 +264,9 @@ def _check_size(fitted, n_bytes_of_ids):
 def _warn_of_limits(fitted):
     if fitted.votes:
         warn_user(
-            "The model reads unseen items by the votes of those beside them "
-            "(unseen_items='vote'). The graph leaves unseen items out, as "
-            "unseen_items='drop' does."
+            "The model uses unseen items through the clusters of the items beside them "
+            "(unseen_items='vote'). The graph ignores unseen items, as "
+            "unseen_items='drop' does. Use skclip.save if unseen items matter."
         )
     kinds = [
         kind
@@ -274,8 +276,8 @@ def _warn_of_limits(fitted):
     if kinds:
         warn_user(
             f"The model has a prompt for each {' and each '.join(kinds)}. The graph "
-            "knows none of them, and ranks as for unknown ones. Use skclip.save where "
-            "these prompts matter."
+            "does not store these prompts, and ranks as for unknown ones. Use "
+            "skclip.save if these prompts matter."
         )
 
 
@@ -283,7 +285,7 @@ def _warn_of_limits(fitted):
 
 
 class _Ranker(nn.Module):
-    """Codes and lengths in, the codes and the scores of the best items out."""
+    """Module from codes and lengths to the codes and scores of the best items."""
 
     def __init__(self, fitted, k, exclude_seen):
         super().__init__()
@@ -300,7 +302,7 @@ class _Ranker(nn.Module):
         columns, values = topk_codes(counts, k)
         self.register_buffer("popular_items", torch.from_numpy(columns + 1))
         self.register_buffer("popular_scores", torch.from_numpy(values))
-        repeats = None if exclude_seen else fitted.repeats  # of items that are left out
+        repeats = None if exclude_seen else fitted.repeats  # not needed then
         table = None if repeats is None else torch.from_numpy(repeats.table())
         self.register_buffer("repeats", table)
 
@@ -321,7 +323,7 @@ class _Ranker(nn.Module):
         return items, torch.where(empty, self.popular_scores, scores)
 
     def latest(self, codes, known):
-        """The latest known codes, moved to the left, and how many there are."""
+        """The latest known codes, moved to the left, and their number."""
         from_end = known.flip(1).cumsum(1).flip(1)
         kept = known & (from_end <= self.max_length)
         width = torch.sym_min(codes.shape[1], self.max_length)
@@ -330,13 +332,13 @@ class _Ranker(nn.Module):
         return latest.scatter(1, to, codes)[:, :-1], kept.sum(1)
 
     def scores(self, codes, ends):
-        """Scores (batch, n_items); those of an empty session are never read."""
+        """Scores (batch, n_items). The scores of empty sessions are never used."""
         rows, none = torch.arange(codes.shape[0]), torch.zeros_like(ends)
         batch = Batch(codes=codes, rows=rows, ends=ends, targets=none)
         return self.model.scores(self.model.states(batch), self.keys.T)
 
     def repeat_bias(self, codes, ends):
-        """Which events are the last click on an item, and the bias of that item."""
+        """A mask of the last click on each item, and the bias of that item."""
         place = torch.arange(codes.shape[1])
         event = place < ends[:, None]
         same = (codes[:, :, None] == codes[:, None, :]) & event[:, None]
@@ -347,13 +349,13 @@ class _Ranker(nn.Module):
 
 
 def _add_at(scores, codes, where, values):
-    """Add values (batch, length) to the scores of items, at some of the places."""
+    """Add values (batch, length) to the scores of items, at the marked positions."""
     at, zero = (codes - 1).where(where, 0), torch.zeros((), dtype=scores.dtype)
     return scores.scatter_add(1, at, values.where(where, zero))
 
 
 def _onnx_model(ranker):
-    """The graph as a protobuf message, with nothing in it of this machine."""
+    """The graph as a protobuf message, without traces of this machine."""
     width = max(2, min(7, ranker.max_length))
     codes, lengths = torch.ones(3, width, dtype=torch.int64), torch.tensor([2, 1, 2])
     any_size = torch.export.Dim.DYNAMIC
@@ -364,7 +366,7 @@ def _onnx_model(ranker):
             dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}),
             strict=False,
         )
-    # Given the program, torch leaves the operator for a GRU as it is.
+    # Given the program, torch keeps the operator for a GRU.
     model = torch.onnx.export(
         program,
         (),
@@ -373,7 +375,7 @@ def _onnx_model(ranker):
         dynamo=True,
         verbose=False,
     ).model_proto
-    for node in model.graph.node:  # lines of the sources, with their folders
+    for node in model.graph.node:  # source lines with their folders
         node.doc_string = ""
         del node.metadata_props[:]
     del model.graph.value_info[:]
@@ -388,7 +390,7 @@ def _onnx_model(ranker):
 
 @contextlib.contextmanager
 def _as_refusal(name):
-    """Errors from inside torch or ONNX Runtime as one that says what to do."""
+    """Turn errors inside torch or ONNX Runtime into one that says what to do."""
     try:
         yield
     except Exception as error:
@@ -398,15 +400,15 @@ def _as_refusal(name):
         reason = (str(cause).strip().splitlines() or [""])[0]
         raise ValueError(
             f"{name} cannot be exported to ONNX. {type(cause).__name__}: {reason:.300} "
-            "Usual causes are sizes or branches that depend on the data, len(x) in the "
-            "place of x.shape[0], and operators that ONNX lacks. Write the network "
-            "without these, or serve the model with skclip.save."
+            "Usual causes are sizes or branches that depend on the data, len(x) in "
+            "place of x.shape[0], and operators that ONNX lacks. Change the network to "
+            "avoid these, or save the model with skclip.save."
         ) from error
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep what the exporter says to its own developers from users of this thread."""
+    """Hide messages of the exporter to its own developers in this thread."""
     thread = threading.get_ident()
     loggers = [logging.getLogger(name) for name in _CHATTY]
 
@@ -417,7 +419,7 @@ def _quiet():
         logger.addFilter(of_others)
     try:
         with _ONE, warnings.catch_warnings():
-            # Before Python 3.14 this is for all threads: theirs go on being shown.
+            # Before Python 3.14 this affects all threads, but only these modules.
             warnings.filterwarnings("ignore", module=_WARNING)
             yield
     finally:
@@ -437,7 +439,7 @@ def _add_metadata(model, ids, settings):
 
 
 def _plain(value):
-    """A number, a text, a truth value or None as it is, all else described in short."""
+    """Numbers, text, booleans and None unchanged, short descriptions of the rest."""
     kinds = (str, int, float, bool, type(None))
     return value if isinstance(value, kinds) else reprlib.repr(value)
 
@@ -446,7 +448,7 @@ def _plain(value):
 
 
 def _sample(recommender):
-    """Random sessions of all lengths, and longer ones; items may occur again."""
+    """Random sessions of all lengths up to the maximum, and longer ones."""
     rng = np.random.default_rng(0)
     longest = recommender._fitted.config["max_length"] + 2
     lengths = np.unique(np.linspace(1, longest, _SAMPLE).astype(int))
@@ -456,11 +458,11 @@ def _sample(recommender):
 
 
 def _largest_difference(model, recommender, rows, name, **options):
-    """Largest difference of scores; refuses a graph that ranks otherwise."""
+    """Largest difference of scores. Raises an error if the rankings differ."""
     import onnxruntime
 
     quiet = onnxruntime.SessionOptions()
-    quiet.log_severity_level = 4  # what it says is in the error
+    quiet.log_severity_level = 4  # the error contains its message
     with _as_refusal(name):
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
@@ -478,7 +480,7 @@ def _largest_difference(model, recommender, rows, name, **options):
 
 
 def _padded(rows, index):
-    """Codes of rows of ids, 0 for unknown ones and for padding; and lengths."""
+    """Codes of rows of ids, with 0 for unknown ids and padding, and lengths."""
     lengths = np.array([len(row) for row in rows])
     codes = np.zeros((len(rows), max(1, lengths.max())), dtype=np.int64)
     flat = np.empty(lengths.sum(), dtype=object)
@@ -488,9 +490,10 @@ def _padded(rows, index):
 
 
 def _difference(recommender, rows, codes, found, k, exclude_seen):
-    """Largest difference from `predict_topk`; refuses more than rounding explains.
+    """Largest difference from `predict_topk`.
 
-    Items may change places where their scores are as near as that.
+    Raises an error if it is larger than rounding explains. Items may change places if
+    the difference of their scores is as small.
     """
     items, scores = found
     expected_items, expected = recommender.predict_topk(
@@ -502,7 +505,7 @@ def _difference(recommender, rows, codes, found, k, exclude_seen):
         catalog[row, codes[row, place] - 1] = -np.inf
     there = items > 0
     own = np.take_along_axis(catalog, np.maximum(items, 1) - 1, axis=1)
-    of_graph = scores[there]  # without places that are left free: minus infinity
+    of_graph = scores[there]  # without empty places, which have minus infinity
     far = np.maximum(abs(of_graph - expected[there]), abs(of_graph - own[there]))
     largest = float(far.max(initial=0.0))
     scale = max(1.0, float(abs(expected[np.isfinite(expected)]).max(initial=0.0)))
@@ -510,9 +513,9 @@ def _difference(recommender, rows, codes, found, k, exclude_seen):
     same_places = (there == np.isfinite(expected)).all()
     if not (largest <= _TOLERANCE * scale and same_places) or twice:
         raise RuntimeError(
-            f"The graph does not rank as predict_topk does: scores differ by up to "
+            f"The graph does not rank as predict_topk does. Scores differ by up to "
             f"{largest:.2g} on {len(rows)} sessions of up to {codes.shape[1]} items. "
-            "Nothing was written. Serve the model with skclip.save, and please report "
-            "this with the versions of torch, onnxscript and onnxruntime."
+            "No file was written. Save the model with skclip.save instead. Please "
+            "report this with the versions of torch, onnxscript and onnxruntime."
         )
     return largest

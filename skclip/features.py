@@ -1,4 +1,4 @@
-"""Features of items, and sessions as features: the share of each item cluster."""
+"""Features of items, and sessions as shares of item clusters."""
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
@@ -25,25 +25,25 @@ class ClusterFeatures(
 ):
     """Turn sessions into a matrix with one column per item cluster.
 
-    For classifiers, regressors and plots of sessions. It works in a `FeatureUnion` and
-    supports ``set_output``. The recommender itself takes clusters from
-    `SessionClusterer`.
+    Use it for classifiers, regressors and plots of sessions. It works in a
+    `FeatureUnion` and supports ``set_output``. Recommenders do not need it: put a
+    `SessionClusterer` before them.
 
     Parameters
     ----------
     clusterer : SessionClusterer or compatible object, default=None
-        Clusterer of the items. None is a default `SessionClusterer`. If it has several
+        Clusterer of the items. None means a default `SessionClusterer`. Of several
         resolutions, the first is used.
     values : {"share", "count"}, default="share"
         Share or number of the events of the session in each cluster. "share" divides by
-        all events, also those of unknown items, which are in no cluster.
+        the number of all events. Unknown items count as well, but are in no cluster.
 
     Attributes
     ----------
     clusterer_ : object
         The fitted clusterer.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items that were clustered, sorted.
+        Raw ids of the clustered items, sorted.
     n_features_out_ : int
         Number of clusters.
 
@@ -76,7 +76,7 @@ class ClusterFeatures(
         X : Sessions or list of lists
             Training sessions, shape (n_sessions,).
         y : object
-            Ignored: labels of sessions are no next items.
+            Ignored, because labels of sessions are not next items.
 
         Returns
         -------
@@ -87,8 +87,8 @@ class ClusterFeatures(
         item_ids = training_data(X).index.item_ids
         with told_already():
             clusterer = clone(clusterer, safe=False).fit(X)
-        levels_of(clusterer, item_ids, np.ones(len(item_ids), dtype=bool))  # or refuses
-        known = known_ids_of(clusterer)  # it may know more items
+        levels_of(clusterer, item_ids, np.ones(len(item_ids), dtype=bool))  # raises
+        known = known_ids_of(clusterer)  # it may have further items
         item_ids = item_ids if known is None else known
         return self._adopt(
             X,
@@ -109,14 +109,14 @@ class ClusterFeatures(
         Returns
         -------
         features : ndarray of shape (n_sessions, n_clusters), float64
-            Shares or counts; rows of zeros for sessions of unknown items only.
+            Shares or counts. Rows are 0 for sessions without a known item.
         """
         check_is_fitted(self)
         queries = query_data(X, self._index)
         warn_other_type(self._index, "X", queries.unseen_ids)
         lengths = np.diff(queries.offsets)
         rows = np.repeat(np.arange(len(lengths)), lengths)
-        clusters = np.append(self.clusterer_.membership_, -1)  # the last for unseen
+        clusters = np.append(self.clusterer_.membership_, -1)  # -1 for unseen items
         columns = clusters[np.minimum(queries.codes, len(self.item_ids_) + 1) - 1]
         known = columns >= 0
         counts = np.zeros((len(lengths), self.n_features_out_))

@@ -1,7 +1,7 @@
-"""What a recommender is trained by: the full softmax, or losses on a sample.
+"""Training losses: the full softmax, and losses on a sample of the catalog.
 
-Pass one as ``loss=`` to `CLIPSessionRecommender` where a name does not say enough. Its
-parameters can be searched as ``loss__n_negatives`` and so on.
+Pass a loss object as ``loss=`` to `CLIPSessionRecommender` to set its parameters. In
+a search they have names such as ``loss__n_negatives``.
 """
 
 from skclip._training import (

@@ -1,9 +1,9 @@
 """Save and load fitted models in one file that runs no code.
 
-joblib and pickle open a file by running what is in it, so they are for files of your
-own. `save` writes plain data: a JSON document that names classes and parameters, and
-arrays in the safetensors format, under a checksum. `load` builds the classes that it
-knows by name, and no others.
+joblib and pickle execute code from the file that they open, so only use them for your
+own files. `save` writes plain data: a JSON document with names of classes and
+parameters, and arrays in the safetensors format, with a checksum. `load` only creates
+objects of classes that it has in its own list.
 """
 
 import base64
@@ -43,42 +43,48 @@ from skclip.metrics import SessionScorer
 __all__ = ["load", "save"]
 
 _MAGIC = b"\x89skclip\n"
-_THEIRS = (Pipeline, FrozenEstimator)  # scikit-learn's own, around ours
-_KIND = "\N{SECTION SIGN}"  # key that marks what JSON has no word for
+_THEIRS = (Pipeline, FrozenEstimator)  # scikit-learn classes that wrap our estimators
+_KIND = "\N{SECTION SIGN}"  # key that marks types which JSON does not have
 
 
 class _Damaged(ValueError):
-    """What stands in the file is not what `save` writes."""
+    """The content of the file is not what `save` writes."""
 
 
 def save(estimator, path):
-    """Write an estimator to one file; a warning says so if it is not fitted.
+    """Write an estimator to one file.
 
     Parameters
     ----------
     estimator : CLIPSessionRecommender, clusterer, baseline, or Pipeline of these
-        Also one with a backbone of your own, which `load` is then told.
+        Estimator to save, usually fitted. If its backbone is your own class, pass that
+        class to `load`.
     path : path-like
-        Any name. An existing file is replaced at once when everything is written, so
-        that a crash leaves the old one whole.
+        Path of the file, with any name. An existing file is only replaced when the new
+        one is complete, so a crash leaves the old file intact.
 
     Raises
     ------
     TypeError
-        The estimator, a parameter (such as a callable `scoring`) or an item id is
-        nothing that the file can carry exactly. Ids may be numbers, text, bytes,
-        booleans and tuples of these.
+        If the estimator, a parameter (such as a callable `scoring`) or an item id
+        cannot be stored exactly. Ids may be numbers, text, bytes, booleans and tuples
+        of these.
+
+    Warns
+    -----
+    UserWarning
+        If the estimator is not fitted.
 
     Notes
     -----
-    The file takes 4 bytes for each parameter of the network (``embedding_dim`` for
-    each item), and the ids. Clusterers carry their graph, 12 bytes an edge.
+    The file takes 4 bytes per parameter of the network, including ``embedding_dim``
+    parameters per item, and the ids. Clusterers store their graph, 12 bytes per edge.
 
-    A `CLIPSessionRecommender` keeps training sessions for `partial_fit`, 4 bytes a
-    click, and `SessionKNN` all of them. Whoever has the file can read them.
-    ``n_rehearsed=0`` keeps none.
+    A `CLIPSessionRecommender` keeps training sessions for `partial_fit`, 4 bytes per
+    click, and `SessionKNN` keeps all of them. Everyone with the file can read them.
+    With ``n_rehearsed=0``, a `CLIPSessionRecommender` keeps no sessions.
 
-    Callbacks watch a fit and are no part of a model, so the file has none.
+    Callbacks belong to a fit and not to the model, so they are not saved.
 
     Examples
     --------
@@ -94,7 +100,7 @@ def save(estimator, path):
         raise TypeError("Pass the estimator first: skclip.save(estimator, path).")
     if hasattr(estimator, "best_estimator_"):
         raise TypeError(
-            f"estimator is a {type(estimator).__name__}. Save what it found: "
+            f"estimator is a {type(estimator).__name__}. Save its best estimator: "
             "skclip.save(search.best_estimator_, path)."
         )
     if isinstance(estimator, BaseEstimator) and hasattr(estimator, "fit"):
@@ -102,8 +108,8 @@ def save(estimator, path):
             check_is_fitted(estimator)
         except NotFittedError:
             warn_user(
-                f"This {type(estimator).__name__} is not fitted: the file holds its "
-                "parameters alone. Call fit first to save a model."
+                f"This {type(estimator).__name__} is not fitted, so the file only has "
+                "its parameters. Call fit first to save a model."
             )
     arrays = {}
     document = {"skclip": VERSION, "estimator": _encode(estimator, arrays, "estimator")}
@@ -111,32 +117,32 @@ def save(estimator, path):
 
 
 def load(path, *, backbones=()):
-    """Open a file that `save` wrote. Nothing that stands in it is executed.
+    """Load a file that `save` wrote. No code in the file is executed.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        Path of the file.
     backbones : sequence of BackboneSpec classes, default=()
-        Classes of your own that the file may name, apart from those of skclip.
+        Your own backbone classes that the file may contain.
 
     Returns
     -------
     estimator : object
-        Fitted; ranks bit for bit as the saved one on the same machine. On a machine
-        with a GPU it is there if its ``device`` parameter allows.
+        The saved estimator. A fitted one ranks bit for bit as before on the same
+        machine. It uses a GPU if there is one and its ``device`` parameter allows it.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If there is no such file.
     ValueError
-        The file is no skclip model, is truncated or changed, comes from a newer
-        format, or names a class that is not known.
+        If the file is not a skclip model, if it is truncated or changed, if it has a
+        newer format, or if it contains an unknown class.
 
     See Also
     --------
-    save : Writes the file.
+    save : Write the file.
 
     Examples
     --------
@@ -149,30 +155,30 @@ def load(path, *, backbones=()):
     """
     classes = _known_classes(backbones)
     document, arrays = read_container(
-        path, _MAGIC, "skclip model file; skclip.save writes them, joblib.load opens "
-        "joblib files"
+        path, _MAGIC, "skclip model file (written by skclip.save; for joblib files, "
+        "use joblib.load)"
     )  # fmt: skip
     try:
         if not isinstance(document, dict):
-            raise _Damaged("the document is no object")
+            raise _Damaged("the document is not an object")
         return _decode(document.get("estimator"), arrays, classes)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         what = f"{error!r:.200}" if isinstance(error, KeyError) else f"{error!s:.200}"
         saved_by = document.get("skclip") if isinstance(document, dict) else None
         if isinstance(saved_by, str) and saved_by != VERSION:
             raise ValueError(
-                f"{path} was saved by skclip {saved_by:.20}, and {VERSION} cannot open "
-                f"it ({what}). Fit the model again, or open it with the version that "
-                "saved it."
+                f"{path} was saved by skclip {saved_by:.20}, and skclip {VERSION} "
+                f"cannot load it ({what}). Fit the model again, or load it with the "
+                "version that saved it."
             ) from error
-        raise ValueError(f"{path} is no sound skclip model: {what}") from error
+        raise ValueError(f"{path} is not a valid skclip model: {what}") from error
 
 
 def _known_classes(own=()):
     for cls in own:
         if not (inspect.isclass(cls) and issubclass(cls, BackboneSpec)):
             raise TypeError(
-                f"backbones holds {cls!r:.60}. Expected classes that derive from "
+                f"backbones contains {cls!r:.60}. Expected classes that derive from "
                 "skclip.backbones.BackboneSpec, such as [MyBackbone]."
             )
     classes = [CLIPSessionRecommender, SessionClusterer, Prompt, Fusion, *_THEIRS]
@@ -184,7 +190,7 @@ def _known_classes(own=()):
 
 
 def _encode(value, arrays, where):
-    """Turn a value into JSON, its numeric arrays aside; `where` is for messages."""
+    """Turn a value into JSON and arrays. `where` is used in error messages."""
     if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return value
     if isinstance(value, os.PathLike):
@@ -212,14 +218,14 @@ def _is_plain(dtype):
 
 
 def _parts(value, where):
-    """Kind of an object, and the parts that `_MAKERS` make it of again."""
+    """Kind of an object, and the arguments to recreate it with `_MAKERS`."""
     if isinstance(value, np.generic) and _is_plain(value.dtype):
         return "number", {"dtype": value.dtype.str, "value": value.item()}
     if type(value) is bytes:
         return "bytes", {"value": base64.b64encode(value).decode("ascii")}
     if isinstance(value, tuple):
         return "tuple", {"value": list(value)}
-    if isinstance(value, dict):  # keys that are no text
+    if isinstance(value, dict):  # with keys that are not text
         return "dict", {"value": [list(pair) for pair in value.items()]}
     if isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim == 1:
         return "objects", {"value": list(value)}
@@ -239,9 +245,9 @@ def _parts(value, where):
     cls = type(value)
     ours = _known_classes().get(cls.__name__) is cls or isinstance(value, BackboneSpec)
     if isinstance(value, BaseEstimator) and ours:
-        theirs = cls in _THEIRS  # the state would have scikit-learn's version
+        theirs = cls in _THEIRS  # their state would include scikit-learn's version
         state = value.get_params(deep=False) if theirs else value.__getstate__()
-        state = {k: v for k, v in state.items() if k != CALLBACKS}  # they watch a fit
+        state = {k: v for k, v in state.items() if k != CALLBACKS}  # not the model
         return "estimator", {"class": cls.__name__, "state": state}
     raise _refused(value, where)
 
@@ -250,15 +256,15 @@ def _refused(value, where):
     if isinstance(value, BaseEstimator):
         home = type(value).__module__.partition(".")[0]
         return TypeError(
-            f"{where} is a {type(value).__name__} of {home}, and a skclip "
-            "file carries estimators of skclip alone. Use joblib.dump, for files that "
-            "you alone open."
+            f"{where} is a {type(value).__name__} of {home}, but a skclip file can "
+            "only contain estimators of skclip. Use joblib.dump, for files that only "
+            "you open."
         )
     return TypeError(
         f"{where} is a {type(value).__module__}.{type(value).__name__}: {value!r:.60}, "
-        "which a skclip file cannot carry exactly. Use ids that are numbers, text, "
-        "bytes or tuples of these, and names instead of callables; or joblib.dump, for "
-        "files that you alone open."
+        "which a skclip file cannot store exactly. Use ids that are numbers, text, "
+        "bytes or tuples of these, and names instead of callables. Or use joblib.dump, "
+        "for files that only you open."
     )
 
 
@@ -278,22 +284,22 @@ def _decode(value, arrays, classes):
     if kind == "estimator":
         return _estimator(parts["class"], parts["state"], classes)
     if kind not in _MAKERS:
-        raise _Damaged(f"a value of the unknown kind {kind!r:.40}")
+        raise _Damaged(f"it contains a value of unknown kind {kind!r:.40}")
     return _MAKERS[kind](**parts)
 
 
 def _estimator(name, state, classes):
     if name not in classes:
         raise _Damaged(
-            f"it names the class {name!r:.60}, which skclip does not have. Pass a "
-            "backbone of your own: skclip.load(path, backbones=[MyBackbone])"
+            f"it contains the class {name!r:.60}, which skclip does not have. If it is "
+            "your own backbone, pass it: skclip.load(path, backbones=[MyBackbone])"
         )
     cls = classes[name]
     if cls in _THEIRS:
         return cls(**state)
     parameters = set(cls._get_param_names())
     if not parameters <= set(state):
-        raise _Damaged(f"{name} lacks {sorted(parameters - set(state))[0]!r}")
+        raise _Damaged(f"{name} has no {sorted(parameters - set(state))[0]!r}")
     estimator = cls(**{key: state[key] for key in parameters})
     estimator.__setstate__(state)
     return estimator
@@ -302,7 +308,7 @@ def _estimator(name, state, classes):
 def _number(dtype, value):
     dtype = np.dtype(str(dtype))
     if dtype.kind not in "biuf":
-        raise _Damaged(f"a number of type {dtype}")
+        raise _Damaged(f"it contains a number of type {dtype}")
     return dtype.type(value)
 
 

@@ -59,51 +59,50 @@ _LAZY = {
 class TopK:
     """Rank the catalog of a saved model for each row of a data frame.
 
-    An object is called with a frame that has one session per row, as an engine hands
-    it to its workers. It holds the path of the model and these settings, so that it
-    pickles to a few hundred bytes. Each process opens the file once, and again when it
-    was replaced.
+    Call the object with a frame that has one session per row. It holds the path of the
+    model and the settings below, so it pickles to a few hundred bytes. Each process
+    opens the file once, and again when the file was replaced.
 
     Parameters
     ----------
     path : path-like
-        File that `skclip.save` wrote, of a recommender or a Pipeline that ends in one.
-        Every worker must see it under this path. A relative path is made absolute.
+        File written by `skclip.save`. It holds a recommender, or a Pipeline that ends
+        in one. Every worker must find it under this path. A relative path is made
+        absolute.
     k : int, default=20
-        Number of items per session. None is the smaller of 20 and the size of the
-        catalog.
+        Number of items per session. None means 20, or the size of a smaller catalog.
     session : str, default="session"
-        Column of session ids, which are handed on. None numbers the rows of each
-        batch.
+        Column of session ids, which appear in the result. None numbers the rows of
+        each batch.
     items : str, default="items"
-        Column of lists: the item ids of each session, in order. A session whose list
-        is empty or missing gets the most popular items.
+        Column of lists with the item ids of each session, oldest first. A session with
+        an empty or missing list gets the most popular items.
     users : str, default=None
-        Column of user ids, for models that know users.
+        Column of user ids, for models with user prompts.
     times, events : str, default=None
         Columns of lists with the time in seconds and the type of each click, for
         models that read them.
     exclude_seen : bool, default=False
         Leave out the items of the session itself.
     allow, deny : array-like of ids, default=None
-        Rank only, or rank not, these items. They are part of the pickle.
+        Items to rank, and items to leave out. They are part of the pickle.
     backbones : sequence of BackboneSpec classes, default=()
-        Classes of your own that the file may name, see `skclip.load`.
+        Your own backbone classes that the file may contain, see `skclip.load`.
     n_threads : int, default=1
-        Threads in each process that scores. One is right where an engine runs a
-        process or a task for each core. None takes torch's number.
+        Number of threads in each scoring process. Keep 1 if the engine runs one
+        process or task per core. None uses torch's number.
 
     See Also
     --------
-    skclip.predict_topk : Ranks for sessions in this process.
+    skclip.predict_topk : Rank for sessions in this process.
 
     Notes
     -----
-    A process keeps the two models that it used last. Warnings about unseen items come
-    once for each model and process, and count the first batch that has some.
+    A process keeps the two models that it used last. It warns of unseen items once per
+    model, with the count of the first batch that has some.
 
-    A batch takes about ``60 * k`` bytes for each session, the rows of its result
-    included. Scores of batches of other sizes may differ in the last bits.
+    A batch takes about ``60 * k`` bytes per session, including its result. Scores may
+    differ in the last bits between batch sizes.
 
     Examples
     --------
@@ -166,23 +165,23 @@ class TopK:
         Parameters
         ----------
         batch : pandas or polars DataFrame, or pyarrow Table or RecordBatch
-            One session per row. A lazy frame is refused, and not collected.
+            Frame with one session per row. Lazy frames are not accepted.
 
         Returns
         -------
         lists : data frame of the same kind
             One row for each item of a list: ``session``, ``rank`` from 1, ``item`` and
-            ``score``. Filters may leave less than `k` items to a session.
+            ``score``. Filters may leave fewer than `k` items to a session.
 
         Raises
         ------
         FileNotFoundError
-            This process does not see the file.
+            The file does not exist for this process.
         ValueError
-            The file is no skclip model, a column is missing, or `k` is larger than the
-            catalog.
+            The file is not a skclip model, a column is missing, or `k` is larger than
+            the catalog.
         TypeError
-            The rows are clicks and no sessions, or the model ranks nothing.
+            The rows are clicks instead of sessions, or the file holds no recommender.
         """
         frame = self._checked(batch)
         opened = _opened(self.path, self.backbones)
@@ -201,43 +200,43 @@ class TopK:
         return _as_record_batch(lists) if _is_record_batch(batch) else lists
 
     def iterate(self, batches):
-        """Rank for one batch after the other, as Spark's ``mapInArrow`` asks for.
+        """Rank batch by batch, as Spark's ``mapInArrow`` requires.
 
         Parameters
         ----------
         batches : iterable of data frames
-            As `TopK` takes them; Spark hands over RecordBatches.
+            Frames with one session per row. Spark passes RecordBatches.
 
         Yields
         ------
         lists : data frame of the same kind
-            For each batch.
+            The lists of each batch.
         """
         for batch in batches:
             yield self(batch)
 
     def schema(self, library, frame=None):
-        """Return the columns of the result, as an engine asks for them in advance.
+        """Return the columns of the result, which some engines need in advance.
 
-        The file is opened for it, as item ids have the type that they have there.
+        This opens the file, because the type of the item ids is stored there.
 
         Parameters
         ----------
         library : {"pandas", "polars", "pyarrow", "spark"}
-            Whose schema it is. That of Dask is "pandas".
+            Library of the schema. Use "pandas" for Dask.
         frame : data frame of any library, default=None
-            Which will be ranked; it may be lazy, and is not computed. The result has
-            session ids of its type. None means whole numbers of 64 bits.
+            Frame to be ranked, which may be lazy and is not computed. It tells the type
+            of the session ids. None means 64-bit integers.
 
         Returns
         -------
         schema : DataFrame, polars.Schema, pyarrow.Schema or StructType
-            For "pandas" a frame without rows, which is the ``meta`` of Dask.
+            For "pandas", a frame without rows. It can be the ``meta`` of Dask.
 
         Raises
         ------
         ImportError
-            The library is not installed. That of Spark is in ``skclip[spark]``.
+            The library is not installed. ``skclip[spark]`` installs Spark.
         """
         if library not in _LIBRARIES:
             raise ValueError(f"library is {library!r}. Expected one of {_LIBRARIES}.")
@@ -268,11 +267,11 @@ class TopK:
         return from_arrow_schema(schema.to_arrow())
 
     def _checked(self, batch):
-        """A batch as a frame of narwhals that has sessions in its rows."""
+        """Return a batch as a narwhals frame with one session per row."""
         library = type(batch).__module__.partition(".")[0]
         if library in ("dask", "pyspark") or type(batch).__name__ == "LazyFrame":
             raise TypeError(
-                f"The batch is a lazy frame of {library}, and is not collected here. "
+                f"The batch is a lazy frame of {library}. TopK does not collect it. "
                 f"Call {_LAZY.get(library, _LAZY['polars'])}."
             )
         frame = as_frame(batch, "batch", "Pass a frame with one session per row.")
@@ -291,7 +290,7 @@ class TopK:
         return frame
 
     def _no_lists(self, column, is_record_batch):
-        """What to say of a column that holds no lists."""
+        """Error message for a column that holds no lists."""
         text = column[0] if len(column) and column.dtype == nw.String else ""
         if text and text.startswith("[") and text.endswith("]"):
             return (
@@ -428,8 +427,8 @@ def _read(path, backbones, state):
         item_ids = recommender_inside(estimator).item_ids_
     except TypeError:
         raise TypeError(
-            f"{path} holds a {type(estimator).__name__}, which ranks nothing. Save a "
-            "fitted recommender, or a Pipeline that ends in one."
+            f"{path} holds a {type(estimator).__name__}, which is not a "
+            "recommender. Save a fitted recommender, or a Pipeline that ends in one."
         ) from None
     return _Opened(state, estimator, item_ids, _id_type(item_ids, path))
 
@@ -442,7 +441,7 @@ def _id_type(ids, path):
     types = {_TYPES.get(kind) for kind in kinds}
     if len(types) > 1 or None in types:
         raise TypeError(
-            f"The item ids in {path} are of several types, or of one that no column "
+            f"The item ids in {path} have several types, or a type that no column "
             f"holds, such as {ids.tolist()[0]!r:.40}. Fit the model with ids that are "
             "all text or all whole numbers."
         )

@@ -1,4 +1,4 @@
-"""Titles of items as vectors: `ItemTextEncoder`."""
+"""`ItemTextEncoder`: turn titles of items into vectors."""
 
 import re
 from functools import lru_cache, partial
@@ -21,13 +21,13 @@ from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
 
 __all__ = ["ItemTextEncoder"]
 
-_MOST_CHARACTERS = 512  # of a title that are read
-_TERMS = {  # kinds of terms; words of one letter or digit count too
+_MOST_CHARACTERS = 512  # number of characters of a title that are used
+_TERMS = {  # kinds of terms; words may have one letter or digit
     "word": {"ngram_range": (1, 2), "max_features": 20_000, "token_pattern": r"\w+"},
     "char_wb": {"ngram_range": (3, 5), "max_features": 30_000},
 }
 _VECTORIZER = partial(TfidfVectorizer, sublinear_tf=True, dtype=np.float32)
-_POWERS = {"pca": 0.0, "relaxed": 0.5, "zca": 1.0}  # of the standard deviation
+_POWERS = {"pca": 0.0, "relaxed": 0.5, "zca": 1.0}  # power of the standard deviation
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -36,53 +36,63 @@ class ItemTextEncoder(
 ):
     """Turn titles of items into vectors of equal length.
 
-    The vectors, in an `ItemFeatures` for ``CLIPSessionRecommender(item_features=...)``,
-    make items rankable that nobody has clicked yet, and say which rare items are alike.
-    They are of no use where titles say nothing (model numbers), and of little where
-    every item has many clicks.
+    Pass the vectors to ``CLIPSessionRecommender(item_features=...)`` in an
+    `ItemFeatures`. The model can then rank items that were never clicked, and learns
+    which rare items are similar. The vectors are useless if titles carry no meaning,
+    such as model numbers, and they help little if every item has many clicks.
 
     Parameters
     ----------
     encoder : str, object with ``encode`` or callable, default="tfidf"
-        What reads the titles. "tfidf" is scikit-learn's: sublinear TF-IDF of words,
-        pairs of words and runs of 3 to 5 characters, then a truncated SVD. Any other
-        text is the path or the name of a sentence-transformers model and needs the
-        extra ``skclip[text]``. An object's ``encode(list of str)`` or a callable
-        returns an array with a row for each.
+        Encoder of the titles. "tfidf" is scikit-learn's sublinear TF-IDF of words,
+        pairs of words and runs of 3 to 5 characters, followed by a truncated SVD. Any
+        other text is the path or name of a sentence-transformers model, which needs the
+        extra ``skclip[text]``. An object with ``encode(list of str)`` or a callable
+        must return an array with one row per title.
     n_components : int, default=128
-        Columns that are kept, at most as many as distinct titles, and as the encoder
-        gives. It needs "tfidf", or a `whiten` that rotates.
+        Number of columns to keep. It is limited by the number of distinct titles and
+        by the columns of the encoder. It only has an effect with "tfidf" or with a
+        `whiten` that rotates.
     whiten : {"pca", "zca", "relaxed", "center"} or None, default="pca"
-        What is done to the vectors. "center" takes the mean off, "pca" also rotates to
-        the `n_components` directions of largest variance. "zca" divides these by their
-        standard deviation, "relaxed" by its root [1]_. None is rotated back.
+        Transformation of the vectors. "center" subtracts the mean. "pca" also rotates
+        to the `n_components` directions of largest variance. "zca" divides these by
+        their standard deviation, and "relaxed" by its square root [1]_. Vectors are
+        never rotated back.
     normalize : bool, default=True
-        Whether rows are scaled to length 1.
+        Whether to scale rows to length 1.
     text_columns : list of str, default=None
-        Columns of a data frame that are joined to one text. None takes the only one.
+        Columns of a data frame to join into one text. None uses the only column.
     batch_size : int, default=64
-        Titles handed to the encoder at a time.
+        Number of titles to pass to the encoder at a time.
     cache_dir : path-like, default=None
-        Folder where the vectors of an encoder are kept from run to run. Objects and
-        callables need an attribute ``cache_id`` (text) by which they are known again.
-        "tfidf" is not kept: it is fitted.
+        Folder that keeps the vectors of an encoder between runs. Objects and callables
+        need an attribute ``cache_id``, a text that identifies them. "tfidf" is fitted
+        and therefore not cached.
     random_state : int, RandomState instance or None, default=0
         Seed of the truncated SVD.
 
     Attributes
     ----------
     missing_ : list
-        Rows (or keys, if titles were given as a dict) of `fit` without a title.
+        Row numbers of `fit` without a title, or keys if titles were given as a dict.
     n_features_out_ : int
-        Columns of what `transform` returns.
+        Number of columns that `transform` returns.
     mean_, projection_ : ndarray of shape (n_raw,) and (n_raw, n_features_out) or None
-        What is taken off, and what "pca", "zca" and "relaxed" multiply by.
+        Mean that is subtracted, and matrix that "pca", "zca" and "relaxed" multiply by.
 
     Notes
     -----
-    Control characters and white space become one space, and what is behind 512
-    characters is not read. Missing (None, NaN) and empty titles become rows of zeros,
-    as do those of which "tfidf" knows no part. Equal titles count once.
+    Control characters and white space become one space. Text after 512 characters is
+    ignored. Missing titles (None, NaN) and empty titles become rows of zeros, and so
+    do titles without a term of a fitted "tfidf". Equal titles count once.
+
+    Differences from the paper and its code:
+
+    - **Rotation after whitening.** ZCA whitening rotates the whitened vectors back to
+      the original axes. skclip does not, because cosines and learned linear maps give
+      the same results without it, and because columns can then be dropped.
+    - **Number of terms.** "tfidf" keeps the most frequent terms only: 20,000 words and
+      pairs of words, and 30,000 runs of characters. The limits bound memory.
 
     References
     ----------
@@ -137,7 +147,8 @@ class ItemTextEncoder(
         Parameters
         ----------
         X : sequence of str, dict or data frame, of shape (n_items,)
-            Titles, one for each item; a dict's values. None and NaN are missing.
+            One title per item, for example the values of a dict. None and NaN are
+            missing titles.
         y : object
             Ignored.
 
@@ -149,43 +160,44 @@ class ItemTextEncoder(
         Raises
         ------
         ImportError, TypeError, ValueError
-            The encoder needs an extra that is not installed; a title is no text; all
-            are missing; or the encoder returns no row of finite numbers for one.
+            If the encoder needs an extra that is not installed. If a title is not text,
+            or if all titles are missing. If the encoder does not return a row of finite
+            numbers for each title.
         """
         fitted, _, _ = self._learned(X)
         return self._adopt(**fitted)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y=None):
-        """Fit to titles and return their vectors; each is encoded once.
+        """Fit to titles and return their vectors. Each title is encoded once.
 
         Parameters
         ----------
         X : sequence of str, dict or data frame, of shape (n_items,)
-            Titles, one for each item, as in `fit`.
+            One title per item, as in `fit`.
         y : object
             Ignored.
 
         Returns
         -------
         vectors : ndarray of shape (n_items, n_features_out), float32
-            Zeros for missing titles.
+            Vectors of the titles, with zeros for missing titles.
         """
         fitted, raw, of_row = self._learned(X)
         return self._adopt(**fitted)._finished(raw, of_row)
 
     def transform(self, X):
-        """Return the vectors of titles, also of ones that were not there in `fit`.
+        """Return the vectors of titles, including titles that were not in `fit`.
 
         Parameters
         ----------
         X : sequence of str, dict or data frame, of shape (n_items,)
-            Titles, one for each item, as in `fit`.
+            One title per item, as in `fit`.
 
         Returns
         -------
         vectors : ndarray of shape (n_items, n_features_out), float32
-            Zeros for missing titles.
+            Vectors of the titles, with zeros for missing titles.
         """
         check_is_fitted(self, "n_features_out_")
         texts, of_row = _distinct(_texts(X, self.text_columns)[1])
@@ -193,13 +205,13 @@ class ItemTextEncoder(
         return self._finished(raw, of_row)
 
     def _learned(self, X):
-        """Fitted attributes; rows of the encoder, and which of them each item has."""
+        """Fitted attributes, rows of the encoder, and the row of each item."""
         keys, texts = _texts(X, self.text_columns)
         missing = [key for key, text in zip(keys, texts, strict=True) if not text]
         texts, of_row = _distinct(texts)
         if not texts:
             raise ValueError(
-                f"All {len(of_row)} titles are missing or empty. Pass texts, or leave "
+                f"All {len(of_row)} titles are missing or empty. Pass titles, or leave "
                 "item_features=None."
             )
         fitted = {"missing_": missing, "mean_": None, "projection_": None}
@@ -216,7 +228,7 @@ class ItemTextEncoder(
         return fitted, raw, of_row
 
     def _finished(self, raw, of_row):
-        """Whiten rows of distinct titles, and hand them out; zeros for row -1."""
+        """Whiten rows of distinct titles and repeat them per item; -1 means zeros."""
         if raw is None:
             return np.zeros((len(of_row), self.n_features_out_), dtype=np.float32)
         rows = raw if self.mean_ is None else raw - self.mean_
@@ -228,7 +240,7 @@ class ItemTextEncoder(
         return np.concatenate([rows, np.zeros_like(rows[:1])])[of_row]
 
     def _raw(self, texts, fitted):
-        """Rows of the encoder for distinct titles, not yet whitened."""
+        """Rows of the encoder for distinct titles, before whitening."""
         if isinstance(self.encoder, str) and self.encoder == "tfidf":
             return np.asarray(_weights(texts, fitted) @ fitted["components_"].T)
         rows = self._encode(texts) if self.cache_dir is None else self._recall(texts)
@@ -236,20 +248,20 @@ class ItemTextEncoder(
         if len(lengths) > 1:
             raise ValueError(
                 f"encoder={self.encoder!r:.60} returned rows of {lengths} numbers. "
-                "Expected one length for all titles; an encoder that has changed needs "
-                "another cache_id."
+                "Expected rows of one length for all titles. If the encoder has "
+                "changed, give it another cache_id."
             )
         return np.stack(rows)
 
     def _recall(self, texts):
-        """Rows of the encoder; those that were made before are read from the cache."""
+        """Rows of the encoder, read from the cache if they were computed before."""
         Path(self.cache_dir).mkdir(parents=True, exist_ok=True)
         known_by = self._known_by()
         keys = {text: f"{known_by}\0{text}" for text in texts}
         with FileCache(Path(self.cache_dir, "vectors.sqlite")) as cache:
             kept = {text: cache.get(key) for text, key in keys.items()}
             new = [text for text in texts if kept[text] is None]
-            size = self.batch_size * 64  # what is done is kept if the rest fails
+            size = self.batch_size * 64  # finished parts are kept if the rest fails
             for start in range(0, len(new), size):
                 part = new[start : start + size]
                 rows = [row.tobytes() for row in self._encode(part)]
@@ -258,7 +270,7 @@ class ItemTextEncoder(
         return [np.frombuffer(kept[text], dtype=np.float32) for text in texts]
 
     def _known_by(self):
-        """What an encoder is known by in another run."""
+        """Text that identifies the encoder in another run."""
         if isinstance(self.encoder, str):
             folder = Path(self.encoder)
             files = sorted(folder.rglob("*")) if folder.is_dir() else []
@@ -267,16 +279,16 @@ class ItemTextEncoder(
         name = getattr(self.encoder, "cache_id", None)
         if not isinstance(name, str) or not name:
             raise ValueError(
-                f"cache_dir={str(self.cache_dir)!r} needs to know the encoder again, "
-                f"but {self.encoder!r:.60} has no cache_id. Set one (text that changes "
-                "when its vectors do), or cache_dir=None."
+                f"cache_dir={str(self.cache_dir)!r} needs an encoder with a cache_id, "
+                f"but {self.encoder!r:.60} has none. Set cache_id to a text that you "
+                "change when its vectors change, or pass cache_dir=None."
             )
         return name
 
     def _encode(self, texts):
-        """A list of rows of finite numbers."""
+        """Encode texts, and return a list of rows of finite numbers."""
         encode, size = getattr(self.encoder, "encode", self.encoder), self.batch_size
-        if isinstance(self.encoder, str):  # it makes batches itself, of like lengths
+        if isinstance(self.encoder, str):  # the model batches texts of similar length
             model, size = _sentence_model(self.encoder), len(texts)
             options = {"convert_to_numpy": True, "show_progress_bar": False}
             encode = partial(model.encode, batch_size=self.batch_size, **options)
@@ -295,7 +307,7 @@ class ItemTextEncoder(
 
 
 def _texts(X, text_columns):
-    """Keys (dict keys, or row numbers) and cleaned texts, empty where missing."""
+    """Keys (dict keys or row numbers) and cleaned texts, empty for missing titles."""
     if isinstance(X, (str, bytes)):
         raise TypeError(
             f"titles is a {type(X).__name__}: {X!r:.40}. Expected a sequence of texts. "
@@ -306,7 +318,7 @@ def _texts(X, text_columns):
 
 
 def _values(X, text_columns):
-    """Titles of anything but a dict, those of several columns joined."""
+    """Titles of anything but a dict. Several columns are joined."""
     frame = nw.from_native(X, allow_series=True, pass_through=True)
     if isinstance(frame, (nw.DataFrame, nw.LazyFrame)):
         frame = as_frame(X)
@@ -314,8 +326,8 @@ def _values(X, text_columns):
         alone = text_columns is not None or len(columns) == 1
         if not alone or not set(columns) <= set(frame.columns):
             raise ValueError(
-                f"text_columns={text_columns!r} of a frame with columns "
-                f"{frame.columns}. Name those that hold text, such as "
+                f"text_columns={text_columns!r}, but the frame has the columns "
+                f"{frame.columns}. Pass the columns that contain text, such as "
                 f"text_columns=[{frame.columns[0]!r}]."
             )
         rows = zip(*(frame.get_column(name).to_list() for name in columns), strict=True)
@@ -325,8 +337,8 @@ def _values(X, text_columns):
         return frame.to_list()
     if getattr(X, "ndim", 1) != 1:
         raise ValueError(
-            f"titles has shape {X.shape}. Expected a sequence of texts, one for each "
-            "item, or a data frame with text_columns."
+            f"titles has shape {X.shape}. Expected a sequence with one text per item, "
+            "or a data frame with text_columns."
         )
     return X.tolist() if hasattr(X, "tolist") else list(X)
 
@@ -338,36 +350,36 @@ def _clean(value, key):
         return ""
     raise TypeError(
         f"The title of {key!r} is a {type(value).__name__}: {value!r:.40}. Expected "
-        "text, or None where it is missing."
+        "text, or None for a missing title."
     )
 
 
 def _distinct(texts):
-    """Distinct texts, sorted, and the place of each row's among them, -1 = none."""
+    """Sorted distinct texts, and the position of each row's text, -1 for none."""
     found = sorted({text for text in texts if text})
     place = {text: i for i, text in enumerate(found)} | {"": -1}
     return found, np.array([place[text] for text in texts], dtype=np.int64)
 
 
 def _fit_tfidf(texts, n_components, seed):
-    """Terms, weights and directions: the numbers of scikit-learn's objects."""
+    """Terms, weights and directions, as arrays from scikit-learn's objects."""
     terms, idf = {}, {}
     for kind, options in _TERMS.items():
         tfidf = _VECTORIZER(analyzer=kind, min_df=1 + (len(texts) >= 50), **options)
         try:
             tfidf.fit(texts)
-        except ValueError:  # no term is left: titles may be signs alone
+        except ValueError:  # no term is left, for example if titles are signs only
             continue
         terms[kind] = tfidf.get_feature_names_out().astype(np.str_)
         idf[kind] = tfidf.idf_.astype(np.float32)
     if not terms:
         raise ValueError(
-            f"{len(texts)} titles share no part of a word with another, such as "
+            f"{len(texts)} titles have no word or part of a word in common, such as "
             f"{texts[0]!r:.40}. Pass another encoder."
         )
     weights = _weights(texts, {"terms_": terms, "idf_": idf})
     svd = TruncatedSVD(min(n_components, *weights.shape), n_iter=7, random_state=seed)
-    with np.errstate(invalid="ignore"):  # shares of no variance at all
+    with np.errstate(invalid="ignore"):  # ratios to a total variance of 0
         components = svd.fit(weights).components_.astype(np.float32)
     return {"terms_": terms, "idf_": idf, "components_": components}
 
@@ -376,7 +388,7 @@ def _weights(texts, fitted):
     """Sublinear TF-IDF, rows of length 1 in each kind of terms."""
     parts = []
     for kind, words in fitted["terms_"].items():
-        if len(words) == 0:  # in a file of an earlier version
+        if len(words) == 0:  # in files of earlier versions
             continue
         tfidf = _VECTORIZER(analyzer=kind, vocabulary=words, **_TERMS[kind])
         tfidf.idf_ = fitted["idf_"][kind]
@@ -385,14 +397,14 @@ def _weights(texts, fitted):
 
 
 def _directions(rows, n_components, whiten):
-    """Directions of largest variance (n_raw, n), scaled as `whiten` says."""
-    if len(rows) == 1:  # PCA wants two
+    """Directions of largest variance (n_raw, n), scaled by `whiten`."""
+    if len(rows) == 1:  # PCA needs two rows
         rows = np.repeat(rows, 2, axis=0)
     size = min(n_components, len(rows), rows.shape[1])
-    with np.errstate(invalid="ignore"):  # shares of no variance at all
+    with np.errstate(invalid="ignore"):  # ratios to a total variance of 0
         pca = PCA(size, svd_solver="covariance_eigh").fit(rows)
     variances = pca.explained_variance_
-    variances = variances + 1e-6 * max(variances[0], 1e-12)  # none is zero
+    variances = variances + 1e-6 * max(variances[0], 1e-12)  # to avoid zeros
     return (pca.components_.T / variances ** (_POWERS[whiten] / 2)).astype(np.float32)
 
 
@@ -403,7 +415,8 @@ def _sentence_model(name):
     except ImportError as error:
         raise ImportError(
             f"encoder={name!r} is a model of sentence-transformers, which is not "
-            "installed: pip install 'skclip[text]'. encoder='tfidf' needs nothing else."
+            "installed. Run: pip install 'skclip[text]'. Or use encoder='tfidf', which "
+            "needs no further package."
         ) from error
     return SentenceTransformer(name)
 

@@ -419,7 +419,7 @@ def test_other_version_warns(quick, data, tmp_path):
     state = quick.fit(data).__getstate__()
     assert state["_skclip_version"] == skclip.__version__
     other = clone(quick)
-    with pytest.warns(UserWarning, match="saved by skclip 0.0.1, and is opened by"):
+    with pytest.warns(UserWarning, match="saved by skclip 0.0.1 and opened by skclip"):
         other.__setstate__(state | {"_skclip_version": "0.0.1"})
     np.testing.assert_array_equal(other.predict(data), quick.predict(data))
 

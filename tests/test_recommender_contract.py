@@ -327,7 +327,7 @@ def test_similar_items_are_the_order_of_the_similarities(model, name, shop):
     if name not in COMPARE:
         assert not hasattr(model, "similar_items")
         asked = model.estimator_ if name in SECOND_STAGES else model
-        message = f"{type(asked).__name__} has no .*Ask a fitted CLIPSession.* or SLIST"
+        message = f"{type(asked).__name__} has no .*Use a fitted CLIPSession.* or SLIST"
         for error in (TypeError, AttributeError):
             with pytest.raises(error, match=message):
                 model.similar_items(["item-003"])

@@ -300,10 +300,10 @@ def test_bad_input_says_what_to_do(popular, tmp_path):
     with pytest.raises(FileNotFoundError, match="gone.skclip on the host .*every work"):
         TopK(missing, 1)(batch)
     missing.write_text("no model")
-    with pytest.raises(ValueError, match="is no skclip model file"):
+    with pytest.raises(ValueError, match="is not a skclip model file"):
         TopK(missing, 1)(batch)
     skclip.save(skclip.SessionClusterer().fit([["a", "b"]]), missing)
-    with pytest.raises(TypeError, match="holds a SessionClusterer, which ranks noth"):
+    with pytest.raises(TypeError, match="holds a SessionClusterer, which is not"):
         TopK(missing, 1)(batch)
     mixed = skclip.PopularityRecommender().fit([["a", 1]])
     skclip.save(mixed, missing)

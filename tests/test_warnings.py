@@ -168,7 +168,7 @@ def test_the_words_of_the_warning_that_everybody_sees():
     (warning,) = caught(model.score, [["a", "new"] * 2000])
     assert str(warning.message) == (
         "2,000 of 4,000 clicks are on items that were not seen in fit. They are "
-        "ignored; sessions without a known item get the most popular items."
+        "ignored. Sessions without a known item get the most popular items."
     )
 
 
@@ -245,7 +245,7 @@ def test_zeros_that_look_like_padding_are_told_at_each_entrance_once():
     for fit in (MarkovRecommender().fit, SessionClusterer(random_state=0).fit):
         (warning,) = caught(fit, padded)
         assert str(warning.message) == (
-            "2 of 3 rows of X end in zeros, which are taken as items. If they are "
+            "2 of 3 rows of X end in zeros, which are read as items. If they are "
             "padding, pass Sessions.from_lists(X, padding=0)."
         )
     assert len(caught(skclip.Sessions.from_lists, padded)) == 1

@@ -520,7 +520,7 @@ def test_weights_that_leave_nothing_to_learn_are_refused():
         with pytest.raises(ValueError, match="All 2 events have weight 0"):
             model.fit(nothing)
     no_target = Sessions.from_lists([["a", "b"]], weights=[[1, 0]])
-    with pytest.raises(ValueError, match="All targets of the 1 sessions .* weight 0"):
+    with pytest.raises(ValueError, match="All targets of the 1 training sessions have"):
         clip().fit(no_target)
 
 

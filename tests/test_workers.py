@@ -389,7 +389,7 @@ def fit_with(monkeypatch, ran, n_threads):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         small(n_threads=n_threads, max_epochs=3).fit(X)
-    return [w.message for w in caught if "waits for cores" in str(w.message)]
+    return [w.message for w in caught if "waits for CPU cores" in str(w.message)]
 
 
 def test_a_fit_that_waits_for_cores_says_so_once(many_cores, monkeypatch):

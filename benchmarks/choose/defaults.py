@@ -116,7 +116,7 @@ def gain(row, neighbors):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("sizes", nargs="*", choices=[[], *SIZES, *LOGS, *ALL])
-    parser.add_argument("--trials", nargs="+", help="names; all by default")
+    parser.add_argument("--trials", nargs="+", help="names of trials (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only print the table")

@@ -128,7 +128,9 @@ def table():
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("models", nargs="*", help=f"of {list(TRIALS)}; all by default")
+    parser.add_argument(
+        "models", nargs="*", help=f"models among {list(TRIALS)} (default: all)"
+    )
     arguments = parser.parse_args()
     if arguments.command == "run":
         for name in arguments.models or TRIALS:

@@ -110,7 +110,7 @@ def main():
     parser.add_argument("command", choices=["run", "table"])
     if parser.parse_args().command == "run":
         run_all()
-    replace_table("docs/guide/clusters.md", "models", table())
+    replace_table("benchmarks/lab/2026-12-01-leiden-engines.md", "models", table())
 
 
 if __name__ == "__main__":

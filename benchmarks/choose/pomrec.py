@@ -24,7 +24,7 @@ catalog, ties count against the target. All cells: d = 32, batches of 128, at mo
 epochs, patience 3, MRR@20, learning rate 0.01 unless the cell says otherwise, and
 the rest as in `benchmarks/_november.py`.
 
-A cell that has a row is not run again. Tables go to docs/guide/several_interests.md.
+A cell that has a row is not run again. Tables go to laboratory notes.
 """
 
 import itertools
@@ -57,7 +57,14 @@ from skclip.metrics import mrr_at_k, ndcg_at_k, recall_at_k
 
 ROWS = "choose/pomrec.jsonl"
 COUNTS = result_file("choose/pomrec_parameters.json")
-PAGE = "docs/guide/several_interests.md"
+NOTES = {
+    "prompt-tokens": ("tune", "p2", "p2-tokens", "p2-real", "p6"),
+    "several-interests": ("p1", "p5", "p5-data"),
+    "dispersion": ("p3",),
+    "cluster-prompts": ("p8", "p8-real"),
+    "loss-and-aggregation": ("loss", "aggregation"),
+    "size": ("p4",),
+}
 METRICS = {"recall": recall_at_k, "mrr": mrr_at_k, "ndcg": ndcg_at_k}
 TRAINING = {"embedding_dim": 32, "batch_size": 128, "max_epochs": 12}
 TRAINING |= {"learning_rate": 0.01, "prompt": None, "max_session_length": 20}
@@ -321,6 +328,12 @@ def counts():
     return markdown(["backbone", "outside tables and prompts", "by component"], lines)
 
 
+def write(name, table):
+    """Write a table into the note that has it."""
+    (note,) = [note for note, names in NOTES.items() if name in names]
+    replace_table(f"benchmarks/lab/2026-11-21-pomrec-{note}.md", name, table)
+
+
 EXPERIMENTS = ["tune", "p1", "p2", "p2-tokens", "p2-real", "p3", "p5", "p8", "p8-real",
                "loss", "aggregation"]  # fmt: skip
 
@@ -331,16 +344,16 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("experiments", nargs="+", choices=[*EXPERIMENTS, "p4"])
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    command.add_argument("--data", nargs="+", help="only these, such as m=4 or rsc15")
+    command.add_argument("--data", nargs="+", help="data sets, such as m=4 or rsc15")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
         rows = rows_done()
         for experiment in EXPERIMENTS:
-            replace_table(PAGE, experiment, table_of(rows, experiment))
-        replace_table(PAGE, "p6", curves(rows))
-        replace_table(PAGE, "p5-data", structures(rows))
-        replace_table(PAGE, "p4", counts())
+            write(experiment, table_of(rows, experiment))
+        write("p6", curves(rows))
+        write("p5-data", structures(rows))
+        write("p4", counts())
         return
     done = {json.dumps(row["cell"], sort_keys=True) for row in rows_done()}
     if "p4" in arguments.experiments:

@@ -111,7 +111,9 @@ def main():
     )
     parser.add_argument("--set", nargs="+", type=json.loads, default=[{}])
     parser.add_argument("--clusters", nargs="+", type=json.loads, default=[{}])
-    parser.add_argument("--spec", type=json.loads, default={}, help="of the backbone")
+    parser.add_argument(
+        "--spec", type=json.loads, default={}, help="JSON settings of the backbone"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     train, valid = train_and_valid(arguments.data)

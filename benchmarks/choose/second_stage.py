@@ -164,7 +164,7 @@ def table():
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {LOGS}; all by default")
+    parser.add_argument("logs", nargs="*", help=f"logs among {LOGS} (default: all)")
     parser.add_argument("--bases", nargs="+", default=BASES, choices=BASES)
     arguments = parser.parse_args()
     if arguments.command == "run":

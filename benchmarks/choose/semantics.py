@@ -13,8 +13,8 @@ targets too.
 `tune` chooses the learning rate by MRR@20, for bare models (which "init" and
 "init_frozen" take over) and for "gate" (all other kinds); without it the rates are
 those of `benchmarks/_november.py`, and so is the rest. `cold`: what never clicked items
-weigh as negatives; its table goes to docs/semantics.md. A cell that has a row is not
-run again. No test part is opened.
+weigh as negatives; its table goes to a note in `benchmarks/lab`. A cell that has a row
+is not run again. No test part is opened.
 """
 
 import time
@@ -56,6 +56,7 @@ FIXED = {
     "n_threads": 1,
 }
 COLD_WEIGHT = "item_features__cold_item_weight"
+NOTE = "benchmarks/lab/2026-11-21-weight-of-cold-items.md"
 
 
 @cache
@@ -207,7 +208,7 @@ def write_table():
         [f"{weight:g}", *(f"{rows[weight][name]:.4f}" for name in names)]
         for weight in sorted(rows)
     ]
-    replace_table("docs/semantics.md", "cold", markdown(head, lines))
+    replace_table(NOTE, "cold", markdown(head, lines))
 
 
 def main():

@@ -47,6 +47,7 @@ from benchmarks.choose.defaults import parts
 from skclip import CLIPSessionRecommender, Sessions
 from skclip.metrics import mrr_at_k, recall_at_k
 
+NOTE = "benchmarks/lab/2026-12-01-time-inside-a-session.md"
 ROWS = "choose/time_features.jsonl"
 DIFFERENCES = "choose/time_features.json"
 RANKS = result_file("choose/ranks")
@@ -191,7 +192,9 @@ def table_line(log, features, row):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=[*TRIALS, "compare", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {list(EVERY)}; all by default")
+    parser.add_argument(
+        "logs", nargs="*", help=f"logs among {list(EVERY)} (default: all)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     logs = arguments.logs or list(EVERY)
@@ -214,7 +217,7 @@ def main():
         }
         save(DIFFERENCES, {"protocol": __doc__, "passed": passed, "rows": rows})
     else:
-        replace_table("docs/guide/event_types.md", "time_features", table())
+        replace_table(NOTE, "time_features", table())
 
 
 if __name__ == "__main__":

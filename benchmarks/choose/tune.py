@@ -87,7 +87,9 @@ def main():
     parser = new_parser(__doc__)
     parser.add_argument("data", choices=GRIDS)
     parser.add_argument("--max-epochs", type=int, default=10)
-    parser.add_argument("--backbones", nargs="+", help="only these of the grid")
+    parser.add_argument(
+        "--backbones", nargs="+", help="backbones of the grid (default: all)"
+    )
     arguments = parser.parse_args()
     train, valid = parts(arguments.data)
     hashes = {"train": data_hash(train), "valid": data_hash(valid)}

@@ -43,6 +43,7 @@ from skclip import CLIPSessionRecommender, Sessions
 from skclip.metrics import SessionScorer
 
 ROWS = "choose/updates.jsonl"
+NOTE = "benchmarks/lab/2026-11-30-what-updates-bring.md"
 SCORER = SessionScorer("recall@20", "mrr@20")
 N_REHEARSED = (0, 5_000, 100_000)
 METRICS = ("recall@20", "mrr@20")
@@ -136,7 +137,7 @@ def write_table():
             shares = " / ".join(f"{gain:.0%}" for gain in gains)
             lines.append([log, f"{n:,}", scores, shares, f"{share:.0%}"])
     head = ["log", "`n_rehearsed`", "Recall@20 / MRR@20", "of a refit's gain"]
-    replace_table("docs/guide/deploy.md", "updates", markdown([*head, "time"], lines))
+    replace_table(NOTE, "updates", markdown([*head, "time"], lines))
 
 
 def main():

@@ -20,7 +20,7 @@ prefix otherwise; whole catalog, ties count against the target.
 
 Coverage: share of the catalog in the first 20 places of any test row. Milliseconds
 per query: the whole test part at once, ranks of the targets; and the median of 200
-sessions one by one, their first 20 places. Tables go to docs/comparison.md.
+sessions one by one, their first 20 places. Tables go to a laboratory note.
 """
 
 import time
@@ -56,6 +56,7 @@ from skclip.metrics import mrr_at_k, recall_at_k
 
 ROWS = "report/compare.jsonl"
 DATA = ("rsc15", "diginetica", "tmall")
+NOTE = "benchmarks/lab/2026-11-22-every-model-on-three-logs.md"
 # SLIST where nothing could be searched: its authors' settings for Diginetica, and those
 # for Nowplaying for want of others.
 AUTHORS = {
@@ -209,12 +210,14 @@ def main():
     command = commands.add_parser("run")
     command.add_argument("data", choices=DATA)
     command.add_argument("--models", nargs="+", default=None)
-    command.add_argument("--again", action="store_true", help="finished cells as well")
+    command.add_argument(
+        "--again", action="store_true", help="repeat finished cells, too"
+    )
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "table":
         for data in DATA:
-            replace_table("docs/comparison.md", data, table(data))
+            replace_table(NOTE, data, table(data))
         return
     data = arguments.data
     done = {(row["data"], row["model"]) for row in rows_of(ROWS)}

@@ -21,7 +21,7 @@ otherwise. The defaults were chosen in `choose/defaults.py`, on validation parts
 Intervals: 95 %, of the mean over seeds of a difference, by 10,000 draws of test
 sessions. They do not contain what other seeds would have changed. Those of "run" and of
 "blend" are kept apart: ranks of "run" were not kept. A cell that has a row is not run
-again. Writes tables of README.md and docs/comparison.md.
+again. Writes tables of README.md and of two laboratory notes.
 """
 
 import time
@@ -57,6 +57,8 @@ ROWS = "report/eight_logs.jsonl"
 DIFFERENCES = "report/eight_logs.json"
 OF_BLEND = "report/eight_logs_blend.json"
 RANKS = result_file("report/ranks")
+NOTE = "benchmarks/lab/2026-11-29-default-beside-its-neighbors.md"
+NOTE_ON_BLEND = "benchmarks/lab/2026-11-30-blend-and-bias-for-repeats.md"
 METRICS = {"recall@20": recall_at_k, "mrr@20": mrr_at_k}
 NETWORKS = {  # "default" was the default before `repeats` was a parameter
     "default": {"repeats": False},
@@ -213,21 +215,14 @@ def fit_time(log, name):
     return f"{mean(log, name, 'fit_seconds'):.1f} s"
 
 
-def both(log, name):
-    values = (f"{mean(log, name, m):.3f}".removeprefix("0") for m in METRICS)
-    return " / ".join(values)
-
-
-def short_table():
-    head = ["click log", "popularity", "neighbors", "no bias for repeats"]
-    head += ["skclip's default", "blend of it and the neighbors"]
-    models = ("popularity", "neighbors", "default", *BLEND)
+def table_of_one_log(log="retailrocket"):
+    shown = {"popularity": "popularity", "neighbors": "tuned nearest neighbors"}
+    shown |= {"repeats": "skclip's default", "blend": "blend of default and neighbors"}
     lines = [
-        [NAMES.get(log, log)] + [both(log, name) for name in models]
-        for log in LOGS
-        if cells(log, "blend")
+        [text, *(f"{mean(log, name, metric):.3f}" for metric in METRICS)]
+        for name, text in shown.items()
     ]
-    return markdown(head, lines)
+    return markdown(["model", "Recall@20", "MRR@20"], lines)
 
 
 def long_table(name="default", models=MODELS, file=DIFFERENCES):
@@ -251,7 +246,7 @@ def long_table(name="default", models=MODELS, file=DIFFERENCES):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "blend", "differences", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {LOGS}; all by default")
+    parser.add_argument("logs", nargs="*", help=f"logs among {LOGS} (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
@@ -268,9 +263,9 @@ def main():
         save(OF_BLEND, {"protocol": __doc__, "differences": found})
     else:
         blend = long_table("blend", ("neighbors", *BLEND), OF_BLEND)
-        replace_table("README.md", "eight_logs", short_table())
-        replace_table("docs/comparison.md", "eight_logs", long_table())
-        replace_table("docs/comparison.md", "eight_logs_blend", blend)
+        replace_table("README.md", "one_log", table_of_one_log())
+        replace_table(NOTE, "eight_logs", long_table())
+        replace_table(NOTE_ON_BLEND, "eight_logs_blend", blend)
 
 
 if __name__ == "__main__":

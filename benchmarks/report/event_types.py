@@ -168,7 +168,7 @@ def main():
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     arguments = parser.parse_args()
-    page = "docs/guide/event_types.md"
+    page = "benchmarks/lab/2026-12-01-types-and-weights-of-events.md"
     if arguments.command == "run":
         train, test = parts()
         for seed in arguments.seeds:

@@ -7,7 +7,8 @@ first three days. Days 7 and 8 are ranked (every prefix, before it is learned) b
 models: "stale" is never updated, "partial_fit" has taken in the days in between one by
 one, "refit" is fitted on all days before. Targets that a model does not know are
 misses, as for all others. Seeds 0 to 2, one thread. The rule of `partial_fit` was
-chosen on days 4 to 6 by `choose/updates.py`. Writes a table of docs/guide/deploy.md.
+chosen on days 4 to 6 by `choose/updates.py`. Writes a table of the
+note lab/2026-11-30-what-updates-bring.md.
 """
 
 import copy
@@ -32,6 +33,7 @@ from skclip import CLIPSessionRecommender
 from skclip.metrics import SessionScorer
 
 NAME = "report/incremental.json"
+NOTE = "benchmarks/lab/2026-11-30-what-updates-bring.md"
 METRICS = ("recall@20", "mrr@20")
 SCORER = SessionScorer(*METRICS)
 FIRST_DAYS, REPORTED = 3, (7, 8)
@@ -119,7 +121,7 @@ def write_table():
             )
     head = ["day", "model", "Recall@20", "MRR@20", "share of the refit's gain"]
     head += ["time, share of the refit's", "file"]
-    replace_table("docs/guide/deploy.md", "incremental", markdown(head, lines))
+    replace_table(NOTE, "incremental", markdown(head, lines))
 
 
 def main():

@@ -26,7 +26,8 @@ repeats (no item is clicked twice), and 5 epochs on ml_100k. One seed.
 The whole catalog is ranked, ties count against the target, a target outside the catalog
 is a miss. Intervals: 95 %, by 10,000 draws of test sessions; they do not contain what
 another seed would change. Groups: training events of the target. A cell that has a row
-is not run again. Writes the table of docs/guide/item_features.md.
+is not run again. Writes the table of its note in
+`benchmarks/lab`.
 """
 
 import time
@@ -62,7 +63,7 @@ from skclip.model_selection import evaluate
 from skclip.text import ItemTextEncoder
 
 ROWS = "report/item_features.jsonl"
-PAGE = "docs/guide/item_features.md"
+PAGE = "benchmarks/lab/2026-12-01-kinds-of-item-features.md"
 GROUPS = ("0", "1-5", "6-20", ">20")
 EPOCHS = {"amazon_beauty": "auto", "ml_100k": 5}
 TITLE = (ItemTextEncoder(n_components=64), "title")
@@ -244,7 +245,9 @@ def with_interval(values):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {list(KINDS)}; all by default")
+    parser.add_argument(
+        "logs", nargs="*", help=f"logs among {list(KINDS)} (default: all)"
+    )
     arguments = parser.parse_args()
     if arguments.command == "table":
         replace_table(PAGE, "item_features", table())

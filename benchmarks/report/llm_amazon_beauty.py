@@ -14,7 +14,7 @@ asked about users drawn by chance. "rerank" is asked about users drawn by chance
 those whose target is one of the 20 candidates, since it cannot change anything for the
 others: its figures are not those of all users. Settings are the defaults; nothing was
 tuned. Controls: 20 random orders of the same candidates, and 20 times ten random titles
-of the catalog. Tables go to docs/guide/llm_reranking.md.
+of the catalog. Tables go to a note in `benchmarks/lab`.
 """
 
 import json
@@ -42,7 +42,7 @@ from skclip.metrics import mrr_at_k, recall_at_k
 
 SCRIPT = "llm_amazon_beauty.py"
 NAME = "report/llm_amazon_beauty.json"
-PAGE = "docs/guide/llm_reranking.md"
+PAGE = "benchmarks/lab/2026-11-30-small-language-model.md"
 N_CANDIDATES = 20
 BLOCK = 5  # users of one mode that are asked about before those of the other
 SEEDS = range(20)  # of random orders and titles
@@ -235,10 +235,14 @@ def main():
     parser = new_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
-    command.add_argument("--users", type=int, default=100, help="of each mode, at most")
-    command.add_argument("--minutes", type=float, default=60, help="of asking, at most")
-    command.add_argument("--python", default=sys.executable, help="runs the server")
-    command.add_argument("--threads", type=int, default=1, help="of the server")
+    command.add_argument("--users", type=int, default=100, help="most users per mode")
+    command.add_argument(
+        "--minutes", type=float, default=60, help="most minutes of requests"
+    )
+    command.add_argument(
+        "--python", default=sys.executable, help="Python of the server"
+    )
+    command.add_argument("--threads", type=int, default=1, help="threads of the server")
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "run":

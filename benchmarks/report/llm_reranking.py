@@ -1,4 +1,4 @@
-"""What LLMReranker does with scripted clients: experiments S1, S2 and S8.
+"""What LLMReranker does with scripted clients that are sometimes right.
 
     python -m benchmarks.report.llm_reranking
 
@@ -14,7 +14,7 @@ of them on sale only in the last fifth of the time, so cold); sessions that end 
 first 80 % of the time train a GRU4Rec with cluster prompts (settings of
 `benchmarks/_november.py`), the first 300 distinct prefixes after that, whose target is
 in the catalog, are ranked. Seeds 0 to 4 for shop, model and clients; mean and standard
-deviation. Tables go to docs/guide/llm_reranking.md.
+deviation. Tables go to three notes in `benchmarks/lab`.
 """
 
 import hashlib
@@ -40,6 +40,11 @@ from skclip.llm import ChatModel, When
 from skclip.metrics import mrr_at_k, recall_at_k
 
 NAME = "report/llm_reranking.json"
+NOTES = {
+    "S1": "benchmarks/lab/2026-11-21-language-model-that-is-sometimes-right.md",
+    "S2": "benchmarks/lab/2026-11-21-protected-places-and-weight.md",
+    "S8": "benchmarks/lab/2026-11-21-asking-only-where-the-base-is-unsure.md",
+}
 SEEDS = range(5)
 ROWS = 300
 OPTIONS = {"model": ChatModel(max_concurrency=1), "prefit": True}
@@ -245,7 +250,6 @@ def main():
 
 
 def tables(rows):
-    page = "docs/guide/llm_reranking.md"
     metrics = {
         "Recall@50": lambda row: row["recall@50"],
         "Recall@20": lambda row: row["recall@20"],
@@ -264,7 +268,7 @@ def tables(rows):
         ("S8", ("way", "share"), metrics | per_1000),
     ):
         some = [row for row in rows if row["experiment"] == name]
-        replace_table(page, name, table(some, keys, values))
+        replace_table(NOTES[name], name, table(some, keys, values))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ GRU4Rec and CORE with the defaults, tuned neighbors of `choose/tune_baselines.py
 its tuned STAN, blended with learned weights. The members were fixed before the test
 part was opened; `choose/blends.py` tried them on a quarter of tmall. Everything is
 fitted on the training and the validation part, seed 0. The whole catalog is ranked,
-ties count against the target. Writes a table of docs/comparison.md.
+ties count against the target. Writes a table of a laboratory
+note.
 """
 
 import time
@@ -76,7 +77,8 @@ def main():
     if not arguments.table:
         for log in arguments.logs:
             run(log)
-    replace_table("docs/comparison.md", "recipes", table())
+    note = "benchmarks/lab/2026-11-30-blend-and-bias-for-repeats.md"
+    replace_table(note, "recipes", table())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ search chose on the validation part (`choose/tune_baselines.py`), by the next it
 recommender has its defaults, seed 0. All are fitted on all training sessions. Intervals
 of 95 % and p-values come from 10,000 bootstrap draws of test sessions, the differences
 are to the neighbors, and p-values are adjusted by Holm's method for the three other
-models, within one metric. Nothing is chosen here. Writes tables of docs/guide/evaluation.md.
+models, within one metric. Nothing is chosen here. Writes tables of a note in
+`benchmarks/lab`.
 """
 
 from benchmarks._results import (
@@ -33,6 +34,7 @@ from skclip import (
 from skclip.model_selection import evaluate
 
 NAME = "report/remaining_items.json"
+NOTE = "benchmarks/lab/2026-12-01-next-item-or-remaining-items.md"
 LOGS = {"rsc15": "rsc15_100k", "rsc15_16": "rsc15_100k, 1/16"}
 METRICS = {
     "next": {"recall@20": "Recall@20", "mrr@20": "MRR@20"},
@@ -114,7 +116,7 @@ def main():
             save(NAME, {"protocol": __doc__, "logs": about, "rows": rows})
     names = ("remaining items", "remaining items, differences")
     for name, table in zip(names, tables(), strict=True):
-        replace_table("docs/guide/evaluation.md", name, table)
+        replace_table(NOTE, name, table)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ are read from `results/ranks`, which git does not keep; to make them, run
     python -m benchmarks.report.reproduce rq1 --data diginetica --forms sampled \\
         --variants none leiden --seeds 0 --again
 
-and the same with `--data tmall`. Nothing is chosen here. Writes a table of
-docs/comparison.md.
+and the same with `--data tmall`. Nothing is chosen here. Writes the table of
+a laboratory note.
 """
 
 import numpy as np
@@ -84,7 +84,8 @@ def main():
         ]
         for row in load(NAME)["rows"]
     ]
-    replace_table("docs/comparison.md", "repeats", markdown(head, lines))
+    note = "benchmarks/lab/2026-11-22-targets-that-repeat.md"
+    replace_table(note, "repeats", markdown(head, lines))
 
 
 if __name__ == "__main__":

@@ -269,7 +269,9 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--every", type=int, nargs="+", default=None)
     parser.add_argument("--extra", type=json.loads, default={})
-    parser.add_argument("--again", action="store_true", help="cells without ranks too")
+    parser.add_argument(
+        "--again", action="store_true", help="repeat cells without ranks"
+    )
     arguments = parser.parse_args()
     density = arguments.question == "density"
     every = arguments.every or ([1, 2, 4, 8, 16] if density else [1])

@@ -2,7 +2,7 @@
 
     python -m benchmarks.report.reproduce_tables
 
-Writes the tables of docs/reproduction.md and the intervals of all gains: 10,000 draws
+Writes the tables of laboratory notes and the intervals of all gains: 10,000 draws
 of the test sessions, in pairs, over all seeds. Intervals are made from the ranks that
 `reproduce.py` writes to `results/ranks`. Git does not keep these: where they are not
 there, the intervals of results/reproduce_gains.json are kept as long as the rows are
@@ -27,7 +27,25 @@ from benchmarks._results import (
 )
 from benchmarks.report.reproduce import RANKS, ranks_file, rows_done
 
-PAGE = "docs/reproduction.md"
+LAB = "benchmarks/lab"
+ON_DIGINETICA = f"{LAB}/2026-11-28-prompts-on-diginetica.md"
+ON_TMALL = f"{LAB}/2026-11-28-prompts-on-tmall-and-lastfm.md"
+NOTES = {
+    "rq1_rsc15_paper": f"{LAB}/2026-11-28-prompts-in-the-papers-form.md",
+    "rq1_rsc15_strong": f"{LAB}/2026-11-28-prompts-with-cosine-scores.md",
+    "rq1_diginetica_strong": ON_DIGINETICA,
+    "rq1_diginetica_sampled": ON_DIGINETICA,
+    "rq1_diginetica_long": ON_DIGINETICA,
+    "rq1_diginetica_longer": ON_DIGINETICA,
+    "rq1_tmall_sampled": ON_TMALL,
+    "rq1_lastfm_sampled": ON_TMALL,
+    "sparse": f"{LAB}/2026-11-28-prompts-where-clicks-are-few.md",
+    "tuned": f"{LAB}/2026-11-28-every-variant-tuned-alike.md",
+    "levels": f"{LAB}/2026-11-22-clusters-at-several-resolutions.md",
+    "rq2": f"{LAB}/2026-11-22-kinds-of-prompts.md",
+    "rq4": f"{LAB}/2026-11-22-resolution.md",
+    "frequency": f"{LAB}/2026-11-28-rare-targets.md",
+}
 GAINS = "report/reproduce_gains.json"
 N_DRAWS = 10_000
 MEASURES = ("mrr@5", "recall@5", "mrr@20", "recall@20")
@@ -52,15 +70,19 @@ def write_tables(rows):
                 if asked.items() <= row["cell"].items() and "prompt" not in row["cell"]
             ]
             if of_form:
-                replace_table(PAGE, f"rq1_{data}_{form}", _rq1(of_form, gains))
-    replace_table(PAGE, "sparse", _sparse(rows, gains))
+                _write(f"rq1_{data}_{form}", _rq1(of_form, gains))
+    _write("sparse", _sparse(rows, gains))
     tuned = [row for row in rows if row["cell"]["form"] == "tuned"]
     others = [row for row in rows if row["cell"]["form"] != "tuned"]
-    replace_table(PAGE, "tuned", _levels(tuned, gains))
-    replace_table(PAGE, "levels", _levels(others, gains))
-    replace_table(PAGE, "rq2", _rq2(rows))
-    replace_table(PAGE, "rq4", _rq4(rows))
-    replace_table(PAGE, "frequency", _frequency(rows))
+    _write("tuned", _levels(tuned, gains))
+    _write("levels", _levels(others, gains))
+    _write("rq2", _rq2(rows))
+    _write("rq4", _rq4(rows))
+    _write("frequency", _frequency(rows))
+
+
+def _write(name, table):
+    replace_table(NOTES[name], name, table)
 
 
 def _check_settings(rows):

@@ -16,7 +16,7 @@ ties count against the target.
 Intervals: 95 %, of the mean over seeds, by 10,000 draws of test sessions. They do not
 contain what other seeds would have changed. Seconds of a fit are those of one thread
 beside other jobs on the same two cores: compare them roughly. Cells that have a row are
-not run again. Writes tables of docs/guide/which_model.md.
+not run again. Writes the tables of a laboratory note.
 """
 
 import time
@@ -200,7 +200,7 @@ def main():
     if parser.parse_args().step == "run":
         run_all()
     for name, table in tables().items():
-        replace_table("docs/guide/which_model.md", name, table)
+        replace_table("benchmarks/lab/2026-12-01-sasrec.md", name, table)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from benchmarks.report._test_parts import log_test_evaluation, log_train_and_tes
 from skclip import SessionClusterer
 from skclip.model_selection import evaluate
 
+NOTE = "benchmarks/lab/2026-11-30-second-stages.md"
 ROWS = "report/second_stage.jsonl"
 METRICS = ("recall@20", "mrr@20", "cluster_diversity@20", "coverage@20")
 NAMES = {"rsc15": "rsc15_100k", "retailrocket": "retailrocket_last8days"}
@@ -153,11 +154,11 @@ def with_difference(values):
 def main():
     parser = new_parser(__doc__)
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("logs", nargs="*", help=f"of {LOGS}; all by default")
+    parser.add_argument("logs", nargs="*", help=f"logs among {LOGS} (default: all)")
     parser.add_argument("--bases", nargs="+", default=BASES, choices=BASES)
     arguments = parser.parse_args()
     if arguments.command == "table":
-        replace_table("docs/guide/second_stage.md", "second_stage", table())
+        replace_table(NOTE, "second_stage", table())
         return
     done = {(row["log"], row["base"]) for row in rows_of(ROWS)}
     for log in arguments.logs or LOGS:

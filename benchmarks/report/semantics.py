@@ -1,4 +1,4 @@
-"""Do titles help? Experiments S3 to S7 on reviews of beauty products.
+"""Do titles help? Four questions on reviews of beauty products.
 
     SKCLIP_DATA=... python -m benchmarks.report.semantics run s4 s6 s7 --seeds 0 1 2
     python -m benchmarks.report.semantics table
@@ -17,7 +17,8 @@ of all 12,101 items are known (seven are empty). The whole catalog is ranked, ti
 count against the target, a target outside the catalog is a miss: for models without
 titles that is every target of the bin 0. `benchmarks/choose/semantics.py` has models,
 settings and learning rates, chosen on validation targets. Test targets are ranked once
-for each cell. A cell that has a row is not run again. Tables go to docs/semantics.md.
+for each cell. A cell that has a row is not run again. Tables go to
+the notes on titles in `benchmarks/lab`.
 """
 
 import numpy as np
@@ -45,7 +46,9 @@ from benchmarks.report._test_parts import beauty_test, log_test_evaluation
 from skclip.backbones import BACKBONES
 
 ROWS = "report/semantics.jsonl"
-PAGE = "docs/semantics.md"
+FUSION = "benchmarks/lab/2026-11-21-titles-and-kinds-of-fusion.md"
+PROMPTS = "benchmarks/lab/2026-11-21-titles-and-cluster-prompts.md"
+START = "benchmarks/lab/2026-11-21-vectors-that-start-from-titles.md"
 KINDS = ["none", "init", "init_frozen", "add", "concat", "gate", "late", "nullspace"]
 METRICS = ["recall@20", "mrr@20", *(f"recall@20, {name}" for name in BINS)]
 HEAD = ["seeds", "Recall@20", "MRR@20", *(f"targets {b}" for b in BINS), "weight"]
@@ -172,18 +175,18 @@ def start_lines(rows, backbones):
 def write_tables():
     rows = rows_of(ROWS)
     backbones = [b for b in BACKBONES if any(r["cell"]["backbone"] == b for r in rows)]
-    replace_table(PAGE, "fusion", fusion_table(rows, backbones))
-    replace_table(PAGE, "prompts", prompt_table(rows, backbones))
+    replace_table(FUSION, "fusion", fusion_table(rows, backbones))
+    replace_table(PROMPTS, "prompts", prompt_table(rows, backbones))
     starts = start_lines(rows, backbones)
     if len({line[1] for line in starts}) > 1:
         table = markdown(["backbone", "users", "fusion", *HEAD], starts)
-        replace_table(PAGE, "start", table)
+        replace_table(START, "start", table)
     sizes = {row["cell"]["every"]: row["test"] for row in rows}
     counts = [
         [f"1/{every}", *(str(sizes[every][f"n, {name}"]) for name in BINS)]
         for every in sorted(sizes, reverse=True)
     ]
-    replace_table(PAGE, "bins", markdown(["users", *BINS], counts))
+    replace_table(FUSION, "bins", markdown(["users", *BINS], counts))
 
 
 def main():

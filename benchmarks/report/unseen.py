@@ -8,8 +8,8 @@ is known: all, and apart those that observe an unseen item. "voted": the observe
 votes the unseen item into a cluster, whose prompt stands for it; "dropped": the same
 model, unseen items taken out of the test sessions' prefixes by hand; "no prompt": a
 model without prompts, which drops them itself. Seeds 0 to 2, the former defaults and
-the former strong preset (`benchmarks/_november.py`). Writes a table of
-docs/reproduction.md.
+the former strong preset (`benchmarks/_november.py`). Writes the table of
+a laboratory note.
 """
 
 import numpy as np
@@ -121,7 +121,7 @@ def write_table():
                 cells.append(" / ".join(map(mean_and_spread, pair)))
             lines.append(cells)
     table = markdown(["form", "unseen items", *sizes], lines)
-    replace_table("docs/reproduction.md", "unseen", table)
+    replace_table("benchmarks/lab/2026-11-21-unseen-items.md", "unseen", table)
 
 
 def main():

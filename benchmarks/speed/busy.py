@@ -26,6 +26,7 @@ from skclip.datasets import make_sessions
 from skclip.model_selection import TemporalSplit
 
 NAME = "speed/busy.json"
+NOTE = "benchmarks/lab/2026-11-30-threads-and-busy-cores.md"
 SIZES = ("quickstart", "rsc15_100k", "diginetica")
 SHOWN = {"quickstart": "4,000 simulated ones", "diginetica": "diginetica, an eighth"}
 WAYS = {  # of a round: number of busy processes, n_threads
@@ -149,7 +150,7 @@ def print_tables(rows):
     head += ["one busy / one thread alone", "two busy / one thread alone", *WAYS]
     print(markdown(head, lines))
     ratios = [line[:4] for line in lines]
-    replace_table("docs/guide/scaling.md", "busy", markdown(head[:4], ratios))
+    replace_table(NOTE, "busy", markdown(head[:4], ratios))
 
 
 if __name__ == "__main__":

@@ -432,7 +432,7 @@ def main():
     parser = new_parser(__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="simulated sessions")
-    parser.add_argument("--seconds", type=float, help="of each timed fit")
+    parser.add_argument("--seconds", type=float, help="length of each timed fit")
     parser.add_argument("--backbones", nargs="+", default=[*BACKBONES])
     parser.add_argument("--output", type=Path, help="another file than that of CUDA")
     parser.add_argument(

@@ -208,7 +208,7 @@ def main():
         return
     if not arguments.table:
         run()
-    replace_table("docs/guide/clusters.md", "engines", table())
+    replace_table("benchmarks/lab/2026-12-01-leiden-engines.md", "engines", table())
 
 
 if __name__ == "__main__":

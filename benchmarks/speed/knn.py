@@ -5,8 +5,8 @@
 Settings of `choose/tune_baselines.py`, fitted on the training part; the first prefixes
 of the validation part are asked, 20 items each (SLIST on rsc15 alone). Batches: the
 median of five passes over 10,000 prefixes. Alone: 500 lists of raw ids spread over the
-part, one call each, after 50 others. Nothing else may run beside it. Writes a table of
-docs/comparison.md.
+part, one call each, after 50 others. Nothing else may run beside it. Writes the table
+of a laboratory note.
 """
 
 import time
@@ -80,7 +80,8 @@ def write_table():
         ]
         for row in load("speed/knn.json")["rows"]
     ]
-    replace_table("docs/comparison.md", "bench_knn", markdown(head, lines))
+    note = "benchmarks/lab/2026-11-22-how-fast-neighbors-answer.md"
+    replace_table(note, "bench_knn", markdown(head, lines))
 
 
 if __name__ == "__main__":

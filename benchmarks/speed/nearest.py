@@ -185,7 +185,8 @@ def write_table():
         ]
         for row in lines.values()
     ]
-    replace_table("docs/guide/scaling.md", "nearest", markdown(head, cells))
+    note = "benchmarks/lab/2026-11-30-approximate-indexes.md"
+    replace_table(note, "nearest", markdown(head, cells))
 
 
 def two_digits(value):

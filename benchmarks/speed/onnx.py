@@ -139,7 +139,8 @@ def tables():
         lines.append([row["backbone"], *times, share, size])
     head = ["backbone", "product alone, ms", "`predict_topk`, ms", "ONNX Runtime, ms"]
     head += ["times as fast", "file"]
-    replace_table("docs/guide/onnx.md", "onnx_latency", markdown(head, lines))
+    note = "benchmarks/lab/2026-12-01-speed-of-onnx-graphs.md"
+    replace_table(note, "onnx_latency", markdown(head, lines))
     lines = []
     for backbone, rows in itertools.groupby(rows_of(PARITY), lambda r: r["backbone"]):
         rows = {(r["prompt"], r["similarity"]): r for r in rows}
@@ -148,7 +149,8 @@ def tables():
         lines.append([backbone, *cells, f"{100 * same:.1f}%"])
     head = ["backbone", "prompts, cosine", "prompts, dot", "bare, cosine", "bare, dot"]
     head += ["same lists"]
-    replace_table("docs/guide/onnx.md", "onnx_parity", markdown(head, lines))
+    note = "benchmarks/lab/2026-12-01-agreement-of-onnx-graphs.md"
+    replace_table(note, "onnx_parity", markdown(head, lines))
 
 
 def main():

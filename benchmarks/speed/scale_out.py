@@ -1,4 +1,4 @@
-"""The tables of "Scale out": figures of other scripts, and arithmetic on them.
+"""Tables of notes on scaling out: figures of other scripts, and arithmetic on them.
 
     python -m benchmarks.speed.scale_out
 
@@ -156,6 +156,16 @@ def step_table():
     return markdown(head, lines)
 
 
+def scoring_table():
+    row = load("speed/score_everywhere.json")["rows"][-1]
+    peak = max(row["processes"], key=lambda process: process["peak_mb"])
+    head = ["sessions", "time", "sessions per second", "peak of a process"]
+    cells = [f"{row['sessions']:,}", f"{row['seconds']:.0f} s"]
+    cells += [f"{row['sessions_per_second']:,.0f}", f"{peak['peak_mb']:.0f} MB"]
+    cells += [f"{peak['idle_mb']:.0f} MB"]
+    return markdown([*head, "before it opened the model"], [cells])
+
+
 def main():
     new_parser(__doc__).parse_args()
     rows = [
@@ -164,13 +174,14 @@ def main():
         for n in MACHINES
     ]
     save("speed/scale_out.json", {"protocol": __doc__, "computed": True, "rows": rows})
-    for name, table in (
-        ("shipping", shipping_table()),
-        ("pairs", pairs_table()),
-        ("data_parallel", step_table()),
-        ("scale_out", cost_table(rows)),
+    for name, note, table in (
+        ("shipping", "what-a-search-ships", shipping_table()),
+        ("pairs", "pairs-of-a-log-larger-than-memory", pairs_table()),
+        ("data_parallel", "two-processes-train-together", step_table()),
+        ("score_everywhere", "lists-for-20-million-sessions", scoring_table()),
+        ("scale_out", "what-many-machines-would-cost", cost_table(rows)),
     ):
-        replace_table("docs/guide/scale_out.md", name, table)
+        replace_table(f"benchmarks/lab/2026-12-01-{note}.md", name, table)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ PEERS = {
 }
 MODULE = "benchmarks.speed.train"
 DATA = ("rsc15_100k", "diginetica")
+NOTE = "benchmarks/lab/2026-11-21-training-speed.md"
 FORMS = {
     "bare": {"prompt": None},
     "CLIP": {},
@@ -220,7 +221,7 @@ def main():
 
 
 def write_tables():
-    """Print the table of the results, and put a short one into README.md."""
+    """Print the table of the results, and put a short one into the note."""
     rows = rows_of("speed/train.json")
     short, lines = [], []
     for data, backbone in dict.fromkeys((r["data"], r["backbone"]) for r in rows):
@@ -243,7 +244,7 @@ def write_tables():
     head += ["peer", "peak GiB"]
     print(markdown(head, lines))
     head = ["data", "backbone", "skclip", "RecBole", "times as fast"]
-    replace_table("README.md", "speed", markdown(head, short))
+    replace_table(NOTE, "speed", markdown(head, short))
 
 
 if __name__ == "__main__":

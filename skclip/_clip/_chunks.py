@@ -23,7 +23,7 @@ from skclip._training import cpu_is_fast_in_bf16, workers_for
 
 
 def score_chunks(fitted, queries):
-    """Yield (positions, scores), each position with a row of its own."""
+    """Yield (positions, scores); each position has a row of its own."""
     step, buffers = rows_per_chunk(len(fitted.index)), []
     with _workers(fitted):  # not while the caller has the chunk
         tasks = _tasks(fitted, queries, step)
@@ -40,9 +40,9 @@ def score_chunks(fitted, queries):
 def each_chunk(fitted, queries, use, n_threads, mask=None, preselect=False):
     """Call ``use(positions, scores, rows)`` for chunks, several at a time.
 
-    `rows` says which row of the scores each position has, as equal prefixes share one;
-    None: its own. With `preselect` the scores may be `Preselected`, without what the
-    `Mask` leaves out.
+    Equal prefixes share a row: `rows` holds the row of scores for each position. None
+    means that each position has its own. With `preselect` the scores may be
+    `Preselected`, without the items that the `Mask` leaves out.
     """
     buffers, table = [], fitted.model.item_table
     step = rows_per_product(len(fitted.index), table.device)
@@ -57,16 +57,16 @@ def each_chunk(fitted, queries, use, n_threads, mask=None, preselect=False):
 
 
 def _workers(fitted, n_threads=None):
-    """The `Workers` of a ranking; networks of others are read by one thread."""
+    """The `Workers` of a ranking: one thread for networks of other authors."""
     n_threads = n_threads if fitted.is_own else 1
     return workers_for(n_threads, fitted.model.item_table.device)
 
 
 @torch.no_grad()
 def _tasks(fitted, queries, step, mask=None, preselect=False):
-    """Functions that yield (positions, scores, rows), each of some of the queries.
+    """Return functions that yield (positions, scores, rows) for parts of the queries.
 
-    They take memory for `step` rows of scores from a list, and put it back.
+    Each function takes memory for `step` rows of scores from a list, and puts it back.
     """
     few = few_scores(fitted, queries)
     if few is not None:
@@ -88,7 +88,7 @@ def _tasks(fitted, queries, step, mask=None, preselect=False):
 
 @dataclass(frozen=True)
 class _Chunks:
-    """Prefixes, those `where` something can be read, and the candidate vectors."""
+    """Prefixes, the positions `where` of those with known items, candidate vectors."""
 
     fitted: object
     instances: Instances
@@ -116,7 +116,7 @@ class _Chunks:
         buffers.append(buffer)
 
     def _multiply(self, state, out):
-        """Write scores of some states, by pieces that free threads share."""
+        """Write the scores of some states, in pieces that free threads share."""
         device, step = self.keys.device, rows_per_product(len(self.keys), out.device)
 
         def piece(rows):
@@ -133,7 +133,7 @@ class _Chunks:
         return seen_items(instances, len(self.keys), self.keys.device)
 
     def may_preselect(self):
-        """Whether bfloat16 can tell which items matter, and is worth it."""
+        """Whether a bfloat16 product can find the items that matter, and saves time."""
         model, n_queries = self.fitted.model, len(self.where)
         if not (model.network.dot_product and self.keys.is_cpu):
             return False
@@ -143,7 +143,7 @@ class _Chunks:
         """Yield the chunks of a reading task, `Preselected`."""
         positions, counts, state = reading()
         state = state * self.fitted.model.scale
-        if mask is not None:  # it may differ where what is read of sessions is equal
+        if mask is not None:  # it may differ between sessions that are read as equal
             state = state[torch.from_numpy(_rows_of(counts, always=True))]
             counts = np.ones(len(state), dtype=np.int64)
         begins, repeats = np.concatenate([[0], np.cumsum(counts)]), self.fitted.repeats
@@ -163,13 +163,13 @@ class _Chunks:
             yield at, scores, _rows_of(counts[part])
 
     def popular(self, at, _):
-        """Yield scores of what nothing can be read of."""
+        """Yield the scores of prefixes without a known item: the popularity."""
         counts = torch.from_numpy(self.fitted.popularity.astype(np.float32))
         yield at, counts.to(self.keys.device).repeat(len(at), 1), None
 
 
 def _rows_of(counts, always=False):
-    """Row of each position where rows are shared by so many; None where none is."""
+    """Row of each position, if ``counts[i]`` positions share row i; None if none do."""
     if not always and (counts == 1).all():
         return None
     return np.repeat(np.arange(len(counts)), counts)

@@ -1,9 +1,9 @@
-"""A few sessions at a time, as a server asks: their scores without detours.
+"""Scores for a few sessions at a time, as in a server, without detours.
 
-`Fitted.score_chunks` serves any number of prefixes: equal ones are read once, those of
-similar lengths together, in chunks that fit the memory. For a single session most of
-the time goes into the arrays that this takes. Here its batch is written down at once.
-The network, the product and what is added to it are the same, in the same order.
+`Fitted.score_chunks` serves any number of prefixes. It reads equal ones once and those
+of similar lengths together, in chunks that fit the memory. For a single session the
+arrays needed for that take most of the time. Here the batch is made directly. The
+network, the product and what is added to it are the same, in the same order.
 """
 
 from contextlib import nullcontext
@@ -19,11 +19,11 @@ from skclip.backbones import Batch
 
 
 def few_scores(fitted, queries):
-    """What `Fitted.score_chunks` yields for a few sessions: (positions, scores).
+    """Return (positions, scores) for a few sessions, as `Fitted.score_chunks` does.
 
-    None leaves the queries to the general way: more than a few of them, or equal ones;
-    a session without a known item, or with an unseen one that gets a cluster; prompts
-    of users or sessions; features of clicks; a GPU.
+    Return None if the general path is needed: for many queries or equal ones, on a GPU,
+    and with prompts of users or sessions or with features of clicks. Also if a session
+    has no known item, or an unseen item that gets a cluster.
     """
     model, keys, n_items = fitted.model, fitted.keys, len(fitted.index)
     if not 0 < len(queries) <= min(FEW, rows_per_chunk(n_items)):
@@ -61,7 +61,7 @@ def _observed(queries, n_items, max_length, votes):
             return None
         rows = [[code for code in row if code <= n_items] for row in rows]
     rows = [row[-max_length:] for row in rows]
-    # Of one session, or equal: such prefixes share a row of the batch.
+    # Prefixes of one session, or equal ones, share a row of the batch elsewhere.
     distinct = len(set(starts)) == len(set(map(tuple, rows))) == len(rows)
     return rows if distinct and all(rows) else None
 
@@ -70,7 +70,7 @@ def _batch(rows):
     """The `Batch` of lists of codes, the longest one last."""
     width, n = len(rows[-1]), len(rows)
 
-    def put(values):  # by way of NumPy, which reads lists faster
+    def put(values):  # through NumPy, which reads lists faster
         return torch.from_numpy(np.array(values, dtype=np.int64))
 
     return Batch(

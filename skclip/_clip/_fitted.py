@@ -1,4 +1,4 @@
-"""What a fit leaves: a value that can be asked for scores."""
+"""The result of a fit: a value that computes scores."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -38,11 +38,11 @@ from skclip._training import own_draws_only, resolve_device
 class Fitted:
     """Catalog, owners, clusters, model, history and settings of a fit.
 
-    `popularity` are the training events of each item, `settings` what was used for
-    parameters that leave a choice, `config` the arguments of the `SessionModel`.
-    `rehearsal` are the sessions that a further fit learns again. `repeats` is what
-    ranking adds to the scores of items of the session. `keys` are the candidate vectors
-    (n_items, d), None while the model is trained.
+    `popularity` counts the training events of each item. `settings` holds the resolved
+    parameters, `config` the arguments of the `SessionModel`. `rehearsal` holds the
+    sessions that a further fit learns again. `repeats` is added to the scores of items
+    that are in the session. `keys` are the candidate vectors (n_items, d), None while
+    the model is trained.
     """
 
     holders: Holders
@@ -74,13 +74,13 @@ class Fitted:
 
     @property
     def votes(self):
-        """Whether unseen items get a cluster by the votes of those beside them."""
+        """Whether unseen items get the cluster that the items beside them vote for."""
         return (
             self.settings["unseen_items"] == "vote" and self.item_clusters is not None
         )
 
     def candidates(self):
-        """Candidate vectors as the model stands."""
+        """Candidate vectors in the present state of the model."""
         return candidate_vectors(self.model) if self.keys is None else self.keys
 
     def attributes(self):
@@ -99,7 +99,7 @@ class Fitted:
             "best_validation_score_": self.best_score,
         }
 
-    # -- asking ----------------------------------------------------------------
+    # -- scores ----------------------------------------------------------------
 
     def observed(self, queries):
         """The prefixes of `Queries` as the model reads them, `Instances`."""
@@ -135,7 +135,7 @@ class Fitted:
         return torch.linalg.vector_norm(self.keys, dim=1, keepdim=True).clamp_min(1e-12)
 
     def similarities(self, columns):
-        """Similarities of some items with all, (n, n_items), see `similar_items`."""
+        """Similarities of some items with all, (n, n_items). See `similar_items`."""
         keys, rows = self.keys, self.keys[columns]
         with torch.autocast(keys.device.type, enabled=False):
             if self.model.late:  # two unit vectors side by side
@@ -145,13 +145,13 @@ class Fitted:
 
     @cached_property
     def is_own(self):
-        """Whether the network is the library's, which several threads may read."""
+        """Whether the network is the library's own, which several threads may read."""
         return own_draws_only(self.model)
 
     def known_targets(self, X, y):
-        """Yield scores, target positions and `Seen` of chunks of what can be scored.
+        """Yield scores, target positions and `Seen` of chunks.
 
-        That is what has a target in the catalog, and a known item before it.
+        Only rows with a target in the catalog and a known item before it are scored.
         """
         queries = query_data(X, self.index, y, every_prefix=True)
         queries = queries.take(np.flatnonzero(queries.targets > 0))
@@ -169,18 +169,18 @@ class Fitted:
         return replace(self, repeats=bias, settings=settings)
 
     def by_popularity(self, queries):
-        """Mask of the prefixes of which nothing can be read."""
+        """Mask of the prefixes that have nothing the model can read."""
         instances = self.observed(queries)
         return instances.stops <= instances.starts
 
     @torch.no_grad()
     def read(self, X, rows):
-        """Tensors of `rows`, a function of a batch, as arrays in the order of X.
+        """Return the tensors of `rows`, a function of a batch, as arrays, by row of X.
 
-        Rows of NaN stand for sessions of which nothing can be read.
+        Sessions with nothing that the model can read get rows of NaN.
         """
         queries = query_data(X, self.index)
-        warn_unknown(queries, self.index, "What is not known of them is left out.")
+        warn_unknown(queries, self.index, "They are left out.")
         instances = self.observed(queries)
         where = np.flatnonzero(instances.stops > instances.starts)
         result = None
@@ -199,7 +199,7 @@ class Fitted:
     # -- plain data ------------------------------------------------------------
 
     def to_state(self):
-        """Plain values and NumPy arrays, which open on any device."""
+        """Return plain values and NumPy arrays, which open on any device."""
         owners, types = self.holders.owners, self.holders.types
         return {
             "item_ids": self.index.item_ids,
@@ -225,7 +225,7 @@ class Fitted:
 
     @classmethod
     def from_state(cls, state, device):
-        """The value that `to_state` took apart, its model on the device."""
+        """Return the value that `to_state` took apart, with its model on `device`."""
         weights = {
             name: torch.from_numpy(np.array(array))
             for name, array in state["model"].items()
@@ -267,12 +267,12 @@ class Fitted:
 
 @torch.no_grad()
 def candidate_vectors(model):
-    """Candidate vectors of all items, laid out so that a single query reads them fast.
+    """Return candidate vectors of all items, in a layout that is fast for one query.
 
     Raises
     ------
     ValueError
-        They are not finite.
+        If they are not finite.
     """
     with Workers(1), torch.autocast(model.item_table.device.type, enabled=False):
         keys = model.keys()
@@ -281,5 +281,5 @@ def candidate_vectors(model):
 
 
 def _unknown(n, state):
-    """Arrays of NaN with `n` rows, for tensors with others."""
+    """Arrays of NaN with `n` rows, shaped like the tensors of other rows."""
     return [np.full((n, *part.shape[1:]), np.nan, np.float32) for part in state]

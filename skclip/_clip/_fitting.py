@@ -1,4 +1,4 @@
-"""The steps of fit and partial_fit: one call for each stage."""
+"""The steps of fit and partial_fit, one call for each stage."""
 
 import copy
 import time
@@ -60,10 +60,10 @@ from skclip.exceptions import TrainingWarning
 from skclip.metrics import parse_metric
 
 _FEWEST_REPEATS = 0.01  # share of targets below which repeats="auto" is False
-_HELD_OUT = 5000  # targets that a bias for repeats is learned from, about
-_FEWEST_TARGETS = 20  # in each half of the held-out part, to decide by
-_CLEARLY = 0.02  # better by this share of the score
-_ENOUGH = 0.97  # of the prefixes make a model that is not fitted again on all
+_HELD_OUT = 5000  # approximate number of targets to learn a bias for repeats from
+_FEWEST_TARGETS = 20  # needed in each half of the held-out part to decide
+_CLEARLY = 0.02  # relative improvement of the score that counts as clear
+_ENOUGH = 0.97  # share of the prefixes from which no second fit on all is needed
 
 
 def fit_steps(
@@ -77,13 +77,13 @@ def fit_steps(
     callbacks=None,
     sample_weight=None,
 ):
-    """Fit a recommender, without changing it; return `Fitted`.
+    """Fit a recommender without changing it, and return `Fitted`.
 
-    `params` is the recommender, whose parameters are read; `X`, `y`, `eval_set` and
-    `sample_weight` are as for its `fit`. `before` is the `Fitted` that the model goes
-    on from. With `grow` (``partial_fit``) `X` are further sessions, and what `before`
-    knows stays; else everything is new, and only begins from `before`
-    (``warm_start``).
+    `params` is the recommender, whose parameters are read. `X`, `y`, `eval_set` and
+    `sample_weight` are those of its `fit`. `before` is the `Fitted` of an earlier fit.
+    With `grow` (``partial_fit``) `X` holds further sessions, and the model continues
+    from `before`. Without it (``warm_start``) the model is new and only starts from the
+    weights of `before`.
     """
     group, known = processes(), before if grow else None
     running = {
@@ -125,7 +125,7 @@ def fit_steps(
     path = group.call_on_first(lambda: params.checkpoint)
 
     def learn(data, plan, before=before):
-        """A model of these data; one that is kept may be watched and resumed."""
+        """Train on these data. A model to be kept may have callbacks and checkpoint."""
         checkpoint = None
         if path is not None and plan.kept and not grow:
             values = settings.values
@@ -179,7 +179,7 @@ def _learned(
     checkpoint=None,
     callbacks=None,
 ):
-    """Build a model and train it: `Fitted` without candidate vectors."""
+    """Build and train a model; return `Fitted` without candidate vectors."""
     coded = data.coded
     holders = Holders(coded.index, clusters.of_items, data.owners, coded.type_index)
     config = _model_config(params, settings, data, holders, before if grow else None)
@@ -205,7 +205,7 @@ def _learned(
             params, replace(fitted, history=history, best_score=score)
         )
     values, popularity = fitted.settings, fitted.popularity
-    # What rows draw for themselves, such as dropout, differs between processes.
+    # Random draws for single rows, such as dropout, differ between processes.
     own = draws
     if group.size > 1:
         own = generator_on(settings.device, (seed + group.rank + 1) % 2**31)
@@ -225,7 +225,7 @@ def _learned(
     return replace(fitted, history=history, best_score=score)
 
 
-# -- items of the session itself -------------------------------------------------------
+# -- bias of repeated items ------------------------------------------------------------
 
 
 def _learns_repeats(settings, data):
@@ -236,11 +236,12 @@ def _learns_repeats(settings, data):
 
 
 def _with_repeats(params, data, plan, learn, seed, before, group):
-    """A model, and a bias for items of the session by sessions that it has not seen.
+    """Train a model, and learn a bias for repeated items from sessions it has not seen.
 
-    With early stopping these are the validation part. A few others are not missed. If
-    they are more, or if the model begins from one that has seen them, the bias is that
-    of a first model, and a second one learns all sessions.
+    With early stopping these are the validation part. Otherwise a few sessions are
+    held out, and the model does without them. A second model is trained on all sessions
+    if the held-out ones are many, or if the model starts from one that has seen them.
+    The bias is then learned with the first model.
     """
     begun, held_out, part = time.perf_counter(), data.held_out, data
 
@@ -268,10 +269,10 @@ def _with_repeats(params, data, plan, learn, seed, before, group):
 
 
 def _repeat_bias(params, fitted, X, y):
-    """The bias that makes held-out targets most likely, or None.
+    """Return the bias that makes held-out targets most likely, or None.
 
-    "auto" takes it if it ranks the targets clearly better. That is asked by halves:
-    each is scored with the bias of the other half.
+    "auto" keeps it only if it ranks the targets clearly better. To decide, each half of
+    the targets is scored with the bias learned from the other half.
     """
     X, y = thinned(X, y, _HELD_OUT)
     halves = [(X[i::2], None if y is None else y[i::2]) for i in range(min(2, len(X)))]
@@ -288,7 +289,7 @@ def _repeat_bias(params, fitted, X, y):
             biased = fitted.with_repeats(learned_bias(other))
             without += _validator(params, fitted.with_repeats(None), half, Alone())()
             with_bias += _validator(params, biased, half, Alone())()
-    except NoTargets:  # too few of the type that `scoring` asks for
+    except NoTargets:  # too few targets of the type that `scoring` needs
         return None
     if with_bias <= without + _CLEARLY * abs(without):
         return None
@@ -296,18 +297,18 @@ def _repeat_bias(params, fitted, X, y):
 
 
 def _no_bias(params, n_sessions, n_targets):
-    """None, and a warning where a bias was asked for."""
+    """Return None, with a warning if the user requested a bias."""
     if not is_auto(params.repeats):
         warn_user(
-            f"repeats=True needs held-out sessions to learn a bias from. {n_sessions} "
-            f"sessions could be held out, with {n_targets} known targets, so there is "
-            "no bias. Pass more sessions, or repeats='auto'.",
+            "repeats=True learns a bias from held-out sessions, but "
+            f"{n_sessions} sessions with {n_targets} known targets could be held out. "
+            "The model has no bias. Pass more sessions, or repeats='auto'.",
             TrainingWarning,
         )
 
 
 def as_estimator(params, fitted):
-    """A recommender with these parameters that ranks by `fitted`, as it stands."""
+    """Return a recommender with these parameters that ranks by `fitted`."""
     estimator = type(params)(**params.get_params(deep=False))
     return estimator._adopt_fit(fitted)
 
@@ -322,7 +323,7 @@ def _drawn_seeds(random_state, grow):
 
 
 def _first_data(params, coded, eval_set, settings, seed):
-    """What a first fit learns from."""
+    """The data that a first fit learns from."""
 
     def split(coded, rows):
         if eval_set is not None:
@@ -343,7 +344,7 @@ def _first_data(params, coded, eval_set, settings, seed):
 
 
 def _further_data(params, data, settings, before):
-    """What is learned on top of a fit, in codes of the catalog that has grown."""
+    """The data that an update learns from, in codes of the extended catalog."""
     owners, known = before.holders.owners, before.index
     check_further(data, owners.kinds)
     features = None
@@ -362,7 +363,7 @@ def _further_data(params, data, settings, before):
 
 
 def _clusters(params, settings, coded, data, seed, before):
-    """Clusters of the items; with `before` those that go on with further sessions."""
+    """Clusters of the items. With `before`, its clusters are extended."""
     if before is not None:
         known = Assignment(before.item_clusters, before.clusterer)
         return extend_clusters(known, coded, data.coded, seed)
@@ -372,13 +373,14 @@ def _clusters(params, settings, coded, data, seed, before):
 
 
 def _same_features(params, settings, fusion):
-    """The features of old and new items, which must have as many columns as before."""
+    """Features of old and new items, which must have as many columns as before."""
     features = used_features(settings.fusion)
     if features is None or features.shape[1] != fusion["n_features"]:
         raise ValueError(
             f"The model was fitted with item_features of {fusion['n_features']} "
-            f"columns, but item_features={params.item_features!r:.60}. Pass features "
-            "of old and new items by the same encoder: set_params(item_features=...)."
+            f"columns, but item_features={params.item_features!r:.60}. Encode old and "
+            "new items with the same transformer and pass their features: "
+            "set_params(item_features=...)."
         )
     return features
 
@@ -387,7 +389,7 @@ def _same_features(params, settings, fusion):
 
 
 def _model_config(params, settings, data, holders, before):
-    """Arguments of the `SessionModel`; of one that goes on, only sizes change."""
+    """Arguments of the `SessionModel`. With `before`, only its sizes change."""
     owners = data.owners
     sizes = {
         "item_clusters": holders.clusters,
@@ -423,7 +425,7 @@ def _model_config(params, settings, data, holders, before):
 
 
 def _popularity(data, before):
-    """Training events of each item or their weights, those before included."""
+    """Training events of each item or their weights, including those of `before`."""
     return data.coded.item_counts(None if before is None else before.popularity)
 
 
@@ -431,10 +433,10 @@ def _popularity(data, before):
 
 
 def _pace(data):
-    """Share of a fit's learning rate, and divisor of its epochs, for further sessions.
+    """Return a factor for the learning rate and a divisor of the epochs of an update.
 
-    They are learned gently, or the old ones would be forgotten, unless some of these
-    are learned again.
+    Without kept sessions an update uses a lower learning rate, so that the model does
+    not forget the old sessions.
     """
     return (1, 5) if data.n_rehearsed else (0.3, 3)
 
@@ -462,10 +464,10 @@ def _continued(before, history):
 
 
 def _validator(params, fitted, held_out, group):
-    """A function that scores the model as it stands; None without validation.
+    """Return a function that scores the present model; None without validation.
 
-    The processes of a group share the sessions out; what is no name of a metric is
-    computed by the first one.
+    The processes of a group share out the sessions. A `scoring` that is not the name of
+    a metric is computed by the first process.
     """
     if held_out is None:
         return None
@@ -487,12 +489,12 @@ def _validator(params, fitted, held_out, group):
             except NoTargets as error:
                 raise NoTargets(
                     f"The validation part cannot be scored. {error} Pass an eval_set "
-                    "that has such events, or a larger validation_fraction."
+                    "with such events, or a larger validation_fraction."
                 ) from None
         if not isinstance(score, Real) or score != score:
             raise ValueError(
-                f"scoring returned {score!r:.60}. Expected one number that is not NaN; "
-                "for several metrics pass one to stop by and score the others with "
+                f"scoring returned {score!r:.60}. Expected one number that is not NaN. "
+                "Pass one metric for early stopping, and compute the others with "
                 "SessionScorer."
             )
         return float(score)
@@ -501,7 +503,7 @@ def _validator(params, fitted, held_out, group):
 
 
 def _ranks(estimator, X, y, group):
-    """Ranks of targets in order; each process ranks those of its sessions."""
+    """Ranks of targets in order. Each process ranks those of its sessions."""
     if group.size == 1:
         return estimator.rank_targets(X, y)
     ranks, part = np.zeros(0), group.slice_of(len(X))
@@ -513,7 +515,7 @@ def _ranks(estimator, X, y, group):
 
 
 def snapshot(params, fitted):
-    """Fitted attributes of a recommender whose model stands still."""
+    """Fitted attributes of a recommender with a copy of the present model."""
     parameters = set(params._get_param_names())
     model = copy.deepcopy(fitted.model)
     model.to(model.item_table.device)  # on CUDA this joins the weights of a GRU again
@@ -523,7 +525,7 @@ def snapshot(params, fitted):
 
 
 def _facts(params, data, eval_set, before, kind_of_device):
-    """By name what processes that fit together must agree in."""
+    """Facts by name that must be equal in all processes of a fit."""
     given = _plain(params.get_params())
     given = {f"parameter {name}": value for name, value in given.items()}
     given["kind of device"] = kind_of_device
@@ -531,7 +533,7 @@ def _facts(params, data, eval_set, before, kind_of_device):
 
 
 def _plain(values):
-    """Plain values, by name, without those that a process has for itself."""
+    """Plain values by name, without those that may differ between processes."""
     own = ("checkpoint", "verbose", "max_time", "device", "n_threads")
     return {
         name: value
@@ -543,7 +545,7 @@ def _plain(values):
 
 
 def _known_data(data, eval_set, before):
-    """By name everything that a fit learns from, arrays and plain values."""
+    """Everything that a fit learns from, by name: arrays and plain values."""
     coded, instances = data.coded, data.instances
     state = None
     if before is not None:
@@ -568,14 +570,14 @@ def _known_data(data, eval_set, before):
 
 
 def _bound_to(params, data, eval_set, before, values):
-    """Parameters and data by which the checkpoint of a run is known again.
+    """Return what identifies the run of a checkpoint: parameters, data, versions.
 
-    `values` are what parameters at "auto" stand for, some of them on this device.
+    `values` are resolved parameters. Some of them depend on the device.
     """
     if not isinstance(params.random_state, Integral):
         raise ValueError(
-            f"checkpoint needs an integer random_state, got {params.random_state!r}: "
-            "without it no later fit is the same run. Pass random_state=0."
+            f"checkpoint needs an integer random_state, got {params.random_state!r}. "
+            "Without one, a later fit cannot repeat the run. Pass random_state=0."
         )
     ignored = ("checkpoint", "verbose", "max_time")
     known_by = {
@@ -588,11 +590,11 @@ def _bound_to(params, data, eval_set, before, values):
 
 
 def _known_by(value):
-    """What a parameter is known by in another process: functions by their code."""
+    """Return what identifies a parameter in another process; for functions the code."""
     kind = type(value)
     code = getattr(value, "__code__", None)
     if code is not None:
         return value.__module__, value.__qualname__, code.co_code, repr(code.co_consts)
-    if kind.__repr__ is object.__repr__:  # it would name an address
+    if kind.__repr__ is object.__repr__:  # its text would hold a memory address
         return kind.__module__, kind.__qualname__
     return kind.__module__, kind.__qualname__, repr(value)

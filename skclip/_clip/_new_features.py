@@ -1,4 +1,4 @@
-"""Other features of items for a fitted recommender, and new items, without training."""
+"""Change item features of a fitted recommender, and add items, without training."""
 
 from dataclasses import replace
 
@@ -27,9 +27,9 @@ from skclip._warnings import warn_user
 
 
 def with_item_features(params, features, before):
-    """`Fitted` with other features of items, and ``item_features=`` that go with it.
+    """Return a `Fitted` with the new features, and the matching ``item_features=``.
 
-    `params` is the recommender, `before` its `Fitted`; neither is changed.
+    `params` is the recommender and `before` its `Fitted`. Neither is changed.
     """
     given, index = _checked(features, before), before.index
     new = given.item_ids[index.codes_of(given.item_ids) == 0]
@@ -58,24 +58,24 @@ def with_item_features(params, features, before):
 
 
 def _checked(features, before):
-    """The `ItemFeatures` that take part, or an error."""
+    """The `ItemFeatures` that are used, or an error."""
     fusion = before.config["fusion"]
     if fusion is None:
         raise ValueError(
-            "The recommender was fitted without item_features, so no weight of it "
-            "reads features. Fit it with item_features=... first."
+            "The recommender was fitted without item_features, so it has no weights "
+            "that read features. Fit it with item_features=... first."
         )
     given = as_item_features(features, "features")
     if given is None:
         raise TypeError(
-            "features is None. Pass ItemFeatures, a data frame or a mapping of the "
-            "items whose features change, and of new ones."
+            "features is None. Pass ItemFeatures, a data frame or a mapping with a row "
+            "for each new item and for each item whose features change."
         )
     if given.shape[1] != fusion["n_features"]:
         raise ValueError(
             f"features has {given.shape[1]} columns, but the recommender was fitted "
-            f"with {fusion['n_features']}. Encode the items by the same transformer as "
-            "before: ItemFeatures.encode(frame)."
+            f"with {fusion['n_features']}. Encode the items with the same transformer "
+            "as before: ItemFeatures.encode(frame)."
         )
     _check_ids(features, given, before.index)
     given = _without_unknown(given, before)
@@ -85,44 +85,45 @@ def _checked(features, before):
 
 
 def _check_ids(features, given, index):
-    """Refuse ids that seem to be meant for others."""
+    """Refuse ids that are probably row numbers, or of another type than the catalog."""
     new = given.item_ids[index.codes_of(given.item_ids) == 0]
     refuse_other_type(new, index, "features")
     own_index = getattr(features, "index", None)  # of a pandas data frame
     numbered = type(own_index).__name__ == "RangeIndex" and own_index.name is None
     if len(new) and numbered:
         raise ValueError(
-            f"The index of features are the numbers of its rows, and {len(new)} of "
-            f"{len(given)} are no items of the catalog, such as {new.tolist()[0]!r}. "
-            "Expected item ids. Name their column: ItemFeatures.from_frame(frame, "
-            "item=...)."
+            f"The index of features holds row numbers, and {len(new)} of its "
+            f"{len(given)} values are not in the catalog, such as "
+            f"{new.tolist()[0]!r}. Expected item ids. Name the column of the ids: "
+            "ItemFeatures.from_frame(frame, item=...)."
         )
 
 
 def _learned(given, before):
-    """Which items have been learned from clicks, and which are in the catalog."""
+    """Masks of the items that were learned from clicks, and of those in the catalog."""
     codes = before.index.codes_of(given.item_ids)
     counts = before.model.fusion.counts.cpu().numpy()
     return np.append(0, counts)[codes] > 0, codes > 0
 
 
 def _without_unknown(given, before):
-    """The features without new items of which nothing is known."""
+    """The features without new items that have a row of zeros."""
     (learned, known), told = _learned(given, before), given.vectors.any(axis=1)
     lost = known & ~learned & ~told
     if lost.any():
         raise ValueError(
-            f"{int(lost.sum())} items of features have a row of zeros, such as "
-            f"{given.item_ids[lost].tolist()[0]!r:.60}, and no clicks that were "
-            "learned, so there would be nothing to rank them by. Leave them out, and "
-            "their features stay. To hide items pass predict_topk(..., deny=[...])."
+            f"{int(lost.sum())} items of features have a row of zeros and were not "
+            f"clicked in training, such as {given.item_ids[lost].tolist()[0]!r:.60}. "
+            "There is nothing to rank them by. Leave them out to keep their present "
+            "features. To hide items pass predict_topk(..., deny=[...])."
         )
     outside = ~known & ~told
     if not outside.any():
         return given
     warn_user(
         f"{int(outside.sum())} of {len(given)} items of features are new and have a "
-        "row of zeros. They stay outside the catalog."
+        "row of zeros. They do not join the catalog. Give them features to recommend "
+        "them."
     )
     return ItemFeatures(given.item_ids[~outside], given.vectors[~outside])
 
@@ -131,16 +132,16 @@ def _refuse_learned(given, before, kind):
     learned, _ = _learned(given, before)
     if learned.any():
         raise ValueError(
-            f"The recommender was fitted with Fusion(kind={kind!r}), which uses "
-            "features only to begin with: vectors of clicked items were learned from "
-            f"there. {int(learned.sum())} of {len(given)} items of features have been "
-            f"clicked, such as {given.item_ids[learned].tolist()[0]!r:.60}. Pass the "
-            "others alone, or fit with another kind, such as 'gate'."
+            f"The recommender was fitted with Fusion(kind={kind!r}), where the vectors "
+            "of clicked items start from their features and are then learned. "
+            f"{int(learned.sum())} of {len(given)} items of features were clicked, "
+            f"such as {given.item_ids[learned].tolist()[0]!r:.60}. Pass the other "
+            "items alone, or fit with another kind, such as 'gate'."
         )
 
 
 def _updated_parameter(item_features, given):
-    """What ``item_features=`` is now, so that later fits go on with it."""
+    """The new value of ``item_features=``, so that later fits use these features."""
     fusion = as_fusion(item_features)
     current = None if fusion is None else as_item_features(fusion.features)
     if current is None:
@@ -148,8 +149,8 @@ def _updated_parameter(item_features, given):
     if current.shape[1] != given.shape[1]:
         raise ValueError(
             f"The parameter item_features has {current.shape[1]} columns now, but the "
-            f"recommender was fitted with {given.shape[1]}. Set it back to features of "
-            "the same transformer: set_params(item_features=...)."
+            f"recommender was fitted with {given.shape[1]}. Set it to features of the "
+            "transformer used for fit: set_params(item_features=...)."
         )
     updated = updated_features(current, given)
     if not isinstance(item_features, Fusion):

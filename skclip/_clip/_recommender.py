@@ -39,9 +39,9 @@ class CLIPSessionRecommender(
 ):
     r"""Rank the catalog for the next item of a session, with cluster prompts.
 
-    CLIP-SBR [1]_: cluster the items that follow each other in sessions, give each
-    cluster a learned prompt, gate the prompt into the item vectors, and let a
-    backbone read the session:
+    This is CLIP-SBR [1]_. `fit` clusters the items that follow each other in sessions
+    and learns one prompt, a vector, for each cluster. A gate adds the prompt to the
+    vector of the item, and a backbone reads the session:
 
     .. math::
         T_i = \sigma(W_x \hat{x}_i + b_x) \odot \hat{x}_i
@@ -49,204 +49,249 @@ class CLIPSessionRecommender(
         s = \mathrm{backbone}(T_{i_1}, \dots, T_{i_t}), \qquad
         \mathrm{score}_j = s^\top x_j
 
-    trained by the cross-entropy of the softmax over the whole catalog. Use
-    `PopularityRecommender` as the baseline: with few sessions per item a simple
-    model may be as good.
+    The network is trained with the cross-entropy of the softmax over the whole catalog,
+    or over a sample of a large one. Always compare it with `PopularityRecommender` and
+    `SessionKNN`: with few sessions per item a simple model may be as good or better.
+
+    The parameters come in groups:
+
+    - **Model**: `backbone`, `preset`, `embedding_dim`, `similarity`, `temperature`,
+      `max_session_length`, `min_item_count`, `unseen_items`, `repeats`.
+    - **Prompt**: `prompt`, `clusterer`.
+    - **Features**: `item_features`, `click_features`.
+    - **Loss**: `loss`.
+    - **Training**: `optimizer`, `learning_rate`, `lr_schedule`, `weight_decay`,
+      `batch_size`, `max_epochs`, `early_stopping`, `validation_fraction`,
+      `n_iter_no_change`, `scoring`, `warm_start`, `n_rehearsed`.
+    - **Run**: `precision`, `device`, `n_threads`, `max_time`, `checkpoint`,
+      `random_state`, `verbose`.
+
+    A parameter at "auto" takes its value from the `training` of the backbone, else from
+    `preset`, else the default named below. `resolved_params_` shows the values used.
 
     Parameters
     ----------
     backbone : str or BackboneSpec, default="gru4rec"
-        Name in ``skclip.backbones.BACKBONES`` or a spec object with hyperparameters
-        of its own, such as ``GRU4Rec(hidden_dim=64)``. ``set_params(backbone__x=...)``
-        replaces a name by its spec object.
-    clusterer : SessionClusterer or compatible object, default=None
-        Anything with ``fit(X, y)`` and ``membership_`` (and ``levels_``, if it has
-        clusters at several resolutions). None is a default `SessionClusterer`. Not
-        used for sessions that carry clusters already, or without a prompt. Its
-        `random_state`, where None, is drawn from this one's. A clusterer that is
-        fitted already stays as it is inside ``sklearn.frozen.FrozenEstimator``.
+        Network that reads the session: a name in ``skclip.backbones.BACKBONES``, or a
+        spec object with hyperparameters of its own, such as
+        ``GRU4Rec(hidden_dim=64)``. ``set_params(backbone__hidden_dim=64)`` replaces a
+        name by its spec object.
     preset : "paper" or None, default=None
-        Values of the parameters below that are left at "auto". None is the recipe that
-        was chosen on the validation parts of eight click logs: prompted candidates, a
-        cosine score, a fixed number of epochs on all sessions. "paper" is the form and
-        the training of [1]_: raw candidates, the backbone's own score, early stopping
-        by MRR@5 with patience 10, at most 50 epochs at a constant learning rate of
-        0.01, batches of 256. Explicit values win over the backbone's `training`, which
-        wins over the preset. `resolved_params_` shows the outcome.
-    prompt : str, tuple of str, Prompt or None, default="cluster"
-        Learned vectors that join those of the items (section 4.3 of [1]_): of the
-        item's cluster, of the user, of the session. `Prompt` has their parameters,
-        such as the gate. None is the bare backbone, on the same code path.
-    similarity : {"dot", "cosine"} or None, default="auto"
-        How sessions are compared with items. None is the backbone's own score.
-        "cosine" normalizes session and item vectors and divides by `temperature`.
-        "auto" is "cosine", unless a preset says otherwise, as for every "auto" below.
-    temperature : float, default="auto"
-        Temperature of the cosine score. "auto" is the `temperature` of the backbone
-        (CORE, NISER), else 0.1, or 0.07 with a sampled loss.
-    item_features : ItemFeatures, data frame, mapping or Fusion, default=None
-        Vectors of items, such as prices, categories or titles, one for each item of
-        the sessions. `ItemFeatures.from_frame` makes them of a data frame by any
-        transformer of scikit-learn. A pandas data frame of numbers has the item ids as
-        its index. `Fusion` says how they join the learned vectors. Further items that
-        have features join the catalog: nobody has clicked them yet, but they can be
-        recommended at once. `set_item_features` changes them after `fit`.
-    click_features : str, tuple of str or None, default="auto"
-        What is read of each click beside its item. Each feature has learned vectors
-        that are added to the item's vector.
+        Recipe for the parameters that are left at "auto". None is the recipe chosen on
+        the validation parts of eight click logs: prompted candidates, a cosine score
+        and a fixed number of epochs on all sessions. Choose "paper" to reproduce [1]_:
 
-        - "event": its type, see ``event=`` of `Sessions.from_events`;
-        - "gap": time since the click before, in powers of two from a second;
-        - "dwell": time until the click after, unknown for the newest click;
-        - "position": clicks up to the newest one;
-        - "hour" and "weekday": in UTC.
+        - raw candidates, and the backbone's own score;
+        - at most 50 epochs in batches of 256, at a constant learning rate of 0.01;
+        - early stopping by MRR@5, with a patience of 10 epochs;
+        - votes for the clusters of unseen items, and no bias for repeated items.
 
-        "auto" is "event" where the training sessions have two types or more, else
-        nothing. "dwell" and "position" change with each further click, so that each
-        prefix is read on its own, which takes longer. All but "event" and "position"
-        need times. What is missing or new in prediction is read as unknown.
     embedding_dim : int, default="auto"
-        Width of item vectors and prompts. "auto" is 64 [1]_, unless the backbone's
-        `training` says otherwise, as for every "auto" of training below.
-    loss : str or object of `skclip.losses`, default="auto"
-        "cross_entropy" is the softmax over the whole catalog. For large ones
-        "sampled_softmax" (with the logQ correction), "bpr", "bpr-max", "bpr-softmax"
-        (that without its penalty) and "gbce" compare each target with a sample of
-        items; only the item vectors that a step touches are then updated, and
-        `weight_decay` spares them. `SampledSoftmax` and its like have their
-        parameters. "auto" is the full softmax while a batch of its scores fits
-        512 MiB and, on a CPU, `fit` computes at most 10 billion scores: prefixes times
-        items times the epochs of ``max_epochs="auto"``, or the catalog has at most
-        8,192 items. Else it is the sampled softmax.
-    optimizer : {"adam", "adamw"}, default="auto"
-        "auto" is "adam".
-    learning_rate : float, default="auto"
-        "auto" is 0.005 with ``similarity="cosine"``, else 0.01.
-    batch_size : int, default="auto"
-        Prefixes per step, approximately: all prefixes of a session that share a
-        pass stay together. More than there are means all of them. "auto" is 512, or on
-        small data the power of two from 64 that makes about 100 steps an epoch.
-    max_epochs : int, default="auto"
-        "auto" is 10. Small data get as many epochs as make 400 steps, at most 100.
-        Large data get as many as read 4 million prefixes, at least 3.
-    weight_decay : float, default="auto"
-        Added to the gradient by "adam", taken off the weights by "adamw". "auto" is 0.
-    lr_schedule : {"constant", "cosine", "step"}, default="auto"
-        "cosine" lets the learning rate fall to 0 over `max_epochs`, "step" takes a
-        tenth of it after every 3 epochs. "auto" is "cosine".
+        Width of item vectors and prompts, 1 or more. The item table holds
+        ``n_items * embedding_dim`` numbers. "auto" is 64, as in [1]_.
+    similarity : {"dot", "cosine"} or None, default="auto"
+        Score by which sessions are compared with items. "dot" is the inner product.
+        "cosine" normalizes session and item vectors, and divides their product by
+        `temperature`. None is the backbone's own score. "auto" is "cosine", or None
+        with ``preset="paper"``.
+    temperature : float, default="auto"
+        Temperature of the cosine score, greater than 0. Lower values give a sharper
+        softmax. "auto" is the `temperature` of the backbone where it has one, as CORE
+        and NISER do. For other backbones it is 0.1, or 0.07 with a sampled loss.
     max_session_length : int, default=50
-        Prefixes keep their latest items.
-    early_stopping : bool, default="auto"
-        Whether to hold out a validation part (or use `eval_set`), stop when `scoring`
-        does not improve, and keep the best weights. False trains `max_epochs` epochs on
-        all rows. "auto" is False, unless `n_iter_no_change` is given, by you, by the
-        backbone's `training` or by ``preset="paper"``.
-    validation_fraction : float, default=0.1
-        Share of the sessions held out by early stopping: the latest ones by the time
-        of their last event where times are known, else a seeded draw. Graph, clusters
-        and catalog use all rows; the model is not refitted on them.
-    n_iter_no_change : int, default="auto"
-        Epochs without improvement before early stopping. "auto" is 3.
-    max_time : float, default=None
-        Seconds after which training stops; None means no limit. A first fit for the
-        bias of `repeats` takes at most half of them.
-    checkpoint : path-like, default=None
-        File to leave the state of training in after each epoch. A `fit` with the same
-        parameters, data and versions that finds it goes on from there and ends with
-        the same model as one that was never interrupted; other parameters or data are
-        refused. The file is removed when training has ended, kept when it was
-        interrupted or `max_time` was over. In a search each candidate has a file of
-        its own beside it; the fit on all data after the search removes them. Needs an
-        integer `random_state`.
+        Number of clicks that the model reads of a session, 1 or more. Of longer
+        prefixes it reads the latest clicks.
     min_item_count : int, default=1
-        Items with fewer events are taken out of the training sessions, whose other
-        items then follow each other, and are unseen items in prediction.
+        Smallest number of training events of an item in the catalog, 1 or more. Events
+        of rarer items are removed from the training sessions, so that their neighbors
+        follow each other. In prediction these items are unseen.
     unseen_items : {"drop", "vote"}, default="auto"
-        What prediction does with items that were not seen in `fit`. "drop" ignores
-        them. "vote" reads each as the prompt of a cluster: the one that the items
-        beside it in the observed prefix vote for. Without cluster prompts they are
-        always dropped. Sessions without a known item get the most popular items.
-        "auto" is "drop", and "vote" with ``preset="paper"``. Takes effect in `fit`.
+        Treatment of items in prediction that were not seen in `fit`. "drop" ignores
+        them. "vote" reads each of them as the prompt of a cluster. The items beside it
+        in the observed prefix vote for that cluster. Without cluster prompts unseen
+        items are always ignored. Sessions without a known item get the most popular
+        items. "auto" is "drop", or "vote" with ``preset="paper"``. The value at the
+        time of `fit` counts.
     repeats : bool, default="auto"
-        Whether items that are in the session already get a learned bias, by how
-        recently and how often they were clicked (`repeat_bias_`). It is learned after
-        training, from held-out sessions. "auto" has one if it improves their `scoring`
-        by 2 %, and if at least 1 % of the training targets are items of their session.
-        With early stopping it is learned from the validation part (or `eval_set`).
-        Without it, from about 5,000 prefixes, at most `validation_fraction` of the
-        sessions: the latest ones where times are known, else a seeded draw. Where they
-        are more than 3 % of the prefixes, the model is then fitted again on all
-        sessions, so that `fit` takes about twice as long. A backbone that scores items
-        of the session in a way of its own (TAGNN) has no bias. `partial_fit` leaves it
-        as it is.
-    n_rehearsed : int, default=100_000
-        Number of training sessions that the model keeps and that `partial_fit` learns
-        again with further ones: the latest, or without times a sample. More sessions
-        bring more and take more time. They take 4 bytes a click. Files of the model
-        contain them, so that whoever has the file can read them. 0 keeps none.
+        Whether items that are in the session already get a learned bias. It depends on
+        how recently and how often they were clicked, see `repeat_bias_`. It is learned
+        from held-out sessions, after training:
+
+        - with early stopping, from the validation part or `eval_set`;
+        - else from about 5,000 prefixes, at most `validation_fraction` of the
+          sessions. These are the latest sessions where times are known, else a random
+          draw. If they hold more than 3% of all prefixes, the model is then fitted
+          again on all sessions, so that `fit` takes about twice as long.
+
+        "auto" keeps the bias only if it improves the `scoring` of the held-out sessions
+        by 2%. It does not try one if fewer than 1% of the training targets are items of
+        their session. Backbones that score repeated items in their own way, such as
+        TAGNN, have no bias. `partial_fit` keeps the bias as it is.
+    prompt : str, tuple of str, Prompt or None, default="cluster"
+        Kinds of learned vectors that join the vectors of items, see section 4.3 of
+        [1]_: "cluster" for the cluster of an item, "user" and "session" for the user
+        and the session. Pass a tuple for several kinds, and a `Prompt` to set the gate
+        and other parameters. None trains the bare backbone, on the same code path.
+    clusterer : SessionClusterer or compatible object, default=None
+        Estimator of the item clusters: any object with ``fit(X, y)`` and
+        ``membership_``. With several resolutions it has ``levels_`` too. None is a
+        default `SessionClusterer`. It is not used without cluster prompts, or if the
+        sessions carry clusters already. If its `random_state` is None, it is drawn from
+        the `random_state` of the recommender. To keep a clusterer that is fitted
+        already, pass it inside ``sklearn.frozen.FrozenEstimator``.
+    item_features : ItemFeatures, data frame, mapping or Fusion, default=None
+        Vectors that describe the items, such as prices, categories or titles. Each item
+        of the sessions needs one. `ItemFeatures.from_frame` makes them from a data
+        frame with any transformer of scikit-learn. A pandas data frame of numbers needs
+        the item ids as its index. Pass a `Fusion` to choose how features join the
+        learned vectors. Cold items that have features join the catalog and can be
+        recommended at once, although nobody has clicked them. Use `set_item_features`
+        to change features after `fit`.
+    click_features : str, tuple of str or None, default="auto"
+        Properties of each click that are read beside its item. Each property has
+        learned vectors, which are added to the vector of the item.
+
+        - "event": type of the event, see ``event=`` of `Sessions.from_events`;
+        - "gap": time since the click before, in powers of two from one second;
+        - "dwell": time until the click after, unknown for the newest click;
+        - "position": number of clicks up to the newest one;
+        - "hour" and "weekday": hour and day of the week, in UTC.
+
+        "auto" is "event" if the training sessions have two types or more, else None.
+        All but "event" and "position" need times. Values that are missing, or new in
+        prediction, are read as unknown. With "dwell" or "position" training takes
+        longer, because each prefix is read on its own.
+    loss : str or object of `skclip.losses`, default="auto"
+        Training loss, by name or as an object with parameters of its own.
+
+        - "cross_entropy" is the softmax over the whole catalog.
+        - "sampled_softmax", "bpr", "bpr-max", "bpr-softmax" and "gbce" compare each
+          target with a sample of items, for large catalogs. "sampled_softmax" has the
+          logQ correction; "bpr-softmax" is "bpr-max" without its penalty. A step
+          updates only the item vectors that it touches, and `weight_decay` leaves
+          item vectors alone.
+
+        "auto" is "cross_entropy" while the scores of a batch fit in 512 MiB, else
+        "sampled_softmax". On a CPU a catalog of more than 8,192 items also gets
+        "sampled_softmax" if a fit would compute more than 10 billion scores. That is
+        the number of prefixes times items times epochs of ``max_epochs="auto"``.
+    optimizer : {"adam", "adamw"}, default="auto"
+        Optimizer of all weights. They differ in `weight_decay`. "auto" is "adam".
+    learning_rate : float, default="auto"
+        Step size of the optimizer at the start, greater than 0. Tune it on a log scale.
+        "auto" is 0.005 with the cosine score, else 0.01.
+    lr_schedule : {"constant", "cosine", "step"}, default="auto"
+        Course of the learning rate. "cosine" lowers it to 0 over `max_epochs`. "step"
+        divides it by 10 after every 3 epochs. "auto" is "cosine", or "constant" with
+        ``preset="paper"``.
+    weight_decay : float, default="auto"
+        Strength of the L2 penalty, 0 or more. "adam" adds it to the gradient, "adamw"
+        subtracts it from the weights. "auto" is 0.
+    batch_size : int, default="auto"
+        Approximate number of prefixes in a training step, 1 or more. The prefixes of a
+        session that are computed in one pass stay together. A number greater than that
+        of all prefixes means all of them. "auto" is 512. On small data it is a smaller
+        power of two, at least 64, that makes about 100 steps per epoch.
+    max_epochs : int, default="auto"
+        Largest number of passes over the training data, 1 or more. "auto" is 10. Small
+        data get more epochs, until they make 400 steps, at most 100 epochs. Large data
+        get fewer epochs, so that a fit reads 4 million prefixes, at least 3 epochs.
+    early_stopping : bool, default="auto"
+        Whether to stop when the `scoring` of a validation part does not improve, and to
+        keep the best weights. The validation part is held out from `X`, unless you pass
+        `eval_set`. False trains on all rows for `max_epochs` epochs. "auto" is False,
+        and True if `n_iter_no_change` is set by you, by the backbone or by the preset.
+    validation_fraction : float, default=0.1
+        Share of the sessions that early stopping holds out, between 0 and 1. These are
+        the sessions with the latest last events where times are known, else a random
+        draw. Graph, clusters and catalog use all rows. The model is not fitted again on
+        the held-out rows.
+    n_iter_no_change : int, default="auto"
+        Patience of early stopping: number of epochs without improvement, 1 or more.
+        "auto" is 3, or 10 with ``preset="paper"``.
     scoring : str or callable, default="auto"
-        ``"recall@k"``, ``"mrr@k"``, ``"ndcg@k"``, or ``callable(estimator, X, y)``.
-        "auto" is "mrr@20".
-    precision : {"auto", "float32", "bf16"}, default="auto"
-        Precision of the products in the full softmax: "bf16" multiplies in bfloat16 and
-        sums in float32. "auto" is "bf16" where that is clearly faster, else "float32".
-        On a CPU small products are timed once in a process, for less than a tenth of a
-        second; bfloat16 must be 1.3 times as fast. On CUDA it needs compute capability
-        8. Sampled losses, and a scorer that is no dot product (TAGNN), have "float32".
-    device : str, default="auto"
-        "auto" is CUDA where available, else the CPU.
-    n_threads : int, default=None
-        Largest number of threads in all methods, 1 or more. There are never more than
-        the cores that the process may use, by its affinity and the limits of its
-        container. None takes as many as torch has, and one in a worker of joblib.
-        Several threads share large products and rankings, and steps of the network over
-        very many events; all else runs on one. Same seed, `n_threads` and `precision`
-        give the same bits on the same kind of CPU; other numbers agree up to rounding.
-        A GPU is fed by one thread; there some sums are taken in an order of chance.
+        Metric of `score` and of early stopping: ``"recall@k"``, ``"mrr@k"``,
+        ``"ndcg@k"``, or a function ``callable(estimator, X, y)``. "auto" is "mrr@20",
+        or "mrr@5" with ``preset="paper"``.
     warm_start : bool, default=False
-        `fit` begins with the vectors and weights of the model before, for all items,
-        users and sessions that are in both; a cluster takes over the prompt of the one
-        that it overlaps most. Backbone and sizes must be the same.
+        Whether `fit` starts from the vectors and weights of the previous fit. They are
+        kept for all items, users and sessions that are in both. A cluster takes over
+        the prompt of the old cluster that it overlaps most. The backbone and all sizes
+        must be the same.
+    n_rehearsed : int, default=100_000
+        Number of training sessions that the model keeps, 0 or more. `partial_fit`
+        learns them again together with new sessions. They are the latest sessions, or a
+        sample if times are unknown. More sessions give better updates and take more
+        time, and 4 bytes per click. Model files contain them: anyone who has the file
+        can read them. 0 keeps none.
+    precision : {"auto", "float32", "bf16"}, default="auto"
+        Precision of the products in the full softmax. "bf16" multiplies in bfloat16 and
+        sums in float32. "auto" is "bf16" where that is clearly faster, else "float32".
+        On a CPU this is measured once per process, in less than a tenth of a second,
+        and bfloat16 must be 1.3 times as fast. On CUDA it needs compute capability 8.
+        Sampled losses and TAGNN, whose score is no dot product, use "float32".
+    device : str, default="auto"
+        Device of PyTorch that trains and ranks, such as "cpu" or "cuda:1". "auto" is
+        CUDA where available, else the CPU.
+    n_threads : int, default=None
+        Largest number of CPU threads in all methods, 1 or more. It is never higher than
+        the number of cores that the process may use. None takes the number that PyTorch
+        is set to, and one in a worker of joblib. Pass 1 if other programs use the
+        cores. Threads share large products, rankings, and the steps of the network over
+        very many events.
+    max_time : float, default=None
+        Time limit of training in seconds, greater than 0. None means no limit. If
+        `repeats` needs a first fit, that takes at most half of the time.
+    checkpoint : path-like, default=None
+        File that gets the state of training after each epoch. Call `fit` again with the
+        same parameters, data and versions to go on from this file. The result is the
+        model that an uninterrupted fit gives. A file of other parameters or data is
+        refused. The file is removed after training, and stays if training was
+        interrupted or `max_time` was reached. In a search each candidate has its own
+        file beside it, which the last fit on all data removes. It needs an integer
+        `random_state`.
     random_state : int, RandomState instance or None, default=None
-        Seeds everything: clusters, split, weights, order of batches, dropout.
+        Seed of all randomness: clusters, split, weights, order of batches and dropout.
+        Pass an integer for reproducible results.
     verbose : bool, default=False
-        Show loss and validation score: a progress bar in a terminal or notebook, a
-        line for each epoch elsewhere.
+        Whether to show the loss and the validation score. They appear as a progress bar
+        in a terminal or notebook, elsewhere as one line per epoch.
 
     Attributes
     ----------
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the catalog, the items seen in `fit` and those that have
-        `item_features`, sorted.
+        Raw ids of the catalog, sorted: the items seen in `fit`, and those that have
+        `item_features`.
     n_items_ : int
         Size of the catalog.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item, or the sums of their weights.
+        Number of training events of each item, or the sum of their weights.
     repeat_bias_ : ndarray of shape (12, 4), or None
-        What is added to the score of an item that is in the session already, by its
-        recency and its number of clicks; None without `repeats`.
+        Bias that is added to the score of an item that is in the session already, by
+        its recency and its number of clicks. None without `repeats`.
     fusion_weight_ : float or None
-        What the item's own vector weighs on average over the clicked items that have
-        features ("gate"), or the features do ("add", "late"); None otherwise.
+        Mean weight of the learned vectors ("gate") or of the features ("add", "late"),
+        over the clicked items that have features. None for other kinds of `Fusion`.
     clusterer_ : object or None
-        The fitted clusterer; None without cluster prompts or if the sessions carried
+        The fitted clusterer. None without cluster prompts, or if the sessions carried
         clusters.
     membership_ : ndarray of shape (n_items,), int32, or None
-        Cluster of each item, 0-based, -1 = none; None without cluster prompts. Of
-        several resolutions the first.
+        Cluster of each item, counted from 0; -1 means none. With several resolutions
+        these are the clusters of the first. None without cluster prompts.
     user_ids_ : ndarray of shape (n_users,) or None
-        Users that have a prompt, those trained on, sorted; None without user prompts.
+        Users that have a prompt, sorted: those of the training sessions. None without
+        user prompts.
     resolved_params_ : dict
-        What was used for parameters that leave a choice: those that may be "auto",
-        ``loss__n_negatives``, ``device`` and ``n_threads`` (that of the last fit).
+        Values that `fit` used for parameters that may be "auto", and for
+        ``loss__n_negatives``, ``device`` and ``n_threads``.
     history_ : list of dict
-        Per epoch: ``epoch``, ``train_loss``, ``seconds`` and, where there is a
-        validation part, ``validation_score``.
+        One entry per epoch with ``epoch``, ``train_loss`` and ``seconds``, and with
+        ``validation_score`` if there is a validation part.
     n_iter_ : int
         Number of epochs run.
     best_validation_score_ : float or None
-        `scoring` of the kept weights on the validation part, before a bias of `repeats`
-        is added; None without one.
+        `scoring` of the kept weights on the validation part, before the bias of
+        `repeats` is added. None without a validation part.
 
     See Also
     --------
@@ -256,16 +301,72 @@ class CLIPSessionRecommender(
 
     Notes
     -----
-    Scores for a chunk of rows take 64 MiB at a time in ranking, the full softmax at
-    most 128 MiB in a training step. Sessions of users that were not trained on, or
-    without users, have no user prompt (see `Prompt`).
+    Ranking takes 64 MiB for the scores of a chunk of rows. The full softmax takes at
+    most 128 MiB in a training step. Sessions without a user, or whose user was not in
+    the training sessions, have no user prompt (see `Prompt`).
 
-    Where a process group of ``torch.distributed`` is open, `fit` and `partial_fit` are
-    data parallel: each process calls them with the same sessions and parameters, the
-    rows of a batch are shared out, and all processes end with the same model. The first
-    one clusters, shows progress, keeps the time of `max_time` and writes `checkpoint`.
-    LESSR is refused there, as it normalizes over a batch. Fits of a search stay alone.
-    The page "Scale out" of the documentation says how to begin.
+    The same seed, `n_threads` and `precision` give the same bits on the same kind of
+    CPU. With other numbers of threads results agree up to rounding. The number of
+    threads is limited by the affinity of the process and by its container. One thread
+    feeds a GPU, where the order of some sums is random.
+
+    `fit` and `partial_fit` are data parallel inside a process group of
+    ``torch.distributed``. Each process calls them with the same sessions and
+    parameters, learns its share of the rows of each batch, and ends with the same
+    model. The first process clusters, shows progress, measures `max_time` and writes
+    `checkpoint`. LESSR is refused there, because it normalizes over a batch. Fits
+    inside a search are not shared out. The page "Scale out" of the documentation shows
+    how to start.
+
+    Differences from the paper and its code:
+
+    - **Unseen items.** The paper links a session to its known items to find clusters
+      for the others. Its code clusters unseen items jointly with the test rows, and
+      gives some of them the last cluster or the prompt of the padding. skclip drops
+      them by default, which ranked better in our benchmarks. ``unseen_items="vote"``
+      finds a cluster from the observed prefix and nothing after it.
+    - **Items of the session.** The paper recommends items that the session has "not
+      interacted with", but its code does not leave them out. skclip ranks them too,
+      because returning to an item is a real click. With ``exclude_seen=True``,
+      `predict_topk` leaves them out.
+    - **Early stopping.** The paper stops by MRR@5 with patience 50, its code by MRR@10
+      with patience 10 within 50 epochs. skclip trains a fixed number of epochs on all
+      sessions, because holding out the latest ones lost 2 to 4 % of MRR@20 on three
+      validation parts. ``early_stopping=True`` stops by MRR@20 with patience 3;
+      ``preset="paper"`` combines MRR@5, patience 10 and 50 epochs at a constant rate.
+    - **Epoch that is kept.** Programs of the SR-GNN family report the epoch that was
+      best on the test part, which makes their results too high. skclip keeps the last
+      epoch, or with early stopping the best one on the validation part; `fit` never
+      sees a test part.
+    - **Optimizer settings.** The paper and its code use Adam without weight decay, and
+      choose learning rate and batch size from grids. skclip uses the same optimizer and
+      sets both by rules (see `resolved_params_`). ``preset="paper"`` takes 0.01 and 256
+      from the grids; a search can try the rest, 0.001 to 0.05 and 64 to 1024.
+    - **Padding row.** The published code trains the padding row of the item table as a
+      candidate. In skclip this row is zero, is not trained and is never recommended,
+      because it would leak into sums that are not masked.
+    - **Influence of padding.** Some published networks attend to padding, fill
+      neighbors up with item 0 or add a padding node, so that scores depend on the other
+      rows of a batch. skclip masks padding in every backbone and has no option for the
+      other behavior, which is an accident.
+    - **Bias of attention keys.** Published transformer layers have a bias for the keys.
+      skclip leaves it out, because it cancels in the softmax.
+    - **Prefixes per pass.** Published programs read one row for each prefix. skclip
+      reads a session once for all its prefixes if the backbone only looks back.
+      Predictions are the same; in training, the prefixes of a session share a batch and
+      a dropout mask.
+    - **First vectors with cosine scores.** The paper does not score by cosine, so it
+      has no rule for first vectors. With ``similarity="cosine"``, skclip draws vectors
+      as the backbone does and scales them to a mean length of 1. Only directions count
+      then, but the length decides how fast Adam turns them. The usual short vectors
+      trained slower and ranked worse on sparse data.
+    - **Device.** Two published models run only on the device "cuda:0". skclip runs on
+      any device; ``device="auto"`` uses CUDA if it is available, and the CPU otherwise.
+    - **Published gains.** The paper's column "Imp. (%)" is the mean of the relative
+      gains in MRR@5 and Recall@5, so its 45.30 for NARM is no gain in either metric.
+      Its rows for CLIP-GC-SAN and CLIP-LESSR share two numbers on Reddit, probably by a
+      copying mistake. skclip reports each metric on its own and takes neither row as a
+      target.
 
     References
     ----------
@@ -284,36 +385,36 @@ class CLIPSessionRecommender(
 
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
-        "clusterer": [HasMethods(["fit"]), None],
         "preset": "no_validation",  # the message names the two that exist
-        "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
+        "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "similarity": [StrOptions({"auto", "dot", "cosine"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
-        "item_features": "no_validation",  # `as_item_features` says more
-        "click_features": "no_validation",  # `as_click_features` says more
-        "embedding_dim": [Interval(Integral, 1, None, closed="left"), _AUTO],
-        "loss": [StrOptions({"auto", *LOSSES}), *LOSSES.values()],
-        "optimizer": [StrOptions({"auto", "adam", "adamw"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), _AUTO],
-        "max_epochs": [Interval(Integral, 1, None, closed="left"), _AUTO],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), _AUTO],
-        "lr_schedule": [StrOptions({"auto", "constant", "cosine", "step"})],
         "max_session_length": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean", _AUTO],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), _AUTO],
-        "max_time": [Interval(Real, 0, None, closed="neither"), None],
-        "checkpoint": [str, os.PathLike, None],
         "min_item_count": [Interval(Integral, 1, None, closed="left")],
         "unseen_items": [StrOptions({"auto", "drop", "vote"})],
         "repeats": ["boolean", _AUTO],
-        "n_rehearsed": [Interval(Integral, 0, None, closed="left")],
+        "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
+        "clusterer": [HasMethods(["fit"]), None],
+        "item_features": "no_validation",  # `as_item_features` says more
+        "click_features": "no_validation",  # `as_click_features` says more
+        "loss": [StrOptions({"auto", *LOSSES}), *LOSSES.values()],
+        "optimizer": [StrOptions({"auto", "adam", "adamw"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
+        "lr_schedule": [StrOptions({"auto", "constant", "cosine", "step"})],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), _AUTO],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), _AUTO],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), _AUTO],
+        "early_stopping": ["boolean", _AUTO],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "scoring": [str, callable],
+        "warm_start": ["boolean"],
+        "n_rehearsed": [Interval(Integral, 0, None, closed="left")],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "device": [str],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-        "warm_start": ["boolean"],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "checkpoint": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -322,70 +423,70 @@ class CLIPSessionRecommender(
         self,
         backbone="gru4rec",
         *,
-        clusterer=None,
         preset=None,
-        prompt="cluster",
+        embedding_dim="auto",
         similarity="auto",
         temperature="auto",
-        item_features=None,
-        click_features="auto",
-        embedding_dim="auto",
-        loss="auto",
-        optimizer="auto",
-        learning_rate="auto",
-        batch_size="auto",
-        max_epochs="auto",
-        weight_decay="auto",
-        lr_schedule="auto",
         max_session_length=50,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        max_time=None,
-        checkpoint=None,
         min_item_count=1,
         unseen_items="auto",
         repeats="auto",
-        n_rehearsed=100_000,
+        prompt="cluster",
+        clusterer=None,
+        item_features=None,
+        click_features="auto",
+        loss="auto",
+        optimizer="auto",
+        learning_rate="auto",
+        lr_schedule="auto",
+        weight_decay="auto",
+        batch_size="auto",
+        max_epochs="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change="auto",
         scoring="auto",
+        warm_start=False,
+        n_rehearsed=100_000,
         precision="auto",
         device="auto",
         n_threads=None,
-        warm_start=False,
+        max_time=None,
+        checkpoint=None,
         random_state=None,
         verbose=False,
     ):
         self.backbone = backbone
-        self.clusterer = clusterer
         self.preset = preset
-        self.prompt = prompt
+        self.embedding_dim = embedding_dim
         self.similarity = similarity
         self.temperature = temperature
-        self.item_features = item_features
-        self.click_features = click_features
-        self.embedding_dim = embedding_dim
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
         self.max_session_length = max_session_length
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.max_time = max_time
-        self.checkpoint = checkpoint
         self.min_item_count = min_item_count
         self.unseen_items = unseen_items
         self.repeats = repeats
-        self.n_rehearsed = n_rehearsed
+        self.prompt = prompt
+        self.clusterer = clusterer
+        self.item_features = item_features
+        self.click_features = click_features
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.scoring = scoring
+        self.warm_start = warm_start
+        self.n_rehearsed = n_rehearsed
         self.precision = precision
         self.device = device
         self.n_threads = n_threads
-        self.warm_start = warm_start
+        self.max_time = max_time
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -417,22 +518,23 @@ class CLIPSessionRecommender(
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Their order is of no
-            consequence. Whole sessions are the recommended input.
+            Training sessions, shape (n_sessions,). Pass whole sessions. Their order
+            does not matter.
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row. Without it every prefix of every session is
-            learned; with it row i is one instance, ``X[i] -> y[i]``, and only the
-            transition from the last item of ``X[i]`` to ``y[i]`` enters the graph.
-            Sessions that carry clusters tell none for an item that is in `y` alone.
+            Next item of each row. Without `y` the model learns every prefix of every
+            session. With `y` row i is one instance, ``X[i] -> y[i]``, and the item
+            graph counts only the transition from the last item of ``X[i]`` to ``y[i]``.
+            If the sessions carry clusters, items that occur only in `y` have none.
         eval_set : tuple (X, y), default=None
-            Validation sessions and targets (or None), instead of a part of `X`. They
-            are scored after each epoch. With ``early_stopping=True`` they stop the
-            training, and the bias of `repeats` is learned from them.
+            Validation sessions and their targets, which may be None. They replace the
+            validation part of `X` and are scored after each epoch. With
+            ``early_stopping=True`` they stop the training, and the bias of `repeats` is
+            learned from them.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more. They multiply the weights of the events and
-            of the target. The loss of a batch is the mean by these weights, and the
-            item graph counts by them. A row of weight 0 is left out. None is 1 for all.
-            Validation scores, and the bias of `repeats`, ignore all weights.
+            Weight of each row, 0 or more. It multiplies the weights of the events and
+            of the target. The loss of a batch is the weighted mean, and the item graph
+            counts with these weights. Rows of weight 0 are left out. None means 1 for
+            all rows. Validation scores and the bias of `repeats` ignore all weights.
 
         Returns
         -------
@@ -442,11 +544,11 @@ class CLIPSessionRecommender(
         Raises
         ------
         ValueError
-            A parameter is out of range, an item id is missing, no session has two
-            items, a weight is negative, missing or infinite, or the loss stops being
-            finite.
+            If a parameter is out of range, an item id is missing, or no session has two
+            items. Also if a weight is negative, missing or infinite, or if the loss
+            becomes infinite or NaN.
         TypeError
-            `X` is a data frame, or a session is no sequence.
+            If `X` is a data frame, or a session is not a sequence.
         """
         before = getattr(self, "_fitted", None) if self.warm_start else None
         callbacks = FitCallbacks.of(self, X, y)
@@ -464,50 +566,51 @@ class CLIPSessionRecommender(
         return self._adopt_fit(fitted, X)
 
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Go on learning from further sessions, with their new items.
+        """Update the model with further sessions and their new items.
 
-        New items, users and sessions are appended. The clusterer goes on from its
-        clusters (`SessionClusterer.partial_fit`); a new cluster begins with the mean
-        of the prompts that its members had, a new item with the mean of the vectors in
-        its cluster. Then the model learns `X` together with the sessions that it kept
-        (`n_rehearsed`), if they are at least as many as those of `X`, without a
-        validation part, for a fifth of the epochs of a `fit` on as much data. An epoch
-        reads the sessions of `X` twice. Vectors of known
-        items that none of these sessions has stay as they are. Of all these sessions
-        the latest are kept for the next update.
+        New items, users and sessions are appended. The clusterer extends its clusters
+        (`SessionClusterer.partial_fit`). A new cluster starts with the mean of the
+        prompts that its members had. A new item starts with the mean of the vectors in
+        its cluster.
 
-        A model that kept fewer or no sessions learns `X` alone, for a third of the
-        epochs and at three tenths of the learning rate. The vectors of all known items
-        stay as they are, or the old sessions would be forgotten. The page on production
-        compares both with a refit. Parameters of training, and `n_rehearsed`, may be
-        set to others before. Those of the model are those of `fit`.
+        The model then learns `X` together with the sessions that it kept, see
+        `n_rehearsed`. It trains for a fifth of the epochs of a `fit` on as much data,
+        without a validation part, and reads the sessions of `X` twice in each epoch.
+        Vectors of known items that occur in none of these sessions stay as they are.
+        Afterwards the latest of all these sessions are kept for the next update.
 
-        New items of `item_features` that nobody has clicked come in along with the
-        sessions. `set_item_features` takes them in without sessions.
+        If the model kept fewer sessions than `X` has, it learns `X` alone. It then
+        trains for a third of the epochs, at three tenths of the learning rate. The
+        vectors of all known items stay as they are, so that the old sessions are not
+        forgotten. The guide to deployment compares both ways with a refit.
+
+        You may change `n_rehearsed` and parameters of training before the call.
+        Parameters of the model keep their values of `fit`. Cold items of
+        `item_features` join the catalog too. Use `set_item_features` to add them
+        without sessions.
 
         Parameters
         ----------
         X : Sessions or list of lists
-            Further training sessions, shape (n_sessions,), one or more of them with
+            Further training sessions, shape (n_sessions,). At least one of them needs
             two items.
         y : array-like of shape (n_sessions,), default=None
             Next item of each row, as in `fit`.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, as in `fit`. Sessions that are learned again keep the
-            weights that they had.
+            Weights of the rows, as in `fit`. Kept sessions keep their weights.
 
         Returns
         -------
         self : CLIPSessionRecommender
-            Unfitted before, it is fitted. ``history_`` and ``n_iter_`` go on,
-            ``best_validation_score_`` is None.
+            The estimator itself. ``history_`` and ``n_iter_`` are continued, and
+            ``best_validation_score_`` is None. An unfitted estimator is fitted.
 
         Raises
         ------
         TypeError
-            The clusterer has no ``partial_fit``.
+            If the clusterer has no ``partial_fit``.
         ValueError
-            As in `fit`.
+            For the same reasons as in `fit`.
         """
         if not hasattr(self, "_fitted"):
             return self.fit(X, y, sample_weight=sample_weight)
@@ -519,23 +622,24 @@ class CLIPSessionRecommender(
         return self._adopt_fit(fitted, X)
 
     def set_item_features(self, features):
-        """Replace features of items and take new items in, without training.
+        """Replace features of items and add new items, without training.
 
-        For features that change, such as a price or whether an item is in stock, and
-        for new items, which can be recommended at once. All weights stay as they are.
-        Items that have no row keep the features that they had. New items come behind
-        the others in `item_ids_`. They have no cluster until a later `partial_fit`.
+        Use it for features that change, such as a price or whether an item is in stock.
+        Use it also for new items, which can be recommended at once. All weights stay as
+        they are. Items without a row keep their features. New items come after the
+        others in `item_ids_`, and have no cluster until a later `partial_fit`.
 
-        The parameter `item_features` is updated too, so that `partial_fit` and `fit`
-        go on with the new features. If anything fails, nothing has changed.
+        The parameter `item_features` is updated too, so that later calls of
+        `partial_fit` and `fit` use the new features. An error changes nothing.
 
         Parameters
         ----------
         features : ItemFeatures, data frame or mapping
-            Rows of the items that change and of new ones, as for `item_features`. They
-            must come from the same encoder as those of `fit`: see
-            `ItemFeatures.encode`. A row of zeros says that nothing is known, so that a
-            clicked item is its learned vector alone; a new item stays outside.
+            Features of new items and of items that change, in the form of the parameter
+            `item_features`. Make them with the same encoder as those of `fit`, see
+            `ItemFeatures.encode`. A row of zeros means that nothing is known about an
+            item. Items that were clicked are then ranked by their learned vector alone.
+            New items with a row of zeros do not join the catalog.
 
         Returns
         -------
@@ -545,11 +649,11 @@ class CLIPSessionRecommender(
         Raises
         ------
         ValueError
-            The recommender was fitted without features or with another number of
-            columns, ids are of another type than those of `fit`, an item that nobody
-            has clicked would be left with neither features nor clicks, or
-            ``Fusion(kind="init")`` is given features of a clicked item, whose vector
-            does not depend on them any more.
+            If the recommender was fitted without features or with another number of
+            columns, or if ids have another type than those of `fit`. Also if an item
+            would be left with neither features nor clicks, or if
+            ``Fusion(kind="init")`` gets features of a clicked item, because its vector
+            no longer depends on them.
         """
         self._check_fitted()
         fitted, item_features = with_item_features(self, features, self._fitted)
@@ -560,7 +664,7 @@ class CLIPSessionRecommender(
         return self._adopt(X, _fitted=fitted, _index=fitted.index, **attributes)
 
     def _width(self):
-        """What scikit-learn knows of the arrays given to fit."""
+        """The width of the arrays given to fit, where scikit-learn has recorded it."""
         return {k: v for k, v in vars(self).items() if k == "n_features_in_"}
 
     # -- ranking ---------------------------------------------------------------
@@ -599,9 +703,9 @@ class CLIPSessionRecommender(
         if not self._fitted.votes:
             return super()._what_happens
         return (
-            "Each is read as the prompt of the cluster that the other items of its "
-            "session vote for; sessions without a known item get the most popular "
-            "items."
+            "Each of them is read as the prompt of a cluster. The other items of its "
+            "session vote for that cluster. Sessions without a known item get the most "
+            "popular items."
         )
 
     @property
@@ -614,7 +718,7 @@ class CLIPSessionRecommender(
     # -- what was learned ------------------------------------------------------
 
     def session_vectors(self, X):
-        """Return the vectors that sessions are compared with items by.
+        """Return the vectors of sessions, whose products with item vectors are scores.
 
         Parameters
         ----------
@@ -624,15 +728,16 @@ class CLIPSessionRecommender(
         Returns
         -------
         vectors : ndarray of shape (n_sessions, n_dims), float32
-            ``vectors @ item_vectors_.T`` are the scores, without the bias that items of
-            the session may have (`repeat_bias_`). Where the backbone has a bias
-            for each item, a last column of ones meets it. Rows of NaN stand for
-            sessions of which nothing could be read; they rank by popularity.
+            One vector per session. ``vectors @ item_vectors_.T`` are the scores,
+            without the bias of repeated items (`repeat_bias_`). If the backbone has a
+            bias for each item, the last column of `vectors` is 1. Rows of NaN are
+            sessions without a known item, which get the most popular items.
 
         Raises
         ------
         ValueError
-            The backbone's scores are no product of a session and an item vector.
+            If the scores of the backbone are not products of a session vector and item
+            vectors.
         """
         self._check_product(ValueError)
         model = self._fitted.model
@@ -648,8 +753,8 @@ class CLIPSessionRecommender(
     def item_vectors_(self):
         """Vectors of the items, ndarray of shape (n_items, n_dims), float32.
 
-        In the order of ``item_ids_``; see `session_vectors`. `similar_items` compares
-        them by their cosine.
+        Row i belongs to ``item_ids_[i]``. Their products with `session_vectors` are the
+        scores. `similar_items` compares them by their cosine.
         """
         self._check_product(AttributeError)
         bias, keys = self._fitted.model.bias, self._fitted.keys.detach()
@@ -662,9 +767,9 @@ class CLIPSessionRecommender(
         if not self._fitted.model.network.dot_product:
             name = type(self._fitted.config["spec"]).__name__
             raise error(
-                f"{name} scores each item by a vector of its own making, so there is "
-                "no session vector whose products with item vectors give the order. "
-                "Use predict_topk or decision_function, or another backbone"
+                f"{name} has no session vectors: its scores are not products of a "
+                "session vector and item vectors. Use predict_topk or "
+                "decision_function, or another backbone"
                 + (" or aggregation='weighted'." if name == "PoMRec" else ".")
             )
 
@@ -675,36 +780,40 @@ class CLIPSessionRecommender(
         None for other kinds of `Fusion`.
         """
         if not hasattr(self, "_fitted"):
-            raise AttributeError("fusion_weight_ is there after fit.")
+            raise AttributeError("fusion_weight_ exists after fit. Call fit first.")
         model = self._fitted.model
         return None if model.fusion is None else model.fusion.weight(model.item_table)
 
     @property
     def repeat_bias_(self):
-        """Bias of items of the session, ndarray of shape (12, 4), or None.
+        """Bias of items that are in the session, ndarray of shape (12, 4), or None.
 
-        Row p is for items whose last click is p clicks before the newest one, the last
-        row for 11 or more. Column n is for items with n + 1 clicks, the last column for
-        4 or more. It is added to the scores.
+        It is added to the scores. Row p is for items whose last click is p clicks
+        before the newest one. The last row is for 11 clicks or more. Column n is for
+        items with n + 1 clicks. The last column is for 4 clicks or more. None without
+        `repeats`.
         """
         if not hasattr(self, "_fitted"):
-            raise AttributeError("repeat_bias_ is there after fit.")
+            raise AttributeError("repeat_bias_ exists after fit. Call fit first.")
         repeats = self._fitted.repeats
         return None if repeats is None else repeats.table()
 
     def parameter_report(self):
-        """Return how many numbers are learned, by component.
+        """Return the number of learned values of each component.
 
         Returns
         -------
         counts : dict of str to int
-            "item table"; "cluster prompts", "user prompts", "session prompts" and
-            "prompt gates" where there are such;
-            "feature fusion" with `item_features`; "backbone.<component>" for each part
-            of the network; "total". Rows that stand for padding or for no prompt are
-            zeros by construction, hold nothing and do not count in the item table and
-            the prompts: published totals often have one row of items more. Columns
-            that features fill ("nullspace", "init_frozen") do not count either.
+            Number of values by component: "item table", "cluster prompts", "user
+            prompts", "session prompts", "prompt gates", "feature fusion",
+            "backbone.<component>" for each part of the network, "repeats", and
+            "total". Components that the model does not have are left out.
+
+        Notes
+        -----
+        Rows for padding or for no prompt are always zero and do not count. Published
+        totals often count one more row of items. Columns that features fill
+        ("nullspace", "init_frozen") do not count either.
         """
         self._check_fitted()
         counts = self._fitted.model.parameter_counts()
@@ -730,7 +839,10 @@ class CLIPSessionRecommender(
     def __setstate__(self, state):
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
-                raise ValueError(f"the parameter {key!r} is one of {part!r} now")
+                raise ValueError(
+                    f"The recommender was saved when {key!r} was one of its "
+                    f"parameters. It is a parameter of {part!r} now. Fit it again."
+                )
         for key in ("unseen_items", "repeats", "n_rehearsed", "click_features"):
             if key not in state:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""What a fit goes by: objects for names, and what "auto" stands for."""
+"""Settings of a fit: objects for names, and values for "auto"."""
 
 from dataclasses import dataclass, replace
 
@@ -20,8 +20,8 @@ from skclip._training import (
 from skclip.backbones import BackboneSpec, backbone_spec
 from skclip.metrics import parse_metric
 
-# What "auto" stands for where no preset, no backbone and no data decide. It was chosen
-# on the validation parts of eight logs.
+# Values for "auto" where no preset, no backbone and no data decide. They were chosen on
+# the validation parts of eight logs.
 _DEFAULTS = {
     "prompt__gate": "elementwise",
     "prompt__normalization": "unit",
@@ -36,9 +36,9 @@ _DEFAULTS = {
     "n_iter_no_change": 3,
     "loss__shared": True,
 }
-_CALIBRATION = 0.75  # of gBCE alone, which has a parameter for it
+_CALIBRATION = 0.75  # for gBCE, the only loss with this parameter
 _SIZES = ("batch_size", "max_epochs", "loss", "loss__n_negatives")
-# What the data or other parameters decide in the end.
+# Parameters whose "auto" depends on the data or on other parameters.
 _LEFT_OPEN = (
     *_SIZES,
     "loss__t",
@@ -48,8 +48,8 @@ _LEFT_OPEN = (
     "repeats",
 )
 _FEWEST_STEPS = 400
-_MOST_PREFIXES = 4_000_000  # that a fit reads, all epochs together
-_TRAINING = (  # what `training` of a backbone may set
+_MOST_PREFIXES = 4_000_000  # read by a fit with max_epochs="auto", all epochs together
+_TRAINING = (  # keys that `training` of a backbone may set
     "embedding_dim",
     "optimizer",
     "learning_rate",
@@ -61,7 +61,7 @@ _TRAINING = (  # what `training` of a backbone may set
     "loss__t",
     *_SIZES,
 )
-# Parameters that a model is built by -> argument of `SessionModel`.
+# Parameters that define a model -> argument of `SessionModel`.
 MODEL_PARAMS = {
     "embedding_dim": "embedding_dim",
     "prompt__normalization": "normalization",
@@ -94,11 +94,11 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a fit goes by.
+    """Resolved parameters of a fit.
 
-    `given_loss` is what the parameter ``loss`` stands for before the data are known;
-    `values` are parameters that may be left open, and what they stand for: those that
-    depend on the data are "auto" until `with_sizes`.
+    `given_loss` is the object for the parameter ``loss`` before the data are known.
+    `values` holds the parameters that may be "auto", with their resolved values. Those
+    that depend on the data stay "auto" until `with_sizes`.
     """
 
     spec: BackboneSpec
@@ -130,21 +130,21 @@ class Settings:
         return replace(self, values=self.values | values)
 
     def with_model(self, model):
-        """The same for a model: scores that are no dot product stay in float32."""
+        """The same for a model. Scores that are no dot product stay in float32."""
         if model.network.dot_product or self.values["loss"] != "cross_entropy":
             return self
         return self.with_values(precision="float32")
 
     def _precision(self, precision, loss):
-        """The precision of a loss; a sampled one has no products that are lower."""
+        """The precision for a loss. Sampled losses have no products in bfloat16."""
         if precision == "auto" and loss != "cross_entropy":
             return "float32"
         return resolve_precision(precision, self.device)
 
     def with_sizes(self, estimator, n_instances, n_items, before=None):
-        """The same with what depends on the data and the device.
+        """The same with the values that depend on the data and the device.
 
-        `before` are the values of a fit that goes on, which keeps its loss.
+        `before` are the values of an earlier fit that is continued with its loss.
         """
         values = dict(self.values)
         batch_size, max_epochs = values["batch_size"], values["max_epochs"]
@@ -185,9 +185,9 @@ class Settings:
 
 
 def settings_of(estimator, config=None):
-    """Read the parameters of a recommender; refuse what is out of range or contradicts.
+    """Read the parameters of a recommender and refuse wrong or contradicting ones.
 
-    `config` are the arguments of a model that is there already, which then decide.
+    `config` holds the arguments of an existing model. They then take precedence.
     """
     prompt, fusion = as_prompt(estimator.prompt), as_fusion(estimator.item_features)
     loss = as_loss(estimator.loss)
@@ -215,14 +215,14 @@ def settings_of(estimator, config=None):
         parse_metric(scoring)
     if fusion is not None and fusion.kind == "late" and estimator.similarity == "dot":
         raise ValueError(
-            "Fusion(kind='late') adds two cosines, but similarity='dot'. Leave "
-            "similarity at 'auto', or pass another kind."
+            "Fusion(kind='late') adds two cosine scores, but similarity='dot'. Leave "
+            "similarity at 'auto', or choose another kind of Fusion."
         )
     return settings
 
 
 def _chosen(estimator, spec, prompt, fusion, loss, config):
-    """What "auto" stands for with this preset and backbone, before any data."""
+    """Values for "auto" with this preset and backbone, before the data are known."""
     given = estimator.get_params(deep=False)
     for name, part in (("prompt", prompt or Prompt()), ("loss", loss)):
         given |= {f"{name}__{k}": v for k, v in part.get_params(deep=False).items()}
@@ -244,8 +244,8 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
     if spec.scores_repeats and chosen["repeats"] not in (False, "auto"):
         name = type(spec).__name__
         raise ValueError(
-            f"repeats=True, but {name} scores items of the session in a way of its "
-            "own. Leave repeats at 'auto', or choose another backbone."
+            f"repeats=True, but {name} has its own score for items that are in the "
+            "session. Leave repeats at 'auto', or choose another backbone."
         )
     if spec.scores_repeats:
         chosen["repeats"] = False
@@ -263,29 +263,29 @@ def _chosen(estimator, spec, prompt, fusion, loss, config):
 
 
 def _preset(name):
-    """What a preset sets."""
+    """The values of a preset."""
     if name == "strong":
         raise ValueError(
-            "preset='strong' is the default now. Leave preset at None, or pass 'paper' "
-            "for the form of the paper."
+            "preset='strong' was removed, because it is the default now. Leave preset "
+            "at None, or pass 'paper' for the recipe of the paper."
         )
     if name is not None and not (isinstance(name, str) and name in PRESETS):
         raise ValueError(
             f"preset={name!r} is unknown. Pass None for the default recipe, or 'paper' "
-            "for the form of the paper."
+            "for the recipe of the paper."
         )
     return PRESETS.get(name, {})
 
 
 def _check_training(estimator, name, training):
-    """Refuse settings of a backbone that the recommender would refuse, too."""
+    """Refuse settings of a backbone that the recommender would refuse as parameters."""
     for key in training:
         if key not in _TRAINING:
             raise ValueError(
                 f"`{name}` of the backbone sets {key!r}. It may set "
                 f"{sorted(_TRAINING)}."
             )
-    of_loss = GBCE._parameter_constraints.items()  # which has all that a loss may have
+    of_loss = GBCE._parameter_constraints.items()  # gBCE has every parameter of a loss
     constraints = estimator._parameter_constraints | {
         f"loss__{key}": value for key, value in of_loss
     }

@@ -1,4 +1,4 @@
-"""SessionClusterer: item graph and Leiden clusters of the items."""
+"""SessionClusterer: an item graph, and its Leiden clusters."""
 
 from numbers import Integral, Real
 
@@ -35,10 +35,10 @@ from skclip._sklearn import Interval, StrOptions, _fit_context
 class ItemClusterer(
     TransformerMixin, CatalogMixin, SessionEstimator, auto_wrap_output_keys=None
 ):
-    """What every clusterer of items can do once it has ``membership_``."""
+    """Methods of a clusterer of items, all based on its ``membership_``."""
 
     def transform(self, X):
-        """Return the sessions carrying a cluster per event.
+        """Return the sessions with the cluster of each event.
 
         Parameters
         ----------
@@ -48,8 +48,8 @@ class ItemClusterer(
         Returns
         -------
         sessions : Sessions
-            The rows of `X` with ``clusters``, of shape (n_events, n_levels):
-            ``levels_ + 1``, 0 for items not seen in `fit`.
+            The rows of `X` with ``clusters`` of shape (n_events, n_levels). These are
+            ``levels_ + 1``, and 0 for items not seen in `fit`.
         """
         check_is_fitted(self)
         sessions = as_sessions(X, self._index)
@@ -59,11 +59,11 @@ class ItemClusterer(
         return sessions.with_clusters(clusters[sessions.codes])
 
     def predict(self, X):
-        """Return the cluster of each event, items not seen in `fit` resolved.
+        """Return the cluster of each event, also of items not seen in `fit`.
 
-        An unseen item is voted into a cluster by its neighbors in the session,
-        over the whole session that is given; a session of unseen items only gets
-        the largest cluster.
+        The neighbors of an unseen item in its session vote for its cluster. All events
+        of the given session count. If a session has unseen items only, they get the
+        largest cluster.
 
         Parameters
         ----------
@@ -73,7 +73,8 @@ class ItemClusterer(
         Returns
         -------
         clusters : ndarray of shape (n_sessions, longest session), int32
-            0..n_clusters_-1 as in ``membership_``; -1 behind the end of a session.
+            Clusters 0..n_clusters_-1 as in ``membership_``, and -1 behind the end of
+            a session.
         """
         check_is_fitted(self)
         queries = query_data(X, self._index)
@@ -95,11 +96,11 @@ class ItemClusterer(
 
     def __setstate__(self, state):
         if "membership_" in state and "levels_" not in state:
-            raise ValueError("clusters are kept in another form now")
+            raise ValueError("this version stores clusters in another form")
         super().__setstate__(state)
 
     def _adopt_membership(self, X, item_ids, levels, **fitted):
-        """Become fitted: clusters 0, 1, ... of the items (n_items, n_levels)."""
+        """Set the fitted attributes, with clusters `levels` (n_items, n_levels)."""
         membership = np.ascontiguousarray(levels[:, 0])
         sizes = np.bincount(membership)
         derived = {"n_clusters_": len(sizes), "cluster_sizes_": sizes}
@@ -116,89 +117,122 @@ class ItemClusterer(
 class SessionClusterer(ItemClusterer):
     """Cluster items that follow each other in sessions.
 
-    Builds the item graph of the training sessions (an edge weighs how often its two
-    items follow each other, in either direction) and partitions it with the Leiden
-    algorithm [2]_. This is the item relationship mining of CLIP-SBR, section 3.2 of
-    [1]_. `transform` returns the same sessions carrying a cluster per event, which
-    `CLIPSessionRecommender` turns into prompts.
+    `fit` builds the item graph of the training sessions. The weight of an edge counts
+    how often its two items follow each other, in either direction. The Leiden
+    algorithm [2]_ then partitions the graph. This is section 3.2 of CLIP-SBR [1]_,
+    called item relationship mining. `transform` returns the same sessions with the
+    cluster of each event, which `CLIPSessionRecommender` turns into prompts.
 
     Parameters
     ----------
     resolution : float or sequence of float, default=1.0
-        Higher gives more and smaller clusters. 1 was best throughout [1]_. Of several,
-        each partitions the same graph, and an item's prompt is the mean of those of
-        its clusters: (1, 16, 256) brought more hits where clicks per item are few,
-        not always a better MRR (``docs/reproduction.md``). ``membership_`` are the
-        clusters of the first.
+        Resolution of the partition, above 0. Higher values give more and smaller
+        clusters. 1 was best in all experiments of [1]_. With a sequence, the graph is
+        partitioned at each resolution, and an item's prompt is the mean of the prompts
+        of its clusters. Try (1, 16, 256) if your items have few clicks; it brought more
+        hits there, but not always a better MRR. The page "Benchmarks" of the
+        documentation has results. ``membership_`` has the clusters of the first value.
     n_iterations : int, default=2
-        Passes of the Leiden algorithm; a negative number means until nothing
-        changes. 2 is the default of leidenalg.
+        Number of passes of the Leiden algorithm. A negative number runs it until
+        nothing changes. The default is that of leidenalg.
     engine : {"auto", "leidenalg", "igraph", "networkit"}, default="auto"
-        leidenalg's ``RBConfigurationVertexPartition``, the C implementation in igraph,
-        or the ``ParallelLeiden`` of NetworKit (``pip install 'skclip[networkit]'``),
-        the fastest, with least memory on large graphs. All maximize modularity with the
-        configuration null model; partitions may differ. "auto" is leidenalg for graphs
-        of up to a million edges, igraph for larger ones. NetworKit runs on one thread,
-        since clusters differ from run to run on several. It cannot begin with given
-        clusters, so `partial_fit` takes igraph in its place.
+        Implementation of the Leiden algorithm. All maximize modularity with the
+        configuration null model, but their partitions may differ.
+
+        - "leidenalg" is its ``RBConfigurationVertexPartition``;
+        - "igraph" is the implementation in C;
+        - "networkit" is ``ParallelLeiden``, the fastest one with least memory on large
+          graphs. It needs ``pip install 'skclip[networkit]'``.
+
+        "auto" is "leidenalg" for graphs of up to a million edges and "igraph" for
+        larger ones. NetworKit runs on one thread, because with several threads clusters
+        differ from run to run. It cannot start from given clusters, so `partial_fit`
+        uses igraph instead.
     self_loops : bool, default=False
-        Keep transitions from an item to itself as weighted loops.
+        Whether to keep transitions from an item to itself as weighted loops.
     per_session_binary : bool, default=False
-        Count each pair of items once per session, as the text of [1]_ reads,
-        instead of every transition.
+        Whether to count each pair of items once per session. False counts every
+        transition.
     graph_edges : {"cooccurrence", "text", "both"}, default="cooccurrence"
-        What links items: that they follow each other, that their `item_features` are
-        alike, or both. With features, items that no session has get a cluster too, and
-        so a prompt. An edge by features weighs `text_weight` times the mean weight of
-        the edges by sessions times the cosine (for "text" alone, the cosine). Items
-        that no session has get a prompt where this is the recommender's `clusterer`;
-        as a step of a Pipeline it can tell the clusters of clicked items alone.
+        Origin of the edges. "cooccurrence" links items that follow each other, "text"
+        links items with similar `item_features`, and "both" uses both kinds. With
+        features, items without clicks get a cluster too. They also get a prompt if this
+        object is the recommender's `clusterer`, but not if it is a step of a Pipeline.
+        An edge from features has the cosine as its weight. With "both", this weight is
+        multiplied by `text_weight` and by the mean weight of the edges from sessions.
     item_features : ItemFeatures, default=None
-        Vectors of the items (`skclip.text`), needed for edges by features. Items of
-        the sessions must all have a row; further ones whose row is not zero join.
+        Vectors of the items, needed for edges from features. Each item of the sessions
+        must have a row. Further items join the graph if their row is not zero.
     n_neighbors : int, default=10
-        An item is linked to so many of its nearest ones, and to those it is near to.
+        Number of nearest items by features that each item is linked to. Links go both
+        ways, so an item may have more.
     text_weight : float, default=0.2
-        See `graph_edges`.
+        Weight of the edges from features with ``graph_edges="both"``, above 0, relative
+        to the mean weight of the edges from sessions.
     random_state : int, RandomState instance or None, default=None
         Seed of the Leiden algorithm.
 
     Attributes
     ----------
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, and with edges by features those of
-        `item_features`, sorted.
+        Raw ids of the items seen in `fit`, sorted. With edges from features, the items
+        of `item_features` are included.
     graph_ : csr_array of shape (n_items, n_items)
         Symmetric edge weights, in transitions.
     membership_ : ndarray of shape (n_items,), int32
         Cluster 0..n_clusters_-1 of each item. Clusters are numbered by decreasing
-        number of items, equal ones by their smallest item. Items without an edge
+        number of items, and equal ones by their smallest item. Items without an edge
         belong to the largest cluster, 0.
     levels_ : ndarray of shape (n_items, n_levels), int32
-        Clusters at each resolution; the first column is ``membership_``.
+        Clusters at each resolution. The first column is ``membership_``.
     n_clusters_ : int
-        Number of clusters among the items with an edge; 1 if there is no edge. This and
-        what follows is of the first resolution.
+        Number of clusters among the items with an edge, or 1 without any edge. This
+        and the following attributes belong to the first resolution.
     cluster_sizes_ : ndarray of shape (n_clusters,)
-        Number of items in each cluster, items without an edge included.
+        Number of items in each cluster, including items without an edge.
     modularity_ : float
-        Newman's modularity of the partition (at resolution 1 whatever `resolution`
-        is, so that partitions can be compared).
+        Newman's modularity of the partition. It is always computed at resolution 1, so
+        that partitions can be compared.
     engine_ : {"leidenalg", "igraph", "networkit"}
-        What found the clusters in the last `fit` or `partial_fit`.
+        Engine of the last `fit` or `partial_fit`.
     cluster_drift_ : float
-        How much the last `partial_fit` moved the items that were there: 1 minus the
+        Change of the clusters of known items in the last `partial_fit`: 1 minus the
         adjusted Rand index of their clusters before and after. 0 after `fit`.
 
     See Also
     --------
     CLIPSessionRecommender : Learns a prompt per cluster.
-    skclip.controls : Clusters without knowledge, to compare with.
+    skclip.controls : Random and single clusters for comparison.
 
     Notes
     -----
-    The graph costs one sort of the transitions; it holds at most two entries per
-    distinct pair of items. Leiden takes most of the time.
+    Building the graph takes one sort of the transitions. The graph has at most two
+    entries per distinct pair of items. The Leiden algorithm takes most of the time.
+
+    Differences from the paper and its code:
+
+    - **Sessions in the graph.** The paper builds the graph from training sessions. Its
+      code also links the targets of validation and test rows, and leaves out the first
+      transition of each session. skclip uses all adjacent pairs of the sessions given
+      to `fit` and no others, because clusters learned from test targets would leak.
+    - **Self transitions.** The published code keeps transitions from an item to itself
+      as loops. skclip drops them, because a loop links nothing and only raises the
+      item's strength in the null model; ``self_loops=True`` keeps them.
+    - **Edge weights.** The text of the paper can be read as counting pairs per session,
+      and its code counts every transition. skclip counts every transition;
+      ``per_session_binary=True`` counts a pair once per session.
+    - **Seed and passes.** The published code sets no seed, makes two passes and reuses
+      an old partition. By default, skclip also makes two passes at resolution 1. It
+      takes the seed from `random_state` and stores no partition, so that clusters do
+      not change from run to run.
+    - **Cluster numbers.** The published code numbers clusters in the order of its
+      library. skclip numbers them by decreasing size and then by their smallest item,
+      so that equal partitions have equal numbers.
+    - **Several resolutions.** The paper and its code use one partition at resolution 1.
+      skclip also accepts a sequence of resolutions: an item's prompt is then the mean
+      of its clusters' prompts, and voting for unseen items runs at each resolution.
+      This brought more hits where clicks per item are few, and random clusters of the
+      same sizes did so too.
 
     References
     ----------
@@ -269,11 +303,11 @@ class SessionClusterer(ItemClusterer):
         X : Sessions or list of lists
             Training sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            With targets, each row is one instance: only the transition from the
-            last item of ``X[i]`` to ``y[i]`` enters the graph. Without, all do.
+            Target of each row. With targets, only the transition from the last item of
+            ``X[i]`` to ``y[i]`` enters the graph. None uses all transitions.
         sample_weight : array-like of shape (n_sessions,), default=None
             Weights of the rows, 0 or more. They multiply the weights of the events and
-            of the target. A row of weight 0 is left out. None is 1 for all.
+            of the target. Rows of weight 0 are left out. None means 1 for all.
 
         Returns
         -------
@@ -283,9 +317,9 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         ValueError
-            No session has two items, an item id is missing, or `resolution` is no
-            number above 0 and no sequence of such. A weight is negative, missing or
-            infinite.
+            If no session has two items, an item id is missing, or a weight is negative,
+            missing or infinite. If `resolution` is neither a number above 0 nor a
+            sequence of them.
         """
         check_engine(self.engine)
         resolutions = self._resolutions()
@@ -294,8 +328,8 @@ class SessionClusterer(ItemClusterer):
             raise ValueError(
                 f"All {len(data.offsets) - 1} sessions have fewer than 2 items "
                 "(n_features = 1 for an array), so no item follows another. Pass "
-                "sessions of 2 items or more; check the session column given to "
-                "Sessions.from_events."
+                "sessions of 2 items or more. If they come from Sessions.from_events, "
+                "check its session column."
             )
         features = self._used_features(data.index.item_ids)
         if features is not None:
@@ -305,21 +339,21 @@ class SessionClusterer(ItemClusterer):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_pairs(self, pairs, *, items=None):
-        """Build the item graph of pairs that were counted already.
+        """Build the item graph from counted pairs and find its clusters.
 
-        The clusters are those of `fit` on the sessions that the pairs were counted in.
-        `skclip.preprocessing.item_pairs` counts them in a log of any size.
+        The clusters equal those of `fit` on the sessions in which the pairs were
+        counted. `skclip.preprocessing.item_pairs` counts pairs in a log of any size.
 
         Parameters
         ----------
         pairs : data frame
-            The columns ``low`` and ``high``, two raw item ids, and ``weight``, a number
-            of 0 or more. Either may be the smaller id, and equal pairs are added up.
-            Weights are taken as they are, whatever `per_session_binary` is. Pairs of an
-            item with itself count with `self_loops` only. A lazy frame is collected.
+            Pairs of items. The columns ``low`` and ``high`` have two raw item ids in
+            any order, and ``weight`` has a number of 0 or more. The weights of equal
+            pairs are added. `per_session_binary` has no effect. Pairs of an item with
+            itself count with ``self_loops=True`` only. A lazy frame is collected.
         items : array-like of shape (n_further_items,), default=None
-            Raw ids of further items of the catalog. Items that no pair has, such as
-            those of sessions of one click, are not known otherwise.
+            Raw ids of further items of the catalog. Use it for items without a pair,
+            such as items of sessions of one click.
 
         Returns
         -------
@@ -329,10 +363,10 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         TypeError
-            `pairs` is no data frame, or its weights are no numbers.
+            If `pairs` is no data frame, or a weight is no number.
         ValueError
-            A column or a value is missing, a weight is negative or infinite, or no pair
-            has a weight above 0.
+            If a column or a value is missing, a weight is negative or infinite, or no
+            pair has a weight above 0.
 
         Examples
         --------
@@ -354,7 +388,7 @@ class SessionClusterer(ItemClusterer):
         return self._fit_graph(None, pairs.item_ids, followed, features, resolutions)
 
     def _fit_graph(self, X, item_ids, followed, features, resolutions):
-        """Become fitted on the graph of what follows each other in `X`."""
+        """Find the clusters of a graph of transitions, and set fitted attributes."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         graph = self._with_text(followed, features, item_ids)
         engine = engine_for(self.engine, graph)
@@ -373,20 +407,20 @@ class SessionClusterer(ItemClusterer):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Add sessions to the graph and let the clusters follow.
+        """Add sessions to the graph and update the clusters.
 
-        New items are appended to `item_ids_`. Leiden begins with the clusters that
-        there are; a cluster keeps its number as long as it overlaps most with what it
-        was, and numbers of clusters that are gone stay empty.
+        New items are appended to `item_ids_`. Leiden starts from the present clusters.
+        A new cluster takes the number of the old one that it overlaps most. Numbers of
+        clusters that vanish stay empty.
 
         Parameters
         ----------
         X : Sessions or list of lists
             Further training sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            As in `fit`.
+            Targets, as in `fit`.
         sample_weight : array-like of shape (n_sessions,), default=None
-            As in `fit`.
+            Weights of the rows, as in `fit`.
 
         Returns
         -------
@@ -396,7 +430,7 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         ValueError
-            As in `fit`, or `resolution` has another number of resolutions than then.
+            As in `fit`, or if the number of resolutions differs from that of `fit`.
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y, sample_weight)
@@ -405,7 +439,7 @@ class SessionClusterer(ItemClusterer):
         if len(resolutions) != self.levels_.shape[1]:
             raise ValueError(
                 f"resolution={self.resolution!r}, but fit had {self.levels_.shape[1]} "
-                "of them. Pass as many, or fit again."
+                "of them. Pass the same number of resolutions, or call fit."
             )
         data = training_data(X, y, known=self._index, sample_weight=sample_weight)
         features = self._used_features(append_ids(self.item_ids_, data.index.item_ids))
@@ -430,7 +464,7 @@ class SessionClusterer(ItemClusterer):
         )
 
     def _resolutions(self):
-        """The resolutions as a list."""
+        """Return the resolutions as a list."""
         if isinstance(self.resolution, Real):
             return [self.resolution]
         given = self.resolution
@@ -439,7 +473,7 @@ class SessionClusterer(ItemClusterer):
         if not given or not all(isinstance(r, Real) and 0 < r < np.inf for r in given):
             raise ValueError(
                 f"resolution={self.resolution!r}. Expected a number above 0, or a "
-                "sequence of such numbers."
+                "sequence of them."
             )
         return given
 
@@ -455,14 +489,14 @@ class SessionClusterer(ItemClusterer):
         )
 
     def _partitions(self, graph, resolutions, seed, engine):
-        """Clusters (n_items, n_levels), and their number at the first level."""
+        """Return clusters (n_items, n_levels), and their number at the first level."""
         found = [self._partition(graph, r, seed, engine) for r in resolutions]
         return np.column_stack([clusters for clusters, _ in found]), found[0][1]
 
     def _moved_partitions(self, graph, resolutions, seed, engine):
-        """The same, begun with the present clusters, whose numbers are kept.
+        """Like `_partitions`, but start from the present clusters and their numbers.
 
-        Items without an edge go to the cluster with most items.
+        Items without an edge get the cluster with most items.
         """
         n_known, n_items = len(self.levels_), graph.shape[0]
         had_edge = np.diff(self.graph_.indptr) > 0
@@ -493,20 +527,20 @@ class SessionClusterer(ItemClusterer):
         )
 
     def _used_features(self, item_ids):
-        """The features that make edges, which must have a row for these items."""
+        """Return the features for edges, or None. Each item must have a row."""
         features = as_item_features(self.item_features)
         if self.graph_edges == "cooccurrence":
             return None
         if features is None:
             raise ValueError(
-                f"graph_edges={self.graph_edges!r} needs item_features. Pass "
-                "ItemFeatures (skclip.text), or graph_edges='cooccurrence'."
+                f"graph_edges={self.graph_edges!r} needs item_features. Pass an "
+                "ItemFeatures object, or graph_edges='cooccurrence'."
             )
         features.rows_of(item_ids)
         return features
 
     def _with_text(self, followed, features, item_ids):
-        """The graph of transitions, joined with or replaced by that of features."""
+        """Add the graph of features to that of transitions, or replace it."""
         if features is None:
             return followed
         vectors = features.rows_of(item_ids)

@@ -1,7 +1,7 @@
-"""Leiden by igraph or NetworKit, in a process of its own.
+"""Run Leiden of igraph or NetworKit in its own process.
 
-Standard input has a line of JSON and then the arrays that it names; standard output
-has the clusters.
+It reads a line of JSON from standard input, then the arrays that this line describes.
+It writes the clusters to standard output.
 """
 
 import json
@@ -31,8 +31,8 @@ def _igraph(row, column, weights, start, *, n_items, resolution, n_iterations, s
 
     strengths = np.bincount(row, weights, n_items)
     strengths += np.bincount(column, weights, n_items)
-    # For igraph's own "modularity" a loop ties an item to the cluster that it has.
-    # Loops count in the strengths alone, so they are left out as edges.
+    # With igraph's own "modularity" a loop keeps an item in its cluster. Here loops
+    # count in the strengths only, so they are dropped as edges.
     other = row != column
     if not other.all():
         row, column, weights = row[other], column[other], weights[other]
@@ -51,7 +51,7 @@ def _igraph(row, column, weights, start, *, n_items, resolution, n_iterations, s
 
 
 def _networkit(row, column, weights, _, *, n_items, resolution, n_iterations, seed):
-    # Its __init__ loads matplotlib, pandas and more, which takes seconds.
+    # NetworKit's __init__ imports matplotlib, pandas and more, which takes seconds.
     package = find_spec("networkit")
     sys.modules["networkit"] = module_from_spec(package)
     from networkit.community import ParallelLeiden

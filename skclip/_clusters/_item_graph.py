@@ -1,9 +1,9 @@
-"""Sessions and features to weighted, sparse item graphs."""
+"""Weighted, sparse item graphs, from sessions or features."""
 
 import numpy as np
 from scipy import sparse
 
-_BLOCK = 2**24  # cosines held at a time
+_BLOCK = 2**24  # cosines in memory at a time
 
 
 def build_item_graph(
@@ -18,13 +18,13 @@ def build_item_graph(
 ):
     """Count how often two items follow each other, in either direction.
 
-    Section 3.2.1 of the CLIP-SBR paper; the weight of an edge is the number of adjacent
-    transitions between its two items over all sessions. `codes` (n_events,) are
-    1..n_items, session after session. `ends` are the flat positions of the transitions'
-    second events, None means all. With `weights` (n_events,) a transition counts as
-    much as its second event; of a session with `per_session_binary`, the heaviest
-    transition counts. What counts 0 makes no edge. The graph is a symmetric csr_array
-    (n_items, n_items) of float64; a self loop stands on the diagonal with its count.
+    This is section 3.2.1 of the CLIP-SBR paper. The weight of an edge is the number of
+    adjacent transitions between its two items over all sessions. `codes` (n_events,)
+    are 1..n_items, session after session. `ends` are flat positions of the second
+    events of transitions; None means all. With `weights` (n_events,), a transition
+    counts as much as its second event, and with `per_session_binary` only the heaviest
+    transition of a session counts. A weight of 0 makes no edge. The graph is a
+    symmetric csr_array (n_items, n_items) of float64, with self loops on the diagonal.
     """
     if ends is None:
         follows = np.ones(len(codes), dtype=bool)
@@ -48,9 +48,10 @@ def build_item_graph(
 
 
 def pair_graph(low, high, weights, n_items):
-    """Symmetric graph of pairs of items, 0-based, ``low <= high``; equal ones add up.
+    """Build a symmetric graph of pairs of item positions, with ``low <= high``.
 
-    A csr_array (n_items, n_items) of float64. What weighs 0 makes no edge.
+    The weights of equal pairs are added. A weight of 0 makes no edge. The graph is a
+    csr_array (n_items, n_items) of float64.
     """
     shape = n_items, n_items
     upper = sparse.coo_array((weights, (low, high)), shape=shape)
@@ -60,11 +61,11 @@ def pair_graph(low, high, weights, n_items):
 
 
 def text_graph(vectors, *, n_neighbors):
-    """Link each item to those whose vectors (n_items, n_features) are nearest by
-    cosine.
+    """Link each item to its nearest neighbors by the cosine of their vectors.
 
-    Two items are linked if either is among the nearest of the other and their cosine is
-    above 0; a row of zeros has no neighbors. A symmetric csr_array without a diagonal.
+    `vectors` is (n_items, n_features). Two items are linked if one is among the nearest
+    neighbors of the other and their cosine is above 0. A row of zeros has no neighbors.
+    The graph is a symmetric csr_array without a diagonal.
     """
     n_items = len(vectors)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -90,6 +91,6 @@ def text_graph(vectors, *, n_neighbors):
 
 
 def grown_graph(graph, n_items):
-    """The graph with further items at its end that have no edge."""
+    """Append items without edges to a graph."""
     rows = np.append(graph.indptr, np.full(n_items - graph.shape[0], graph.indptr[-1]))
     return sparse.csr_array((graph.data, graph.indices, rows), shape=(n_items, n_items))

@@ -1,4 +1,4 @@
-"""Leiden partitions of an item graph, and how their clusters are numbered."""
+"""Leiden partitions of an item graph, and the numbers of their clusters."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ import leidenalg
 import numpy as np
 from scipy import sparse
 
-LARGE = 1_000_000  # edges from which "auto" is igraph
+LARGE = 1_000_000  # with more edges, "auto" is igraph
 _WORKER = str(Path(__file__).with_name("_engine_worker.py"))
 
 
@@ -21,15 +21,15 @@ def check_engine(engine):
     """Refuse an engine that is not installed."""
     if engine == "networkit" and find_spec("networkit") is None:
         raise ImportError(
-            "engine='networkit' needs NetworKit: pip install 'skclip[networkit]'. "
-            "engine='igraph' is always installed."
+            "engine='networkit' needs NetworKit, which is not installed. Run "
+            "pip install 'skclip[networkit]', or pass engine='igraph'."
         )
 
 
 def engine_for(engine, graph, *, begun=False):
-    """The engine that partitions a graph: for "auto" by its number of edges.
+    """Return the engine for a graph. "auto" depends on its number of edges.
 
-    `begun` says that there are clusters to begin with, which NetworKit cannot take.
+    `begun` says that the search starts from given clusters, which NetworKit cannot do.
     """
     if engine == "auto":
         return "igraph" if graph.nnz // 2 > LARGE else "leidenalg"
@@ -39,11 +39,10 @@ def engine_for(engine, graph, *, begun=False):
 def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=None):
     """Partition the linked items by Leiden with the configuration null model.
 
-    A negative `n_iterations` means until nothing changes. `start` (n_items,) are
-    clusters 0, 1, ... to begin with, -1 = an item on its own; NetworKit takes none.
-    Returns the clusters (n_items,), int32, in canonical numbers (see
-    `canonical_clusters`), items without an edge in the largest one, 0; and the number
-    of clusters, at least 1.
+    A negative `n_iterations` runs until nothing changes. `start` (n_items,) are first
+    clusters 0, 1, ..., with -1 for an item on its own; NetworKit ignores them. Returns
+    the clusters (n_items,), int32, and their number, at least 1. Clusters have the
+    numbers of `canonical_clusters`. Items without an edge are in the largest one, 0.
     """
     linked = np.diff(graph.indptr) > 0
     membership = np.zeros(graph.shape[0], dtype=np.int32)
@@ -67,7 +66,7 @@ def leiden_membership(graph, *, resolution, n_iterations, seed, engine, start=No
 
 
 def _edges(graph, linked):
-    """Each edge once: its two items, numbered among the linked ones, and its weight."""
+    """Return the items and weight of each edge once, with linked items renumbered."""
     upper = sparse.triu(graph, format="coo")
     row, column = (at.astype(np.int32, copy=False) for at in (upper.row, upper.col))
     if not linked.all():
@@ -90,7 +89,7 @@ def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations
     optimizer = leidenalg.Optimiser()
     optimizer.set_rng_seed(seed)
     done, gain = 0, 1.0
-    # One pass a call: Ctrl-C is obeyed between calls.
+    # One pass per call, so that Ctrl-C works between calls.
     while done < n_iterations or (n_iterations < 0 and gain > 0):
         gain = optimizer.optimise_partition(partition, n_iterations=1)
         done += 1
@@ -98,10 +97,10 @@ def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations
 
 
 def _in_own_process(engine, *arrays, **task):
-    """Run igraph or NetworKit in a process of its own.
+    """Run igraph or NetworKit in its own process.
 
-    Each has one generator per process, NetworKit one number of threads too, and those
-    of the caller could not be put back. Ctrl-C ends the process.
+    Both have one random generator per process, and NetworKit one number of threads.
+    The caller's values could not be restored. Ctrl-C ends the process.
     """
     kinds = [(array.dtype.str, len(array)) for array in arrays]
     head = json.dumps({"engine": engine, "arrays": kinds} | task)
@@ -109,7 +108,7 @@ def _in_own_process(engine, *arrays, **task):
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as worker:
         try:
-            with contextlib.suppress(BrokenPipeError):  # it failed, and says why
+            with contextlib.suppress(BrokenPipeError):  # its error is read below
                 worker.stdin.write(f"{head}\n".encode())
                 for array in arrays:
                     worker.stdin.write(np.ascontiguousarray(array).data)
@@ -133,16 +132,16 @@ def canonical_clusters(labels):
 
 
 def canonical_levels(levels):
-    """Renumber the clusters (n_items, n_levels) of each level like those of Leiden."""
+    """Renumber the clusters (n_items, n_levels) at each level by size."""
     return np.column_stack([canonical_clusters(level)[0] for level in levels.T])
 
 
 def match_clusters(labels, known):
-    """The known cluster that each new one overlaps most, (n_new,), -1 = none is left.
+    """Return the known cluster that each new one overlaps most, (n_new,), or -1.
 
-    Pairs of a new and a known cluster are joined by the number of items that they
-    share, largest first, each cluster once. `labels` are the new clusters 0, 1, ... of
-    the items, `known` those before, -1 for items that had none.
+    New and known clusters are matched in order of the number of items that they share,
+    largest first, and each cluster once. `labels` are the new clusters 0, 1, ... of the
+    items. `known` are the clusters before, -1 for items without one.
     """
     n_new, n_known = labels.max(initial=-1) + 1, known.max(initial=-1) + 1
     had = known >= 0
@@ -159,7 +158,7 @@ def match_clusters(labels, known):
 
 
 def align_clusters(labels, known):
-    """Renumber clusters as `match_clusters` has it; the others get new numbers."""
+    """Renumber clusters by `match_clusters`. Unmatched ones get new numbers."""
     numbers = match_clusters(labels, known)
     rest = numbers < 0
     numbers[rest] = known.max(initial=-1) + 1 + np.arange(rest.sum())
@@ -167,9 +166,9 @@ def align_clusters(labels, known):
 
 
 def modularity(graph, membership):
-    """Newman's modularity of a partition, resolution 1, in [-0.5, 1]; 0 if no edge."""
+    """Newman's modularity of a partition at resolution 1, or 0 without edges."""
     loops = graph.diagonal()
-    strength = graph.sum(axis=1) + loops  # a loop touches its item twice
+    strength = graph.sum(axis=1) + loops  # a loop counts twice for its item
     total = strength.sum()
     if total == 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""Pairs of items that were counted elsewhere, as the edges of an item graph."""
+"""Pairs of items with weights from a data frame, as edges of an item graph."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ from skclip._data import (
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of items in codes 0, 1, ... of sorted raw ids, and what each weighs."""
+    """Pairs of items as positions 0, 1, ... in sorted raw ids, and their weights."""
 
     item_ids: np.ndarray
     first: np.ndarray
@@ -31,9 +31,9 @@ class Pairs:
     weights: np.ndarray
 
     def with_items(self, item_ids, what):
-        """The same pairs in codes of a catalog that has these items too.
+        """Return the same pairs for a catalog that has these items too.
 
-        `what` knows the items, for messages.
+        `what` names the source of the items in messages.
         """
         index = ItemIndex(self.item_ids)
         new = item_ids[index.codes_of(item_ids) == 0]
@@ -43,7 +43,7 @@ class Pairs:
         return replace(self, item_ids=vocabulary, first=first, second=second)
 
     def graph(self, *, self_loops):
-        """The item graph, in which an item is linked to itself with `self_loops`."""
+        """Build the item graph. With `self_loops` an item can be linked to itself."""
         low = np.minimum(self.first, self.second)
         high = np.maximum(self.first, self.second)
         weights = self.weights
@@ -54,12 +54,14 @@ class Pairs:
 
 
 def read_pairs(pairs, items=None):
-    """Read a data frame of the columns low, high and weight; `items` are further ids.
+    """Read a data frame with the columns low, high and weight.
+
+    `items` are further ids of the catalog.
 
     Raises
     ------
     TypeError
-        `pairs` is no data frame, weights are no numbers, or an id cannot be hashed.
+        `pairs` is no data frame, a weight is no number, or an id cannot be hashed.
     ValueError
         A column or a value is missing, a weight is negative or infinite, or no pair
         has a weight above 0.
@@ -67,7 +69,7 @@ def read_pairs(pairs, items=None):
     frame = as_frame(
         pairs,
         "pairs",
-        "Give it the columns low, high and weight: two item ids and a number.",
+        "It needs the columns low, high and weight: two item ids and a number.",
     )
     missing = [n for n in ("low", "high", "weight") if n not in frame.columns]
     if missing:
@@ -79,15 +81,15 @@ def read_pairs(pairs, items=None):
     weights = read_weights(frame, "weight", "pairs")
     if not weights.any():
         raise ValueError(
-            f"None of {len(weights)} pairs has a weight above 0, so no item is linked "
-            "to another. Pass pairs of items that follow each other."
+            f"None of {len(weights)} pairs has a weight above 0, so no items are "
+            "linked. Pass pairs of items that follow each other."
         )
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total):
         raise ValueError(
-            "The weights of all pairs add up to infinity. Divide them by their largest "
-            "value."
+            "The sum of the weights of all pairs is infinite. Divide the weights by "
+            "their largest value."
         )
     (low_ids, low), (high_ids, high) = (
         column(frame, name, "item", "pairs") for name in ("low", "high")
@@ -100,7 +102,7 @@ def read_pairs(pairs, items=None):
 
 
 def _catalog(items):
-    """Distinct raw ids, sorted."""
+    """Return distinct raw ids, sorted."""
     values = as_list(items, "items")
     check_hashable(values, "items")
     bad = [value for value in values if not is_id(value)]

@@ -1,17 +1,17 @@
-"""Clusters of unseen items, by votes inside their session."""
+"""Clusters of unseen items, by votes of the other items in their session."""
 
 import numpy as np
 
 
 def vote_clusters(codes, clusters, offsets, sizes):
-    """Give the items that have no cluster one by votes inside their session.
+    """Assign a cluster to items without one, by votes inside their session.
 
-    In rounds, an item without a cluster collects one vote per adjacent transition, in
-    either direction, to an item that has one, and takes the cluster with most votes
-    (ties: the cluster with more items, then the smaller number). Sessions in which no
-    item has a cluster get the largest one. `codes` (n_events,) tell the items of one
-    session apart, `clusters` are 1..K and 0 = none yet, `sizes` (K,) the number of
-    items in each cluster.
+    Voting runs in rounds. An item without a cluster gets one vote for each adjacent
+    transition, in either direction, to an item with a cluster. It takes the cluster
+    with most votes; ties go to the cluster with more items, then to the smaller number.
+    Sessions in which no item has a cluster get the largest cluster. `codes` (n_events,)
+    identify the items of one session. `clusters` are 1..K, or 0 for none. `sizes` (K,)
+    are the numbers of items in the clusters.
     """
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     open_rows = np.unique(rows[clusters == 0])

@@ -1,4 +1,4 @@
-"""Whatever a caller passes for X and y, as `Sessions` and targets."""
+"""Convert the X and y of a caller to `Sessions` and targets."""
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -21,11 +21,11 @@ from skclip._data._sessions import Sessions
 
 
 def as_sessions(X, owner=None):
-    """Return `X` as `Sessions`, or say what is wrong with it.
+    """Return `X` as `Sessions`, or raise an error that explains what is wrong.
 
     `X` may be a sequence of sequences, a Series of lists, a pyarrow list array or a 2-D
-    array, in which each row is a session and NaN cells are padding. Where zeros look
-    like padding, an `owner` is told once.
+    array. In an array each row is a session, and NaN cells are padding. If zeros look
+    like padding, a warning is given once for `owner`.
     """
     if not isinstance(X, Sessions):
         X = _from_anything(X, owner)
@@ -50,19 +50,19 @@ def _from_anything(X, owner):
         )
     if isinstance(X, np.ndarray):
         return _from_array(X, owner)
-    if isinstance(X, (list, tuple)):  # the common case, and a matter of latency
+    if isinstance(X, (list, tuple)):  # the common case, first for speed
         return Sessions.from_lists(X)
     native = nw.from_native(X, allow_series=True, pass_through=True)
     if isinstance(native, (nw.DataFrame, nw.LazyFrame)):
         raise TypeError(
-            "X is a data frame. Expected sessions; turn an event log into sessions "
-            "with Sessions.from_events(df, session=..., item=..., time=...) first, so "
-            "that no split cuts a session in two. For a frame with one session per "
-            "row, pass its column of lists."
+            "X is a data frame. Expected sessions. Turn an event log into sessions "
+            "with Sessions.from_events(df, session=..., item=..., time=...) before any "
+            "split, so that no split cuts a session in two. If the frame has one "
+            "session per row, pass its column of lists."
         )
     if isinstance(native, nw.Series):
         return sessions_of_column(native)
-    if hasattr(X, "to_pylist"):  # a pyarrow Array is no narwhals Series
+    if hasattr(X, "to_pylist"):  # a pyarrow Array, which narwhals does not accept
         return sessions_of_column(as_series(X))
     if hasattr(X, "__array__"):
         return _from_array(np.asarray(X), owner)
@@ -80,7 +80,7 @@ def _from_anything(X, owner):
 
 
 def _from_array(X, owner):
-    if isinstance(X, np.ma.MaskedArray):  # masked cells are padding, as NaN is
+    if isinstance(X, np.ma.MaskedArray):  # masked cells are padding, like NaN
         mask, X = np.ma.getmaskarray(X), np.asarray(X)
         if X.ndim == 2 and mask.any():
             rows = zip(X, mask, strict=True)
@@ -91,7 +91,7 @@ def _from_array(X, owner):
         return Sessions.from_lists(X)
     if X.ndim != 2:
         raise ValueError(
-            f"Expected 2D array, got {X.ndim}D array instead (shape={X.shape}): each "
+            f"Expected 2D array, got {X.ndim}D array instead (shape={X.shape}). Each "
             "row is a session. Reshape your data with X.reshape(1, -1) if it holds a "
             "single session, X.reshape(-1, 1) if each value is a session of its own."
         )
@@ -131,7 +131,7 @@ def check_targets(y, n_sessions, name="y"):
     if isinstance(y, np.ma.MaskedArray):
         if np.ma.getmaskarray(y).any():
             raise ValueError(
-                f"{name} has masked cells. Expected an item id per session; drop "
+                f"{name} has masked cells. Expected an item id per session. Drop "
                 "sessions without a target."
             )
         y = np.asarray(y)
@@ -152,8 +152,8 @@ def check_targets(y, n_sessions, name="y"):
         y = column_or_1d(y, warn=True)
     if y.ndim != 1 or len(y) != n_sessions:
         raise ValueError(
-            f"{name} has shape {y.shape}, expected ({n_sessions},): one target item "
-            "per session of X."
+            f"{name} has shape {y.shape}, expected ({n_sessions},). Pass one target "
+            "item for each session of X."
         )
     if y.dtype.kind == "c":
         raise ValueError("Complex data not supported: item ids must be real numbers.")
@@ -166,6 +166,6 @@ def check_targets(y, n_sessions, name="y"):
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
             f"{name}[{row}] is {plain(y[row])!r}: Input {name} contains NaN, infinity "
-            "or None. Expected an item id per session; drop sessions without a target."
+            "or None. Expected an item id per session. Drop sessions without a target."
         )
     return y

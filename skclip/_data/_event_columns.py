@@ -1,4 +1,4 @@
-"""Weights, types and times of events, as `Sessions` hold them."""
+"""Weights, types and times of events in `Sessions`."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def check_weights(weights):
     if len(bad):
         raise ValueError(
             f"weights[{bad[0]}] is {weights[bad[0]]}. Expected a finite number of 0 or "
-            "more for each event; 0 takes an event out of what is learned."
+            "more for each event. Events of weight 0 are not learned."
         )
 
 
@@ -22,18 +22,18 @@ def check_types(types, names):
         raise ValueError(f"{given} is given without {missing}. Pass both, or neither.")
     if len(types) and not (types.min() >= -1 and types.max() < len(names)):
         raise ValueError(
-            f"types must be positions in the {len(names)} type_names, or -1 for an "
-            f"unknown type. Got {types.min()}..{types.max()}."
+            f"types has values from {types.min()} to {types.max()}. Expected positions "
+            f"in the {len(names)} type_names, or -1 for an unknown type."
         )
 
 
 def flat_rows(values, sessions, lengths, name):
-    """Values of each event, one after the other, from a row for each session."""
+    """Flatten rows of values, one row for each session, to one value for each event."""
     rows = as_list(values, name, ordered=True)
     if len(rows) != len(lengths):
         raise ValueError(
-            f"{name} has {len(rows)} rows, expected {len(lengths)}: one for each "
-            "session."
+            f"{name} has {len(rows)} rows, expected {len(lengths)}. Pass one row for "
+            "each session."
         )
     flat = []
     for i, (row, session, n) in enumerate(zip(rows, sessions, lengths, strict=True)):
@@ -48,7 +48,7 @@ def flat_rows(values, sessions, lengths, name):
 
 
 def column_of_events(name, values):
-    """Parts of `Sessions` from the values of each event."""
+    """Arguments of `Sessions` for the values of each event."""
     if name == "events":
         known = np.array([not is_missing(value) for value in values], dtype=bool)
         types = np.full(len(values), -1, dtype=np.int32)
@@ -59,14 +59,16 @@ def column_of_events(name, values):
     try:
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be numbers, one for each item.") from None
+        raise TypeError(
+            f"{name} must be numbers. Pass one number for each item."
+        ) from None
     if name == "times" and not np.isfinite(numbers).all():
         raise ValueError(f"{name} has missing or infinite values. Expected seconds.")
     return {name: numbers}
 
 
 def joined_weights(parts):
-    """Weights of several `Sessions`, 1 where some have none; nothing if none has."""
+    """Weights of several `Sessions`, with 1 for those without any; {} if none has."""
     if all(part.weights is None for part in parts):
         return {}
     weights = [

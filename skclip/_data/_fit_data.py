@@ -1,4 +1,4 @@
-"""What a model is trained on: rows of training sessions, owners, prefixes, features."""
+"""Training data of a model: rows of training sessions, owners, prefixes, features."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +17,13 @@ from skclip.exceptions import ShortSessionWarning
 
 @dataclass(frozen=True)
 class FitData:
-    """What a model is trained on.
+    """Training data of a model.
 
-    `coded` are all sessions in codes of the catalog, `rows` those that are trained on,
-    `instances` the prefixes to learn, `held_out` the sessions and targets (X, y) that
-    validate, `features` (n_items, n_features) or None. `rehearsal` are `n_rehearsed`
-    sessions of before, whose prefixes are among the `instances`, and then the rows.
+    `coded` holds all sessions in codes of the catalog, `rows` the numbers of those that
+    are trained on, and `instances` the prefixes to learn. `held_out` are the sessions
+    and targets (X, y) of the validation. `features` is (n_items, n_features) or None.
+    `rehearsal` holds `n_rehearsed` sessions of earlier fits, whose prefixes are among
+    the `instances`, followed by the rows.
     """
 
     coded: TrainingData
@@ -46,7 +47,7 @@ class FitData:
 
     @property
     def rehearsed(self):
-        """Whether an item is in sessions that are learned with old ones, (n_items,)."""
+        """Whether an item is in sessions of an update with kept ones, (n_items,)."""
         found = np.zeros(self.coded.n_items + 1, dtype=bool)
         if self.n_rehearsed:
             found[self.rehearsal.codes] = True
@@ -54,7 +55,7 @@ class FitData:
 
     @property
     def repeat_share(self):
-        """Share of the targets that are in their session already."""
+        """Share of the targets that occur earlier in their session."""
         codes, offsets = self.coded.codes.astype(np.int64), self.coded.offsets
         session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         _, first = np.unique(session * (codes.max() + 1) + codes, return_index=True)
@@ -64,10 +65,10 @@ class FitData:
 
 
 def first_fit_data(coded, features, kinds, split, max_length):
-    """What a first fit learns from, `FitData`.
+    """Return the `FitData` of a first fit.
 
     `kinds` are the kinds of prompts with a table: "user", "session".
-    ``split(coded, rows)`` gives the rows that are trained on, and what validates.
+    ``split(coded, rows)`` returns the rows to train on, and the validation data.
     Prefixes keep their latest `max_length` items.
     """
     _check_users(coded, kinds, "prompt='user' needs")
@@ -78,7 +79,7 @@ def first_fit_data(coded, features, kinds, split, max_length):
         raise ValueError(
             f"All {coded.n_sessions} sessions have fewer than 2 items (n_features = 1 "
             "for an array), so there is no next item to learn. Pass sessions of 2 "
-            "items or more; check the session column given to Sessions.from_events."
+            "items or more, and check the session column given to Sessions.from_events."
         )
     n_short = int((np.diff(coded.offsets) < 2).sum())
     if n_short:
@@ -91,18 +92,18 @@ def first_fit_data(coded, features, kinds, split, max_length):
 
 
 def further_fit_data(coded, features, owners, max_length, kept):
-    """What is learned on top of a fit; the arguments are those of `first_fit_data`.
+    """Return the `FitData` of an update. The arguments are those of `first_fit_data`.
 
-    `owners` are those that were there; `coded` is in codes of the catalog that has
-    grown. The sessions `kept`, a `Rehearsal`, are learned again, and each further one
-    twice as often.
+    `owners` are those of the fit before, and `coded` uses codes of the extended
+    catalog. The `kept` sessions, a `Rehearsal`, are learned again. Each further session
+    is learned twice as often.
     """
     rows = rows_to_learn(coded)
     data = _fit_data(coded, rows, owners, owners.kinds, features, max_length)
     if len(kept) == 0:
         return data
     rehearsal = kept.followed_by(data.rehearsal)
-    if len(kept) < len(rows):  # too few to hold what was learned
+    if len(kept) < len(rows):  # too few to keep the model from forgetting
         return replace(data, rehearsal=rehearsal)
     return replace(
         data,
@@ -113,7 +114,7 @@ def further_fit_data(coded, features, owners, max_length, kept):
 
 
 def check_further(data, kinds):
-    """Refuse further sessions that hold nothing to learn, or no users where needed."""
+    """Refuse further sessions with nothing to learn, or without users if needed."""
     if len(rows_to_learn(data)) == 0:
         raise ValueError(
             f"All {data.n_sessions} sessions have fewer than 2 items, so there is no "
@@ -128,10 +129,10 @@ def rows_to_learn(coded):
 
 
 def latest_part(coded, rows, fraction, seed):
-    """Split rows into those that are trained on and the share (X, y) that validates.
+    """Split rows into those to train on and a share (X, y) for validation.
 
-    The latest sessions validate where times are known, else a seeded draw. The second
-    is None where nothing would be left to learn.
+    The latest sessions validate if times are known, else a random draw with a seed. The
+    second is None if nothing would be left to learn.
     """
     n_held_out = max(1, round(fraction * len(rows)))
     if len(rows) <= n_held_out:
@@ -143,11 +144,11 @@ def latest_part(coded, rows, fraction, seed):
 
 
 def few_held_out(data, fraction, max_length, seed, n_targets):
-    """`FitData` without some sessions, and these, (X, y), or None if none is left.
+    """Return `FitData` without some sessions, and these as (X, y), or None if empty.
 
-    They are the latest where times are known, else a seeded draw: about as many as have
-    `n_targets`, and at most a share of all. Sessions with an item that no other one has
-    are not held out.
+    They are the latest sessions if times are known, else a random draw with a seed.
+    Together they have about `n_targets` targets, and they are at most a share of all.
+    Sessions with an item that no other session has are not held out.
     """
     coded, rows = data.coded, data.rows
     n = int(min(fraction, n_targets / len(data.instances)) * len(rows) + 0.5)
@@ -171,18 +172,18 @@ def few_held_out(data, fraction, max_length, seed, n_targets):
 
 
 def thinned(X, y, n_targets):
-    """About `n_targets` of the targets of sessions, evenly spread."""
+    """Thin sessions out to about `n_targets` targets, evenly spread."""
     n = len(X) if y is not None else np.maximum(X.lengths - 1, 0).sum()
     some = slice(None, None, max(1, round(n / n_targets)))
     return X[some], None if y is None else y[some]
 
 
 def checked_eval_set(eval_set):
-    """Sessions and targets of an ``eval_set``."""
+    """Return the sessions and targets of an ``eval_set``."""
     if not isinstance(eval_set, tuple) or len(eval_set) != 2:
         raise TypeError(
-            f"eval_set is a {type(eval_set).__name__}. Expected a tuple (X, y); y may "
-            "be None."
+            f"eval_set is a {type(eval_set).__name__}. Expected a tuple (X, y), where "
+            "y may be None."
         )
     X, y = eval_set
     X = as_sessions(X)
@@ -190,9 +191,9 @@ def checked_eval_set(eval_set):
 
 
 def grown_catalog(data, index, features):
-    """Further sessions in codes of a catalog that gets their new items appended.
+    """Return further sessions in codes of a catalog extended by their new items.
 
-    `features` must have a row for each old and new item; its other items come in too.
+    `features` needs a row for each old and new item. Its other items are added too.
     """
     if features is None:
         return data.appended_to(index.item_ids)
@@ -205,8 +206,8 @@ def _fit_data(coded, rows, owners, kinds, features, max_length, held_out=None):
     instances = coded.instances(rows, max_length, users, sessions)
     if len(instances) == 0:
         raise ValueError(
-            f"All targets of the {len(rows)} sessions to learn from have weight 0. "
-            "Pass weights above 0 for events that are not the first of their session."
+            f"All targets of the {len(rows)} training sessions have weight 0. Pass "
+            "weights above 0 for events that are not the first of their session."
         )
     return FitData(
         coded,
@@ -234,6 +235,7 @@ def _with_features(coded, features):
     if n_lost:
         warn_user(
             f"{n_lost} of {len(features)} items of item_features have neither features "
-            "nor clicks. They stay outside the catalog."
+            "nor clicks. They do not join the catalog. Give them features, or leave "
+            "them out."
         )
     return coded.with_items(features.known_ids(), "item_features")

@@ -1,4 +1,4 @@
-"""Columns of any data frame as arrays of codes and seconds."""
+"""Read columns of any data frame as arrays of codes and seconds."""
 
 import re
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Times:
     Parameters
     ----------
     order : ndarray of shape (n_events,)
-        Numbers that sort like the column itself: seconds since 1970 leave less than a
-        microsecond to float64.
+        Numbers that sort like the column itself. Seconds since 1970 in float64 cannot
+        resolve a microsecond.
     ticks : int, default=1
-        Steps of `order` in a second.
+        Number of steps of `order` per second.
     """
 
     order: np.ndarray
@@ -39,7 +39,7 @@ class Times:
 
     @property
     def seconds(self):
-        """Since the epoch for dates, ndarray of shape (n_events,), float64."""
+        """Seconds, since the epoch for dates: ndarray of shape (n_events,), float64."""
         seconds = self.order.astype(np.float64)
         seconds /= self.ticks
         return seconds
@@ -49,9 +49,9 @@ class Times:
         return Times(gathered(self.order, rows), self.ticks)
 
     def windows(self, seconds):
-        """Number of the window of so many seconds that each time is in.
+        """Number of the window that each time is in; windows last `seconds`.
 
-        Windows begin at the epoch; those of whole weeks on a Monday.
+        Windows begin at the epoch. Windows of whole weeks begin on a Monday.
         """
         width = seconds * self.ticks
         if self.order.dtype.kind in "iu" and width.is_integer() and width < 2**62:
@@ -68,7 +68,7 @@ def column(frame, name, role, what="events"):
 
 
 def column_with_gaps(frame, name, role):
-    """The same where values may be missing: their code is -1."""
+    """Dictionary-encode the column `name`; missing values get the code -1."""
     series = frame.get_column(name)
     known = ~_missing(series)
     codes = np.full(len(known), -1, dtype=np.int32)
@@ -80,7 +80,7 @@ def column_with_gaps(frame, name, role):
 
 
 def _whole_again(series):
-    """Whole numbers that a frame made floats because some are missing, if exact."""
+    """Restore whole numbers that missing values turned into floats, if exact."""
     if not series.dtype.is_float():
         return series
     values = np.asarray(series.to_numpy())
@@ -91,7 +91,7 @@ def _whole_again(series):
 def encoded(series, name, role, what="events"):
     """Dictionary-encode a Series without missing values.
 
-    `name`, `role` and `what` say in messages which column of which frame it is.
+    Messages use `name`, `role` and `what` to identify the column and the frame.
     """
     if series.dtype in (nw.Categorical, nw.Enum):
         return _encode_categories(series)
@@ -105,7 +105,7 @@ def encoded(series, name, role, what="events"):
             _refuse_infinite(values, name, role, what)
         return factorize(values)
     values = series.to_list()  # dates, objects: exact Python values
-    if series.dtype in (nw.List, nw.Array):  # what such a library makes of tuples
+    if series.dtype in (nw.List, nw.Array):  # such a library turns tuples into these
         values = list(map(tuple, values))
     try:
         return factorize_list(values)
@@ -123,25 +123,25 @@ def _refuse_infinite(values, name, role, what):
         row = first_row(~np.isfinite(values))
         raise ValueError(
             f"Row {row} of {what} has {role} {values[row]} in column {name!r}. "
-            "Expected finite ids; drop or repair such rows."
+            "Expected finite ids. Drop or repair such rows."
         )
 
 
 def warn_float_ids(frame, **named):
-    """Warn of ids that are whole numbers in a column of floats."""
+    """Warn about ids that are whole numbers in a column of floats."""
     for role, name in named.items():
         if name is None or not frame.get_column(name).dtype.is_float():
             continue
         values = np.asarray(frame.get_column(name).to_numpy())
         if role == "user" and np.isnan(values).any():
-            continue  # guests: `column_with_gaps` reads the others as whole numbers
+            continue  # for guests: `column_with_gaps` reads the rest as whole numbers
         values = values[np.isfinite(values)]
         if len(values) and (values == np.floor(values)).all():
             warn_user(
-                f"Column {name!r} holds {role} ids as floats, such as {values[0]}. A "
-                "frame turns whole numbers into floats where a value is missing. "
-                "Convert the column to whole numbers, for instance with "
-                f"astype('Int64') in pandas, or {role} ids come back as floats.",
+                f"Column {name!r} holds {role} ids as floats, such as {values[0]}, "
+                f"so {role} ids come back as floats. Data frames turn whole numbers "
+                "into floats if a value is missing. Convert the column to whole "
+                "numbers, for instance with astype('Int64') in pandas.",
                 IdTypeWarning,
             )
 
@@ -152,7 +152,7 @@ def parse_times(frame, name):
 
 
 def read_times(frame, name):
-    """Return the column `name` as `Times`; missing or mixed values are refused."""
+    """Return the column `name` as `Times`; refuse missing or mixed values."""
     series = frame.get_column(name)
     _refuse_missing(series, name, "time")
     if series.dtype.is_numeric():
@@ -163,8 +163,8 @@ def read_times(frame, name):
 
 
 def read_weights(frame, name, what="events"):
-    """Return the column `name` as float64; what is no weight is refused."""
-    otherwise = "0 takes an event out of what is learned."
+    """Return the column `name` as float64; refuse values that cannot be weights."""
+    otherwise = "Events of weight 0 are not learned."
     if what != "events":
         otherwise = "Drop or repair such rows."
     series = frame.get_column(name)
@@ -182,7 +182,7 @@ def read_weights(frame, name, what="events"):
 
 
 def check_weight_type(dtype, name):
-    """Refuse a column of weights that holds no numbers."""
+    """Refuse a column of weights that does not hold numbers."""
     if not dtype.is_numeric() and dtype != nw.Boolean:
         raise TypeError(
             f"Column {name!r} (given as weight=) holds {dtype}. Expected "
@@ -192,7 +192,7 @@ def check_weight_type(dtype, name):
 
 
 def wall_times(frame, name, times):
-    """The same `times` as clocks show them in the time zone of the column or text."""
+    """The same `times` in the local time of the column's or text's time zone."""
     series = frame.get_column(name)
     if series.dtype == nw.Datetime and series.dtype.time_zone is not None:
         return _dated_times(series.dt.replace_time_zone(None))
@@ -243,29 +243,29 @@ def _numeric_times(values, name):
         row = first_row(~np.isfinite(seconds))
         raise ValueError(
             f"Row {row} of events has time {seconds[row]} in column {name!r}. "
-            "Expected finite seconds; drop or repair such rows."
+            "Expected finite seconds. Drop or repair such rows."
         )
     late = seconds > _LATEST
     if late.all() and len(late):
         warn_user(
-            f"Times in column {name!r} are taken as seconds, which makes "
-            f"{seconds[0]:.16g} a date after the year 5000. Divide milliseconds by "
-            "1000, or pass dates.",
+            f"Times in column {name!r} are read as seconds, but {seconds[0]:.16g} "
+            "seconds is a date after the year 5000. Divide milliseconds by 1000, or "
+            "pass dates.",
             TimeWarning,
         )
     elif late.any():
         raise ValueError(
             f"Column {name!r} mixes seconds and smaller units: row {first_row(late)} "
             f"has {seconds[late][0]:.16g}, row {first_row(~late)} has "
-            f"{seconds[~late][0]:.16g}. Bring all times to one unit first."
+            f"{seconds[~late][0]:.16g}. Convert all times to one unit first."
         )
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         step = float(np.spacing(np.abs(values).max(initial=0)))
         if step > 0.5:
             warn_user(
-                f"Times in column {name!r} are {values.dtype}, which tells times "
-                f"apart by steps of {step:g} seconds here. Read the column as float64 "
-                "or as whole numbers.",
+                f"Times in column {name!r} are {values.dtype}, where the smallest "
+                f"difference is {step:g} seconds here. Read the column as float64 or "
+                "as whole numbers.",
                 TimeWarning,
             )
     return Times(values)
@@ -274,9 +274,9 @@ def _numeric_times(values, name):
 def _iso_times(values):
     """ISO 8601 texts without mixed zones as datetime64, or None."""
     values = [value.strip() for value in values]
-    zones = [_ZONE.search(value, 10) for value in values]  # behind the date
+    zones = [_ZONE.search(value, 10) for value in values]  # after the date
     offsets = np.zeros(len(values), dtype="timedelta64[s]")
-    if all(zones):  # numpy would warn of each
+    if all(zones):  # numpy would warn about each
         values = [v[: zone.start()] for v, zone in zip(values, zones, strict=True)]
         offsets += np.array([_ahead(*zone.groups("0")) for zone in zones])
     elif any(zones):
@@ -284,7 +284,7 @@ def _iso_times(values):
     try:
         coarse = np.array(values, dtype="datetime64[us]")
         years = coarse.astype("datetime64[Y]").astype(int) + 1970
-        if years.min() > 1678 and years.max() < 2261:  # what nanoseconds can hold
+        if years.min() > 1678 and years.max() < 2261:  # the range of nanoseconds
             return np.array(values, dtype="datetime64[ns]") - offsets
         return coarse - offsets
     except ValueError:
@@ -292,7 +292,7 @@ def _iso_times(values):
 
 
 def _ahead(sign, hours, minutes, seconds):
-    """Seconds that a time zone is ahead of UTC."""
+    """Number of seconds that a time zone is ahead of UTC."""
     ahead = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
     return -ahead if sign == "-" else ahead
 
@@ -337,13 +337,13 @@ def _refuse_missing(series, name, role, what="events"):
         row = first_row(missing)
         raise ValueError(
             f"Row {row} of {what} has no {role}: column {name!r} holds "
-            f"{plain(series[row])!r} there ({int(missing.sum())} such rows in all). "
-            "Drop them first."
+            f"{plain(series[row])!r}. {int(missing.sum())} of {len(missing)} rows have "
+            f"no {role}. Drop them first."
         )
 
 
 def _encode_text(series):
-    """Use the frame library's own hashing: Python strings are never touched twice."""
+    """Encode text with the hashing of the frame library, without Python strings."""
     native, library = series.to_native(), series.implementation
     if library.is_polars():
         import polars
@@ -360,7 +360,7 @@ def _encode_text(series):
 
 
 def _encode_categories(series):
-    """Read a dictionary-encoded column by its codes."""
+    """Read a dictionary-encoded column through its codes."""
     native, library = series.to_native(), series.implementation
     if library.is_pandas() and hasattr(native.dtype, "pyarrow_dtype"):
         return _from_arrow(native.array.__arrow_array__())
@@ -372,7 +372,7 @@ def _encode_categories(series):
         row_of[codes] = np.arange(len(codes))
         used = np.flatnonzero(row_of >= 0)
         words = native.gather(row_of[used]).cast(str)
-        order = words.arg_sort().to_numpy()  # Python sorts what is in order fast
+        order = words.arg_sort().to_numpy()  # Python sorts ordered values fast
         place_of = row_of  # no longer needed
         place_of[used[order]] = np.arange(len(used))
         return _sorted(words.gather(order).to_list(), place_of[codes])
@@ -382,14 +382,14 @@ def _encode_categories(series):
 
 
 def _from_arrow(array):
-    """A pyarrow DictionaryArray, or chunks of one."""
+    """Read a pyarrow DictionaryArray, or chunks of one."""
     if hasattr(array, "chunks"):
         array = array.unify_dictionaries().combine_chunks()
     return _sorted(array.dictionary.to_pylist(), array.indices.to_numpy())
 
 
 def _sorted(words, codes):
-    """Vocabulary of the words that occur, in order, and codes in it."""
+    """Sorted vocabulary of the words that occur, and codes in it."""
     used = np.zeros(len(words), dtype=bool)
     for block in blocks(len(codes)):
         used[codes[block]] = True
@@ -407,10 +407,10 @@ def as_frame(
     *,
     lazy=False,
 ):
-    """Any data frame as one of narwhals.
+    """Return any data frame as one of narwhals.
 
-    `what` is the name of the parameter, `otherwise` what to do without a frame. A lazy
-    frame is collected, or with `lazy` stays one.
+    `what` is the name of the parameter, and `otherwise` the advice if it is not a
+    frame. A lazy frame is collected, unless `lazy` is True.
     """
     frame = nw.from_native(as_table(events), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
@@ -424,7 +424,7 @@ def as_frame(
 
 
 def check_columns(frame, *, what="events", **named):
-    """Refuse names, by parameter, that are no column; None is passed over."""
+    """Refuse names, passed by parameter, that are not columns; None is skipped."""
     names = frame.collect_schema().names()  # of a lazy frame too
     for role, name in named.items():
         if name is not None and name not in names:

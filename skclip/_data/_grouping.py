@@ -1,4 +1,4 @@
-"""Events of a log to sessions: their order, and what belongs to a session."""
+"""Group the events of a log into sessions: order, and one value per session."""
 
 from itertools import pairwise
 
@@ -7,18 +7,18 @@ from scipy import sparse
 
 from skclip._data._ragged import blocks, gathered, times_fall
 
-_EVENTS = 2**16  # that are sorted at a time; so many sessions have numbers of 16 bits
+_EVENTS = 2**16  # events sorted at a time; the numbers of their sessions fit 16 bits
 
 
 def one_each(user_codes, offsets, ids):
-    """User of each session; refuses sessions that have several."""
+    """User of each session; refuses sessions that have several users."""
     of_session = user_codes[offsets[:-1]]
     mixed = user_codes != np.repeat(of_session, np.diff(offsets))
     if mixed.any():
         at = int(np.searchsorted(offsets, np.flatnonzero(mixed)[0], "right"))
         raise ValueError(
             f"Session {ids.tolist()[at - 1]!r} has events of more than one user. "
-            "Expected one user per session; make the session ids unique per user, or "
+            "Expected one user per session. Make the session ids unique per user, or "
             "leave user= out."
         )
     return of_session
@@ -27,20 +27,20 @@ def one_each(user_codes, offsets, ids):
 def group_events(session_codes, n_sessions, times):
     """Order events by session and time, sessions by their last time.
 
-    Beside the results it takes 14 bytes an event.
+    Needs 14 bytes per event in addition to the results.
 
     Parameters
     ----------
     session_codes : ndarray of shape (n_events,), int32
-        Each of the sessions has an event.
+        Each session has at least one event.
     n_sessions : int
     times : ndarray of shape (n_events,) or None
-        None keeps the order of the events, and puts sessions in that of their first.
+        None keeps the order of the events, and orders sessions by their first event.
 
     Returns
     -------
     order : ndarray of shape (n_events,)
-        Events with equal times stay in their order.
+        Events with equal times keep their order.
     offsets : ndarray of shape (n_sessions + 1,), int64
     rank : ndarray of shape (n_sessions,)
         Code of each session in its new order.
@@ -58,7 +58,7 @@ def group_events(session_codes, n_sessions, times):
     rank = np.argsort(keys, kind="stable")
     place = np.empty(n_sessions, dtype=np.int32)
     place[rank] = np.arange(n_sessions, dtype=np.int32)
-    # A matrix with one entry per row, turned to columns, is a stable counting sort.
+    # Converting a matrix with one entry per row to CSC is a stable counting sort.
     rows = np.arange(n + 1, dtype=np.int32 if n < 2**31 else np.int64)
     entries = (np.ones(n, dtype=np.int8), gathered(place, session_codes), rows)
     columns = sparse.csr_array(entries, shape=(n, n_sessions)).tocsc()
@@ -69,7 +69,7 @@ def group_events(session_codes, n_sessions, times):
 
 
 def _sort_sessions(order, offsets, times):
-    """Put the events of each session in order of time, in place."""
+    """Sort the events of each session by time, in place."""
     borders = np.arange(0, len(order) + _EVENTS, _EVENTS)
     cuts = np.minimum(np.searchsorted(offsets, borders), len(offsets) - 1)
     for first, last in pairwise(np.unique(cuts)):

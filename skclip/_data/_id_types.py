@@ -27,24 +27,24 @@ _REMEDIES = {
 
 
 def other_type(ids, index, *, kinds=True, where="which was seen in fit"):
-    """What to say where unknown ids probably are known ones of another type, or "".
+    """Return a hint if unknown ids are probably known ones of another type, else "".
 
     Parameters
     ----------
     ids : ndarray of shape (n,)
-        Raw ids that are not in the catalog. None and NaN stand for none.
+        Raw ids that are not in the catalog. None and NaN are skipped.
     index : ItemIndex
         The catalog.
     kinds : bool, default=True
-        Whether ids that look like no known one count too, if all of them are of other
-        types than the catalog.
+        Whether to give a hint too if no id resembles a known one, but all of them have
+        other types than the catalog.
     where : str
-        Where the catalog comes from, for the message.
+        Origin of the catalog, for the message.
 
     Returns
     -------
     hint : str
-        With an example from each side, and what to do.
+        An example from each side, and what to do.
     """
     are_numbers = index.item_ids.dtype.kind in "iuf"
     if len(index) == 0 or (are_numbers and ids.dtype.kind in "iuf"):
@@ -81,16 +81,17 @@ def _hint(value, known, how, where):
 
 
 def refuse_other_type(ids, index, what):
-    """Refuse new ids that probably are known ones of another type."""
+    """Refuse new ids that are probably known ones of another type."""
     hint = other_type(ids, index)
     if hint:
         raise ValueError(f"{what} has ids of another type than those of fit. {hint}")
 
 
 def checked_codes(ids, index, what):
-    """Codes of ids; warns if unknown ones probably are known ones of another type.
+    """Codes of ids; warns if unknown ones are probably known ones of another type.
 
-    Beside known ids, those that look like none of them are fill values or new.
+    If some ids are known, unknown ones that resemble no known id are not warned about:
+    they are fill values or new.
     """
     codes = index.codes_of(ids)
     unknown, kinds = ids[codes == 0], not codes.any()
@@ -101,9 +102,9 @@ def checked_codes(ids, index, what):
 
 
 def check_own_types(index, what, *, portable=True):
-    """Warn if ids look like others that are written in another way.
+    """Warn if ids look like other ids that are written in another way.
 
-    With `portable` also if they are of a type that no file of `skclip.save` carries.
+    With `portable`, also warn about types that `skclip.save` cannot write.
     """
     ids = index.item_ids
     values = ids.tolist() if ids.dtype.kind == "O" else []
@@ -113,7 +114,7 @@ def check_own_types(index, what, *, portable=True):
     if foreign and portable:
         message = (
             f"{what} has ids such as {foreign[0]!r:.60} ({kind_of(foreign[0])}), which "
-            "skclip.save cannot carry: it takes numbers, text, bytes and tuples of "
+            "skclip.save cannot write: it takes numbers, text, bytes and tuples of "
             "these. Convert them first, for instance with str(...), or save the model "
             "with joblib."
         )
@@ -126,7 +127,7 @@ def check_own_types(index, what, *, portable=True):
 
 
 def _mixed_types(values):
-    """What to say where ids look like others of another type, or ""."""
+    """Return a hint if ids look like others of another type, else ""."""
     by_kind = {}
     for value in values:
         by_kind.setdefault(kind_of(value), []).append(value)
@@ -145,7 +146,7 @@ def _mixed_types(values):
 
 
 def _lost_zeros(index):
-    """What to say where most ids that begin with zeros are there without them, too."""
+    """Return a hint if most ids with leading zeros also occur without them, else ""."""
     if not index.digits.zeros:
         return ""
     ids = index.item_ids
@@ -160,7 +161,7 @@ def _lost_zeros(index):
 
 
 def is_portable(value):
-    """Whether a file of `skclip.save` carries an id exactly."""
+    """Whether `skclip.save` can write an id exactly."""
     if isinstance(value, tuple):
         return all(map(is_portable, value))
     if isinstance(value, np.generic):
@@ -171,7 +172,7 @@ def is_portable(value):
 
 
 def kind_of(value):
-    """What an id is, in a word."""
+    """The kind of an id, in a word."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, bytes):
@@ -188,7 +189,7 @@ def _kinds(ids):
 
 
 def _examples(ids):
-    """Some ids, one of each type among them; none that is missing."""
+    """Some ids, at least one of each type, without missing ones."""
     if ids.dtype.kind in "OT":
         values = [value for value in ids.tolist() if not is_missing(value)]
         first_of = {type(value): value for value in reversed(values)}
@@ -200,7 +201,7 @@ def _examples(ids):
 def _variants(value, digits):
     """The same id as text, bytes, number and UUID, with and without leading zeros.
 
-    `digits` says how text of digits is written in the catalog, see `ItemIndex`.
+    `digits` describes how text of digits is written in the catalog, see `ItemIndex`.
     """
     if isinstance(value, tuple):
         ways = [
@@ -216,8 +217,8 @@ def _variants(value, digits):
     if _WHOLE.fullmatch(text.strip()):
         number = _number_of(text)
         yield number
-        # Zeros before an id may be part of it: "7" and "07" are two ids where others
-        # have one digit, too.
+        # Leading zeros may be part of an id: "7" and "07" are two ids if other ids
+        # have one digit.
         is_text = isinstance(value, (str, bytes))
         if not (is_text and digits.zeros and text[:1] == "0"):
             texts |= {str(number), f"{number}.0"}
@@ -235,7 +236,7 @@ def _variants(value, digits):
 
 
 def _text_of(value):
-    """An id as text, where it has one; else itself."""
+    """An id as text if possible, else the id itself."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, (str, uuid.UUID)):
@@ -247,7 +248,7 @@ def _text_of(value):
 
 
 def _number_of(value):
-    """A whole number that stands for an id, where there is one; else itself."""
+    """The whole number that an id stands for if there is one, else the id itself."""
     text = _text_of(value)
     if isinstance(text, str) and _WHOLE.fullmatch(text.strip()):
         return int(text.strip().partition(".")[0])

@@ -1,4 +1,4 @@
-"""Raw ids of any type to codes and back; what may stand in a session."""
+"""Convert raw ids of any type to codes and back; check what can be an id."""
 
 import itertools
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from skclip._warnings import warn_once
 from skclip.exceptions import IdTypeWarning
 
 _TEXT_WIDTH = 256  # longer ids would make a fixed-width array wasteful
-_MOST_WASTE = 4  # times the characters that there are
-_HOW_TO_JOIN = "Pass what to join: concat([first, second]) or first.concat(second)."
+_MOST_WASTE = 4  # largest ratio of a fixed-width array to the characters in it
+_HOW_TO_JOIN = "Pass the parts: concat([first, second]) or first.concat(second)."
 
 
 def factorize(values):
     """Dictionary-encode a flat array of ids without missing values.
 
-    Returns the distinct ids in native order (what cannot be compared by type name, then
-    repr) and int32 codes: ``vocabulary[codes]`` equals ``values``.
+    Returns the distinct ids in native order and int32 codes: ``vocabulary[codes]``
+    equals ``values``. Ids that cannot be compared are ordered by type name and repr.
     """
     if values.dtype.kind in "OUST":
         return _factorize_hashable(values.tolist())
@@ -43,7 +43,7 @@ def factorize(values):
 
 
 def _factorize_by_sort(values):
-    """As ``np.unique(values, return_inverse=True)``, with half of its memory."""
+    """Like ``np.unique(values, return_inverse=True)``, with half of its memory."""
     order = np.argsort(values)
     ascending = values[order]
     new = np.ones(len(values), dtype=bool)
@@ -90,7 +90,7 @@ def _factorize_hashable(values):
 
 
 def python_numbers(values):
-    """A list without NumPy's numbers, which do not compare with all of Python's."""
+    """Convert NumPy numbers in a list, which not all Python numbers compare with."""
     theirs = (np.number, np.bool_)
     if any(issubclass(kind, theirs) for kind in set(map(type, values))):
         return [v.item() if isinstance(v, theirs) else v for v in values]
@@ -107,11 +107,11 @@ def _sorted_positions(keys):
 
 
 def as_id_array(ids):
-    """Store ids as a 1-D array: fixed-width text where that is exact, else objects."""
+    """Store ids as a 1-D array: fixed-width text if that is exact, else objects."""
     if ids and all(isinstance(i, str) and not i.endswith("\0") for i in ids):
         lengths = list(map(len, ids))
         longest, total = max(lengths), sum(lengths)
-        # One long id would give all of them its width.
+        # One long id would set the width for all of them.
         spacious = longest * len(ids) > _MOST_WASTE * total + 1024
         if longest <= _TEXT_WIDTH and not spacious:
             return np.array(ids, dtype=np.str_)
@@ -121,9 +121,9 @@ def as_id_array(ids):
 
 
 def parts_to_join(parts, kind):
-    """What `concat` is given, one by one or in a list, as a list.
+    """Return the arguments of `concat`, single or in a list, as a list.
 
-    Called on an object of `kind`, that object is the first part.
+    If `concat` is called on an object of `kind`, that object is the first part.
     """
     if len(parts) == 1 and not isinstance(parts[0], kind):
         (given,) = parts
@@ -133,9 +133,9 @@ def parts_to_join(parts, kind):
             raise TypeError(f"concat is given a {type(given).__name__}. {_HOW_TO_JOIN}")
         parts = list(given)
         if not parts:
-            raise ValueError("concat needs at least one part.")
+            raise ValueError("concat got no parts. Pass at least one.")
     elif len(parts) < 2:
-        raise TypeError(f"concat has nothing to join. {_HOW_TO_JOIN}")
+        raise TypeError(f"concat got nothing to join. {_HOW_TO_JOIN}")
     flat = []
     for part in parts:
         several = isinstance(part, (list, tuple)) and len(part) > 0
@@ -145,28 +145,28 @@ def parts_to_join(parts, kind):
 
 
 def as_list(values, what, *, ordered=False):
-    """A flat list of what a caller passes as ids, whatever array holds them.
+    """Return the ids that a caller passes, in whatever container, as a flat list.
 
     Parameters
     ----------
     values : sequence, set, array, Series, pyarrow array, or frame of one column
     what : str
-        What it is, for messages.
+        Name of the argument, for messages.
     ordered : bool, default=False
-        Whether the order counts, so that a set is refused.
+        Whether the order matters, so that a set is refused.
 
     Returns
     -------
     values : list
-        Python values; elements may be lists, where each row has ids of its own.
+        Python values. Elements may be lists if each row has its own ids.
 
     Raises
     ------
     TypeError
-        It is one value, a mapping, a frame of several columns, or a set although the
-        order counts.
+        If `values` is a single value, a mapping, a frame of several columns, or a set
+        although the order matters.
     ValueError
-        It has masked cells.
+        If it has masked cells.
     """
     if isinstance(values, list):
         return _plain_values(values)
@@ -182,7 +182,7 @@ def as_list(values, what, *, ordered=False):
         columns = native.collect_schema().names()
         if len(columns) != 1:
             raise TypeError(
-                f"{what} is a data frame of the columns {columns}. Pass one of them."
+                f"{what} is a data frame with the columns {columns}. Pass one of them."
             )
         native = native.lazy().collect().get_column(columns[0])
     if isinstance(native, nw.Series):
@@ -218,14 +218,14 @@ def as_list(values, what, *, ordered=False):
 
 
 def unmasked(values, what):
-    """An array of numbers, refused where cells are masked."""
+    """Return an array of numbers; refuse masked cells."""
     if np.ma.is_masked(values):
-        raise ValueError(f"{what} has masked cells. Expected a value in each.")
+        raise ValueError(f"{what} has masked cells. Expected a value in each cell.")
     return np.asarray(values)
 
 
 def as_table(values):
-    """A pyarrow RecordBatch as a Table; all else as it is."""
+    """Return a pyarrow RecordBatch as a Table, and anything else unchanged."""
     if type(values).__name__ == "RecordBatch":
         import pyarrow
 
@@ -234,16 +234,16 @@ def as_table(values):
 
 
 def _plain_values(values):
-    """A list with Python values where pyarrow's scalars stand."""
+    """Return a list with Python values instead of scalars of pyarrow."""
     if any(hasattr(kind, "as_py") for kind in set(map(type, values))):
         return [v.as_py() if hasattr(v, "as_py") else v for v in values]
     return values
 
 
 def without_padding(rows, padding):
-    """Rows without the ends that are padding; warns where they look like it.
+    """Return rows without trailing padding; warn if they seem to have some.
 
-    `rows` is whatever `Sessions.from_lists` is given.
+    `rows` is the argument of `Sessions.from_lists`.
     """
     if padding is None:
         matrix = np.ndim(rows) == 2 if isinstance(rows, np.ndarray) else False
@@ -261,22 +261,22 @@ def without_padding(rows, padding):
 
 
 def warn_trailing_zeros(X, name, owner=None):
-    """Warn if the zeros of an integer matrix stand at the ends of rows alone.
+    """Warn if the zeros of an integer matrix occur only at the ends of rows.
 
-    `owner` is told once.
+    Each `owner` is warned about once.
     """
     zeros = np.cumprod(X[:, ::-1] == 0, axis=1).sum(axis=1)
     n = int((zeros > 0).sum())
     if n and (X == 0).sum() == zeros.sum():
         message = (
-            f"{n} of {len(X)} rows of {name} end in zeros, which are taken as items. "
+            f"{n} of {len(X)} rows of {name} end in zeros, which are read as items. "
             f"If they are padding, pass Sessions.from_lists({name}, padding=0)."
         )
         warn_once(owner, (name, "zeros"), message, IdTypeWarning)
 
 
 def encode_rows(rows):
-    """Vocabulary, codes and offsets of rows of ids; refuse what is no session."""
+    """Return vocabulary, codes and offsets of rows of ids; refuse wrong rows."""
     rows = [row if type(row) in (list, tuple) else plain_row(row) for row in rows]
     for i, row in enumerate(rows):
         if isinstance(row, (list, tuple, range)) or getattr(row, "ndim", 0) == 1:
@@ -325,12 +325,12 @@ def encode_rows(rows):
 
 
 def _is_single(value):
-    """Whether this is one id and no sequence."""
+    """Whether this is a single id and not a sequence."""
     return isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
 
 
 def plain_row(row):
-    """A row as a list, a tuple or an array without a mask, where it stands for one."""
+    """Return a row as a list, a tuple or an array without a mask, if possible."""
     if isinstance(row, np.ma.MaskedArray) and row.ndim:
         return row.compressed() if row.ndim == 1 else row
     if hasattr(row, "as_py"):  # a pyarrow scalar
@@ -341,12 +341,12 @@ def plain_row(row):
 
 
 def needs_care(values):
-    """Whether some values may be no ids: all but text, bytes and whole numbers."""
+    """Whether some values may not be ids: all but text, bytes and whole numbers."""
     return not all(map(_may_be_id, set(map(type, values))))
 
 
 def _may_be_id(kind):
-    """Whether every value of this type is an id (no float, which may be NaN)."""
+    """Whether every value of this type is an id; False for floats, because of NaN."""
     return issubclass(kind, (int, str, bytes, np.integer))
 
 
@@ -362,27 +362,27 @@ def is_id(value):
 
 
 def is_nan(value):
-    """Whether a value is a NaN, which pads 2-D arrays."""
+    """Whether a value is NaN, the padding of 2-D arrays."""
     if isinstance(value, Decimal):
         return value.is_nan()
     return isinstance(value, (float, np.floating)) and value != value
 
 
 def plain(value):
-    """A NumPy scalar as a Python value, for messages; dates stay as they are."""
+    """Convert a NumPy scalar to a Python value for messages; dates stay as they are."""
     is_scalar = isinstance(value, np.generic) and value.dtype.kind not in "mM"
     return value.item() if is_scalar else value
 
 
 def python_values(array):
-    """Python values; dates as datetimes, not as counts of nanoseconds."""
+    """Return Python values, with dates as datetimes instead of nanoseconds."""
     return (
         array.astype("datetime64[us]") if array.dtype.kind == "M" else array
     ).tolist()
 
 
 def labels(values, what="ids"):
-    """Session or user ids as a 1-D array that keeps their types; None where missing."""
+    """Return session or user ids as a 1-D array of their types; None if missing."""
     if isinstance(values, np.ma.MaskedArray):
         values = values.tolist()
     values = as_list(values, what, ordered=True)
@@ -397,7 +397,7 @@ def labels(values, what="ids"):
 
 
 def own_codes(ids, n):
-    """Codes of the ids of `n` sessions; one without an id has a code of its own."""
+    """Codes of the ids of `n` sessions. Each missing id gets its own code."""
     if ids is None:
         return np.arange(n)
     known = np.array([value is not None for value in ids.tolist()], dtype=bool)
@@ -408,7 +408,7 @@ def own_codes(ids, n):
 
 
 def with_gaps(vocabulary, codes):
-    """Ids of codes, None where the code is -1."""
+    """Ids of codes, None if the code is -1."""
     missing = codes < 0
     if not missing.any():
         return vocabulary[codes]
@@ -434,8 +434,8 @@ def _refuse_id(flat, offsets, bad):
         )
     raise ValueError(
         f"{where}: the item id is {value!r}. Expected a finite number, text or "
-        "another hashable id. Drop events without an item before building sessions "
-        "(NaN marks padding only in a 2-D array)."
+        "another hashable id. Drop events without an item before you build sessions. "
+        "Only in a 2-D array NaN marks padding."
     )
 
 

@@ -22,7 +22,7 @@ def append_ids(ids, new):
 
 
 def joined_ids(first, second):
-    """Distinct ids of two arrays in native order, and int32 codes of each array's."""
+    """Distinct ids of two arrays in native order, and int32 codes of both arrays."""
     if first.dtype.kind == second.dtype.kind and first.dtype.kind in "iufb":
         vocabulary, codes = factorize(np.concatenate([first, second]))
     else:
@@ -31,7 +31,7 @@ def joined_ids(first, second):
 
 
 class CatalogMixin:
-    """Keeps the index of ``item_ids_`` as ``_index``, outside the state."""
+    """Keep the index of ``item_ids_`` as ``_index``, outside the pickled state."""
 
     def __getstate__(self):
         state = dict(super().__getstate__())
@@ -46,16 +46,16 @@ class CatalogMixin:
 
 @dataclass(frozen=True)
 class Digits:
-    """Lengths of ids that are text of digits, and whether some begin with a zero."""
+    """Lengths of ids that are text of digits, and whether any has a leading zero."""
 
     widths: frozenset = frozenset()
     zeros: bool = False
 
 
 class ItemIndex:
-    """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not among them.
+    """Codes 1..n_items of raw ids, in the order of ``item_ids``; 0 = not in it.
 
-    The order is the catalog's: sorted after ``fit``, append-only afterwards.
+    The ids are those of the catalog: sorted after ``fit``, append-only afterwards.
     """
 
     def __init__(self, item_ids):
@@ -64,7 +64,7 @@ class ItemIndex:
             item_ids.dtype.kind in "bif"
             or item_ids.dtype.kind == "u"
             and (
-                item_ids.dtype.itemsize < 8  # uint64 compares with int64 as float
+                item_ids.dtype.itemsize < 8  # uint64 and int64 are compared as floats
             )
         ):
             self._sorter = np.argsort(item_ids, kind="stable")
@@ -78,7 +78,7 @@ class ItemIndex:
 
     @cached_property
     def has_tuples(self):
-        """Whether there are ids that are tuples or sets."""
+        """Whether some ids are tuples or sets."""
         if self.item_ids.dtype.kind != "O":
             return False
         kinds = set(map(type, self.item_ids.tolist()))
@@ -86,7 +86,7 @@ class ItemIndex:
 
     @cached_property
     def digits(self):
-        """How ids that are text of digits are written, as far as some of them show."""
+        """The format of ids that are text of digits, from a sample of them."""
         if self.item_ids.dtype.kind not in "UOST":
             return Digits()
         ids = self.item_ids[:: max(1, len(self) // 1000)].tolist()
@@ -95,7 +95,7 @@ class ItemIndex:
         return Digits(frozenset(map(len, ids)), zeros)
 
     def codes_of(self, ids):
-        """Codes of an array of raw ids, int32, 0 where the id is unknown."""
+        """Codes of an array of raw ids, int32; 0 for unknown ids."""
         if self._codes is not None:
             get = self._codes.get
             values = (
@@ -113,9 +113,9 @@ class ItemIndex:
         return codes
 
     def codes_of_known(self, ids):
-        """Codes of a list of plain ids, or None: not all are in the catalog, or plain.
+        """Codes of a list of plain ids; None if some are unknown or not plain.
 
-        Plain are whole numbers, text and tuples of Python.
+        Plain ids are whole numbers, text and tuples of Python.
         """
         kinds = set(map(type, ids))
         try:
@@ -135,7 +135,7 @@ class ItemIndex:
         return np.array(codes, dtype=np.int32)
 
     def _as_own_type(self, ids):
-        """Numbers in the type of the catalog, and which of them are still exact."""
+        """Numbers in the type of the catalog, and a mask of those that stay exact."""
         kind = "f" if self._sorted.dtype.kind == "f" else "i"
         own = np.float64 if kind == "f" else np.int64
         if ids.dtype.kind in ("b", "i") and kind == "i":

@@ -11,13 +11,15 @@ from skclip._data._ragged import _mixed, content_hashes, picked, prefix_ends
 class Instances:
     """Prefixes to learn from or to rank for: views into one flat array of codes.
 
-    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects ``targets[i]``;
-    0 = an item outside the catalog, or no target. Instances with the same start are
-    prefixes of one run of events, and stand next to each other. `clusters` (n_events,
-    n_levels) are 1..K, 0 = unknown; None where every code's own clusters hold. `users`
-    and `sessions` (n_instances,) are codes of those that have a prompt, 0 = unknown.
-    `weights` (n_instances,) say how much each target counts, None = 1. `click_codes`
-    (n_events, n_click_features) are codes of the features of the clicks, 0 = unknown.
+    Instance ``i`` observes ``codes[starts[i]:stops[i]]`` and expects ``targets[i]``. A
+    target of 0 is outside the catalog or missing. Instances with the same start are
+    prefixes of one run of events, and follow each other. In the fields below, 0 is
+    unknown.
+
+    `clusters` (n_events, n_levels) are 1..K, or None to use the clusters of the items.
+    `users` and `sessions` (n_instances,) are codes of those that have a prompt.
+    `weights` (n_instances,) are the weights of the targets; None means 1. `click_codes`
+    (n_events, n_click_features) are codes of the features of the clicks.
     """
 
     codes: np.ndarray
@@ -38,7 +40,7 @@ class Instances:
         return replace(self, **picked(self, names, rows))
 
     def weighted(self, weights):
-        """The same by the weights of the events; targets of weight 0 are left out."""
+        """The same with the weights of the events, without targets of weight 0."""
         if weights is None:
             return self
         weighted = replace(self, weights=weights[self.stops])
@@ -46,10 +48,10 @@ class Instances:
 
 
 def session_instances(codes, offsets, rows, max_length, *, last_only=False):
-    """Prefixes of whole sessions, and which of the `rows` each belongs to.
+    """Prefixes of whole sessions, and the number of the row that each belongs to.
 
     A prefix keeps its latest `max_length` items. `last_only`, for all rows or for each,
-    takes the longest one alone.
+    keeps only the longest prefix.
     """
     lengths = np.diff(offsets)[rows]
     of_row, ends = prefix_ends(lengths)
@@ -64,9 +66,9 @@ def session_instances(codes, offsets, rows, max_length, *, last_only=False):
 
 
 def distinct_prefixes(instances):
-    """Instances that observe different things, in order, and who shares with whom.
+    """Distinct instances in order, and their positions for all instances.
 
-    ``first[inverse]`` observes the same as each instance.
+    ``first[inverse]`` observes the same as the instances.
     """
     if len(instances) == 1:
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Vectors of items, by raw id."""
+"""Feature vectors of items, by raw id."""
 
 import functools
 import hashlib
@@ -23,42 +23,43 @@ from skclip._data._item_rows import Recipe, refuse_columns_without_numbers
 
 _HOW_TO_NAME_IDS = (
     "If it holds the item ids, name it: ItemFeatures.from_frame(frame, item={0}). "
-    "Else set the ids as the index, and encode the column: ItemFeatures.from_frame("
+    "If not, set the ids as the index, and encode the column: ItemFeatures.from_frame("
     "frame.reset_index(), item=..., transformer=make_column_transformer(...))."
 )
 _NUMBERS = (Real, np.bool_, Decimal)
 
 
 class ItemFeatures:
-    """Vectors of items, aligned by id; what ``item_features=`` takes.
+    """Feature vectors of items, aligned by id, for the parameter ``item_features``.
 
-    `from_frame` makes them of the columns of a data frame and `from_mapping` of a
-    mapping, both through any transformer of scikit-learn. Immutable: copies and clones
-    of an estimator share one matrix.
+    `from_frame` makes them from the columns of a data frame, and `from_mapping` from a
+    mapping. Both accept any transformer of scikit-learn. Objects are immutable: copies
+    and clones of an estimator share one matrix.
 
     Parameters
     ----------
     item_ids : array-like of shape (n_items,)
         Raw ids, each once, in any order.
     vectors : array-like, sparse matrix or data frame of shape (n_items, n_features)
-        Finite numbers, kept as a dense array of float32. A row of zeros stands for an
-        item of which nothing is known, such as one without a title.
+        Finite numbers, kept as a dense array of float32. Pass a row of zeros for an
+        item without features, such as one without a title.
 
     Attributes
     ----------
     item_ids : ndarray of shape (n_items,)
+        Raw ids.
     vectors : ndarray of shape (n_items, n_features), float32
-        Read-only.
+        Feature vectors, read-only.
     missing : ndarray
-        Ids whose row is zero.
+        Ids of the items whose row is zero.
     transformer : object or None
         The fitted transformer of `from_frame` or `from_mapping`.
 
     Raises
     ------
     ValueError
-        An id stands twice or is missing, the shapes do not match, or a row holds NaN
-        or infinity.
+        If an id occurs twice or is missing, if the shapes do not match, or if a row
+        holds NaN or infinity.
 
     Examples
     --------
@@ -70,7 +71,7 @@ class ItemFeatures:
     (3, 2)
     """
 
-    _recipe = None  # of features that a transformer or a frame made
+    _recipe = None  # set for features made by a transformer or from a frame
 
     def __init__(self, item_ids, vectors):
         self.item_ids, self._place = _checked_ids(item_ids)
@@ -80,33 +81,33 @@ class ItemFeatures:
 
     @classmethod
     def from_frame(cls, frame, item, *, columns=None, transformer=None):
-        """Make features of the columns of a data frame.
+        """Make features from the columns of a data frame.
 
         Parameters
         ----------
         frame : data frame
-            A row for each item: pandas, polars, or a pyarrow table.
+            Table with a row for each item: pandas, polars or pyarrow.
         item : str
             Column of the item ids.
         columns : list of str, default=None
-            Columns that are features. None takes all others.
+            Columns to use as features. None uses all other columns.
         transformer : transformer of scikit-learn, default=None
-            What turns these columns into numbers, such as
-            ``make_column_transformer(...)``. It is given a data frame without the ids,
-            and may return an array, a sparse matrix or a data frame. If it is not
-            fitted, a clone of it is fitted on these rows. A fitted one only transforms
-            them. None takes the columns as they are, which must hold numbers.
+            Transformer that turns these columns into numbers, such as
+            ``make_column_transformer(...)``. It gets a data frame without the ids, and
+            may return an array, a sparse matrix or a data frame. A transformer that is
+            not fitted is cloned, and the clone is fitted on these rows. None uses the
+            columns as they are, which must hold numbers.
 
         Returns
         -------
         features : ItemFeatures
-            With the fitted `transformer`, which `encode` uses for further items.
+            Features with the fitted `transformer`. `encode` uses it for further items.
 
         Raises
         ------
         ValueError
-            There is no such column, an id stands twice or is missing, a column holds no
-            numbers and there is no transformer, or a number is missing.
+            If there is no such column, an id occurs twice or is missing, a number is
+            missing, or a column holds no numbers and there is no transformer.
 
         Examples
         --------
@@ -133,29 +134,29 @@ class ItemFeatures:
 
     @classmethod
     def from_mapping(cls, mapping, *, transformer=None):
-        """Make features of a mapping of item ids.
+        """Make features from a mapping of item ids.
 
         Parameters
         ----------
         mapping : mapping
-            Id to a vector or a number; with a transformer to whatever that one reads,
-            such as a title.
+            Vectors or numbers by item id. With a transformer the values may be anything
+            that it reads, such as titles.
         transformer : transformer of scikit-learn, default=None
-            What turns a list of the values into numbers, such as a `TfidfVectorizer`,
-            an `ItemTextEncoder`, or a `DictVectorizer` for dicts. As in `from_frame`
-            it is fitted, unless it is fitted already.
+            Transformer that turns a list of the values into numbers, such as a
+            `TfidfVectorizer`, an `ItemTextEncoder`, or a `DictVectorizer` for dicts. As
+            in `from_frame`, a clone is fitted unless it is fitted already.
 
         Returns
         -------
         features : ItemFeatures
-            With the fitted `transformer`, which `encode` uses for further items.
+            Features with the fitted `transformer`. `encode` uses it for further items.
 
         Raises
         ------
         TypeError
-            It is no mapping.
+            If `mapping` is not a mapping.
         ValueError
-            Vectors differ in length, or a number is missing.
+            If vectors differ in length, or a number is missing.
 
         Examples
         --------
@@ -182,26 +183,27 @@ class ItemFeatures:
         Parameters
         ----------
         rows : data frame or mapping
-            Rows of the kind that `from_frame` or `from_mapping` was given, with the
-            same columns. The fitted transformer transforms them.
+            Rows of these items, in the form that you passed to `from_frame` or
+            `from_mapping`, with the same columns. The fitted transformer transforms
+            them.
 
         Returns
         -------
         features : ItemFeatures
-            Of these items alone.
+            Features of these items only.
 
         Raises
         ------
         ValueError
-            These features were made from arrays, or come from a file of `skclip.save`,
-            which holds no transformer; or `rows` lacks a column.
+            If these features were made from arrays or come from a file of
+            `skclip.save`, which hold no transformer. Also if `rows` lacks a column.
         """
         if self._recipe is None:
             raise ValueError(
-                "These features do not know how they were made: ItemFeatures(item_ids, "
-                "vectors) and files of skclip.save hold numbers alone. Encode the rows "
-                "by the transformer that you used, and pass ItemFeatures(item_ids, "
-                "transformer.transform(rows))."
+                "These features hold no transformer, because they were made by "
+                "ItemFeatures(item_ids, vectors) or loaded from a file of skclip.save. "
+                "Encode the rows with the transformer that you used, and pass "
+                "ItemFeatures(item_ids, transformer.transform(rows))."
             )
         ids, vectors = self._recipe.encode(rows)
         of_frame = self._recipe.item is not None
@@ -215,7 +217,7 @@ class ItemFeatures:
 
     @property
     def missing(self):
-        """Ids whose row is zero."""
+        """Ids of the items whose row is zero."""
         return self.item_ids[~self.vectors.any(axis=1)]
 
     def rows_of(self, item_ids):
@@ -229,12 +231,12 @@ class ItemFeatures:
         Returns
         -------
         vectors : ndarray of shape (n, n_features), float32
-            In the order of `item_ids`.
+            Vectors in the order of `item_ids`.
 
         Raises
         ------
         ValueError
-            An id is not among the features.
+            If an id is not among the features.
         """
         return rows_of_items(self, item_ids, "item_features")
 
@@ -244,12 +246,13 @@ class ItemFeatures:
         Parameters
         ----------
         *parts : ItemFeatures, or one list of them
-            Of one encoder, so that their columns mean the same; no id twice.
+            Features of the same encoder, so that their columns agree. No id may occur
+            in two of them.
 
         Returns
         -------
         features : ItemFeatures
-            Rows of all parts, in the order given.
+            Rows of all parts, in the given order.
 
         Examples
         --------
@@ -264,7 +267,7 @@ class ItemFeatures:
         widths = sorted({part.shape[1] for part in parts})
         if len(widths) != 1:
             raise ValueError(
-                f"parts have {widths} columns. Join features of one encoder only."
+                f"parts have {widths} columns. Join features of the same encoder only."
             )
         ids = parts[0].item_ids
         for part in parts[1:]:
@@ -273,7 +276,7 @@ class ItemFeatures:
         return _with_recipe_of(features, *parts)
 
     def covering(self, item_ids):
-        """Return features that also have rows for these items, zeros where new.
+        """Return features that also have rows for these items, with zeros for new ones.
 
         Parameters
         ----------
@@ -283,7 +286,7 @@ class ItemFeatures:
         Returns
         -------
         features : ItemFeatures
-            These rows first, then the new ones.
+            The rows of these features, followed by new ones.
         """
         ids, _ = _checked_ids(item_ids)
         new = ids[self._place.codes_of(ids) == 0]
@@ -295,7 +298,7 @@ class ItemFeatures:
         return _with_recipe_of(features, self)
 
     def known_ids(self):
-        """Return the ids whose row is not zero, in order.
+        """Return the ids of the items whose row is not zero, in order.
 
         Returns
         -------
@@ -313,7 +316,7 @@ class ItemFeatures:
     def __len__(self):
         return len(self.item_ids)
 
-    def __repr__(self):  # names the content: checkpoints know a run by it
+    def __repr__(self):  # identifies the content, for checkpoints
         n_items, n_features = self.shape
         return f"ItemFeatures({n_items} x {n_features}, {self._digest})"
 
@@ -329,14 +332,14 @@ class ItemFeatures:
 
 
 def _with_recipe_of(features, *parts):
-    """The same features, which further rows are encoded like those of a part."""
+    """Return the features with the recipe of a part, to encode further rows."""
     recipes = [part._recipe for part in parts if part._recipe is not None]
     features._recipe = recipes[0] if recipes else None
     return features
 
 
 def updated_features(features, new):
-    """`ItemFeatures` with rows of `new` in the place of own ones, others behind."""
+    """`ItemFeatures` in which rows of `new` replace old ones or come after them."""
     codes = features._place.codes_of(new.item_ids)
     vectors, known = features.vectors.copy(), codes > 0
     vectors[codes[known] - 1] = new.vectors[known]
@@ -346,7 +349,7 @@ def updated_features(features, new):
 
 
 def rows_of_items(features, item_ids, name):
-    """Vectors of some items, as `ItemFeatures.rows_of`; `name` is for the message."""
+    """Vectors of some items, see `ItemFeatures.rows_of`. Messages use `name`."""
     codes = features._place.codes_of(item_ids)
     if (codes == 0).any():
         lacking = item_ids[codes == 0]
@@ -362,25 +365,25 @@ def _how_to_add_rows(features, lacking):
     own = features.item_ids
     if own.dtype.kind == "i" and np.array_equal(own, np.arange(len(own))):
         return (
-            "Its ids are the numbers of the rows, from 0. If it is a data frame, set "
-            "the item ids as its index, or name their column: ItemFeatures.from_frame("
-            "frame, item=...)."
+            "Its ids are row numbers from 0. If it is a data frame, set the item ids "
+            "as its index, or name their column: ItemFeatures.from_frame(frame, "
+            "item=...)."
         )
     return other_type(lacking, features._place, where="which has features") or (
-        "Join features of known and new items by ItemFeatures.concat([known, new]); "
-        "covering(item_ids) adds rows of zeros for items that have no title."
+        "Join features of known and new items with ItemFeatures.concat([known, new]). "
+        "Use covering(item_ids) to add rows of zeros for items without features."
     )
 
 
 def as_item_features(features, name="item_features"):
-    """What a caller passes for features of items; None stays None.
+    """Convert what a caller passes as item features; None stays None.
 
-    `name` is that of the parameter, for messages.
+    `name` is the name of the parameter, for messages.
 
     Raises
     ------
     TypeError
-        It is neither `ItemFeatures`, a data frame by item id, nor a mapping.
+        If it is neither `ItemFeatures`, a data frame by item id, nor a mapping.
     """
     if features is None or isinstance(features, ItemFeatures):
         return features
@@ -394,16 +397,15 @@ def as_item_features(features, name="item_features"):
     shape = getattr(features, "shape", None)
     what = f"{type(features).__name__}" + (f" of shape {shape}" if shape else "")
     raise TypeError(
-        f"{name} is a {what}. Expected skclip.features.ItemFeatures, which "
-        "knows whose each row is: ItemFeatures.from_frame(frame, item=...) for a data "
-        "frame with a column of ids, ItemFeatures(item_ids, vectors) for arrays. A "
-        "pandas data frame with the item ids as its index will do, or a mapping of ids "
-        "to vectors."
+        f"{name} is a {what}. Expected skclip.features.ItemFeatures. Use "
+        "ItemFeatures.from_frame(frame, item=...) for a data frame with a column of "
+        "ids, or ItemFeatures(item_ids, vectors) for arrays. A pandas data frame with "
+        "the item ids as its index works too, and so does a mapping of ids to vectors."
     )
 
 
 def _encoded(recipe, item_ids, vectors, ids_name):
-    """`ItemFeatures` of what a recipe made."""
+    """`ItemFeatures` from the result of a recipe."""
     if recipe.transformer is None and recipe.item is None:
         vectors = _one_column(vectors)
     features = _named_features(item_ids, vectors, ids_name, recipe.source)
@@ -412,26 +414,26 @@ def _encoded(recipe, item_ids, vectors, ids_name):
 
 
 def _one_column(values):
-    """Plain numbers as rows of one feature; all else as it is."""
+    """Return plain numbers as rows of one feature, and anything else unchanged."""
     if values and all(isinstance(value, _NUMBERS) for value in values):
         return [[value] for value in values]
     return values
 
 
 def _named_features(item_ids, vectors, ids_name, name):
-    """`ItemFeatures` of what a parameter holds, refused under its name."""
+    """`ItemFeatures` from the value of a parameter; errors use its name."""
     ids, _ = _checked_ids(item_ids, ids_name)
     return ItemFeatures(item_ids, _checked_vectors(vectors, ids, name))
 
 
 def _as_matrix(vectors, name):
-    """An array of what may be a sparse matrix, a data frame or objects."""
+    """Return a sparse matrix, a data frame or objects as an array."""
     if sparse.issparse(vectors):
         return vectors.toarray()
     vectors = unmasked(vectors, name)
     if vectors.dtype != object:
         return vectors
-    values = vectors.ravel().tolist()  # columns of several types, or with gaps
+    values = vectors.ravel().tolist()  # columns of several types, or missing values
     if not all(is_missing(v) or isinstance(v, _NUMBERS) for v in values):
         return vectors
     values = [np.nan if is_missing(value) else value for value in values]
@@ -439,7 +441,7 @@ def _as_matrix(vectors, name):
 
 
 def _checked_vectors(vectors, item_ids, name):
-    """A new array, float32, of one row for each id."""
+    """Return a new array of float32 with one row for each id."""
     try:
         vectors = _as_matrix(vectors, name)
     except ValueError as error:
@@ -460,17 +462,17 @@ def _checked_vectors(vectors, item_ids, name):
             "row for each id."
         )
     if vectors.shape[1] == 0:
-        raise ValueError(f"{name} has no column. Pass at least one feature.")
+        raise ValueError(f"{name} has no columns. Pass at least one feature.")
     with np.errstate(over="ignore"):
         vectors = np.array(vectors, dtype=np.float32, order="C")
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
         raise ValueError(
             f"{int(bad.sum())} rows of {name} hold NaN or infinity, such as that of "
-            f"{item_ids.tolist()[int(np.argmax(bad))]!r}. Pass a row of zeros for an "
-            "item of which nothing is known. Fill single missing values, and add a "
-            "column that says which are missing, as SimpleImputer(add_indicator=True) "
-            "of scikit-learn does."
+            f"{item_ids.tolist()[int(np.argmax(bad))]!r}. Fill single missing values, "
+            "and add a column that marks them, for instance by scikit-learn's "
+            "SimpleImputer(add_indicator=True). Pass a row of zeros for an item "
+            "without any features."
         )
     return vectors
 

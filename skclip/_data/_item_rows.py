@@ -1,4 +1,4 @@
-"""Rows of items, in a data frame or a mapping, as numbers by a transformer."""
+"""Convert rows of items, in a data frame or a mapping, to numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ _HOW_TO_ENCODE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How rows of items became numbers, so that further rows become the same ones.
+    """The conversion of rows of items to numbers, for use on further rows.
 
-    `transformer` is fitted, or None where columns are numbers as they are. `item` is
-    the column of the ids and `columns` are those that were read; both are None where
-    the rows were a mapping.
+    `transformer` is fitted, or None if the columns are used as they are. `item` is the
+    column of the ids, and `columns` are the columns that were read. Both are None for a
+    mapping.
     """
 
     transformer: object
@@ -32,7 +32,7 @@ class Recipe:
 
     @classmethod
     def of_frame(cls, frame, item, columns, transformer):
-        """The recipe for a frame and later ones, and what it makes of this one."""
+        """Return the recipe for a frame, and the ids and numbers of its rows."""
         frame = _as_frame(frame, item)
         if isinstance(columns, str):
             raise TypeError(
@@ -42,7 +42,7 @@ class Recipe:
             columns = [name for name in frame.columns if name != item]
         if len(columns) == 0:
             raise ValueError(
-                f"frame has no column to take as a feature beside {item!r}. Pass at "
+                f"frame has no column besides {item!r} to use as a feature. Pass at "
                 "least one, in columns=[...]."
             )
         recipe = cls(_checked(transformer), item, tuple(columns))
@@ -50,7 +50,7 @@ class Recipe:
 
     @classmethod
     def of_mapping(cls, mapping, transformer):
-        """The same for a mapping of ids to what the transformer reads."""
+        """The same for a mapping of ids to values that the transformer reads."""
         recipe = cls(_checked(transformer))
         return recipe._fitted(*recipe._read(mapping))
 
@@ -59,12 +59,12 @@ class Recipe:
         return self._applied(*self._read(rows))
 
     def _read(self, rows):
-        """Ids of rows, and what the transformer is given."""
+        """Ids of rows, and the input of the transformer."""
         if self.item is None:
             if not isinstance(rows, Mapping):
                 raise TypeError(
                     f"rows is a {type(rows).__name__}. The features were made from a "
-                    "mapping, so pass a mapping of item ids to values of that kind."
+                    "mapping. Pass a mapping of item ids to values of the same kind."
                 )
             return list(rows), list(rows.values())
         frame = _as_frame(rows, self.item)
@@ -77,7 +77,7 @@ class Recipe:
         """The recipe with a fitted transformer; ids and numbers of the rows."""
         if self.transformer is None:
             return self, *self._applied(ids, rows)
-        try:  # a pipeline only asks its last step, which may need no fit
+        try:  # a pipeline checks only its last step, which may need no fit
             check_is_fitted(self.transformer)
             return self, *self._applied(ids, rows)
         except NotFittedError:
@@ -95,14 +95,14 @@ class Recipe:
 
     @property
     def source(self):
-        """What the numbers are, for messages."""
+        """Description of the source of the numbers, for messages."""
         if self.transformer is not None:
             return f"the output of {type(self.transformer).__name__}"
         return "mapping" if self.item is None else "frame"
 
 
 def _checked(transformer):
-    """A transformer, or None; refuses a class and what cannot transform."""
+    """Return a transformer or None; refuse a class and objects without transform."""
     is_class = isinstance(transformer, type)
     if transformer is None or (hasattr(transformer, "transform") and not is_class):
         return transformer
@@ -118,17 +118,17 @@ def _as_frame(frame, item):
     if item not in frame.columns and item == getattr(index, "name", None) is not None:
         raise ValueError(
             f"frame has no column {item!r}, but an index of that name. Pass "
-            "frame.reset_index(), which makes it a column."
+            "frame.reset_index(), which turns the index into a column."
         )
     check_columns(frame, what="frame", item=item)
     return frame
 
 
 def _native(rows):
-    """What a transformer is given: a frame of its library, or a list.
+    """Return the input of a transformer: a frame of its library, or a list.
 
-    Not every version of scikit-learn selects columns of pyarrow tables, and none has to
-    where pandas or polars can hold them.
+    Some versions of scikit-learn cannot select columns of pyarrow tables, so these
+    become frames of pandas or polars where possible.
     """
     if not isinstance(rows, nw.DataFrame):
         return rows
@@ -141,11 +141,11 @@ def _native(rows):
 
 
 def refuse_columns_without_numbers(frame, what, how):
-    """Refuse text, dates and the like; `how` says what to do about a column {0}."""
+    """Refuse text, dates and the like. `how` is the advice for a column {0}."""
     for name, dtype in nw.from_native(frame).schema.items():
-        # objects may be numbers, as where a frame library keeps gaps between them
+        # objects may be numbers, if a library keeps missing values between them
         if not (dtype.is_numeric() or dtype in (nw.Boolean, nw.Object)):
             raise ValueError(
-                f"Column {name!r} of {what} holds no numbers ({dtype}), and features "
+                f"Column {name!r} of {what} holds no numbers but {dtype}, and features "
                 f"are numbers. {how.format(repr(name))}"
             )

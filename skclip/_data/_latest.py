@@ -1,15 +1,15 @@
-"""Sessions to fit on, and the latest ones, to learn something else from."""
+"""Split off the latest sessions, to learn something else from them."""
 
 import numpy as np
 
 
 def latest_rows(sessions, fraction):
-    """Rows of all other sessions, and of the latest `fraction`, both in order of time.
+    """Rows of the other sessions and of the latest `fraction`, both ordered by time.
 
-    Latest are the sessions that end last, or the last rows if there are no times.
+    The latest sessions are those that end last, or the last rows without times.
     """
     rows = np.arange(len(sessions))
-    if sessions.end_times is not None:  # those without a time are no late ones
+    if sessions.end_times is not None:  # sessions without a time are not late
         ends = np.nan_to_num(sessions.end_times, nan=-np.inf)
         rows = np.argsort(ends, kind="stable")
     cut = len(rows) - round(fraction * len(rows))
@@ -17,5 +17,5 @@ def latest_rows(sessions, fraction):
 
 
 def taken(sessions, y, rows):
-    """Rows of some sessions and of their targets, if any."""
+    """Return some rows of sessions and of their targets, if there are targets."""
     return sessions[rows], None if y is None else y[rows]

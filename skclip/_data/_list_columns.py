@@ -21,7 +21,7 @@ def as_series(array):
 
 
 def holds_lists(series):
-    """Whether the values of a column are lists; missing values are anything."""
+    """Whether the values of a column are lists; missing values are ignored."""
     if series.dtype in (nw.List, nw.Array):
         return True
     if not series.implementation.is_pandas_like():
@@ -37,9 +37,9 @@ def sessions_of_column(series, *, may_miss=False, **columns):
     ----------
     series : narwhals Series
     may_miss : bool, default=False
-        Whether a missing list is an empty session. If not, it is refused.
+        Whether missing lists become empty sessions. Otherwise they are refused.
     **columns : narwhals Series
-        Times, weights and events, one list for each session; users, one each.
+        Times, weights and events with one list per session, and users with one value.
     """
     parts = None
     if may_miss:
@@ -57,10 +57,10 @@ def sessions_of_column(series, *, may_miss=False, **columns):
 
 
 def _encoded_lists(series):
-    """Vocabulary, codes and offsets without a Python list, where that is exact.
+    """Vocabulary, codes and offsets, without Python lists if that is exact.
 
     polars and pyarrow hold the values of all lists in one array. Whole numbers and text
-    are read from there, all else by `encode_rows`, which knows what is no id.
+    are read from there. Other values are read by `encode_rows`, which checks each id.
     """
     flat = _flat(series)
     if flat is None:
@@ -69,14 +69,14 @@ def _encoded_lists(series):
     if values.null_count() or values.dtype not in (*_TEXT, *_WHOLE):
         return None
     if values.dtype in _WHOLE:
-        values = values.cast(nw.Int64)  # as from Python's numbers
+        values = values.cast(nw.Int64)  # the type that Python's numbers would get
     return *encoded(values, "items", "item"), offsets
 
 
 def _flat(series):
-    """Values of all lists and offsets, or None where each list is an object.
+    """Values of all lists and their offsets; None if each list is an object.
 
-    A missing list is an empty one.
+    Missing lists count as empty.
     """
     native, library = series.to_native(), series.implementation
     if library.is_pandas() and hasattr(native.dtype, "pyarrow_dtype"):
@@ -103,7 +103,7 @@ def _flat(series):
 
 
 def _in_arrow(series):
-    """A pandas Series of lists or arrays as one of pyarrow, where that is possible."""
+    """Convert a pandas Series of lists or arrays to pyarrow, if possible."""
     native = series.to_native()
     if not series.implementation.is_pandas() or native.dtype != object:
         return series
@@ -114,7 +114,7 @@ def _in_arrow(series):
 
         array = pyarrow.array(native, from_pandas=True)
     except (ImportError, TypeError, ValueError, OverflowError, NotImplementedError):
-        return series  # the lists hold something else, which is read one by one
+        return series  # the lists hold other values, which are read one by one
     return as_series(array)
 
 
@@ -124,7 +124,7 @@ def _python_lists(series, may_miss):
 
 
 def _aligned(name, series, offsets):
-    """Parts of `Sessions` from lists that have a value for each event."""
+    """Arguments of `Sessions` from lists with one value for each event."""
     flat = _flat(series)
     if flat is None:
         rows = _python_lists(series, may_miss=True)

@@ -12,9 +12,9 @@ from skclip._data._queries import warn_other_type
 
 @dataclass(frozen=True)
 class Owners:
-    """Users and sessions that have a prompt: those trained on.
+    """Users and sessions that have a prompt: those of the training sessions.
 
-    An index is None where there are no such prompts, or no ids to know them by.
+    An index is None if there are no such prompts, or no ids.
     """
 
     users: ItemIndex = None
@@ -27,16 +27,16 @@ class Owners:
 
     @property
     def kinds(self):
-        """What has learned prompts, a set of "user" and "session"."""
+        """The kinds of owners with learned prompts, a set of "user" and "session"."""
         found = {"user": self.users, "session": self.n_sessions}
         return {kind for kind, value in found.items() if value is not None}
 
     def with_rows(self, data, rows, kinds):
-        """Take in the owners of the training sessions `rows`, with codes for each row.
+        """Add the owners of the training sessions `rows`.
 
         `kinds` are those of "user" and "session" that have learned prompts. Returns the
-        owners, new ones behind those that were there, and the codes of users and
-        sessions (n_rows,), 0 = unknown; None without such prompts.
+        owners, with new ones after the old, and the codes of users and sessions
+        (n_rows,). A code of 0 is unknown. Codes are None without such prompts.
         """
         users = user_codes = sessions = session_codes = n_sessions = None
         if "user" in kinds:
@@ -44,7 +44,7 @@ class Owners:
         if "session" in kinds:
             begun = self.n_sessions is not None
             before = self.n_sessions or 0
-            if begun and self.sessions is None:  # those before had no ids
+            if begun and self.sessions is None:  # the earlier ones had no ids
                 session_codes = before + 1 + np.arange(len(rows))
             elif data.ids is not None:
                 sessions, session_codes = _taken_in(self.sessions, data.ids[rows])
@@ -71,7 +71,7 @@ def codes_of_owners(index, ids, n_sessions, what):
 
 
 def _taken_in(index, ids):
-    """An index that gets unknown ids appended, and the codes of all ids in it.
+    """An index extended by unknown ids, and the codes of all ids in it.
 
     A missing id has the code 0.
     """

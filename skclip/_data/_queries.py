@@ -1,4 +1,4 @@
-"""What a fitted estimator is asked: sessions in codes of its catalog."""
+"""Sessions to predict for, in codes of a catalog."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from skclip._data._sessions import Sessions
 from skclip._warnings import warn_once, was_told
 from skclip.exceptions import IdTypeWarning, UnseenItemWarning
 
-FEW = 8  # sessions that are answered in a way of their own, for the sake of latency
+FEW = 8  # up to this number sessions are scored by a separate path with low latency
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Queries:
     Parameters
     ----------
     codes : ndarray of shape (n_events,), int32
-        1..n_items; unseen items have codes above n_items, one per raw id.
+        Codes 1..n_items. Each unseen raw id has its own code above n_items.
     offsets : ndarray of shape (n_sessions + 1,)
     rows, ends : ndarray of shape (n_queries,)
         Query i observes the first ``ends[i]`` events of session ``rows[i]``.
     targets : ndarray of shape (n_queries,), int32
-        0 = outside the catalog, or not asked for.
+        Codes of the next items; 0 = outside the catalog, or not needed.
     users, ids : ndarray of shape (n_sessions,), default=None
-        Raw ids of users and sessions, where known.
+        Raw ids of users and sessions, if known.
     times : ndarray of shape (n_events,), default=None
-        Seconds, where known.
+        Times in seconds, if known.
     types : ndarray of shape (n_events,), default=None
         Positions of the types of events in `type_names`, -1 = unknown.
     unseen_ids : ndarray, default=None
@@ -58,7 +58,7 @@ class Queries:
         return len(self.rows)
 
     def as_sessions(self, item_ids):
-        """What is observed, as `Sessions` that any other estimator reads."""
+        """Return the observed prefixes as `Sessions`, which other estimators read."""
         at, offsets = flat_positions(self.offsets[:-1][self.rows], self.ends)
         used, codes = np.unique(self.codes[at] - 1, return_inverse=True)
         seen, unseen = np.split(used, [np.searchsorted(used, len(item_ids))])
@@ -115,10 +115,10 @@ def query_data(X, index, y=None, *, every_prefix=False):
 
 
 def newest_first(queries):
-    """Events of some queries, the newest of each first, one query after the other.
+    """Events of the queries in order, the newest event of each query first.
 
-    Returns the query of each, its code from 0 (unseen items are n_items or more), and
-    the number of events since, all int64.
+    Returns three int64 arrays: the query of each event, its code from 0 (n_items or
+    more for unseen items), and the number of events since.
     """
     starts = queries.offsets[:-1][queries.rows]
     at, offsets = flat_positions(-(starts + queries.ends - 1), queries.ends)
@@ -128,9 +128,9 @@ def newest_first(queries):
 
 
 def _few_known(X, index):
-    """The same of a few plain lists of known items; None if `X` is anything else.
+    """The same for a few plain lists of known items; None for any other `X`.
 
-    A server asks so for each of its visitors, and waits less than for `Sessions`.
+    A server asks for one visitor at a time. This is faster than `Sessions`.
     """
     if type(X) is not list or not 0 < len(X) <= FEW:
         return None
@@ -151,17 +151,17 @@ def _few_known(X, index):
 
 
 def warn_unknown(queries, index, what_happens, where=""):
-    """Tell of unseen items, empty sessions and ids of another type, once each.
+    """Warn about unseen items, empty sessions and ids of another type, once each.
 
     Parameters
     ----------
     queries : Queries
     index : ItemIndex
-        The catalog; the warnings are given once for it.
+        The catalog. Each warning is given once for it.
     what_happens : str
-        What becomes of unseen items, a sentence.
+        How the model treats unseen items, a sentence.
     where : str, default=""
-        Where the sessions come from, if they are not what is asked at prediction.
+        Origin of the sessions, if they are not those of a prediction.
     """
     of = f" of {where}" if where else ""
     n_unseen = int((queries.codes > len(index)).sum())
@@ -179,7 +179,7 @@ def warn_unknown(queries, index, what_happens, where=""):
             index,
             ("empty sessions", where),
             f"{n_empty:,} of {len(queries.offsets) - 1:,} sessions{of} are empty. They "
-            "are ranked by popularity.",
+            "get the most popular items.",
             UnseenItemWarning,
         )
     for name, ids in (("X", queries.unseen_ids), ("y", queries.unknown_targets)):
@@ -187,7 +187,7 @@ def warn_unknown(queries, index, what_happens, where=""):
 
 
 def warn_other_type(index, name, ids):
-    """Warn once if unknown ids probably are known ones of another type."""
+    """Warn once if unknown ids are probably known ones of another type."""
     if ids is not None and len(ids) and not was_told(index, (name, "type")):
         hint = other_type(ids, index)
         if hint:

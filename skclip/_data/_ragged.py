@@ -1,6 +1,6 @@
 """Runs in flat arrays: positions, prefixes, hashes, the order of times.
 
-Long arrays are worked on in blocks, so that temporary arrays stay small.
+Long arrays are processed in blocks, so that temporary arrays stay small.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def blocks(n):
 
 
 def gathered(values, at):
-    """``values[at]``; NumPy by itself would first copy all of `at` to int64."""
+    """``values[at]``, without the int64 copy of all of `at` that NumPy makes."""
     out = np.empty((len(at), *values.shape[1:]), dtype=values.dtype)
     for block in blocks(len(at)):
         out[block] = values[at[block]]
@@ -22,12 +22,14 @@ def gathered(values, at):
 
 
 def check_times_rise(X, *, missing=True):
-    """Refuse sessions whose events are not in order of time, or (`missing`) have none.
+    """Refuse sessions whose events are not in order of time.
+
+    With `missing`, sessions without times are refused too.
 
     Raises
     ------
     ValueError
-        Names the first session and event.
+        If there is such a session. The message names the first session and event.
     """
     bad = np.flatnonzero(times_fall(X.times, X.offsets))
     if missing and not len(bad):
@@ -38,13 +40,13 @@ def check_times_rise(X, *, missing=True):
         before = f" after {X.times[bad[0] - 1]:g}" if at else ""
         raise ValueError(
             f"The times of session {row} are not in order: event {at} is at "
-            f"{X.times[bad[0]]:g}{before}. Sort the events by time, as "
-            "Sessions.from_events does."
+            f"{X.times[bad[0]]:g}{before}. Sort the events by time, or build the "
+            "sessions with Sessions.from_events, which sorts them."
         )
 
 
 def times_fall(times, offsets):
-    """Whether an event is earlier than the one before it in its session."""
+    """Mask of the events that are earlier than the one before in their session."""
     falls = np.zeros(len(times), dtype=bool)
     falls[1:] = times[1:] < times[:-1]
     starts = offsets[:-1]
@@ -62,7 +64,7 @@ def flat_positions(starts, lengths):
 
 
 def prefix_ends(lengths):
-    """Row and end of every prefix that has a next item, rows in order."""
+    """Row and end of every prefix that has a next item, in order of rows."""
     counts = np.maximum(lengths - 1, 0)
     rows = np.repeat(np.arange(len(lengths)), counts)
     firsts = np.cumsum(counts) - counts
@@ -70,9 +72,9 @@ def prefix_ends(lengths):
 
 
 def content_hashes(values, starts, stops):
-    """64-bit hashes of ``values[starts[i]:stops[i]]``, order and content.
+    """64-bit hashes of the content and order of ``values[starts[i]:stops[i]]``.
 
-    Two different runs collide with probability 2 ** -64.
+    Two different runs have the same hash with probability 2 ** -64.
     """
     base = 0xC2B2AE3D27D4EB4F  # odd, so that it has an inverse modulo 2 ** 64
     running = np.zeros(len(values) + 1, dtype=np.uint64)
@@ -89,7 +91,7 @@ def content_hashes(values, starts, stops):
 
 
 def _mixed(values):
-    """64 well mixed bits of each value, by the finaliser of SplitMix64."""
+    """Mix each value to 64 bits with the finalizer of SplitMix64."""
     mixed = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -104,6 +106,6 @@ def _powers(base, start, stop):
 
 
 def picked(owner, names, rows):
-    """Rows of some attributes, None where they are None."""
+    """Rows of some attributes; None for attributes that are None."""
     values = {name: getattr(owner, name) for name in names}
     return {k: None if v is None else v[rows] for k, v in values.items()}

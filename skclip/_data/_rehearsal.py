@@ -1,4 +1,4 @@
-"""Training sessions that a model keeps, to learn them again with further ones."""
+"""Training sessions that a model keeps, to learn them again in updates."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -10,11 +10,11 @@ from skclip._data._ragged import flat_positions, picked
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Sessions in codes of a catalog, which may grow at its end.
+    """Sessions in codes of a catalog, which may be extended at its end.
 
-    Of a session with `one_target` only the last item is a target. `users` and
-    `sessions` (n,) are codes of those that have a prompt; None without such prompts.
-    `weights` and `click_codes` are those of the events, as of `TrainingData`.
+    If a session has `one_target`, only its last item is a target. `users` and
+    `sessions` (n,) are codes of those that have a prompt, or None without such prompts.
+    `weights` and `click_codes` belong to the events, as in `TrainingData`.
     """
 
     codes: np.ndarray
@@ -27,7 +27,7 @@ class Rehearsal:
 
     @classmethod
     def of_rows(cls, coded, rows, users=None, sessions=None):
-        """The given rows of `TrainingData`; `users` and `sessions` are one for each."""
+        """Keep the given rows of `TrainingData`, with a user and a session for each."""
         starts, lengths = coded.offsets[:-1][rows], np.diff(coded.offsets)[rows]
         at, offsets = flat_positions(starts, lengths)
         one_target = np.full(len(rows), coded.one_target)
@@ -41,7 +41,7 @@ class Rehearsal:
         )
         if coded.end_times is None:
             return found
-        undated = np.isnan(coded.end_times[rows])  # they are no late ones
+        undated = np.isnan(coded.end_times[rows])  # these do not count as late
         return found.take(np.argsort(~undated, kind="stable"))
 
     def __len__(self):
@@ -60,7 +60,7 @@ class Rehearsal:
         return Rehearsal(self.codes[at], offsets, **of_rows, **of_events)
 
     def followed_by(self, other):
-        """These sessions and then the others."""
+        """These sessions, followed by those of `other`."""
         offsets = np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]])
         if (self.weights is None) != (other.weights is None):
             both = [_with_weights(part) for part in (self, other)]
@@ -73,7 +73,7 @@ class Rehearsal:
         return Rehearsal(**joined | {"offsets": offsets})
 
     def instances(self, max_length):
-        """What there is to learn, `Instances`, each prefix with its latest items."""
+        """The `Instances` to learn; each prefix keeps its latest items."""
         instances, of_row = session_instances(
             self.codes,
             self.offsets,

@@ -35,17 +35,17 @@ from skclip._data._ids import (
 )
 from skclip._data._ragged import flat_positions, gathered, picked, prefix_ends
 
-_SAMPLE = 1000  # objects whose sizes stand for those of an array
+_SAMPLE = 1000  # number of objects from which the size of an array is estimated
 
 
 class Sessions:
     """Hold sessions as flat arrays that scikit-learn can split.
 
-    A session is one visit: the ids of its items in order. All sessions lie one
-    behind the other in a single array of codes, so a million of them cost a few
-    arrays, and every scikit-learn split of a `Sessions` is again a `Sessions`.
-    Objects are immutable. Use :meth:`from_events` for an event log and
-    :meth:`from_lists` for lists of ids; the constructor takes encoded parts.
+    A session is one visit: the ids of its items in order. All sessions are stored in a
+    single array of codes, so a million of them need only a few arrays. Every
+    scikit-learn split of a `Sessions` is again a `Sessions`. Objects are immutable. Use
+    :meth:`from_events` for an event log and :meth:`from_lists` for lists of ids. The
+    constructor takes encoded parts.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class Sessions:
     vocabulary : ndarray of shape (n_ids,)
         Distinct raw item ids, sorted.
     times : ndarray of shape (n_events,), default=None
-        Seconds since the epoch.
+        Times of the events, seconds since the epoch.
     clusters : ndarray of shape (n_events, n_levels), int32, default=None
         Cluster of each event's item at each level, 1..K, 0 = unknown.
-        `SessionClusterer` sets it. Shape (n_events,) is taken as one level.
+        `SessionClusterer` sets it. An array of shape (n_events,) is one level.
     weights : ndarray of shape (n_events,), default=None
-        How much each event counts, 0 or more. None means 1.
+        Weight of each event, 0 or more. None means 1.
     types : ndarray of shape (n_events,), int32, default=None
         Position of each event's type in `type_names`, -1 = unknown.
     type_names : ndarray of shape (n_types,), default=None
@@ -72,13 +72,13 @@ class Sessions:
     Attributes
     ----------
     shape : tuple
-        ``(n_sessions,)``.
+        Shape ``(n_sessions,)``.
     lengths : ndarray of shape (n_sessions,)
         Number of events in each session.
     n_events : int
         Number of events in all sessions.
     nbytes : int
-        Bytes of all arrays. Ids that are Python objects are estimated from a sample.
+        Bytes of all arrays. The size of ids that are Python objects is estimated.
     end_times : ndarray of shape (n_sessions,) or None
         Time of the last event, seconds; NaN for an empty session.
 
@@ -152,7 +152,7 @@ class Sessions:
         for name, values in given.items():
             if np.ma.is_masked(values):
                 raise ValueError(f"{name} has masked cells. Drop those events first.")
-        parts = {  # copies: what the caller changes later changes nothing
+        parts = {  # copies, so that later changes by the caller have no effect
             name: None if values is None else _copied(values, self._TYPES[name], name)
             for name, values in given.items()
         }
@@ -163,7 +163,7 @@ class Sessions:
 
     @classmethod
     def _of_fresh(cls, *parts, **columns):
-        """The same of arrays that nobody else holds."""
+        """The same for arrays that no other object holds."""
         sessions = object.__new__(cls)
         given = dict(zip(cls._COLUMNS, parts, strict=False)) | columns
         sessions._set_checked(
@@ -186,15 +186,15 @@ class Sessions:
             or (np.diff(offsets) < 0).any()
         ):
             raise ValueError(
-                f"offsets must rise from 0 to the number of events, {n_events}; "
-                f"got {offsets.tolist()[:5]}... Use Sessions.from_lists or "
+                f"offsets must rise from 0 to the number of events, {n_events}, but "
+                f"start with {offsets.tolist()[:5]}. Use Sessions.from_lists or "
                 "Sessions.from_events to build sessions."
             )
         n_ids = len(parts["vocabulary"])
         if n_events and not (codes.min() >= 0 and codes.max() < n_ids):
             raise ValueError(
-                f"codes must be positions in the vocabulary of {n_ids} ids, got "
-                f"{codes.min()}..{codes.max()}."
+                f"codes must be positions in the vocabulary of {n_ids} ids, but they "
+                f"range from {codes.min()} to {codes.max()}."
             )
         for names, n in (
             (self._EVENT_COLUMNS, n_events),
@@ -231,45 +231,45 @@ class Sessions:
     def from_events(
         cls, events, *, session, item, time=None, user=None, weight=None, event=None
     ):
-        """Build sessions from an event log, one row per click.
+        """Build sessions from an event log with one row per click.
 
         Parameters
         ----------
         events : pandas.DataFrame, polars.DataFrame or pyarrow.Table
-            The log, rows in any order. Lazy frames are collected into memory: a polars
-            LazyFrame, a DuckDB relation, a Dask or Spark frame. Filter such a log
-            first, with `skclip.preprocessing`, which leaves it lazy.
+            Event log with rows in any order. Lazy frames are collected into memory: a
+            polars LazyFrame, a DuckDB relation, a Dask or Spark frame. Filter them
+            first with `skclip.preprocessing`, which keeps them lazy.
         session, item : str
             Columns of session and item ids: numbers, text, or anything hashable.
         time : str, default=None
-            Column of times: seconds, dates or ISO 8601 text. Events are put in order
-            of time, equal times keep the order of their rows. None keeps the order of
-            the rows. A collected frame has its rows in whatever order the engine sends
-            them; sort it in its engine where times may be equal.
+            Column of times: seconds, dates or ISO 8601 text. Events are sorted by time,
+            and equal times keep the order of their rows. None keeps the order of the
+            rows. An engine may send the rows of a lazy frame in any order. Sort it in
+            the engine if times may be equal.
         user : str, default=None
-            Column of user ids, one user per session. A missing value is no user.
+            Column of user ids, one user per session. Missing values mean no user.
         weight : str, default=None
-            Column of numbers, 0 or more: how much an event counts as something to
-            learn. A purchase may count more than a view. An event of weight 0 is read,
-            but never a target. None counts each once.
+            Column of weights, 0 or more. Training counts each event by its weight. For
+            example, give purchases a higher weight than views. Events of weight 0 are
+            read, but are never targets. None means 1 for each event.
         event : str, default=None
-            Column of event types, such as "view" and "purchase". Recommenders read
-            them beside the items, and can be scored on targets of one type. A missing
-            value is no type.
+            Column of event types, such as "view" and "purchase". Recommenders read them
+            together with the items, and can be scored on targets of one type. Missing
+            values mean no type.
 
         Returns
         -------
         sessions : Sessions
-            In order of the time of their last event, equal times in order of
-            session id; without times in order of first appearance.
+            Sessions in order of their last event, then of session id. Without times
+            they are in order of first appearance.
 
         Raises
         ------
         ValueError
-            A column or an id is missing, a time does not parse, a weight is missing or
-            negative, or a session has two users.
+            If a column or an id is missing, a time does not parse, a weight is missing
+            or negative, or a session has two users.
         TypeError
-            `events` is not a data frame.
+            If `events` is not a data frame.
 
         Examples
         --------
@@ -292,7 +292,7 @@ class Sessions:
         order, offsets, rank = group_events(
             session_codes, len(ids), None if times is None else times.order
         )
-        del session_codes  # columns go as soon as they are used: logs are large
+        del session_codes  # columns are freed as soon as possible: logs are large
         codes = gathered(codes, order)
         ids, users = ids[rank], None
         if user is not None:
@@ -330,27 +330,29 @@ class Sessions:
         Parameters
         ----------
         sessions : sequence of sequences
-            Lists, tuples or 1-D arrays of item ids; a session may be empty.
+            Lists, tuples or 1-D arrays of item ids. A session may be empty.
         ids, users : array-like of shape (n_sessions,), default=None
-            Session and user ids. None and NaN stand for a session without one.
+            Session and user ids. None and NaN mean that a session has none.
         padding : int, default=None
-            Value that fills up the ends of rows and is no item, such as 0. None keeps
-            every value: 0 is an item in logs that count from it.
+            Value that fills the ends of rows and is not an item, such as 0. None keeps
+            every value, because some logs number their items from 0.
         times, weights, events : sequence of sequences, default=None
             Time in seconds, weight and type of each click, as in `from_events`. Each
-            row has as many values as that of `sessions`.
+            row has as many values as the same row of `sessions`.
 
         Returns
         -------
         sessions : Sessions
+            Sessions in the given order.
 
         Raises
         ------
         TypeError
-            A session is no sequence, or an item id cannot be hashed.
+            If a session is not a sequence, or an item id cannot be hashed.
         ValueError
-            An item id is None, NaN or infinite, a time is missing, a weight is missing
-            or negative, or a row has another number of values than its session.
+            If an item id is None, NaN or infinite, a time is missing, or a weight is
+            missing or negative. Also if a row has more or fewer values than its
+            session.
 
         Examples
         --------
@@ -379,7 +381,7 @@ class Sessions:
 
     @property
     def shape(self):
-        """``(n_sessions,)``, which scikit-learn asks for."""
+        """Shape ``(n_sessions,)``, as scikit-learn expects."""
         return (len(self),)
 
     @property
@@ -394,11 +396,11 @@ class Sessions:
 
     @property
     def nbytes(self):
-        """Bytes of all arrays, with an estimate of the objects in them."""
+        """Bytes of all arrays, including an estimate for Python objects."""
         columns = (getattr(self, name) for name in self._COLUMNS)
         return sum(_nbytes(column) for column in columns if column is not None)
 
-    def __sizeof__(self):  # by it dask decides what it ships once, not with each task
+    def __sizeof__(self):  # dask ships large objects once instead of with each task
         return super().__sizeof__() + self.nbytes
 
     @property
@@ -423,7 +425,7 @@ class Sessions:
         rows = np.asarray(key)
         if rows.ndim != 1 or isinstance(key, tuple):
             raise IndexError(
-                "Sessions have one dimension: pass an integer, a slice, or an array of "
+                "Sessions have one dimension. Pass an integer, a slice, or an array of "
                 f"rows or a mask of one dimension, not {key!r:.60}."
             )
         if rows.dtype.kind == "b":
@@ -437,14 +439,14 @@ class Sessions:
             rows = rows.astype(np.int64)
         elif rows.dtype.kind not in "iu":
             raise IndexError(
-                "Sessions are indexed by integers, slices, integer arrays or masks; "
-                f"got {key!r}."
+                f"Sessions cannot be indexed by {key!r}. Pass an integer, a slice, an "
+                "array of integers or a mask."
             )
         return self._take(np.arange(len(self))[rows])
 
     def __contains__(self, item):
         raise TypeError(
-            "`in` does not say whether an item or a session is meant. Ask "
+            "`in` is ambiguous: it could mean an item or a session. Use "
             "`session in X.to_lists()`, or `(X.vocabulary[X.codes] == item).any()`."
         )
 
@@ -452,7 +454,7 @@ class Sessions:
         starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
         at, offsets = flat_positions(starts, lengths)
         codes, vocabulary = self.codes[at], self.vocabulary
-        if 4 * len(codes) < len(vocabulary):  # a few sessions hold their own ids only
+        if 4 * len(codes) < len(vocabulary):  # small selections keep only their own ids
             used, codes = np.unique(codes, return_inverse=True)
             vocabulary = vocabulary[used]
         return self._of_fresh(codes, offsets, vocabulary, **columns_at(self, at, rows))
@@ -466,14 +468,14 @@ class Sessions:
     # -- immutability and pickling -------------------------------------------
 
     def __setattr__(self, name, value):
-        raise AttributeError(f"Sessions are immutable; cannot set {name!r}.")
+        raise AttributeError(f"Sessions are immutable, so {name!r} cannot be set.")
 
     def __getstate__(self):
         return {name: getattr(self, name) for name in self._COLUMNS}
 
     def __setstate__(self, state):
         for name in self._COLUMNS:
-            value = state.get(name)  # a pickle of before has no weights and types
+            value = state.get(name)  # old pickles have no weights and types
             if value is not None and value.flags.writeable:
                 value = value.view()
                 value.flags.writeable = False
@@ -487,12 +489,12 @@ class Sessions:
         Parameters
         ----------
         clusters : array-like of shape (n_events,) or (n_events, n_levels)
-            1..K, 0 = unknown; of several levels each has numbers of its own.
+            Clusters 1..K, 0 = unknown. Each level has its own numbers.
 
         Returns
         -------
         sessions : Sessions
-            Which share all other columns with these.
+            Sessions that share all other columns with these.
         """
         return self._with(clusters=clusters)
 
@@ -502,12 +504,12 @@ class Sessions:
         Parameters
         ----------
         ids : array-like of shape (n_sessions,)
-            Numbers, text, or anything hashable.
+            Session ids: numbers, text, or anything hashable.
 
         Returns
         -------
         sessions : Sessions
-            Which share all other columns with these.
+            Sessions that share all other columns with these.
         """
         return self._with(ids=labels(ids))
 
@@ -517,12 +519,12 @@ class Sessions:
         Parameters
         ----------
         users : array-like of shape (n_sessions,)
-            Numbers, text, or anything hashable.
+            User ids: numbers, text, or anything hashable.
 
         Returns
         -------
         sessions : Sessions
-            Which share all other columns with these.
+            Sessions that share all other columns with these.
         """
         return self._with(users=labels(users, "users"))
 
@@ -550,15 +552,16 @@ class Sessions:
         Parameters
         ----------
         backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-            The library of the frame; it must be installed. pandas takes ids of any
-            mixture of types, the others need ids of one type.
+            Library of the frame, which must be installed. pandas accepts ids of mixed
+            types. The other libraries need ids of one type.
 
         Returns
         -------
         frame : data frame
-            Columns ``session`` (id, or row number where ids are unknown), ``item``
-            and, where known, ``time`` (seconds), ``user``, ``cluster`` (of several
-            levels the first), ``weight`` and ``event``.
+            Table with the columns ``session`` and ``item``, and if known ``time`` in
+            seconds, ``user``, ``cluster``, ``weight`` and ``event``. Unknown session
+            ids are replaced by row numbers. With several levels of clusters the first
+            is used.
         """
         rows = np.repeat(np.arange(len(self)), self.lengths)
         data = {
@@ -590,10 +593,10 @@ class Sessions:
         Returns
         -------
         prefixes : Sessions
-            ``session[:t]`` for ``t = 1 .. length - 1`` of each session in order.
-            Ids and users are those of the session.
+            Prefixes ``session[:t]`` for ``t = 1 .. length - 1`` of each session in
+            order, with its id and user.
         targets : ndarray of shape (n_prefixes,)
-            ``session[t]``, raw ids.
+            Raw ids of the next items, ``session[t]``.
         """
         rows, ends = prefix_ends(self.lengths)
         at, offsets = flat_positions(self.offsets[:-1][rows], ends)
@@ -606,22 +609,22 @@ class Sessions:
         return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
 
     def concat(*parts):
-        """Join several `Sessions` into one, in the order given.
+        """Join several `Sessions` into one, in the given order.
 
-        Columns that one of the parts does not have are dropped, but weights, which are
-        then 1, and types, which are then unknown. All of
+        A column is dropped if one of the parts does not have it. Weights and types are
+        kept: they are 1 or unknown for parts without them.
         ``Sessions.concat(first, second)``, ``Sessions.concat([first, second])`` and
-        ``first.concat(second)`` do the same.
+        ``first.concat(second)`` are equivalent.
 
         Parameters
         ----------
         *parts : Sessions, lists of lists, or one list of them
-            At least one.
+            Parts to join, at least one.
 
         Returns
         -------
         sessions : Sessions
-            With one vocabulary for all parts.
+            Joined sessions with one vocabulary.
         """
         from skclip._data._as_sessions import as_sessions  # it builds Sessions
 
@@ -636,7 +639,7 @@ class Sessions:
             if len(shapes) > 1:
                 raise ValueError(
                     "The parts carry clusters of different numbers of levels. "
-                    "Transform all of them with one clusterer."
+                    "Transform all of them with the same clusterer."
                 )
         joined = {
             name: None
@@ -661,17 +664,19 @@ class Sessions:
         )
 
     def describe(self):
-        """Return a dictionary that sums up the sessions.
+        """Return a dictionary that summarizes the sessions.
 
         Returns
         -------
         summary : dict
-            Numbers of sessions, events, items and users, the share of sessions of
-            length 1, mean, median and longest length, and first and last time.
-            ``n_duplicates`` counts the events that equal an earlier one in session,
-            item, time and, where known, type. `skclip.preprocessing.drop_duplicates`
-            removes them; with types pass its `event`. Numbers of users and duplicates
-            are None without users and times.
+            Number of sessions, events, items and users, share of sessions of length 1,
+            mean, median and longest length, and first and last time. ``n_duplicates``
+            counts events that equal an earlier one in session, item, time and type. It
+            is None without times, and the number of users is None without users.
+
+        See Also
+        --------
+        skclip.preprocessing.drop_duplicates : Removes duplicates from an event log.
         """
         lengths = self.lengths
         summary = {
@@ -710,7 +715,7 @@ def columns_at(sessions, events, rows):
 
 
 def _nbytes(array):
-    """Bytes of an array and, by a sample, of the Python objects it points to."""
+    """Bytes of an array, with an estimate for the Python objects that it points to."""
     if array.dtype != object or not len(array):
         return array.nbytes
     sample = array[:: -(-len(array) // _SAMPLE)].tolist()
@@ -718,7 +723,7 @@ def _nbytes(array):
 
 
 def _copied(values, dtype, name):
-    """A copy of that type; numbers that it does not hold are refused."""
+    """Return a copy of a type; refuse numbers that the type cannot hold."""
     if dtype not in (np.int32, np.int64):
         return np.array(values, dtype=dtype)
     given = np.asarray(values)

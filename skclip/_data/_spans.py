@@ -1,4 +1,4 @@
-"""Spans of time in seconds."""
+"""Time spans in seconds."""
 
 import datetime
 import re
@@ -15,7 +15,7 @@ _UNITS = {
 }
 _SECONDS = {name: seconds for names, seconds in _UNITS.items() for name in names}
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)?\s*([a-zA-Z]+)\s*")
-_NOT_NUMBERS = bool, np.timedelta64  # although Python takes them for such
+_NOT_NUMBERS = bool, np.timedelta64  # although Python counts them as numbers
 
 
 def is_number(value):
@@ -24,18 +24,18 @@ def is_number(value):
 
 
 def span_seconds(span, name, *, zero=False, numbers=False):
-    """Return a span of time in seconds.
+    """Return a time span in seconds.
 
     Parameters
     ----------
     span : timedelta, numpy.timedelta64, pandas.Timedelta, str or number
-        Text is a number and a unit, such as "7D", or a unit alone.
+        Text is a number and a unit, such as "7D", or only a unit.
     name : str
-        Parameter, for messages.
+        Name of the parameter, for messages.
     zero : bool, default=False
-        Whether no time at all is a span.
+        Whether 0 is allowed.
     numbers : bool, default=False
-        Whether a plain number stands for seconds, or is refused.
+        Whether a plain number is read as seconds. If not, it is refused.
 
     Returns
     -------
@@ -55,11 +55,11 @@ def span_seconds(span, name, *, zero=False, numbers=False):
         seconds = float(span)
     if seconds is None:
         raise (ValueError if isinstance(span, str) else TypeError)(
-            f"{name}={span!r} is no span of time. Expected a timedelta, or a number "
-            "with W, D, h, min or s behind it, such as '7D' or '30min'"
+            f"{name}={span!r} is not a time span. Expected a timedelta, or a number "
+            "followed by W, D, h, min or s, such as '7D' or '30min'"
             + (". A number alone is seconds." if numbers else ".")
         )
     if not (seconds > 0 or (zero and seconds == 0)):
-        kind = "number of seconds" if is_number(span) else "span of time"
+        kind = "number of seconds" if is_number(span) else "time span"
         raise ValueError(f"{name}={span!r} must be a positive {kind}.")
     return seconds

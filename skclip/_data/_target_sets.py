@@ -1,4 +1,4 @@
-"""Which items are targets: those of a type, or all that a session goes on with."""
+"""Choose the targets: items of a type, or all later items of a session."""
 
 import numpy as np
 
@@ -10,26 +10,25 @@ from skclip._data._sessions import Sessions
 
 
 class NoTargets(ValueError):
-    """There is no target of the type of events that was asked for."""
+    """No event has the type that targets should have."""
 
 
 def events_of_type(X, event):
-    """Whether each event of `Sessions` or `Queries` has one of the types asked for.
+    """Mask of the events of `Sessions` or `Queries` that have one of the given types.
 
-    `event` is a type, or a list of types; None asks for none in particular, and the
-    answer is then None.
+    `event` is a type or a list of types. None means any type, and returns None.
 
     Raises
     ------
     ValueError
-        The sessions have no types, or not this one.
+        If the sessions have no types, or not this one.
     """
     if event is None:
         return None
     if X.types is None:
         raise ValueError(
-            f"event={event!r} asks for targets of a type, and the sessions have no "
-            "event types. Pass event= to Sessions.from_events, or events= to "
+            f"event={event!r} selects targets by type, but the sessions have no event "
+            "types. Pass event= to Sessions.from_events, or events= to "
             "Sessions.from_lists."
         )
     names = X.type_names.tolist()
@@ -46,11 +45,11 @@ def events_of_type(X, event):
 
 
 def check_no_targets(event, y):
-    """Refuse a type of targets where the targets are given: these have no types."""
+    """Refuse a type of targets together with `y`, whose items have no types."""
     if event is not None and y is not None:
         raise ValueError(
-            f"event={event!r} picks targets by their type, but y is given, whose items "
-            "have no types. Pass whole sessions without y, or only the rows to score."
+            f"event={event!r} selects targets by type, but the items of y have no "
+            "types. Pass whole sessions without y, or only the rows to score."
         )
 
 
@@ -58,8 +57,8 @@ def check_protocol(targets):
     """Refuse a value of the parameter `targets` that is unknown."""
     if not isinstance(targets, str) or targets not in ("next", "remaining"):
         raise ValueError(
-            f"targets={targets!r} is unknown. Expected 'next' (the next item of each "
-            "row) or 'remaining' (all items that its session goes on with)."
+            f"targets={targets!r} is unknown. Expected 'next' for the next item of "
+            "each row, or 'remaining' for all later items of its session."
         )
 
 
@@ -78,34 +77,34 @@ def check_target_sets(y, n_sessions):
         )
     if len(y) != n_sessions:
         raise ValueError(
-            f"y has {len(y)} rows, expected {n_sessions}: the remaining items of each "
-            "session of X."
+            f"y has {len(y)} rows, expected {n_sessions}. Pass the remaining items of "
+            "each session of X."
         )
     empty = np.flatnonzero(y.lengths == 0)
     if len(empty):
         raise ValueError(
-            f"y[{empty[0]}] is empty. Expected at least one item for each row; drop "
+            f"y[{empty[0]}] is empty. Expected at least one item for each row. Drop "
             "sessions without a target."
         )
     return y
 
 
 def target_sets(queries, index: ItemIndex, y=None, of_type=None):
-    """Codes of the distinct targets of each query, one query after the other.
+    """Codes of the distinct targets of each query, in order of the queries.
 
     Parameters
     ----------
     queries : Queries
     index : ItemIndex
     y : Sessions or list of lists or sets, default=None
-        Remaining items of each query; None takes what its session goes on with.
+        Remaining items of each query. None uses the later items of its session.
     of_type : ndarray of shape (n_events,), default=None
-        Mask of the events that are targets without `y`; None takes all.
+        Mask of the events that are targets without `y`. None uses all of them.
 
     Returns
     -------
     codes : ndarray of shape (n_targets,), int32
-        In order of their first click; 0 = outside the catalog.
+        Codes in order of the first click; 0 = outside the catalog.
     offsets : ndarray of shape (n_queries + 1,)
     """
     if y is None:
@@ -145,7 +144,7 @@ def has_target(X, of_type, targets):
 def _distinct_rest(codes, offsets, rows, ends):
     """Distinct codes of each run ``rows[i]`` from its event ``ends[i]`` on.
 
-    An event counts for a prefix if its item was not clicked between the two.
+    An event counts for a prefix if its item was not clicked in between.
     """
     starts = offsets[:-1][rows] + ends
     at, cuts = flat_positions(starts, offsets[1:][rows] - starts)

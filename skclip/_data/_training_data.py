@@ -1,4 +1,4 @@
-"""What fit learns from: sessions in codes of a catalog, in an order of their own."""
+"""Training data of fit: sessions in codes of a catalog, in canonical order."""
 
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -22,21 +22,23 @@ from skclip._data._ragged import (
 from skclip._data._sessions import Sessions, columns_at
 from skclip._warnings import warn_user
 
-_LARGEST = 1e9  # of weights; sums and products of larger ones lose small ones
-_FILL = {"clusters": 0, "weights": 1.0, "types": -1, "times": np.nan}  # of targets
+_LARGEST = 1e9  # weight; with larger ones, sums and products lose small weights
+_FILL = {"clusters": 0, "weights": 1.0, "types": -1, "times": np.nan}  # for targets
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What `fit` learns from: encoded sessions in an order of their own.
+    """Encoded training sessions of `fit`, in canonical order.
 
-    `codes` and `offsets` are the sessions, targets appended where `y` was given;
-    `graph_ends` are the flat positions of the transitions that enter the item graph
-    (None means all), `end_times` the sessions' last times, `users` and `ids` raw ids
-    of users and sessions; None where they are unknown. `clusters`, `weights`, `types`
-    (positions in `type_names`, -1 = unknown) and `times` are those of the events;
-    `weights` is None where each counts 1. `click_features` are the names of what a
-    model reads of clicks, `type_index` the types it knows, `click_codes` their codes.
+    `codes` and `offsets` are the sessions, with targets appended if `y` was given.
+    `graph_ends` are the flat positions of the transitions in the item graph; None means
+    all. `end_times` are the last times of the sessions. `users` and `ids` are raw ids
+    of users and sessions, None if unknown.
+
+    `clusters`, `weights`, `types` and `times` belong to the events. `types` are
+    positions in `type_names`, -1 = unknown. `weights` is None if each event counts 1.
+    `click_features` are the names of the click features that a model reads,
+    `type_index` the event types that it has learned, and `click_codes` their codes.
     """
 
     index: ItemIndex
@@ -65,9 +67,9 @@ class TrainingData:
         return len(self.index)
 
     def item_counts(self, before=None):
-        """Number of events of each item of the catalog, in its order, or their weights.
+        """Number of events of each item of the catalog, or the sum of their weights.
 
-        Those `before` are added, of a catalog that this one begins with.
+        The counts `before` belong to a catalog that this one extends. They are added.
         """
         counts = np.bincount(self.codes, self.weights, self.n_items + 1)[1:]
         if before is None:
@@ -79,13 +81,13 @@ class TrainingData:
         return np.bincount(self.codes, minlength=self.n_items + 1)[1:] > 0
 
     def weights_at(self, events):
-        """What some events count."""
+        """Weights of some events."""
         if self.weights is None:
             return np.ones(len(self.codes))[events]
         return self.weights[events]
 
     def session_weights(self):
-        """What sessions count: the mean weight of their events, 0 of empty ones."""
+        """Weights of sessions: the mean weight of their events, 0 for empty ones."""
         lengths = np.diff(self.offsets)
         of_event = np.repeat(np.arange(len(lengths)), lengths)
         sums = np.bincount(of_event, self.weights, len(lengths))
@@ -102,10 +104,10 @@ class TrainingData:
     def pairs(self, gap):
         """Positions of two events of a session that are `gap` apart, in order.
 
-        The later one has a weight above 0.
+        The later event has a weight above 0.
         """
         session = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-        later = self.graph_ends  # with targets, nothing else is followed
+        later = self.graph_ends  # with targets, only these transitions count
         later = np.arange(gap, len(session)) if later is None else later[later >= gap]
         later = later[session[later] == session[later - gap]]
         if self.weights is not None:
@@ -113,9 +115,9 @@ class TrainingData:
         return later - gap, later
 
     def as_fit_arguments(self, rows=None):
-        """(X, y) that stand for these rows, or all: Sessions and targets or None.
+        """Return (X, y) with the content of these rows, or of all; y may be None.
 
-        The weights of targets are the `sample_weight` beside them: `target_weights`.
+        Pass the weights of targets as `sample_weight`, see `target_weights`.
         """
         columns = columns_at(self, slice(None), slice(None))
         sessions = Sessions(
@@ -135,13 +137,13 @@ class TrainingData:
         return X, self.index.item_ids[self.codes[starts + lengths - 1] - 1]
 
     def target_weights(self):
-        """The `sample_weight` beside `as_fit_arguments` of all rows, or None."""
+        """The `sample_weight` for `as_fit_arguments` of all rows, or None."""
         if not self.one_target or self.weights is None:
-            return None  # the sessions have it all
+            return None  # the sessions hold all weights
         return self.weights[self.offsets[1:][np.diff(self.offsets) > 0] - 1]
 
     def appended_to(self, item_ids, more=None):
-        """The same sessions in codes of a catalog that gets new items appended."""
+        """The same sessions in codes of a catalog with new items appended."""
         known = ItemIndex(item_ids)
         codes = known.codes_of(self.index.item_ids)
         new = self.index.item_ids[codes == 0]
@@ -149,7 +151,7 @@ class TrainingData:
         codes[codes == 0] = len(item_ids) + 1 + np.arange(len(new), dtype=np.int32)
         codes = np.concatenate([[0], codes]).astype(np.int32)
         ids = append_ids(item_ids, new)
-        if more is not None:  # items that no session has
+        if more is not None:  # items that occur in no session
             ids = append_ids(ids, more[ItemIndex(ids).codes_of(more) == 0])
         index = ItemIndex(ids)
         check_own_types(index, "X")
@@ -158,7 +160,7 @@ class TrainingData:
     def with_items(self, item_ids, what):
         """The same sessions in codes of a sorted catalog that has these items too.
 
-        `what` knows the items, for messages.
+        `what` is the name of the source of the items, for messages.
         """
         own = self.index.item_ids
         new = item_ids[self.index.codes_of(item_ids) == 0]
@@ -170,7 +172,7 @@ class TrainingData:
         return replace(self, index=ItemIndex(vocabulary), codes=codes[self.codes])
 
     def with_click_features(self, names, types):
-        """The same with codes of these features of clicks; `types` is an index."""
+        """The same with codes of these click features. `types` is an index."""
         if not names:
             return self
         types_of_events = codes_of_types(types, self)
@@ -185,7 +187,7 @@ class TrainingData:
         return self.codes[at], offsets, ends
 
     def instances(self, rows, max_length, users=None, sessions=None):
-        """Every prefix, or the one prefix before `y`, of the given rows.
+        """Every prefix of the given rows, or the one prefix before `y`.
 
         `users` and `sessions` are codes for each of the `rows`.
         """
@@ -204,14 +206,14 @@ class TrainingData:
 def training_data(
     X, y=None, *, min_item_count=1, known=None, in_order=False, sample_weight=None
 ):
-    """Encode what was given to `fit`, independently of the order of its rows.
+    """Encode the arguments of `fit`. The order of their rows does not matter.
 
-    A row's `sample_weight` multiplies the weights of its events and of its target; a
-    row of weight 0 is as if it were not there.
+    The `sample_weight` of a row multiplies the weights of its events and of its target.
+    Rows of weight 0 are left out.
 
     Items of the catalog `known` (an `ItemIndex`) need no `min_item_count`. With
-    `in_order` the sessions are in order of end time, and rows with equal or without
-    times stay in theirs.
+    `in_order` the sessions are ordered by end time. Rows with equal times or without
+    times then keep their order.
     """
     sessions = as_sessions(X)
     y = None if y is None else check_targets(y, len(sessions))
@@ -228,9 +230,8 @@ def training_data(
         codes, offsets, vocabulary, columns = _append_targets(sessions, y)
         if sessions.weights is not None and sample_weight is None:
             warn_user(
-                "The sessions have weights of events, but those of y are unknown, so "
-                "each target counts 1. Pass sample_weight=, or whole sessions without "
-                "y."
+                "The events of X have weights, but the targets in y have none, so each "
+                "target counts 1. Pass sample_weight=, or whole sessions without y."
             )
     columns["weights"] = _event_weights(columns["weights"], row_weights, offsets)
     if len(codes) == 0:
@@ -251,7 +252,7 @@ def training_data(
     if min_item_count > 1:
         codes, offsets, columns = _drop_unknown(codes, offsets, columns, y)
         left = np.bincount(codes, minlength=len(item_ids) + 1)[1:] > 0
-        item_ids = item_ids[left]  # rows may have gone with their targets
+        item_ids = item_ids[left]  # some rows may be gone together with their targets
         codes = np.concatenate([[0], np.cumsum(left)]).astype(np.int32)[codes]
     if not in_order:
         order = _canonical_order(codes, offsets, end_times, columns)
@@ -280,12 +281,12 @@ def training_data(
 
 
 def checked_sample_weight(sample_weight, n_rows):
-    """Weights of rows as float64, or None where each is 1.
+    """Weights of rows as float64, or None if each is 1.
 
     Raises
     ------
     ValueError
-        They are not one finite number of 0 or more for each row, or all are 0.
+        If they are not one finite number of 0 or more for each row, or if all are 0.
     """
     if sample_weight is None:
         return None
@@ -296,7 +297,7 @@ def checked_sample_weight(sample_weight, n_rows):
     )
     if weights.shape != (n_rows,):
         raise ValueError(
-            f"sample_weight has shape {weights.shape}, expected ({n_rows},): one "
+            f"sample_weight has shape {weights.shape}, expected ({n_rows},). Pass one "
             "weight for each session of X."
         )
     check_non_negative(weights, "sample_weight")
@@ -309,14 +310,14 @@ def checked_sample_weight(sample_weight, n_rows):
 
 
 def _event_weights(weights, row_weights, offsets):
-    """Weights of events and rows together; None where each is 1."""
+    """Weights of events and rows combined; None if each is 1."""
     if row_weights is not None:
         of_events = np.repeat(row_weights, np.diff(offsets))
         weights = of_events if weights is None else weights * of_events
     if weights is not None and len(weights) and not weights.any():
         raise ValueError(
             f"All {len(weights)} events have weight 0, so there is nothing to learn. "
-            "Pass weights above 0 for those that count."
+            "Pass weights above 0 for the events to learn."
         )
     if weights is None or (weights == 1).all():
         return None
@@ -330,13 +331,13 @@ def _event_weights(weights, row_weights, offsets):
 
 
 def with_targets(sessions, y):
-    """Items of the sessions, each with its target behind it; no other column."""
+    """Items of the sessions, each followed by its target; no other column."""
     codes, offsets, vocabulary, _ = _append_targets(sessions, y)
     return Sessions(codes, offsets, vocabulary)
 
 
 def _append_targets(sessions, y):
-    """Codes, offsets, vocabulary and columns, each target behind its session."""
+    """Codes, offsets, vocabulary and columns, with each target after its session."""
     y = check_targets(y, len(sessions))
     words, word_codes = factorize(y)
     known = ItemIndex(sessions.vocabulary)
@@ -356,7 +357,7 @@ def _append_targets(sessions, y):
 
 def _drop_unknown(codes, offsets, columns, y):
     known = codes > 0
-    if y is not None:  # a row whose target is dropped has nothing left to learn
+    if y is not None:  # a row without its target has nothing left to learn
         lost = ~known[offsets[1:] - 1]
         known &= ~np.repeat(lost, np.diff(offsets))
     running = np.concatenate([[0], np.cumsum(known)])
@@ -365,13 +366,13 @@ def _drop_unknown(codes, offsets, columns, y):
 
 
 def _canonical_order(codes, offsets, end_times, columns):
-    """Order sessions by end time and content, whatever the order they came in."""
+    """Order sessions by end time and content, whatever their original order."""
     runs = offsets[:-1], offsets[1:]
     keys = (np.diff(offsets), content_hashes(codes, *runs))
     if end_times is not None:
         keys = (*keys, end_times)
     for name in ("weights", "types", "times"):
-        if columns[name] is not None:  # of sessions that are equal otherwise
+        if columns[name] is not None:  # for sessions that are equal otherwise
             bits = (columns[name].astype(np.float64) + 0.0).view(np.uint64)
             keys = (content_hashes(bits, *runs), *keys)
     return np.lexsort(keys)

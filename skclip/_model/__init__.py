@@ -1,4 +1,4 @@
-"""Codes to scores: item table, prompts, features, and a backbone on top."""
+"""From item codes to scores: item table, prompts, features and a backbone."""
 
 from skclip._model._batches import Batches
 from skclip._model._draws import Draws

@@ -1,21 +1,21 @@
-"""Mini-batches: index views on flat codes, padded to their own longest session."""
+"""Mini-batches from flat codes, padded to the longest session of each batch."""
 
 import numpy as np
 import torch
 
 from skclip.backbones import Batch
 
-_BUCKET = 64  # batches that are drawn together and sorted by length
-_LEAST = 1e-30  # share of the largest weight, so that none is 0 in float32
+_BUCKET = 64  # number of batches that are drawn together and sorted by length
+_LEAST = 1e-30  # smallest weight relative to the largest, so that none is 0 in float32
 
 
 class Batches:
-    """Cut instances, none of them empty, into batches on a device.
+    """Cut instances into batches on a device. No instance may be empty.
 
-    Instances that share a start are prefixes of one run of events. If the network
-    answers all of them in one pass (`shared`) they make a single row of a batch;
-    otherwise each instance is a row. Rows of a batch have similar lengths. What is
-    kept is int32 where that is enough; a `Batch` is int64, as torch's look-ups want it.
+    Instances with the same start are prefixes of one sequence of events. With `shared`
+    the network encodes all of them in one pass, and they form a single row of a batch.
+    Otherwise each instance is a row. Rows of a batch have similar lengths. Stored codes
+    are int32 if possible. A `Batch` is int64, which torch's look-ups need.
     """
 
     def __init__(self, instances, device, shared):
@@ -59,10 +59,10 @@ class Batches:
         self._device = device
 
     def epoch(self, batch_size, rng):
-        """Rows of each batch of an epoch, about `batch_size` instances each.
+        """Return the rows of each batch of an epoch, of about `batch_size` instances.
 
-        Rows are shuffled, sorted by length inside buckets of many batches, and the
-        batches shuffled again.
+        Rows are shuffled, then sorted by length inside buckets of many batches. The
+        batches are then shuffled.
         """
         order = rng.permutation(len(self.first))
         bucket = np.cumsum(self.counts[order]) // (_BUCKET * batch_size)
@@ -71,10 +71,10 @@ class Batches:
         return [plan[i] for i in rng.permutation(len(plan))]
 
     def in_order_of_length(self, batch_size, most):
-        """Rows of each batch, shortest first.
+        """Return the rows of each batch, shortest first.
 
-        A batch has at most about `batch_size` instances, and about ``most(length)``
-        if its longest session has so many events.
+        A batch has about `batch_size` instances at most. If its longest session has
+        `length` events, it has about ``most(length)`` at most.
         """
         plan = self._cut(np.argsort(self.lengths, kind="stable"), batch_size)
         return [
@@ -92,14 +92,14 @@ class Batches:
         return np.split(order, cuts[cuts < len(order)])
 
     def instances_of(self, rows):
-        """Numbers of the instances that the rows of a batch answer, in order."""
+        """Return the numbers of the instances in some rows, in order."""
         counts = self.counts[rows]
         firsts = np.cumsum(counts) - counts
         steps = np.arange(counts.sum()) - np.repeat(firsts, counts)
         return np.repeat(self.first[rows], counts) + steps
 
     def weight_of(self, rows):
-        """Weight of the instances that the rows of a batch answer, 1 each if alike."""
+        """Return the total weight of the instances in some rows."""
         if self._weights is None:
             return int(self.counts[rows].sum())
         at = torch.from_numpy(self.instances_of(rows)).to(self._device)
@@ -140,6 +140,6 @@ class Batches:
 
 
 def _short(array):
-    """A copy of what is never negative, in int32 if that is enough."""
+    """Copy an array of numbers that are not negative, as int32 if possible."""
     fits = array.max(initial=0) <= np.iinfo(np.int32).max
     return array.astype(np.int32 if fits else np.int64)

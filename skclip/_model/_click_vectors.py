@@ -1,4 +1,4 @@
-"""Learned vectors of what is known of a click beside its item."""
+"""Learned vectors of the features of clicks."""
 
 import torch
 from torch import nn
@@ -8,35 +8,37 @@ from skclip._data import OF_PREFIX
 
 
 class ClickVectors(nn.Module):
-    """A vector for each value of each feature of a click; their sum joins the item's.
+    """A learned vector for each value of each click feature.
 
-    All begin at zero, so that a model begins as it would without them. Row 0 of a table
-    stands for an unknown value and stays zero.
+    The sum of the vectors of a click is added to the vector of its item. All vectors
+    begin at zero, so at first the model is the same as without them. Row 0 of a table
+    stands for unknown values and stays zero.
 
     Parameters
     ----------
     dim : int
+        Width of the vectors.
     sizes : dict of str to int
         Number of values of each feature, in the order of the columns of `click_codes`.
     """
 
     def __init__(self, dim, sizes):
         super().__init__()
-        self.names = tuple(sizes)  # a ParameterDict has an order of its own
+        self.names = tuple(sizes)  # a ParameterDict has another order
         self.tables = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(n + 1, dim)) for name, n in sizes.items()}
         )
 
     @property
     def depend_on_prefix(self):
-        """Whether a click has other features once a later one is known."""
+        """Whether a later click can change the features of an earlier one."""
         return bool(OF_PREFIX & set(self.names))
 
     def forward(self, batch, merged):
-        """Vectors to add to those of the events of a batch, (n_sessions, length, d).
+        """Return vectors (n_sessions, length, d) to add to the events of a batch.
 
-        With `merged` all events of an item in a session get the mean of theirs, for
-        networks that read such events as one node.
+        With `merged`, all events of an item in a session get their mean vector. This is
+        for networks that read these events as one node.
         """
         total = 0.0
         for name, column in zip(self.names, batch.click_codes.unbind(-1), strict=True):
@@ -48,12 +50,12 @@ class ClickVectors(nn.Module):
 
 
 def _of_prefix(name, codes, ends, n_values):
-    """What is known of the clicks (n, length) once `ends` of them have been read."""
+    """Return codes of the clicks (n, length) as of the first `ends` clicks."""
     places = torch.arange(codes.shape[1], device=codes.device)
-    left = ends[:, None] - places  # 1 for the newest click, 0 and less for padding
+    left = ends[:, None] - places  # 1 for the newest click, 0 or less for padding
     if name == "position":
         return left.clamp(0, n_values)
-    return codes.masked_fill(left <= 1, 0)  # the newest click still goes on
+    return codes.masked_fill(left <= 1, 0)  # the newest click has not ended
 
 
 def _mean_of_items(codes, vectors):

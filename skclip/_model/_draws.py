@@ -1,4 +1,4 @@
-"""Random weights drawn from a private generator, or not drawn at all."""
+"""Random weights from a private generator, or no random weights at all."""
 
 import inspect
 
@@ -19,7 +19,7 @@ _FILL = {
         "log_normal", "geometric",
     )
 }  # fmt: skip
-_LIKE = {  # which take no generator
+_LIKE = {  # functions without a generator argument
     torch.rand_like: torch.rand,
     torch.randn_like: torch.randn,
     torch.randint_like: torch.randint,
@@ -30,16 +30,16 @@ _FLOATS = {
         "empty", "zeros", "ones", "rand", "randn", "eye", "linspace", "logspace",
     )
 }  # fmt: skip
-_BY_VALUE = {torch.full, torch.tensor, torch.arange}  # floats if they are given floats
+_BY_VALUE = {torch.full, torch.tensor, torch.arange}  # return floats if given floats
 
 
 class Draws(TorchFunctionMode):
-    """Inside the block, the calling thread builds networks without global state.
+    """Context in which the calling thread builds networks without global state.
 
-    Layers of torch draw their weights from the generator of the process, and take its
-    default type. A mode sees all calls of its own thread: it hands a private generator
-    to those that draw, and float32 to those that make tensors. Without a generator
-    weights are left as they are, for networks whose weights are loaded.
+    Layers of torch draw their weights from the generator of the process and use its
+    default type. This mode intercepts all calls of its thread. It passes a private
+    generator to functions that draw, and float32 to functions that create tensors.
+    Without a generator no weights are drawn, for networks that load their weights.
     """
 
     def __init__(self, generator=None):
@@ -69,7 +69,7 @@ class Draws(TorchFunctionMode):
 
 
 def _makes_floats(args, kwargs):
-    """Whether there are Python floats among the values, in lists too."""
+    """Whether the values contain Python floats, also in lists."""
     values = [*args, *kwargs.values()]
     return any(
         isinstance(value, float)
@@ -79,7 +79,7 @@ def _makes_floats(args, kwargs):
 
 
 def _draws_weights(func):
-    """Whether a function of ``torch.nn.init`` draws."""
+    """Whether a function is a random one of ``torch.nn.init``."""
     if getattr(func, "__module__", None) != "torch.nn.init":
         return False
     return "generator" in inspect.signature(func).parameters

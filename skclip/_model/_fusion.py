@@ -1,4 +1,4 @@
-"""Fusion: join the features of items with their learned vectors, section 4 of SemSR."""
+"""Fusion of item features with learned item vectors, after section 4 of SemSR."""
 
 from numbers import Real
 
@@ -11,46 +11,45 @@ from torch.nn import functional as F
 from skclip._data import as_item_features
 from skclip._sklearn import Interval, StrOptions
 
-_NO_CANDIDATE = -1e30  # added to a score whose exponential is to be 0
+_NO_CANDIDATE = -1e30  # added to a score to make its exponential 0
 
 
 class ItemFusion(nn.Module):
-    r"""Item vectors :math:`z_i` of learned ones and features; a class for each kind.
+    r"""Item vectors :math:`z_i` from learned vectors and features.
 
-    With features :math:`t_i` (m numbers), the learned vector :math:`e_i` (d numbers), a
-    learned map :math:`\varphi(t) = W t + b` (no b if m = d), N the scaling to length 1,
-    :math:`n_i` the number of training events of an item. An item without features has
-    :math:`N(\varphi(t_i)) = 0`; one without training events has :math:`e_i = 0`.
-    `cold_weight` is that of never clicked items as negatives in the loss, from 0 (not
-    there) to 1 (as all others).
+    Each kind of fusion has a subclass. An item has features :math:`t_i` (m numbers), a
+    learned vector :math:`e_i` (d numbers) and :math:`n_i` training events. There is a
+    learned map :math:`\varphi(t) = W t + b`, without b if m = d, and N scales to
+    length 1. Items without features have :math:`N(\varphi(t_i)) = 0`, items without
+    training events have :math:`e_i = 0`. `cold_weight` is the weight of items without
+    clicks as negatives in the loss, from 0 (left out) to 1 (like all others).
     """
 
-    starts_as_directions = False  # only directions of learned vectors count at first
+    starts_as_directions = False  # only directions of learned vectors matter at first
     makes_unit_vectors = False  # vectors begin with length about 1
-    scores_twice = False  # features have a score of their own
-    only_starts = False  # vectors of clicked items leave the features behind
+    scores_twice = False  # features have their own score
+    only_starts = False  # features only give the first vectors of clicked items
 
     def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         super().__init__()
         self.dim, self.cold_weight = dim, cold_weight
         self.register_buffer("table", torch.zeros(n_items, self._width(n_features)))
         self.register_buffer("counts", torch.zeros(n_items))
-        for name in ("cold_bias", "held_at", "held_rows"):  # of a training alone
+        for name in ("cold_bias", "held_at", "held_rows"):  # used in training only
             self.register_buffer(name, None, persistent=False)
         self._cached = None
 
     def _width(self, n_features):
-        """Columns of features that are kept."""
+        """Return the number of columns of features to store."""
         return n_features
 
     @torch.no_grad()
     def fill_(self, vectors, counts, item_table, is_new=None):
-        """Take features and counts in; start the vectors of items where asked.
+        """Store features and counts, and set first vectors for the "init" kinds.
 
-        `vectors` is (n_items, n_features), `counts` (n_items,) training events. The
-        "init"         kinds change `item_table` in place. `is_new` marks items whose
-        vectors start, with         the directions that are there; None finds
-        directions, and starts all.
+        `vectors` is (n_items, n_features), `counts` (n_items,) are training events. The
+        "init" kinds change `item_table` in place: for the items of the mask `is_new`
+        with known directions, or for all items with new directions if it is None.
         """
         device = item_table.device
         vectors = torch.from_numpy(np.array(vectors, dtype=np.float32)).to(device)
@@ -68,9 +67,9 @@ class ItemFusion(nn.Module):
 
     @torch.no_grad()
     def update_(self, rows, at, item_table):
-        """Take other features of items at positions `at` in, after training.
+        """Replace the features of items at positions `at`, after training.
 
-        `rows` is (n, n_features). Directions stay those that `fill_` found.
+        `rows` is (n, n_features). The directions found by `fill_` are kept.
         """
         device = item_table.device
         rows = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)
@@ -83,48 +82,49 @@ class ItemFusion(nn.Module):
         self.table[at] = rows
 
     def hold_(self, item_table):
-        """Put vectors back that training does not change."""
+        """Restore the vectors that training must not change."""
         if self.held_at is not None:
             item_table[self.held_at] = self.held_rows
 
     def release(self):
-        """Let go of what only training needs."""
+        """Delete buffers that only training needs."""
         self.cold_bias = self.held_at = self.held_rows = None
 
     def training_bias(self, bias):
-        """Item bias (n_items,) or None that weighs never clicked items in a loss.
+        """Return an item bias (n_items,), or None, that weights items without clicks.
 
-        As negatives of every session they teach the map of the features to put down
-        what looks new; left out, nothing holds their scores down.
+        As full negatives of every session, these items teach the map of the features to
+        lower the scores of new items. Without them, nothing limits these scores.
         """
         if self.cold_bias is None:
             return bias
         return self.cold_bias if bias is None else bias + self.cold_bias
 
     def take_cold_weights(self):
-        """Weight (n_items,) of each item as a negative, or None; out of the bias then.
+        """Return the weight (n_items,) of each item as a negative, or None.
 
-        For losses in which a bias is no weight.
+        The weights are then removed from the bias. This is for losses in which a bias
+        does not act as a weight.
         """
         bias, self.cold_bias = self.cold_bias, None
         return None if bias is None else bias.exp()
 
     def forward(self, e, at=slice(None)):
-        """Item vectors z (..., d) of learned ones e (..., d) at positions (...)."""
+        """Return item vectors z (..., d) for learned e (..., d) at positions (...)."""
         raise NotImplementedError
 
     def cached(self, e):
-        """`forward` of a whole table, made once until `forget`."""
+        """Return `forward` of a whole table, cached until `forget`."""
         if self._cached is None:
-            self._cached = self(e).detach()  # a parameter would be registered
+            self._cached = self(e).detach()  # not registered as a parameter
         return self._cached
 
     def forget(self):
-        """Parameters have changed, or will."""
+        """Empty the cache, since parameters have changed or will change."""
         self._cached = None
 
     def _learned(self, e, at):
-        """Learned vectors, zeros for items without training events."""
+        """Return learned vectors, and zeros for items without training events."""
         return e.masked_fill(~self._clicked(at), 0.0)
 
     def _clicked(self, at=slice(None)):
@@ -132,16 +132,16 @@ class ItemFusion(nn.Module):
 
     @property
     def learned_columns(self):
-        """Columns of the item table that training changes and scores read."""
+        """Number of columns of the item table that are trained and used in scores."""
         return self.dim
 
     def weight(self, item_table):
-        """Weight of learned vectors or features, as far as the kind has one."""
+        """Return the weight of learned vectors or features, or None."""
         return None
 
 
 class _Mapped(ItemFusion):
-    """Features go through a learned map."""
+    """Base of the kinds with a learned map of the features."""
 
     def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         super().__init__(n_items, n_features, dim, cold_weight)
@@ -155,7 +155,7 @@ class _Mapped(ItemFusion):
         return self.phi(rows), rows.any(dim=-1, keepdim=True)
 
     def text(self, at=slice(None)):
-        """N(phi(t)) at positions, zeros without features; and which have some."""
+        """Return N(phi(t)) at positions, and a mask of items with features."""
         phi, known = self._phi(at)
         return F.normalize(phi, dim=-1).masked_fill(~known, 0.0), known
 
@@ -193,7 +193,7 @@ class ConcatFusion(_Mapped):
 
 
 class GateFusion(_Mapped):
-    r"""A mixture whose weight depends on both and on the item's clicks.
+    r"""A weighted mean. The weight depends on both vectors and the item's clicks.
 
     .. math::
         z_i = g_i N(e_i) + (1 - g_i) N(\varphi(t_i)), \quad
@@ -226,13 +226,13 @@ class GateFusion(_Mapped):
     def weight(self, item_table):
         text, known = self.text()
         g = self._gate(F.normalize(item_table, dim=1), text, known, slice(None))
-        told = (self.counts > 0) & self.table.any(dim=1)
-        g = g.squeeze(1)[told].cpu().numpy()
+        both = (self.counts > 0) & self.table.any(dim=1)
+        g = g.squeeze(1)[both].cpu().numpy()
         return float(g.mean()) if len(g) else None
 
 
 class LateFusion(_Mapped):
-    r"""A second score by features alone; compares by cosine.
+    r"""A second score from features only. Both scores are cosines.
 
     .. math::
         \mathrm{score}_i &= \mathrm{scale}\, \big((1 - \omega) N(s)^\top N(e_i)
@@ -258,7 +258,7 @@ class LateFusion(_Mapped):
         return torch.sigmoid(self.omega_logit)
 
     def session_text(self, batch, n_items):
-        """Unit vectors u (n_queries, d) of what the sessions' features say."""
+        """Return unit vectors u (n_queries, d) from the features in the sessions."""
         codes = batch.codes.masked_fill(batch.codes > n_items, 0)
         text, known = self.text((codes - 1).clamp_min(0))
         text = text.masked_fill((codes == 0)[..., None], 0.0)
@@ -278,7 +278,7 @@ class LateFusion(_Mapped):
 
 
 class _Projected(ItemFusion):
-    """Features are projected on their principal directions, found once."""
+    """Base of the kinds that project features on their principal directions."""
 
     def __init__(self, n_items, n_features, dim, cold_weight=0.1):
         self._n_directions = self._rank(n_features, dim)
@@ -300,17 +300,17 @@ class _Projected(ItemFusion):
         return projected.masked_fill_(~known[:, None], 0.0)
 
     def _projected_again(self, rows, at, columns):
-        """Projections of some items, with the directions that are there.
+        """Project some items on the known directions.
 
-        As many rows as in `fill_`, each in its place: a product of another shape may
-        round its rows differently.
+        The product has as many rows as in `fill_`, with each item in its place, because
+        a product of another shape may round differently.
         """
         vectors = rows.new_zeros(len(self.counts), rows.shape[1])
         vectors[at] = rows
         return self._projected(vectors, vectors.any(dim=1), columns, None, at)[at]
 
     def _find_basis(self, known, length):
-        """Center and principal directions, each with the sign of its largest entry."""
+        """Find the mean and the principal directions, with positive largest entry."""
         self.mean.copy_(known.mean(dim=0))
         centered = (known - self.mean).double()
         values, vectors = torch.linalg.eigh(centered.T @ centered / len(known))
@@ -320,13 +320,13 @@ class _Projected(ItemFusion):
         self.basis.copy_(self._scaled(basis, values, centered, length))
 
     def _scaled(self, basis, values, centered, length):
-        """Directions scaled so that rows have this length on average."""
+        """Scale the directions so that rows have this length on average."""
         mean_length = (centered @ basis).norm(dim=1).mean().clamp_min(1e-12)
         return basis * (length / mean_length)  # kappa
 
 
 class InitFusion(_Projected):
-    r"""Learned vectors that begin with :math:`\kappa\,PCA_d(t_i)`."""
+    r"""Learned vectors with the first values :math:`\kappa\,PCA_d(t_i)`."""
 
     only_starts = True
 
@@ -351,7 +351,7 @@ class InitFusion(_Projected):
 
 
 class FrozenInitFusion(InitFusion):
-    """Vectors that are the features, and stay them."""
+    """Item vectors that are the projected features and are not trained."""
 
     only_starts = False
 
@@ -364,7 +364,7 @@ class FrozenInitFusion(InitFusion):
 
 
 class NullspaceFusion(_Projected):
-    r"""Half of the dimensions for features, the rest learned.
+    r"""Half of the dimensions hold features, the others are learned.
 
     .. math::
         z_i = [N(\mathrm{PCA}_r(t_i)\ \mathrm{whitened}) ; e_{i,r+1}, \dots, e_{i,d}]
@@ -411,36 +411,74 @@ FUSIONS = {
 
 
 class Fusion(BaseEstimator):
-    """Features of items, and how they join the learned vectors.
+    """Item features, and the way they are combined with learned item vectors.
 
-    What ``item_features=`` of `CLIPSessionRecommender` takes, where the features alone
-    do not say enough. Its parameters can be searched as ``item_features__kind`` and
-    ``item_features__cold_item_weight``, also when ``item_features`` is an
-    `ItemFeatures`. ``docs/semantics.md`` compares the kinds.
+    Pass it as ``item_features`` of `CLIPSessionRecommender` to choose this way. Its
+    parameters can be searched as ``item_features__kind`` and
+    ``item_features__cold_item_weight``, even if ``item_features`` is an `ItemFeatures`.
+    The page on item features in the documentation helps to choose a kind.
 
     Parameters
     ----------
     features : ItemFeatures, data frame or mapping
-        One vector for each item of the sessions: `ItemFeatures`, a pandas data frame
-        of numbers with the item ids as its index, or a mapping of ids to vectors.
-        Further items that it holds join the catalog: nobody has clicked them yet, but
-        they can be recommended at once. Those whose row is zero stay outside.
+        Feature vectors, one for each item of the sessions. Pass an `ItemFeatures`, a
+        pandas data frame of numbers with the item ids as its index, or a mapping of ids
+        to vectors. Further items with features join the catalog as cold items: nobody
+        has clicked them yet, but they can be recommended at once. Cold items with a row
+        of zeros are left out.
     kind : str, default="gate"
-        How features and learned vectors are joined [1]_, before the prompts. "gate" is
-        a mixture whose weight depends on both and on an item's clicks, "add" a sum,
-        "concat" a map of both; "nullspace" keeps half of the dimensions for features
-        and learns the rest; "init" begins with the features, and "init_frozen" stays
-        there; "late" adds a second score by features alone, and compares by cosine.
+        Combination of features and learned vectors [1]_, before the prompts:
+
+        - "gate": a weighted mean, with a weight that depends on both and on the clicks
+          of the item;
+        - "add": a sum;
+        - "concat": a learned map of both;
+        - "nullspace": half of the dimensions hold features, the others are learned;
+        - "init": learned vectors that begin with the features;
+        - "init_frozen": the features themselves, which are not trained;
+        - "late": a second score from features only; both scores are cosines.
     cold_item_weight : float, default=0.1
-        Weight of items that nobody has clicked as negatives in the loss, from 0 to 1.
-        At 1 they are negatives of every session, as all others, and the model learns
-        to put them down; at 0 they take no part, and nothing keeps them from crowding
-        others out.
+        Weight of cold items as negatives in the loss, from 0 to 1. At 1 they are
+        negatives of every session like all other items, and the model learns to rank
+        them low. At 0 they are left out, and nothing keeps them from pushing other
+        items off the list.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Equations.** The paper fuses "semantic and interaction-based embeddings", but
+      its equations and code were not available. The kinds "gate" and "late" are our
+      own, on the level of items and of scores, and "init" corresponds to SemSR-I. No
+      number of that paper is comparable.
+    - **Items without clicks.** The paper does not mention them. In skclip they are in
+      the catalog, their learned vectors are 0 or the first ones of "init", and they are
+      negatives of the weight `cold_item_weight`. At a weight of 0, the number of new
+      items does not change what is learned.
+    - **Clicks in the gate.** No published rule was available. The gate of skclip counts
+      clicks of training sessions only. Clicks of the validation part do not count, so
+      that early stopping meets new items as new.
+    - **Items without clicks and features.** No published rule was available. skclip
+      leaves them out of the catalog with a warning, because nothing is known to rank
+      them by.
+    - **First learned vectors.** The paper does not describe them. With "gate" and
+      "add", skclip scales them to a mean length of 1, because only their direction
+      counts.
+    - **Length of first vectors.** No published rule was available. skclip scales them
+      to the length of the item table that it replaces: the backbone's own with NISER,
+      and 1 with ``similarity="cosine"``. Only directions count there, but the length
+      decides how fast Adam turns them.
+    - **Half of the dimensions.** The idea of "nullspace" comes from AlphaFuse. skclip
+      freezes half of the dimensions as whitened features of length 1 and learns the
+      other half; this split is our choice.
+    - **Scale of the two scores.** No published rule was available for "late". skclip
+      has one scale for both, so that omega alone weighs them and fewer numbers are
+      learned.
 
     References
     ----------
-    .. [1] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, arXiv:2508.20587
-           (SemSR), whose idea it is; the equations are skclip's own.
+    .. [1] J. Narwariya, M. Gupta, P. Gupta, H. Khatri, L. Vig, "SemSR",
+           arXiv:2508.20587. The idea is theirs, the equations are skclip's own.
 
     Examples
     --------
@@ -464,18 +502,18 @@ class Fusion(BaseEstimator):
 
 
 def as_fusion(item_features):
-    """The `Fusion` that a value of ``item_features=`` stands for; None stays None."""
+    """Return the `Fusion` for a value of ``item_features=``. None stays None."""
     if item_features is None or isinstance(item_features, Fusion):
         return item_features
     return Fusion(item_features)
 
 
 def used_features(fusion):
-    """The `ItemFeatures` that take part, or None; refuses those without any row."""
+    """Return the `ItemFeatures` of a fusion, or None. Not all rows may be zero."""
     features = None if fusion is None else as_item_features(fusion.features)
     if features is not None and len(features.missing) == len(features):
         raise ValueError(
-            f"All {len(features)} rows of item_features are zero. Pass features of "
+            f"All {len(features)} rows of item_features are zero. Pass features for "
             "some items, or item_features=None."
         )
     return features

@@ -1,4 +1,4 @@
-"""New models, and what they take over from the ones before."""
+"""New models, and the parameters that they copy from previous models."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _LEVELS = "prompt.kinds.cluster.levels."
 
 
 def _rows_of_table(name):
-    """What the rows of a parameter stand for, or None, and where the first stands."""
+    """Return the kind of the rows of a parameter, or None, and the first row."""
     if name.startswith(_LEVELS):
         return f"clusters {name.removeprefix(_LEVELS)}", 1
     return _BY_ROW.get(name, (None, 0))
@@ -30,10 +30,10 @@ def _rows_of_table(name):
 
 @dataclass(frozen=True)
 class Holders:
-    """Whose the rows of a model's tables are: items, clusters, users, sessions, types.
+    """Items, clusters, users, sessions and event types of the rows of a model's tables.
 
-    `types` are those of events, None where the model reads none. `clusters` is of shape
-    (n_items, n_levels), 1..K and 0 = none, or None.
+    `types` is None if the model reads no event types. `clusters` (n_items, n_levels)
+    are 1..K, or 0 for none; it may be None.
     """
 
     items: ItemIndex
@@ -43,10 +43,10 @@ class Holders:
 
 
 def new_model(config, data, device, holders, before=None):
-    """Build a model for a first fit, or for one that starts from another (warm start).
+    """Build a model for a fit, which may start from another model (warm start).
 
     `config` are the arguments of `SessionModel`, `data` is `FitData`. `before` has a
-    ``model`` and ``holders``; what both have in common is taken over.
+    ``model`` and ``holders``. Rows that both have in common are copied.
     """
     model = SessionModel(**config)
     if data.features is not None:
@@ -61,12 +61,12 @@ def new_model(config, data, device, holders, before=None):
 
 
 def grown_model(config, data, device, holders, before):
-    """Build a model that goes on from another, with new rows behind the old ones.
+    """Build a model that continues another one, with new rows behind the old ones.
 
-    A new cluster begins with the mean of the prompts that its members had, a new item
-    with the mean of the vectors in its cluster. The vectors of items that were there
-    stay as they are until ``model.release()``, unless old sessions are learned again:
-    then those of items without any session at hand. Arguments are those of `new_model`.
+    A new cluster begins with the mean of its members' previous prompts. A new item
+    begins with the mean of the vectors in its cluster. Old items keep their vectors
+    until ``model.release()``, except for items of sessions that are learned again.
+    Arguments are the same as for `new_model`.
     """
     n_known, n_items = len(before.holders.items), len(holders.items)
     state = before.model.state_dict()
@@ -75,7 +75,7 @@ def grown_model(config, data, device, holders, before):
     carry_over(model, state, _leading_rows(now, state))
     keep_leading_buffers(model, state)
     is_new, clicks = np.arange(n_items) >= n_known, None
-    if data.features is not None:  # items that had no click have nothing to keep
+    if data.features is not None:  # items without a click start again
         clicks = np.pad(state["fusion.counts"].cpu().numpy(), (0, n_items - n_known))
         is_new = clicks == 0
         clicks = clicks + data.clicks
@@ -95,11 +95,11 @@ def grown_model(config, data, device, holders, before):
 
 
 def model_with_features(config, device, holders, before, features):
-    """Build a trained model again, with other features of the items that have a row.
+    """Build a trained model again, with new features of some items.
 
-    `features` is `ItemFeatures`, of items in `holders`, which may have new ones behind
-    the old. All that was learned stays. New items start like those of a fit that
-    nobody has clicked.
+    `features` is an `ItemFeatures` with items of `holders`, which may have new items
+    behind the old ones. Learned parameters are kept. New items start like items without
+    clicks in a fit.
     """
     model = SessionModel(**config).to(device)
     state = before.model.state_dict()
@@ -111,10 +111,10 @@ def model_with_features(config, device, holders, before, features):
 
 
 def _rows_in_common(model, now, before):
-    """Row of each item, cluster, user and session in the model before, or -1."""
+    """Return the row of each item, cluster, user and session before, or -1."""
     rows = {"items": before.items.codes_of(now.items.item_ids) - 1}
     for name, table in model.state_dict().items():
-        kind, _ = _rows_of_table(name)  # nothing in common, unless seen below
+        kind, _ = _rows_of_table(name)  # nothing in common, unless found below
         if kind not in (None, "items"):
             rows[kind] = np.full(len(table) - 1, -1)
     if now.clusters is not None and before.clusters is not None:
@@ -134,7 +134,7 @@ def _rows_in_common(model, now, before):
 
 
 def _leading_rows(now, before):
-    """Rows of tables that have grown at their end."""
+    """Return the old row, or -1, of each row of tables that grew at their end."""
     rows = {}
     for name in now:
         kind, extra = _rows_of_table(name)
@@ -146,11 +146,11 @@ def _leading_rows(now, before):
 
 @torch.no_grad()
 def carry_over(model, state, rows):
-    """Copy the parameters of another model, row by row where tables have changed.
+    """Copy the parameters of another model, row by row if a table has changed.
 
-    `rows` has for "items", "clusters 0" (the first level, and so on), "users" and
-    "sessions" the row of the other model that each row of this one was, -1 = none; a
-    kind that is missing has not changed. A parameter of another shape is refused.
+    `rows` has a key for each kind of row: "items", "clusters 0" for the first level and
+    so on, "users", and "sessions". Its values are the rows in the other model, or -1. A
+    missing kind has not changed. A parameter of another shape raises a ValueError.
     """
     buffers = dict(model.named_buffers())
     for name, value in model.state_dict().items():
@@ -165,18 +165,18 @@ def carry_over(model, state, rows):
             value[at.to(value.device)] = before[was[is_known] + shift]
         elif before.shape == value.shape:
             value.copy_(before)
-        elif name not in buffers:  # those `Backbone.prepare` fills
+        elif name not in buffers:  # `Backbone.prepare` fills buffers
             raise ValueError(
-                f"The model before has {name} of shape {tuple(before.shape)}, this one "
-                f"of {tuple(value.shape)}. Only items, clusters, users and sessions "
-                "may change; leave backbone and sizes as they were, or set "
-                "warm_start=False and fit."
+                f"In the previous model {name} has shape {tuple(before.shape)}, now it "
+                f"has shape {tuple(value.shape)}. Only items, clusters, users and "
+                "sessions may change. Use the same backbone and sizes, or set "
+                "warm_start=False and call fit."
             )
 
 
 @torch.no_grad()
 def keep_leading_buffers(model, state):
-    """Copy what buffers of the network held for the items that were there before."""
+    """Copy the rows of old items in the buffers of the network."""
     for name, value in model.network.named_buffers():
         before = state.get(f"network.{name}")
         if before is not None and before.shape != value.shape:
@@ -185,9 +185,9 @@ def keep_leading_buffers(model, state):
 
 @torch.no_grad()
 def start_from_cluster_mates(model, clusters, is_new):
-    """Add to the vectors of new items the mean of the old ones in their cluster.
+    """Add the mean vector of the old items in its cluster to each new item.
 
-    `clusters` (n_items,) are 1..K, 0 = none; `is_new` is a mask of the items.
+    `clusters` (n_items,) are 1..K, or 0 for none. `is_new` is a mask of the items.
     """
     table = model.item_table
     clusters = torch.from_numpy(clusters.astype(np.int64)).to(table.device)
@@ -204,10 +204,11 @@ def start_from_cluster_mates(model, clusters, is_new):
 
 @torch.no_grad()
 def start_new_prompts(before, table, clusters, members_before):
-    """Give a new cluster the mean of the prompts that its members had.
+    """Set the prompt of a new cluster to the mean of its members' previous prompts.
 
-    `before` are the prompts of the model before, `table` those of this one, changed in
-    place; both with a row 0. `clusters` and `members_before` (n_items,) are 1..K.
+    `before` are the prompts of the previous model. `table` are those of this one, which
+    change in place. Both have a row 0. `clusters` and `members_before` (n_items,) are
+    1..K.
     """
     before = before.to(table.device)
     had = members_before > 0

@@ -1,7 +1,7 @@
-"""Steps over whole item tables, in chunks that stay in the cache; row look-up.
+"""Look-up of rows of the item table, and operations on the whole table in chunks.
 
-A dozen element-wise steps over a large table, one after the other, each wait for main
-memory. What gradients need is kept; nothing is computed twice.
+Element-wise steps over a large table are limited by main memory. A chunk stays in the
+cache for all steps. Tensors that gradients need are kept; nothing is computed twice.
 """
 
 import torch
@@ -9,32 +9,33 @@ from torch.nn import functional as F
 
 from skclip._threads import map_shared
 
-_CHUNK_FLOATS = 2**18  # of a table that are worked on at a time
+_CHUNK_FLOATS = 2**18  # numbers of a table in a chunk
 
 
-_MANY = 100  # items for each prompt
+_MANY = 100  # items per prompt, above which gradients are added up chunk by chunk
 
 
-_STEPS = 16  # multiplications that a few element-wise steps take as long as
+_STEPS = 16  # multiplications that take as long as a few element-wise steps
 
 
 def unit_rows(table):
-    """Rows of a table (n, d) divided by max(norm, 1e-12)."""
+    """Divide the rows of a table (n, d) by max(norm, 1e-12)."""
     return _UnitRows.apply(table)
 
 
 def gate_rows(table, prompts, clusters, weight, bias):
-    r"""Item part of the elementwise gate, plus gated prompts by cell.
+    r"""Apply the elementwise gate to items and add gated prompts by cell.
 
     .. math:: \sigma(W x_i + b) \odot x_i + p_{c(i)}
 
-    `table` is (n, d), `prompts` (n_cells + 1, d), whose row 0 gets no gradient.
+    `table` is (n, d), `prompts` is (n_cells + 1, d). Row 0 of `prompts` gets no
+    gradient.
     """
     return _GateRows.apply(table, prompts, clusters, weight, bias)
 
 
 def look_up(table, codes, sparse=False):
-    """Rows of a table (n_items, d) for codes (...), zeros for code 0: (..., d)."""
+    """Return rows of a table (n_items, d) for codes (...), zeros for 0: (..., d)."""
     if not torch.is_grad_enabled():
         return _rows(table, codes)
     if not sparse:
@@ -63,7 +64,7 @@ class _UnitRows(torch.autograd.Function):
         units, norms = ctx.saved_tensors
         result = torch.empty_like(units)
 
-        def work(rows):  # below the clamp, units vanish and so does `along`
+        def work(rows):  # below the clamp, `units` and `along` are near 0
             x, g = units[rows], grad[rows]
             along = (g * x).sum(dim=1, keepdim=True)
             torch.addcmul(g, x, along, value=-1, out=result[rows]).div_(norms[rows])
@@ -92,7 +93,7 @@ class _GateRows(torch.autograd.Function):
     def backward(ctx, grad):
         table, gates, prompts, weight = ctx.saved_tensors
         result, grad_prompts = torch.empty_like(table), torch.zeros_like(prompts)
-        few = _MANY * len(prompts) < len(table)  # little to add up for each chunk
+        few = _MANY * len(prompts) < len(table)  # prompts are small beside a chunk
 
         def work(rows):
             x, g = table[rows], gates[rows]
@@ -115,11 +116,11 @@ class _GateRows(torch.autograd.Function):
 
 
 class _Rows(torch.autograd.Function):
-    """Look rows up; the gradient is added to the table's own, in place.
+    """Look up rows, and add the gradient to that of the table in place.
 
-    Returned to autograd it would be another array as large as the table, most of it
-    zeros, which costs more than the look-up. So it serves `backward` alone, not
-    ``torch.autograd.grad``.
+    If autograd got the gradient, it would need another array of the size of the table,
+    with zeros in most rows. That would cost more than the look-up. Therefore this works
+    with `backward`, but not with ``torch.autograd.grad``.
     """
 
     @staticmethod
@@ -141,16 +142,16 @@ class _Rows(torch.autograd.Function):
 
 
 def _rows(table, codes):
-    flat = codes.flatten()  # index_select is several times faster than brackets
+    flat = codes.flatten()  # index_select is several times faster than indexing
     rows = table.index_select(0, (flat - 1).clamp_min_(0))
     rows.index_fill_(0, torch.nonzero(flat == 0).squeeze(1), 0.0)
     return rows.view(*codes.shape, -1)
 
 
 def _in_chunks(work, table, multiplications=_STEPS):
-    """Results of ``work(rows)`` for all rows of a table, which threads share.
+    """Return the results of ``work(rows)`` for all rows of a table, on several threads.
 
-    It takes so many multiplications, or other steps, for each number in the table.
+    `multiplications` is the cost of the work for each number in the table.
     """
     size = len(table)  # a GPU takes the whole table at once
     if table.is_cpu:

@@ -1,4 +1,4 @@
-"""Prompts: gate an item's vector with those of its cluster, its user, its session."""
+"""Prompts: learned vectors of clusters, users and sessions, gated into item vectors."""
 
 import numpy as np
 import torch
@@ -14,32 +14,81 @@ KINDS = ("cluster", "user", "session")
 
 
 class Prompt(BaseEstimator):
-    """Learned vectors of clusters, users or sessions that join the item vectors.
+    """Prompts: learned vectors of clusters, users or sessions, added to item vectors.
 
-    What ``prompt=`` of `CLIPSessionRecommender` takes, where a name does not say
-    enough. Its parameters can be searched as ``prompt__gate`` and so on, also when
+    Pass it as ``prompt`` of `CLIPSessionRecommender` to set more than the kind of
+    prompt. Its parameters can be searched as ``prompt__gate`` and so on, even if
     ``prompt`` is a name.
 
     Parameters
     ----------
     kinds : {"cluster", "user", "session"} or tuple of them, default="cluster"
-        What has a learned vector (section 4.3 of [1]_): the item's cluster, the user,
-        the session. Several kinds add up. "user" needs sessions with users.
+        Kinds of prompts (section 4.3 of [1]_): of the item's cluster, of the user or of
+        the session. Several kinds are added. "user" needs sessions with users.
     gate : {"auto", "elementwise", "scalar", "add"}, default="auto"
-        How item vector and prompt are joined. "auto" is "elementwise", unless a preset
-        says otherwise.
+        Combination of item vector and prompt. "elementwise" has a gate for each feature
+        of both vectors, "scalar" has one weight, and "add" adds them without a gate.
+        "auto" is "elementwise", unless a preset sets it.
     normalization : {"auto", "unit", "none"}, default="auto"
-        Whether both are scaled to length 1 before the gate. "auto" is "unit".
+        Normalization of both vectors before the gate. "unit" scales them to length 1.
+        "auto" is "unit".
     candidates : {"auto", "raw", "prompted"}, default="auto"
-        Item vectors that sessions are compared with: the raw ones, or those with the
-        prompt of their cluster. "auto" is "prompted", unless a preset says otherwise.
+        Item vectors in the scores. "raw" uses the item table, "prompted" adds the
+        prompt of each item's cluster. "auto" is "prompted", unless a preset sets it.
     session : {"table", "pooled"}, default="table"
-        Kind of session prompt. "table" learns a vector for each training session,
-        which is used again only for sessions of the same id, as in the within-session
-        protocol; others have none. "pooled" is a map of the mean of the observed
-        items, defined for new sessions; each prefix is then read on its own.
+        Kind of session prompt. "table" learns a vector for each training session and
+        uses it for sessions with the same id only, as in a split within sessions.
+        "pooled" computes the prompt from the mean of the observed items, also for new
+        sessions. It takes longer, because each prefix is read on its own.
     unknown_user : {"zero", "mean"}, default="zero"
-        Prompt of a user who was not trained on: none, or the mean of all user prompts.
+        Prompt of users who were not trained on. "zero" means none, "mean" is the mean
+        of all user prompts.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Normalization.** The paper balances item vector and prompt, and five of eight
+      published models normalize over the positions of the padded sequence. skclip
+      scales each vector to length 1 over its own features, because otherwise a vector
+      depends on the padding; ``normalization="none"`` leaves the vectors as they are.
+    - **Gate.** The text of the paper has one scalar gate, and its code has two
+      independent gates per feature. skclip follows the code; ``gate="scalar"`` is our
+      reading of the text, and ``gate="add"`` has no gate.
+    - **Candidate vectors.** The paper scores "updated item embeddings", and its code
+      scores the raw item table. skclip adds prompts to the candidates too, because
+      prompts did not improve results with raw ones; ``candidates="raw"`` or
+      ``preset="paper"`` uses the raw table.
+    - **Place of the prompt.** The paper adds prompts before the model, but its code
+      differs by model. CLIP-SR-GNN and CLIP-GC-SAN add the prompt of the k-th click to
+      the k-th item by id. CLIP-TAGNN adds prompts behind its graph network,
+      CLIP-GCE-GNN in the session's graph only. skclip adds them wherever a backbone
+      looks up an item, which is one rule for all backbones.
+    - **Input of the gates.** In the paper gates read the vectors that they multiply;
+      CLIP-GCE-GNN and CLIP-LESSR compute them from vectors before normalization, and
+      CLIP-GC-SAN from another tensor. skclip follows the paper in all backbones and
+      uses normalized vectors.
+    - **First values.** The paper does not say how prompts and gates begin, and its code
+      leaves that to the backbone. skclip draws prompts like the item table; gates begin
+      with Xavier uniform weights and biases of 0, so that they start near one half.
+    - **User and session prompts.** The paper names them in an ablation without a
+      formula, and no code is public. In skclip the gated prompts of all kinds add up,
+      and all items of a session get the same user and session prompt:
+      ``prompt=("cluster", "user")``.
+    - **Scalar gate with several prompts.** The paper and its code have no such form. In
+      skclip the item has the weight g and the sum of the prompts has 1 - g, which is
+      our reading.
+    - **Unknown users and sessions.** The paper does not mention them. In skclip only
+      users and sessions that were trained on have a prompt, and others have a zero
+      vector; ``unknown_user="mean"`` uses the mean of all user prompts instead.
+    - **New sessions.** The published code looks up session prompts by id, which its
+      split within sessions makes possible. A table has nothing for new sessions, which
+      all are in deployment; ``session="pooled"`` computes the prompt from the observed
+      items instead.
+    - **Items outside the session.** The paper does not mention prompts of users and
+      sessions there, and no code is public. In skclip, candidates and the neighbors in
+      the global graph of GCE-GNN get their cluster's prompt only, because they do not
+      belong to the session.
 
     References
     ----------
@@ -82,24 +131,24 @@ class Prompt(BaseEstimator):
 
 
 def kinds_of(prompt):
-    """The kinds of a `Prompt` or None as a tuple; refuses unknown and repeated ones."""
+    """Return the kinds of a `Prompt` or None as a tuple, after checks."""
     given = () if prompt is None else prompt.kinds
     kinds = (given,) if isinstance(given, str) else tuple(given)
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(
-                f"prompt={given!r} has the kind {kind!r}. Pass one of {KINDS}, a tuple "
-                "of them, or None."
+                f"prompt={given!r} has the unknown kind {kind!r}. Pass one of {KINDS}, "
+                "a tuple of them, or None."
             )
     if len(set(kinds)) < len(kinds):
-        raise ValueError(f"prompt={given!r} names a kind twice. Name each once.")
+        raise ValueError(f"prompt={given!r} has a kind twice. Pass each kind once.")
     return kinds
 
 
 def as_prompt(prompt):
-    """The `Prompt` that a value of ``prompt=`` stands for; None stays None.
+    """Return the `Prompt` for a value of ``prompt=``. None stays None.
 
-    An empty tuple is no prompt.
+    An empty tuple means no prompt.
     """
     if prompt is None or isinstance(prompt, Prompt):
         return prompt
@@ -109,9 +158,9 @@ def as_prompt(prompt):
 class Prompts(nn.Module):
     r"""Gate item vectors with prompts, section 3.3 of CLIP-SBR and its ablation.
 
-    With :math:`\hat{v} = v / \max(\lVert v \rVert, 10^{-12})` for
-    ``normalization="unit"`` and :math:`\hat{v} = v` for ``"none"``, and a sum over the
-    kinds k of prompts:
+    :math:`\hat{v}` is :math:`v / \max(\lVert v \rVert, 10^{-12})` with
+    ``normalization="unit"``, and :math:`v` with ``"none"``. Sums run over the kinds k
+    of prompts:
 
     .. math::
         \mathrm{elementwise:}\quad & \sigma(W_x \hat{x} + b_x) \odot \hat{x}
@@ -123,15 +172,18 @@ class Prompts(nn.Module):
     Parameters
     ----------
     dim : int
+        Width of the vectors.
     sizes : dict
-        Kind -> number of prompts. The session's may be "pooled": its prompt is then
-        :math:`W_s` times the mean of the session's :math:`\hat{x}`. The clusters' are
-        cells (see `cluster_cells`): :math:`p` is the mean of the prompts of all
-        clusters of a cell.
+        Number of prompts of each kind. For sessions it may be "pooled": the prompt is
+        then :math:`W_s` times the mean of the session's :math:`\hat{x}`. For clusters
+        it is an array of cells (see `cluster_cells`), and :math:`p` is the mean of the
+        prompts of all clusters of a cell.
     normalization : {"unit", "none"}, default="unit"
+        Normalization of item vectors and prompts.
     gate : {"elementwise", "scalar", "add"}, default="elementwise"
+        Gate, as in the equations.
     unknown_user : {"zero", "mean"}, default="zero"
-        What stands for a user without a prompt: nothing, or the mean of all prompts.
+        Prompt of a user without one: zero, or the mean of all prompts.
     """
 
     def __init__(
@@ -153,20 +205,20 @@ class Prompts(nn.Module):
         )
 
     def forward(self, x, cells=None, **given):
-        """Prompt item vectors `x` (..., dim).
+        """Add prompts to item vectors `x` (..., dim).
+
+        Kinds of prompts without codes are left out.
 
         Parameters
         ----------
         cells : LongTensor of shape (...), default=None
-            Cell of each item, 0 = none.
+            Cell of each item, 0 for none.
         clusters : LongTensor of shape (..., n_levels), default=None
-            Clusters of each item, instead of its cell, 0 = none.
+            Clusters of each item, used instead of its cell, 0 for none.
         users, sessions : LongTensor of shape (n_sessions,), default=None
-            Of the first axis of `x`, 0 = unknown.
+            Codes along the first axis of `x`, 0 if unknown.
         mask : BoolTensor of shape (n_sessions, length), default=None
             Events to pool over.
-
-        A kind of prompt whose codes are not given does not take part.
         """
         items, prompts = self.parts(x, cells, **given)
         return items + prompts
@@ -174,13 +226,13 @@ class Prompts(nn.Module):
     def parts(
         self, x, cells=None, *, clusters=None, users=None, sessions=None, mask=None
     ):
-        """The two terms of the sum: what the items bring, and what the prompts bring.
+        """Return the two terms of the sum: that of the items and that of the prompts.
 
-        Parameters are those of `forward`; the prompts' term may be broadcast.
+        Parameters are those of `forward`. The second term may need broadcasting.
         """
         if self.normalization == "unit":
             x = F.normalize(x, dim=-1)
-        terms = []  # of each kind: its part, and its part in a scalar gate
+        terms = []  # for each kind: its term in the sum, and its logit in a scalar gate
         if "cluster" in self.kinds and clusters is not None:
             kind = self.kinds["cluster"]
             terms.append(self._gated(kind, kind.mixed(clusters)))
@@ -209,17 +261,17 @@ class Prompts(nn.Module):
 
     @property
     def pooled(self):
-        """Whether a session's prompt is made of its own items."""
+        """Whether the prompt of a session is computed from its items."""
         return "session" in self.kinds and isinstance(self.kinds["session"], _Pooled)
 
     def _looked_up(self, kind, codes, mean_of_unknown=False):
-        """Gated prompts of codes (...), and logits of a scalar gate."""
+        """Return gated prompts of codes (...), and logits of a scalar gate."""
         kind = self.kinds[kind]
         few = is_exporting() or codes.numel() < len(kind)
         if few and not mean_of_unknown:
             return self._gated(kind, kind.rows(codes))
         table = kind.table
-        if mean_of_unknown:  # row 0 is then a prompt like others
+        if mean_of_unknown:  # row 0 is then a prompt like the others
             table = torch.cat([table[1:].mean(dim=0, keepdim=True), table[1:]])
 
         def rows(table):
@@ -228,11 +280,11 @@ class Prompts(nn.Module):
 
         if few:
             return self._gated(kind, rows(table))
-        p, logit = self._gated(kind, table)  # each prompt once
+        p, logit = self._gated(kind, table)  # gate each prompt once
         return rows(p), None if logit is None else rows(logit)
 
     def _gated(self, kind, p):
-        """Part of prompts `p` (..., dim) in the sum, and in a scalar gate."""
+        """Return the term of prompts `p` (..., dim), and the logit of a scalar gate."""
         if self.normalization == "unit":
             p = F.normalize(p, dim=-1)
         if self.gate == "elementwise":
@@ -240,7 +292,7 @@ class Prompts(nn.Module):
         return p, kind.gate(p) if self.gate == "scalar" else None
 
     def of_table(self, table, cells=None):
-        """Prompt a whole item table (n_items, dim) with the items' cells."""
+        """Add prompts to a whole item table (n_items, dim), given the items' cells."""
         if self.gate != "elementwise" or cells is None:
             return self(table, cells)
         x = unit_rows(table) if self.normalization == "unit" else table
@@ -250,13 +302,14 @@ class Prompts(nn.Module):
 
 
 def cluster_cells(levels):
-    """Name each combination of clusters in which an item stands by one code.
+    """Give a code to each combination of clusters that an item has.
 
-    Of `levels` (n_items, n_levels), 1..K and 0 = none. Returns the clusters of the
-    codes, (n_cells + 1, n_levels), where code 0 has none, and the code of each item.
+    `levels` (n_items, n_levels) are clusters 1..K, or 0 for none. Returns the clusters
+    of the codes, (n_cells + 1, n_levels), and the code of each item. Code 0 has no
+    clusters.
     """
     sizes = levels.max(axis=0, initial=0).astype(np.int64) + 1
-    if np.prod(sizes, dtype=float) < 2**62:  # one number each sorts ten times as fast
+    if np.prod(sizes, dtype=float) < 2**62:  # ten times as fast to sort
         joined = np.ravel_multi_index(tuple(levels.T), sizes)
         found, inverse = np.unique(joined, return_inverse=True)
         found = np.column_stack(np.unravel_index(found, sizes))
@@ -270,14 +323,14 @@ def cluster_cells(levels):
 
 
 def _learned(n, dim, gate):
-    """What learns the prompts of a kind: a number of them, cells, or "pooled"."""
+    """Build the module of a kind of prompt: `n` is a number, cells, or "pooled"."""
     if isinstance(n, str):
         return _Pooled(dim, gate)
     return _Table(n, dim, gate) if np.ndim(n) == 0 else _Clusters(n, dim, gate)
 
 
 class _Table(nn.Module):
-    """A learned vector for each code 1..n, zeros for 0, and their gate."""
+    """A learned vector for each code 1..n, zeros for code 0, and the gate."""
 
     def __init__(self, n, dim, gate):
         super().__init__()
@@ -288,17 +341,17 @@ class _Table(nn.Module):
         return len(self.table)
 
     def rows(self, codes):
-        """Prompts of codes (...): (..., dim)."""
+        """Return the prompts (..., dim) of codes (...)."""
         return F.embedding(codes, self.table, padding_idx=0)
 
     @property
     def tables(self):
-        """What is learned, each with a row 0 that stays zero."""
+        """Learned tables, each with a row 0 that stays zero."""
         return [self.table]
 
 
 class _Clusters(nn.Module):
-    """A learned vector for each cluster at each level, mixed by cells."""
+    """A learned vector for each cluster at each level, averaged by cell."""
 
     def __init__(self, cells, dim, gate):
         super().__init__()
@@ -314,15 +367,15 @@ class _Clusters(nn.Module):
 
     @property
     def table(self):
-        """Prompts of all cells."""
+        """The prompts of all cells."""
         return self.rows(slice(None))
 
     def rows(self, codes):
-        """Mean of the prompts of a cell's clusters, for codes (...): (..., dim)."""
+        """Return the mean prompt (..., dim) of the clusters of cells (...)."""
         return self.mixed(self.cells[codes])
 
     def mixed(self, clusters):
-        """Mean of the prompts of clusters (..., n_levels): (..., dim)."""
+        """Return the mean prompt (..., dim) of clusters (..., n_levels)."""
         if len(self.levels) == 1:
             return F.embedding(clusters[..., 0], self.levels[0], padding_idx=0)
         parts = (
@@ -333,12 +386,12 @@ class _Clusters(nn.Module):
 
     @property
     def tables(self):
-        """What is learned, each with a row 0 that stays zero."""
+        """Learned tables, each with a row 0 that stays zero."""
         return list(self.levels)
 
 
 class _Pooled(nn.Module):
-    """A map of the mean of a session's items, and its gate."""
+    """A linear map of the mean of a session's items, and the gate."""
 
     def __init__(self, dim, gate):
         super().__init__()
@@ -348,12 +401,12 @@ class _Pooled(nn.Module):
 
     @property
     def tables(self):
-        """None: nothing is looked up."""
+        """No tables."""
         return []
 
 
 def _gate(gate, dim, *, bias):
-    """The map inside a gate: one number per feature, or one for all, or none."""
+    """Build the linear map of a gate: one output per feature, or one, or no map."""
     if gate == "add":
         return None
     linear = nn.Linear(dim, dim if gate == "elementwise" else 1, bias=bias)

@@ -1,4 +1,4 @@
-"""Observed prefixes, as a fitted model reads them, and their states."""
+"""Observed prefixes as input of a fitted model, and their states."""
 
 from dataclasses import replace
 from functools import partial
@@ -17,16 +17,16 @@ from skclip._model._batches import Batches
 from skclip._model._session_model import take_rows
 from skclip._threads import Workers
 
-_BATCH, _FEWEST = 2048, 128  # prefixes encoded at a time, at most and at least
+_BATCH, _FEWEST = 2048, 128  # largest and smallest number of prefixes in a batch
 
 
-_TASKS = 8  # or more that they are cut into, for threads to share
+_TASKS = 8  # least number of batches for threads to share
 
 
-_SHARED = 2**28  # multiplications of all scores that make it worth while
+_SHARED = 2**28  # multiplications of all scores from which threads pay off
 
 
-_READ_FLOATS = 2**25  # that reading a batch may hold, about
+_READ_FLOATS = 2**25  # numbers in memory while a batch is read, about
 
 
 def observed_prefixes(
@@ -39,13 +39,14 @@ def observed_prefixes(
     sessions=None,
     click_codes=None,
 ):
-    """Prefixes of `Queries` cut to their latest items, unseen items resolved.
+    """Return prefixes of `Queries`, cut to their latest items, as `Instances`.
 
-    With `item_clusters` (n_items, n_levels), 1..K and 0 = none, an unseen item is voted
-    into a cluster (at each level) by the prefix alone, and keeps its code; with None it
-    is dropped. `users` and `sessions` are codes (n_sessions,) of those with a prompt,
-    `click_codes` (n_events, n_click_features) those of the features of clicks. Returns
-    `Instances` in the order of the queries; those without a known item are empty.
+    `item_clusters` (n_items, n_levels) are 1..K, or 0 for none. With it, an unseen item
+    keeps its code and gets a cluster at each level, by votes of its prefix only. If it
+    is None, unseen items are dropped. `users` and `sessions` (n_sessions,) are codes of
+    those with a prompt. `click_codes` (n_events, n_click_features) are codes of the
+    click features. Instances have the order of the queries. Those without a known item
+    are empty.
     """
     instances = _observed(queries, click_codes, item_clusters, n_items, max_length)
     return replace(
@@ -72,9 +73,9 @@ def _observed(queries, clicks, item_clusters, n_items, max_length):
     starts = np.maximum(starts, stops - max_length)
     known = np.where(unseen, 0, codes)
     levels = np.pad(item_clusters, ((1, 0), (0, 0)))[known].astype(np.int32)
-    # Without a known item a prefix is as if it were empty.
+    # A prefix without a known item becomes empty.
     stops = np.where(before[stops] - before[starts] == stops - starts, starts, stops)
-    # A prefix with an unseen item is read apart: its votes are its own.
+    # A prefix with an unseen item is copied, because its votes differ.
     apart = np.flatnonzero(before[stops] > before[starts])
     at, cuts = flat_positions(starts[apart], (stops - starts)[apart])
     clusters = []
@@ -96,12 +97,12 @@ def _observed(queries, clicks, item_clusters, n_items, max_length):
 
 
 def reading_tasks(model, instances, states=None):
-    """Functions that read prefixes that are not empty, each distinct one once.
+    """Return functions that encode prefixes, each distinct one once.
 
-    `states` reads a batch, ``model.states`` by default; it may also give other tensors
-    with a row for each query. Each function returns positions of instances of similar
-    lengths, those that are equal next to each other, how many of them share each row,
-    and their state: a tensor, or a tuple of tensors, of shape (n_rows, ...).
+    No prefix may be empty. `states` encodes a batch and is ``model.states`` by default;
+    it may return other tensors with a row for each query. Each function returns three
+    things: positions of instances, with equal instances side by side; how many of them
+    share each row; and their states, a tensor or a tuple of tensors (n_rows, ...).
     """
     if len(instances) == 0:
         return []
@@ -113,7 +114,7 @@ def reading_tasks(model, instances, states=None):
     batches = Batches(instances.take(first), device, model.shares_prefixes)
 
     def read(rows):
-        with torch.autocast(device.type, enabled=False):  # whatever the caller has set
+        with torch.autocast(device.type, enabled=False):  # if the caller has it on
             state = (states or model.states)(batches.batch(rows))
         check_finite(state[0] if isinstance(state, tuple) else state)
         numbers = batches.instances_of(rows)
@@ -128,9 +129,9 @@ def reading_tasks(model, instances, states=None):
 
 
 def read_states(model, instances, states=None):
-    """Read prefixes as `reading_tasks` do; yield positions and their states, (n, ...).
+    """Run the functions of `reading_tasks`, and yield positions and states (n, ...).
 
-    Positions that are equal have equal states.
+    Equal prefixes have equal states.
     """
     for read in reading_tasks(model, instances, states):
         with Workers(1):
@@ -142,6 +143,6 @@ def read_states(model, instances, states=None):
 
 
 def most_read(model, length):
-    """How many prefixes of some length are read at a time."""
+    """Return the largest number of prefixes of a length in a batch."""
     dim = model.item_table.shape[1]
     return int(_READ_FLOATS // model.network.floats_per_query(length, dim))

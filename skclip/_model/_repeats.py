@@ -1,4 +1,4 @@
-"""A bias for the items that a session has already, by recency and count."""
+"""A score bias for items that are in the session, by recency and count."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ N_STEPS, N_COUNTS = 12, 4
 
 @dataclass(frozen=True)
 class Seen:
-    """The items that queries have observed: an entry for each query and item.
+    """The observed items of queries, with one entry for each query and item.
 
-    `rows` are the queries, `items` positions 0..n_items-1. `steps` (clicks since the
-    last one on the item) and `counts` (clicks on it) are places in `RepeatBias`.
+    `rows` are the queries, `items` are positions 0..n_items-1. `steps` (clicks since
+    the last one on the item) and `counts` (clicks on it) are indices in `RepeatBias`.
     """
 
     rows: torch.Tensor
@@ -28,8 +28,8 @@ class Seen:
 class RepeatBias:
     r"""Bias :math:`a_{\min(p, 11)} + b_{\min(n, 4)}` of an item of the session.
 
-    The last click on it is :math:`p` clicks before the newest one, and there are
-    :math:`n` clicks on it. `recency` (12,) and `count` (4,) are arrays, float32.
+    The item was last clicked :math:`p` clicks before the newest click, and has
+    :math:`n` clicks. `recency` (12,) and `count` (4,) are float32 arrays.
     """
 
     recency: np.ndarray
@@ -42,7 +42,7 @@ class RepeatBias:
         return scores
 
     def add_to_rows(self, scores, rows):
-        """The same for scores in memory, an array, of a few lists of known codes."""
+        """Add the bias to an array of scores, for a few lists of known codes."""
         table = self.table()
         for own, row in zip(scores, rows, strict=True):
             steps = {code: len(row) - 1 - at for at, code in enumerate(row)}  # latest
@@ -51,12 +51,12 @@ class RepeatBias:
                 own[code - 1] += table[min(step, N_STEPS - 1), count - 1]
 
     def table(self):
-        """The bias for each recency and count, (12, 4)."""
+        """Return the bias for each recency and count, (12, 4)."""
         return self.recency[:, None] + self.count
 
 
 def seen_items(instances, n_items, device):
-    """The items that `Instances` have observed, `Seen`; unseen ones are none."""
+    """Return the observed items of `Instances` as `Seen`, without unseen items."""
     lengths = instances.stops - instances.starts
     at, _ = flat_positions(instances.starts, lengths)
     codes = torch.from_numpy(instances.codes[at]).to(device).long()

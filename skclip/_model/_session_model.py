@@ -1,4 +1,4 @@
-"""SessionModel: item table, prompt and backbone; codes in, scores out."""
+"""SessionModel: item table, prompts and backbone, from codes to scores."""
 
 from dataclasses import replace
 from functools import partial
@@ -14,24 +14,24 @@ from skclip._model._item_table import look_up, unit_rows
 from skclip._model._prompts import Prompts, cluster_cells
 from skclip.backbones import Backbone, is_exporting
 
-_SCORER_FLOATS = 2**20  # that a scorer which is no dot product may hold at a time
-_SCORER_FLOATS_OF_GPU = 2**24  # where chunks of that size would leave it idle
+_SCORER_FLOATS = 2**20  # numbers in memory for a scorer without a dot product
+_SCORER_FLOATS_OF_GPU = 2**24  # smaller chunks would leave a GPU idle
 
 
 class SessionModel(nn.Module):
     """An item table, prompts and a backbone network.
 
-    Every item look-up of the encoder goes through the prompts; without any the backbone
-    sees the bare table, on the same path.
+    Every item that the encoder looks up goes through the prompts. Without prompts, the
+    backbone reads the item table itself, on the same code path.
 
-    `item_clusters` (n_items, n_levels) are 1..K, 0 = none; the prompts of an item's
-    levels are averaged. `n_users` and `n_sessions` are numbers of prompts, the latter
-    "pooled" for a prompt that is made of the session's own items; None builds none.
-    `candidates` says whether the scores use the item table or the prompted one.
-    `similarity` None is the backbone's own; "cosine" normalizes session and item
-    vectors, and divides by `temperature`. `fusion` has ``kind``, ``n_features`` and
-    ``cold_weight`` of a fusion with features, which `fill_features` then takes in.
-    `click_features` are the sizes of `ClickVectors`, by name.
+    `item_clusters` (n_items, n_levels) are 1..K, or 0 for none; the prompts of an
+    item's levels are averaged. `n_users` and `n_sessions` are numbers of prompts, and
+    None builds none. `n_sessions` is "pooled" for a prompt from the session's items.
+    `candidates` says whether scores use the item table or prompted vectors. If
+    `similarity` is None, the backbone's own is used. "cosine" normalizes session and
+    item vectors and divides by `temperature`. `fusion` has the ``kind``, ``n_features``
+    and ``cold_weight`` of a fusion; call `fill_features` afterwards. `click_features`
+    are the sizes of `ClickVectors`, by name.
     """
 
     def __init__(
@@ -92,20 +92,20 @@ class SessionModel(nn.Module):
         if click_features:
             self.click_vectors = ClickVectors(embedding_dim, click_features)
         self.fusion = None
-        if kind is not None:  # last, so that it draws after all others
+        if kind is not None:  # last, so that other weights do not depend on it
             options = {k: v for k, v in fusion.items() if k != "kind"}
             self.fusion = kind(n_items=n_items, dim=embedding_dim, **options)
             if kind.starts_as_directions:
                 with torch.no_grad():
                     self.item_table /= self.item_table.norm(dim=1).mean()
-        # Whether gradients of the item table hold touched rows only.
+        # Whether gradients of the item table are sparse.
         self.sparse = False
-        # Positions and rows of the item table that training leaves as they are.
+        # Positions and rows of the item table that training must not change.
         self.kept_rows = None
         self.constrain_()
 
     def _prompts(self, sizes, **options):
-        """Prompts of the kinds in `sizes`, drawn like the items; None without any."""
+        """Build prompts of the kinds in `sizes`, drawn like the items, or None."""
         if not sizes:
             return None
         prompts = Prompts(self.item_table.shape[1], sizes, **options)
@@ -116,7 +116,7 @@ class SessionModel(nn.Module):
 
     @torch.no_grad()
     def _scale_tables_to_one(self):
-        """Give the vectors a mean length of 1, which sets how fast cosines turn."""
+        """Scale the vectors to a mean length of 1, which sets how fast they turn."""
         tables = [self.item_table]
         if self.prompt is not None:
             kinds = self.prompt.kinds.values()
@@ -126,7 +126,7 @@ class SessionModel(nn.Module):
 
     @property
     def bias(self):
-        """Item bias of the backbone, (n_items,) or None."""
+        """Item bias (n_items,) of the scores, or None."""
         bias = self.network.bias
         if self.training and self.fusion is not None:
             return self.fusion.training_bias(bias)
@@ -134,7 +134,7 @@ class SessionModel(nn.Module):
 
     @torch.no_grad()
     def constrain_(self):
-        """Bring the item table back to where the backbone wants it."""
+        """Apply the constraints of backbone and fusion to the item table."""
         self.network.constrain_(self.item_table)
         if self.kept_rows is not None:
             at, rows = self.kept_rows
@@ -143,23 +143,23 @@ class SessionModel(nn.Module):
             self.fusion.hold_(self.item_table)
 
     def release(self):
-        """Let go of what only training needs."""
+        """Delete tensors that only training needs."""
         self.kept_rows = None
         if self.fusion is not None:
             self.fusion.release()
 
     def fill_features(self, vectors, counts, is_new=None):
-        """Hand features and training events of the items on; see `Fusion.fill_`."""
+        """Store features and training events of the items, see `ItemFusion.fill_`."""
         self.fusion.fill_(vectors, counts, self.item_table.data, is_new)
 
     def train(self, mode=True):
-        """As of `nn.Module`; what was made of the parameters is made again."""
+        """Set the mode as in `nn.Module`, and empty the cache of the fusion."""
         if self.fusion is not None:
             self.fusion.forget()
         return super().train(mode)
 
     def param_groups(self):
-        """All parameters in groups for the optimizer; first the item table alone."""
+        """Return parameter groups for the optimizer. The first is the item table."""
         groups = [{"params": [self.item_table]}]
         if self.prompt is not None:
             groups.append({"params": list(self.prompt.parameters())})
@@ -170,7 +170,7 @@ class SessionModel(nn.Module):
         return groups + self.network.param_groups()
 
     def parameter_counts(self):
-        """Numbers that are learned, by component; rows for "none" do not count."""
+        """Count the learned numbers by component, without rows for "none"."""
         n_items, n_columns = self.item_table.shape
         if self.fusion is not None:
             n_columns = self.fusion.learned_columns
@@ -198,17 +198,17 @@ class SessionModel(nn.Module):
 
     @property
     def shares_prefixes(self):
-        """Whether one pass over a session answers all its prefixes."""
+        """Whether one pass over a session encodes all its prefixes."""
         clicks = self.click_vectors
         depends = clicks is not None and clicks.depend_on_prefix
         return self.network.shares_prefixes and not self._pooled and not depends
 
     def vectors(self, codes, clusters=None, **of_sessions):
-        """What the encoder sees for item codes (...), 0 = padding: (..., d).
+        """Return the encoder's input (..., d) for item codes (...), 0 = padding.
 
-        Items above n_items, unseen in training, are the prompt of their `clusters`
-        (..., n_levels) alone, or zeros without. `of_sessions` are the arguments of
-        `Prompts` for the sessions that are read.
+        Codes above n_items are unseen items. Their vector is the prompt of their
+        `clusters` (..., n_levels) only, or zeros without clusters. `of_sessions` are
+        arguments of `Prompts` for the sessions.
         """
         codes = codes.masked_fill(codes > self.n_items, 0)  # unseen in training
         x = self._item_vectors(codes)
@@ -220,10 +220,10 @@ class SessionModel(nn.Module):
         return F.normalize(x, dim=-1) if self.network.normalize_items else x
 
     def store_vectors_(self):
-        """Look vectors of known items up in a table from now on, for an export.
+        """Store the vectors of known items in a table, for an export.
 
-        It holds them with the prompts of their clusters and of unknown users, unless a
-        prompt is made of the session.
+        The vectors include the prompts of clusters and of unknown users, unless there
+        is a pooled prompt of the session.
         """
         codes = torch.arange(self.n_items + 1, device=self.item_table.device)
         if self._pooled:
@@ -240,7 +240,7 @@ class SessionModel(nn.Module):
         return self.stored is not None and not self._pooled
 
     def inputs(self, batch):
-        """What the network is given for a batch: vectors, and the batch itself."""
+        """Return the arguments of the network's `encode`: vectors, and the batch."""
         of_sessions = {"users": batch.users, "sessions": batch.sessions}
         if not self.shares_prefixes:
             of_sessions["mask"] = batch.codes > 0
@@ -248,13 +248,13 @@ class SessionModel(nn.Module):
         if self.click_vectors is not None and batch.click_codes is not None:
             x = x + self.click_vectors(batch, self.network.merges_equal_items)
 
-        def candidates(codes):  # "late": without the features' score, not the network's
+        def candidates(codes):  # without the columns of features in a "late" fusion
             return self.keys(codes - 1)[:, : self.item_table.shape[1]]
 
         return x, replace(batch, lookup=self.vectors, candidates=candidates)
 
     def _item_vectors(self, codes):
-        """Learned vectors, or what they become with features; zeros for code 0."""
+        """Return item vectors, joined with features if there are any; zeros for 0."""
         if self.stored is not None:
             return F.embedding(codes, self.stored)
         if self.fusion is None:
@@ -266,10 +266,10 @@ class SessionModel(nn.Module):
         return z.masked_fill((codes == 0)[..., None], 0.0)
 
     def states(self, batch):
-        """What is compared with the candidates for each prefix of a batch.
+        """Return the state of each prefix of a batch, as `scores` needs it.
 
-        Session vectors (n_queries, d), or for a scorer that is no dot product a tensor
-        or a tuple of tensors of its own, (n_queries, ...).
+        States are session vectors (n_queries, d). Without a dot product they are
+        another tensor or a tuple of tensors (n_queries, ...).
         """
         network = self.network
         state = network.encode(*self.inputs(batch))
@@ -286,12 +286,12 @@ class SessionModel(nn.Module):
         return (*state, u) if isinstance(state, tuple) else (state, u)
 
     def weigh_late(self, learned, text):
-        """Both vectors side by side, by how much the score of each counts."""
+        """Join both vectors, multiplied by the weights of their scores."""
         omega = self.fusion.omega
         return torch.cat([(1 - omega) * learned, omega * text], dim=1)
 
     def keys(self, items=None):
-        """Candidate vectors of all items, or of positions 0..n_items-1: (n, d)."""
+        """Return candidate vectors (n, d) of all items, or of some positions."""
         table = self.item_table
         if items is not None:
             table = F.embedding(items, table, sparse=self.sparse)
@@ -317,7 +317,7 @@ class SessionModel(nn.Module):
         return torch.cat([table, text], dim=1)
 
     def scores(self, state, keys, out=None):
-        """Scores (n_queries, n_items), written to `out` if given."""
+        """Return scores (n_queries, n_items), written to `out` if given."""
         if self.network.dot_product:
             scores = torch.mm(state * self.scale, keys.T, out=out)
         elif is_exporting():
@@ -332,14 +332,14 @@ class SessionModel(nn.Module):
         return scores if self.bias is None else scores.add_(self.bias)
 
     def scorer(self, state, empty=None):
-        """A function of candidates (n, d): their scores by no dot product; no bias.
+        """Return a function that scores candidates (n, d), without a dot product.
 
-        It may take memory from `empty` for what gradients need.
+        Scores have no bias. The function may take memory for gradients from `empty`.
         """
         return self._scorer(state, lambda s: self.network.scorer(s, empty))
 
     def score_chunk(self, state, keys):
-        """The same for a few pairs, for which it does not pay to prepare anything."""
+        """Score a few candidates, without the preparation of `scorer`."""
         network = self.network
         return self._scorer(state, lambda s: partial(network.score_chunk, s))(keys)
 
@@ -364,7 +364,7 @@ class SessionModel(nn.Module):
         return scores_of
 
     def chunk_width(self, state):
-        """How many candidates such a scorer compares with the states at a time."""
+        """Return the number of candidates that `scorer` should get at a time."""
         floats = n_rows(state) * max(1, self.network.floats_per_score(state))
         on_cpu = self.item_table.device.type == "cpu"
         most = _SCORER_FLOATS if on_cpu else _SCORER_FLOATS_OF_GPU
@@ -376,7 +376,7 @@ class SessionModel(nn.Module):
         shape = getattr(found, "shape", None)
         has = f"shape {tuple(shape)}" if shape is not None else f"{found!r:.40}"
         raise ValueError(
-            f"{type(self.network).__name__}: {what} has {has}, expected "
+            f"{type(self.network).__name__}: {what} has {has}. Expected "
             f"{tuple(expected)}: ({first}, {'n_keys' if 'chunk' in what else 'd'})."
         )
 
@@ -385,19 +385,19 @@ def _build(spec, embedding_dim, n_items, max_length):
     network = spec.build(embedding_dim, n_items, max_length)
     if not isinstance(network, Backbone):
         raise TypeError(
-            f"{type(spec).__name__}.build returned a {type(network).__name__}, not "
-            "a network that derives from skclip.backbones.Backbone."
+            f"{type(spec).__name__}.build returned a {type(network).__name__}. It must "
+            "return a network that derives from skclip.backbones.Backbone."
         )
     return network
 
 
 def n_rows(state):
-    """Number of queries that a state, a tensor or a tuple of tensors, stands for."""
+    """Return the number of queries of a state, a tensor or a tuple of tensors."""
     return state[0].shape[0] if isinstance(state, tuple) else state.shape[0]
 
 
 def take_rows(state, rows):
-    """The states of some queries."""
+    """Return the states of some queries."""
     if isinstance(state, tuple):
         return tuple(part[rows] for part in state)
     return state[rows]

@@ -1,4 +1,4 @@
-"""Scores to lists and ranks. Knows no network."""
+"""From scores to lists and ranks, without knowledge of networks."""
 
 from skclip._ranking._base import RankingMixin, rows_apart
 from skclip._ranking._preselect import (

@@ -1,4 +1,4 @@
-"""What all recommenders share: scores to lists, ranks and metrics."""
+"""The methods that all recommenders share: from scores to lists, ranks and metrics."""
 
 from numbers import Integral
 
@@ -26,27 +26,28 @@ from skclip._ranking._topk import ranks_in_sets, target_rank, topk_codes
 from skclip._threads import Workers
 from skclip.metrics import parse_metric
 
-_ROWS = 64  # of scores that a thread selects from at a time
-_SELECTION = 64  # multiplications that take as long as to look at a score
+_ROWS = 64  # rows of scores that a thread selects from at a time
+_SELECTION = 64  # multiplications that take as long as reading a score
 
 
 class RankingMixin(CatalogMixin):
     """Ranking methods shared by all recommenders.
 
-    A subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`) after `fit`, a
-    ``scoring`` parameter, and defines ``_score_chunks(queries)``,
-    a generator of ``(positions, scores)``: which of the prefixes, and their scores as
-    a tensor of shape (len(positions), n_items). The caller may overwrite it, and must
-    not keep it: the next chunk may stand in the same memory.
+    After `fit` a subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`). It has a
+    ``scoring`` parameter, and defines ``_score_chunks(queries)``. That is a generator
+    of ``(positions, scores)``: the numbers of some queries, and their scores as a
+    tensor of shape (len(positions), n_items). The caller may overwrite the scores, but
+    must not keep them: the next chunk may use the same memory.
     """
 
     similar_items = NoSimilarItems()  # `SimilarItemsMixin` comes before this class
-    # What a blend makes probabilities of: "logits", by their softmax; "weights", none
-    # negative, by their sum; None, nothing: the scores say an order and no more.
+    # How a blend turns scores into probabilities. "logits": by their softmax.
+    # "weights", which are not negative: by their sum. None: not at all, as the scores
+    # only define an order.
     _scores_are = None
 
     def _by_popularity(self, queries):
-        """Mask of the prefixes that are ranked by popularity: without a known item."""
+        """Mask of the prefixes without a known item, which are ranked by popularity."""
         known = queries.codes <= len(self.item_ids_)
         n_known = np.concatenate([[0], np.cumsum(known)])
         starts = queries.offsets[:-1][queries.rows]
@@ -72,50 +73,51 @@ class RankingMixin(CatalogMixin):
         Parameters
         ----------
         X : Sessions or list of lists
-            Observed sessions, shape (n_sessions,). Unknown items and empty sessions
-            are fine; what knows nothing about a session ranks by popularity.
+            Observed sessions, shape (n_sessions,). Unknown items and empty sessions are
+            allowed. Sessions without a known item get the most popular items.
         k : int, default=None
-            Number of items per session; None is the smaller of 20 and the size of
-            the catalog.
+            Number of items per session, 1 or more. None means 20, or the size of a
+            smaller catalog.
         return_scores : bool, default=False
-            Also return the scores.
+            Whether to return the scores too.
         exclude_seen : bool, default=False
-            Leave out the items of the session itself.
+            Whether to leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
-            Rank only, or rank not, these items; one list for all sessions or one
-            for each. Ids that are not in the catalog are ignored. Where ids are
-            tuples, a tuple is an id.
+            Items to rank exclusively (`allow`), or not at all (`deny`). Pass one list
+            for all sessions, or one for each. Ids outside the catalog are ignored. If
+            ids are tuples, each tuple is an id.
         fill_value : object, default=None
-            What stands behind the last item where filters or the catalog leave fewer
-            than `k`.
-            None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
-            for other ids.
+            Value of the places that remain if filters or the catalog leave fewer than
+            `k` items. None means ``-1`` for numbers, NaN for floats, ``""`` for text,
+            and None for other ids.
         boost : mapping, or list of n_sessions mappings, default=None
-            Factors above 0 by item id; 2 doubles an item's probability (its weight, for
-            baselines), 0.5 halves it. The list is that of all boosted scores.
+            Factors above 0 by item id. A factor of 2 doubles the probability of an
+            item, or its weight in baselines. The list is ordered by the boosted scores.
         boost_seen : float, default=None
-            Factor for the items of the session itself, as reminders.
+            Factor for the items of the session itself, such as for reminders.
         max_per_group : int, default=None
-            Most items of a group in a list. The list takes items from the whole
-            ranking, best first, and passes over those whose group is full.
+            Largest number of items of a group in a list. Items are taken from the whole
+            ranking, best first, and items of a full group are skipped.
         groups : "cluster" or mapping, default=None
-            Whose groups `max_per_group` means: the clusters of the model (of several
-            levels the first), or a label for each item id, such as its brand: a dict,
-            or a pandas Series. Items without a label are in no group.
+            Groups for `max_per_group`. "cluster" means the clusters of the model, of
+            the first resolution if there are several. Or pass a label for each item id,
+            such as its brand, as a dict or a pandas Series. Items without a label are
+            in no group.
 
         Returns
         -------
         items : ndarray of shape (n_sessions, k)
-            Raw item ids, best first; equal scores in the order of the catalog.
+            Raw item ids, best first. Equal scores keep the order of the catalog.
         scores : ndarray of shape (n_sessions, k), float32
-            Only if `return_scores`; ``-inf`` where `items` is filled.
+            Scores of the items, ``-inf`` where `items` is filled. Only returned with
+            `return_scores`.
 
         Raises
         ------
         ValueError
-            `k` is less than 1, `fill_value` is an id, or a factor is not above 0.
-            There is a boost, and the scores of the recommender say an order alone, as
-            those of rerankers do. There are no clusters for `groups`.
+            If `k` is less than 1, `fill_value` is an id, a factor is not above 0, or
+            there are no clusters for `groups`. Also if there is a boost, but the scores
+            of the recommender only define an order, as those of rerankers do.
         """
         self._check_fitted()
         k = self._checked_k(k)
@@ -137,9 +139,9 @@ class RankingMixin(CatalogMixin):
         max_per_group=None,
         groups=None,
     ):
-        """Positions in the catalog of what `predict_topk` lists, and scores.
+        """Positions in the catalog of the items that `predict_topk` lists, and scores.
 
-        There are at most as many as items; those of score -inf stand for none.
+        There are at most as many as items. Those of score -inf stand for no item.
         """
         queries = self._queries(X)
         filters = Filters(self._index, len(queries), allow, deny)
@@ -156,7 +158,7 @@ class RankingMixin(CatalogMixin):
         if k is None:
             return min(20, n_items)
         if not isinstance(k, Integral) or isinstance(k, bool):
-            raise TypeError(f"k must be a whole number or None, got {k!r}.")
+            raise TypeError(f"k must be a whole number or None, but is {k!r}.")
         if k < 1:
             raise ValueError(
                 f"k={k} is less than 1. Pass k >= 1, or None for the default."
@@ -212,7 +214,7 @@ class RankingMixin(CatalogMixin):
         return self.predict_topk(X, k=1)[:, 0]
 
     def decision_function(self, X):
-        """Return the scores of all items. For small inputs: the result is dense.
+        """Return the scores of all items as a dense array, for small inputs.
 
         Parameters
         ----------
@@ -222,8 +224,8 @@ class RankingMixin(CatalogMixin):
         Returns
         -------
         scores : ndarray of shape (n_sessions, n_items), float32
-            Columns in the order of ``item_ids_``; higher is better. Comparable
-            within a row only.
+            Scores with columns in the order of ``item_ids_``. Higher is better. Compare
+            scores only within a row.
         """
         self._check_fitted()
         queries = self._queries(X)
@@ -244,35 +246,35 @@ class RankingMixin(CatalogMixin):
         X : Sessions or list of lists
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row. None takes every prefix of every session, each
-            scored from what it has observed alone, in order. With
-            ``targets="remaining"``: Sessions, or a list of lists or sets, of one or
-            more items for each row.
+            Next item of each row. None ranks the next item of every prefix of every
+            session, in order, from the items before it. With ``targets="remaining"``
+            pass one or more items for each row: Sessions, or a list of lists or sets.
         targets : {"next", "remaining"}, default="next"
             Whether a prefix has one target, the next item, or several, the distinct
-            items that its session goes on with.
+            later items of its session.
         event : object or list, default=None
-            Type of the targets, such as "purchase", or several types; other clicks are
-            read, but not ranked. `X` has types then, and `y` is None. With
-            ``targets="remaining"`` prefixes without a target are left out.
+            Type of the targets, such as "purchase", or several types. Clicks of other
+            types are read, but are no targets. `X` needs types, and `y` must be None.
+            With ``targets="remaining"`` prefixes without a target are left out.
 
         Returns
         -------
         ranks : ndarray of shape (n_sessions,) or (n_prefixes,), float64
-            1 = best; equal scores count against the target; ``inf`` for a target
-            that is not in the catalog. With ``targets="remaining"`` of shape
-            (n_targets,): row after row, its items in order of their first click.
-            Targets of one row that score the same have ranks of their own, behind
+            Ranks from 1 = best. Equal scores count against the target. Targets outside
+            the catalog get ``inf``. With ``targets="remaining"`` the shape is
+            (n_targets,), row after row, and targets of a row are in order of their
+            first click. Targets of a row with equal scores get distinct ranks, after
             all other items with that score.
         offsets : ndarray of shape (n_rows + 1,)
-            Only with ``targets="remaining"``. Row ``i`` has the ranks
-            ``offsets[i]:offsets[i + 1]``. The metrics of `skclip.metrics` take them.
+            Limits of the rows, only returned with ``targets="remaining"``. Row ``i``
+            has the ranks ``offsets[i]:offsets[i + 1]``. Pass them to the metrics of
+            `skclip.metrics`.
 
         Raises
         ------
         ValueError
-            ``y`` is None and no session has two items, a row of `y` has no item, no
-            target is of the type `event`, or `targets` is unknown.
+            If ``y`` is None and no session has two items, a row of `y` has no item, no
+            target has the type `event`, or `targets` is unknown.
         """
         self._check_fitted()
         check_protocol(targets)
@@ -290,7 +292,7 @@ class RankingMixin(CatalogMixin):
             of_query = np.repeat(np.arange(len(queries)), np.diff(offsets))
         if len(queries) == 0 and event is not None:
             raise NoTargets(
-                f"event={event!r}: no session has such an event behind another one, so "
+                f"event={event!r}: no session has such an event after another one, so "
                 "there is no target to rank."
             )
         if len(queries) == 0:
@@ -307,9 +309,9 @@ class RankingMixin(CatalogMixin):
         return ranks, offsets
 
     def _n_reaching(self, queries, codes, of_query):
-        """Number of items that score at least as much as some items of queries do.
+        """Number of items that score at least as much as each of some items.
 
-        `of_query`, ascending, says whose items the codes are.
+        `of_query`, ascending, is the number of the query of each code.
         """
         n_reaching = np.empty(len(codes), dtype=np.int64)
         asked, counts = np.unique(of_query, return_counts=True)
@@ -338,17 +340,17 @@ class RankingMixin(CatalogMixin):
         X : Sessions or list of lists
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row; None scores every prefix of every session.
+            Next item of each row. None scores every prefix of every session.
         event : object or list, default=None
-            Type of the targets to score, such as "purchase", or several types; see
-            `rank_targets`. ``Pipeline.score`` and searches do not hand it on: pass
+            Type of the targets to score, such as "purchase", or several types, see
+            `rank_targets`. ``Pipeline.score`` and searches do not pass it on. Use
             ``SessionScorer(..., event=)`` as their `scoring`, or call it.
 
         Returns
         -------
         score : float
-            Over the full catalog; a target outside it is a miss, ties count
-            against the target.
+            Metric over the full catalog. Targets outside the catalog count as missed,
+            and ties count against the target.
         """
         self._check_fitted()
         scoring = self._scoring
@@ -364,21 +366,21 @@ class RankingMixin(CatalogMixin):
         return scoring(self, X, y)
 
     _what_happens = (
-        "They are ignored; sessions without a known item get the most popular items."
+        "They are ignored. Sessions without a known item get the most popular items."
     )
 
     def _queries(self, X, y=None, **options):
-        """Sessions in codes of the catalog; tells of what is not in it."""
+        """Return sessions in codes of the catalog; warn about ids outside it."""
         queries = query_data(X, self._index, y, **options)
         warn_unknown(queries, self._index, self._what_happens)
         return queries
 
     def _each_chunk(self, queries, use, mask=None, preselect=False):
-        """Call ``use(positions, scores, rows)`` for chunks, some at the same time.
+        """Call ``use(positions, scores, rows)`` for chunks, possibly in parallel.
 
-        `rows` says which row of the scores each position has, as equal prefixes share
-        one; None where each has its own. ``mask(scores, positions)`` comes before.
-        With `preselect` the scores may be `Preselected`.
+        Equal prefixes share a row: `rows` holds the row of scores for each position.
+        None means that each position has its own. ``mask(scores, positions)`` is
+        called before. With `preselect` the scores may be `Preselected`.
         """
         with Workers(self._most_threads()) as workers:
             for at, scores in self._masked_chunks(queries, mask):
@@ -390,14 +392,14 @@ class RankingMixin(CatalogMixin):
                 workers.map(part, parts, size=_SELECTION * scores.numel())
 
     def _most_threads(self):
-        """`n_threads` of what ranks here: the smallest that is given, or None."""
+        """The smallest `n_threads` of the recommenders that rank here, or None."""
         given = [getattr(part, "n_threads", None) for part in estimators_inside(self)]
         return min((n for n in given if n is not None), default=None)
 
     def _masked_chunks(self, queries, mask=None):
         """Chunks of scores after ``mask(scores, positions)`` has set some to -inf.
 
-        One that ranks by the lists of another recommender overrides this.
+        Recommenders that rank the lists of another one override this.
         """
         for at, scores in self._score_chunks(queries):
             if mask is not None:
@@ -410,7 +412,7 @@ class RankingMixin(CatalogMixin):
 
 
 def rows_apart(at, scores, rows):
-    """Yield positions and scores in which each position has a row of its own."""
+    """Yield positions and scores; each position has a row of its own."""
     if rows is None:
         yield at, scores
         return

@@ -1,4 +1,4 @@
-"""`allow`, `deny`, `exclude_seen` and `fill_value` of a ranking."""
+"""The arguments `allow`, `deny`, `exclude_seen` and `fill_value` of a ranking."""
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from skclip._data import (
 
 
 class Filters:
-    """`allow` and `deny` as columns of the scores; `rows` names what has a row."""
+    """`allow` and `deny` as columns of the scores; messages call the rows `rows`."""
 
     def __init__(self, index, n_rows, allow, deny, rows="sessions"):
         self._parts = [
@@ -48,7 +48,7 @@ class Filters:
 
 
 class Mask:
-    """What `exclude_seen`, `Filters` and `Boosts` make of the scores of `Queries`."""
+    """Apply `exclude_seen`, `Filters` and `Boosts` to the scores of `Queries`."""
 
     def __init__(self, queries, exclude_seen, filters, boosts=None):
         self._of_sessions = queries.codes, queries.offsets
@@ -60,11 +60,11 @@ class Mask:
 
     @property
     def only_seen(self):
-        """Whether `exclude_seen` alone leaves items out, and nothing is boosted."""
+        """Whether only `exclude_seen` leaves items out, and nothing is boosted."""
         return not self._filters and not self._boosts
 
     def pairs(self, at, n_items):
-        """Rows and columns that `exclude_seen` leaves out, each pair once, in order."""
+        """Distinct rows and columns that `exclude_seen` leaves out, in order."""
         rows, columns = seen_pairs(at, *self._of_sessions, n_items)
         return np.divmod(np.unique(rows * n_items + columns), n_items)
 
@@ -86,14 +86,16 @@ def _columns_of(ids, name, index, n_rows, rows):
     if not all(per_row):
         at = per_row.index(False)
         raise TypeError(
-            f"{name}[{at}] is a {type(ids[at]).__name__}: {ids[at]!r:.40}, others are "
-            f"lists. Expected a list of ids for each of {n_rows} {rows}, or ids only."
+            f"{name}[{at}] is a {type(ids[at]).__name__}: {ids[at]!r:.40}, but other "
+            f"elements are lists. Pass a list of ids for each of {n_rows} {rows}, or a "
+            "flat list of ids."
         )
     if len(ids) != n_rows:
         raise ValueError(
             f"{name} has {len(ids)} lists, expected one for each of {n_rows} {rows}, "
-            f"or a flat list of ids for all of them. Its first is {ids[0]!r:.60}; ids "
-            f"are such as {index.item_ids[:1].tolist()[0]!r:.60}."
+            f"or a flat list of ids for all of them. Its first element is "
+            f"{ids[0]!r:.60}. An id of the catalog is "
+            f"{index.item_ids[:1].tolist()[0]!r:.60}."
         )
     return [
         _known_columns(as_list(plain_row(row), f"{name}[{i}]"), name, index)
@@ -102,7 +104,7 @@ def _columns_of(ids, name, index, n_rows, rows):
 
 
 def _is_row(value, index):
-    """Whether an element of a filter is a list of ids, and no id itself."""
+    """Whether an element of a filter is a list of ids and not an id itself."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         return False
     return not (isinstance(value, (tuple, frozenset)) and index.has_tuples)
@@ -145,18 +147,18 @@ def check_fill_value(value, index):
     if index.codes_of(vocabulary)[0]:
         raise ValueError(
             f"fill_value={value!r} is an item of the catalog. Pass a fill_value that "
-            "is no item id."
+            "is not an item id."
         )
     hint = other_type(vocabulary, index, kinds=False)
     if hint:
         raise ValueError(
             f"fill_value={value!r} could be taken for an item. {hint} Or pass a "
-            "fill_value that looks like no item id."
+            "fill_value that does not resemble an item id."
         )
 
 
 def with_fill(items, empty, value, index):
-    """Items with a value where they are empty; None is chosen by their type."""
+    """Put a value into the empty places of items; for None the type decides."""
     if value is None:
         value = {"f": np.nan, "U": "", "O": None}.get(items.dtype.kind, -1)
         check_fill_value(value, index)

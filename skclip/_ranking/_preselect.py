@@ -1,16 +1,16 @@
 """Top k and ranks of large products: bfloat16 preselects, float32 decides.
 
-The product of rounded vectors tells which items cannot matter, as its error is bounded:
-``q k - q' k' = (q - q') k' + q (k - k')`` is by Cauchy-Schwarz at most a sum of
-products of norms, and these are computed. What is left, a few items of each query, is
-decided by dot products in float32. So lists and ranks are those of the product in
+The error of the product of rounded vectors is bounded, so it shows which items cannot
+matter. By Cauchy-Schwarz ``q k - q' k' = (q - q') k' + q (k - k')`` is at most a sum of
+products of norms, which are computed. A few items remain for each query, and dot
+products in float32 decide between them. So lists and ranks are those of the product in
 float32, up to its rounding: a matrix product and a dot product may differ in the last
 bits. Items with equal vectors have equal scores.
 
-A few thousand items at a time are compared with some hundred queries, item by query:
-in this order the product is fastest, and maxima over items are those of long rows.
-Scores are looked at as integers, the 16 bits of a bfloat16. The order is the same where
-they are positive, and `_in_order` makes it so elsewhere.
+A few thousand items are compared with a few hundred queries at a time, item by query.
+The product is fastest in this order, and maxima over items run over long rows. Scores
+are read as integers, the 16 bits of a bfloat16. For positive scores the order is the
+same. For negative ones `_in_order` restores it.
 """
 
 import math
@@ -29,22 +29,22 @@ from skclip._ranking._topk import (
 )
 
 PRESELECTED_ROWS = 512  # queries of a block
-_FEWEST_QUERIES, _FEWEST_ITEMS = 2**11, 2**13  # that pay for what is made once
-_TILE = 8192  # items, about, that they are compared with at a time
-_GROUP = 8  # items whose maximum is looked at first
-_COARSER = 4  # such groups that make one of those whose maxima rank
-_MOST_K = 64  # places that these can fill
-_DENSE = 4  # where more than 1 of so many groups is reached, the query is as usual
-_SHARE = 16  # or more than 1 of so many scores
-_USUAL_ROWS = 64  # of those at a time, at least
-_PAIRS = 2**12  # decided at a time
+_FEWEST_QUERIES, _FEWEST_ITEMS = 2**11, 2**13  # from which the preparation pays off
+_TILE = 8192  # approximate number of items that queries are compared with at a time
+_GROUP = 8  # items of a group, whose maximum is read first
+_COARSER = 4  # groups that form a coarser one, whose maxima find the best k
+_MOST_K = 64  # largest k for which these suffice
+_DENSE = 4  # queries that reach more than 1 in 4 groups are scored as usual
+_SHARE = 16  # and so are queries that reach more than 1 in 16 scores
+_USUAL_ROWS = 64  # smallest number of such rows at a time
+_PAIRS = 2**12  # pairs that are decided at a time
 _NEVER = 2**15 - 1  # above the bits of every score
 _OUT = -128  # bits of -inf
-_LARGEST = 1e30  # errors that are larger may come from an overflow
+_LARGEST = 1e30  # larger errors may come from an overflow
 
 
 def worth_preselecting(n_queries, n_items):
-    """Whether a product is so large that preselection saves time."""
+    """Whether a product is large enough for preselection to save time."""
     return n_queries >= _FEWEST_QUERIES and n_items >= _FEWEST_ITEMS
 
 
@@ -58,7 +58,7 @@ class Preselector:
         self._rest = max(float((a - b.float()).norm(dim=1).max()) for a, b in pairs)
         self._norm = float(keys.norm(dim=1).max()) + self._rest
         self._most_bias = 0.0
-        if bias is not None:  # two columns more, which ones of the query meet
+        if bias is not None:  # two more columns, multiplied by ones in the query
             bias = bias.detach()
             self.bias, high = bias.numpy(), bias.bfloat16()
             rough = torch.column_stack([rough, high, (bias - high.float()).bfloat16()])
@@ -69,11 +69,11 @@ class Preselector:
         self._spare = {torch.bfloat16: [], torch.float32: []}
 
     def rounded(self, queries):
-        """Queries (n, d) in bfloat16, and how wrong their scores may be, (n,)."""
+        """Queries (n, d) in bfloat16, and bounds of the errors of the scores, (n,)."""
         rough, n_terms = queries.bfloat16(), queries.shape[1] + 2
         norms, rest = queries.norm(dim=1), (queries - rough.float()).norm(dim=1)
         error = self._norm * rest + self._rest * norms
-        # Sums in float32, here and in what decides, and the end of the bias.
+        # Errors of sums in float32, here and in `decide`, and of the rounded bias.
         error += n_terms * 2**-21 * (self._norm * norms + self._most_bias)
         error += 2**-15 * self._most_bias + 1e-30
         if self.bias is not None:
@@ -81,9 +81,10 @@ class Preselector:
         return rough, error
 
     def tiles(self, rough, special):
-        """Yield the scores of some items at a time: the first one, and bits (width, n).
+        """Yield the number of the first item of a tile, and bits of scores (width, n).
 
-        Those of `special`, queries and items, are -inf, and so are those past the last.
+        The `special` pairs of queries and items are -inf, and so are items past the
+        last.
         """
         order = np.argsort(special[1])
         rows, items = (part[order] for part in special)
@@ -98,7 +99,7 @@ class Preselector:
                 yield begin, bits
 
     def product(self, queries):
-        """Yield positions of some queries at a time, and their scores in float32."""
+        """Yield positions of some queries, and their scores in float32."""
         n_items = len(self.keys)
         step = min(
             max(rows_per_product(n_items, queries.device), _USUAL_ROWS),
@@ -114,7 +115,7 @@ class Preselector:
 
     @contextmanager
     def _memory(self, dtype, *shape):
-        """A tensor in memory that nobody else has in the meantime, used again."""
+        """A tensor in reused memory, which nothing else uses in the meantime."""
         spare, size = self._spare[dtype], math.prod(shape)
         memory = spare.pop() if spare else None
         if memory is None or len(memory) < size:
@@ -137,10 +138,10 @@ class Preselector:
 
 @dataclass(frozen=True)
 class Preselected:
-    """Scores of a block of queries (n, d), which are not there yet.
+    """Scores of a block of queries (n, d) that are computed on demand.
 
-    `special` are pairs that are always decided: rows, ascending, and items of each,
-    ascending. `bonus` is added to their scores; -inf leaves them out.
+    `special` are pairs that are always decided in float32: ascending rows, and
+    ascending items of each. `bonus` is added to their scores; -inf leaves them out.
     """
 
     preselector: Preselector
@@ -149,7 +150,7 @@ class Preselected:
     bonus: np.ndarray
 
     def topk(self, k):
-        """As `topk_codes`."""
+        """Best k items, see `topk_codes`."""
         n = len(self.queries)
         if k <= _MOST_K:
             usual, rows, items = self._reaching(k)
@@ -162,10 +163,10 @@ class Preselected:
         return columns, values
 
     def _reaching(self, k, turned=False):
-        """Which queries are as usual; pairs with the best `k` items of the others.
+        """Mask of the usual queries, and pairs with the best `k` items of the others.
 
-        The maxima of groups are scores of the query. So what the `k`-th largest of them
-        is, `k` scores reach, up to their error. Where that is negative, all bits are
+        The maximum of a group of items is a score of the query. So `k` scores reach the
+        `k`-th largest maximum, up to their error. If that is negative, all bits are
         `turned`.
         """
         n, width = len(self.queries), self.preselector.width
@@ -176,10 +177,10 @@ class Preselected:
             if turned:
                 bits[:] = _in_order(bits)
             maxima = _maxima(bits)
-            if i & (i + 1) == 0:  # after 1, 2, 4, ... tiles: it rises less and less
+            if i & (i + 1) == 0:  # after 1, 2, 4, ... tiles, as it rises less and less
                 best = _largest(best, maxima)
-                # A score that was rounded to `cut` is that less half a unit of the last
-                # place, and less the error. As large a score is less another error.
+                # The true score is at least `cut`, less half a unit of the last place
+                # and the error. An equal score may appear lower by another error.
                 cut = _values_of(best[:, 0])
                 least = _bits_of(cut - 2**-8 * cut.abs() - 2 * error)
                 least[usual] = _NEVER
@@ -198,7 +199,7 @@ class Preselected:
         return usual, rows[kept], items[kept]
 
     def _best_of(self, rows, items, k):
-        """Best `k` of pairs and of the special ones, for each query."""
+        """Best `k` of these pairs and the special ones, for each query."""
         n, n_items = len(self.queries), len(self.preselector.keys)
         scores = self.preselector.decide(self.queries.numpy(), rows, items)
         rows = np.concatenate([rows, self.special[0]])
@@ -216,10 +217,10 @@ class Preselected:
         return columns, np.take_along_axis(values, order, axis=1)
 
     def ranks(self, targets, rows=None):
-        """As `target_rank`, of arrays."""
+        """Ranks of targets as arrays, see `target_rank`."""
         if rows is None:
             return self._ranks(targets)
-        # A product takes less time than to copy the scores of shared rows.
+        # A product takes less time than copying the scores of shared rows.
         ranks = np.empty(len(rows), dtype=np.int64)
         for start in range(0, len(rows), PRESELECTED_ROWS):
             part = slice(start, start + PRESELECTED_ROWS)
@@ -227,14 +228,14 @@ class Preselected:
         return ranks
 
     def _take(self, rows):
-        """The same for some rows, some of them several times."""
+        """The same for some rows, which may repeat."""
         which, at = self._special_of(rows)
         special = which, self.special[1][at]
         queries = self.queries[rows]
         return Preselected(self.preselector, queries, special, self.bonus[at])
 
     def _ranks(self, targets):
-        """Count what is surely above the target, and decide what is near it."""
+        """Count the items surely above the target, and decide those close to it."""
         n, preselector = len(targets), self.preselector
         queries = self.queries.numpy()
         own = preselector.decide(queries, np.arange(n), targets)
@@ -252,7 +253,7 @@ class Preselected:
             if many.any():
                 usual |= many
                 low[usual] = _NEVER
-                if usual.mean() > 0.75:  # what is left is not worth its product
+                if usual.mean() > 0.75:  # the others are not worth a rounded product
                     usual[:] = True
                     break
                 reached[:, many] = False
@@ -273,7 +274,7 @@ class Preselected:
     def _special_ranks(self, own, targets):
         """Number of special pairs that reach each target, whose score is `own`.
 
-        Where a target is special itself, its score is put there.
+        If a target is a special pair itself, its score is written to `own`.
         """
         rows, items = self.special
         scores, is_own = self._special_scores(), items == targets[rows]
@@ -292,7 +293,7 @@ class Preselected:
         return np.repeat(np.arange(len(rows)), lengths), at
 
     def _as_usual(self, rows):
-        """Yield some rows at a time and all their scores in float32."""
+        """Yield some rows at a time, with all their scores in float32."""
         for part, scores in self.preselector.product(self.queries[rows]):
             which, at = self._special_of(rows[part])
             scores.numpy()[which, self.special[1][at]] += self.bonus[at]
@@ -311,7 +312,7 @@ def _maxima(bits):
 
 
 def _largest(best, maxima):
-    """As many of the largest of both as there are in `best`; first their minimum."""
+    """The largest values of both, as many as in `best`, with their minimum first."""
     maxima = maxima.reshape(_COARSER, -1).max(axis=0).reshape(-1, len(best))
     both = np.concatenate([best, maxima.T], axis=1)
     both.partition(len(maxima), axis=1)
@@ -319,7 +320,7 @@ def _largest(best, maxima):
 
 
 def _in_order(bits):
-    """Bits of bfloat16 as integers that have its order, negative ones too; and back."""
+    """Bits of bfloat16 as integers in the same order, negative ones too; and back."""
     return bits ^ ((bits >> 15) & _NEVER)
 
 
@@ -329,5 +330,5 @@ def _bits_of(values):
 
 
 def _values_of(bits):
-    """What `_bits_of` made integers of."""
+    """The inverse of `_bits_of`."""
     return torch.from_numpy(_in_order(bits)).view(torch.bfloat16).float()

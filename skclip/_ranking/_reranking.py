@@ -1,4 +1,4 @@
-"""What recommenders over the lists of another recommender share."""
+"""Base of the recommenders that reorder the lists of another recommender."""
 
 from dataclasses import replace
 
@@ -12,32 +12,33 @@ from skclip._warnings import told_already
 
 
 class RerankingMixin(MetaEstimatorMixin, RankingMixin):
-    """A recommender over a base, its parameters ``estimator`` and ``prefit``.
+    """A recommender over a base, with the parameters ``estimator`` and ``prefit``.
 
-    `fit` of a subclass sets ``estimator_``, and ``item_ids_`` and ``_index`` of the
-    base. The subclass overrides ``_masked_chunks``: filters act on the base, first.
+    `fit` of a subclass sets ``estimator_``, and takes ``item_ids_`` and ``_index`` from
+    the base. The subclass overrides ``_masked_chunks``. Filters apply to the base,
+    before reordering.
     """
 
     _shared_by_clones = ()  # parameters that are not copied
 
     @property
     def similar_items(self):
-        """Method of the base; missing where the base does not compare items."""
+        """Method of the base; missing if the base does not compare items."""
         base, _ = unwrap(getattr(self, "estimator_", self.estimator), None)
         return base.similar_items
 
     def _fitted_base(self, X, y, sample_weight=None):
-        """The fitted estimator, the recommender in it, and `X` as that one reads it."""
+        """The fitted estimator, its recommender, and `X` as that one reads it."""
         self._check_base()
         estimator = self.estimator
         if not self.prefit:
-            with told_already():  # the subclass reads the sessions itself
+            with told_already():  # the subclass reads the sessions and warns itself
                 weights = weight_argument(estimator, sample_weight)
                 estimator = clone(estimator).fit(X, y, **weights)
         return estimator, *base_of(estimator, X)
 
     def _check_base(self):
-        """Refuse what holds no recommender before time goes into a fit."""
+        """Refuse an estimator without a recommender, before a fit takes time."""
         unwrap(self.estimator, None)
 
     def _by_popularity(self, queries):
@@ -45,14 +46,14 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
         return base._by_popularity(queries)
 
     def _base_queries(self, queries):
-        """The base, and what it is asked, behind the earlier steps of a pipeline."""
+        """The base and its queries, transformed by the earlier steps of a pipeline."""
         base, _ = unwrap(self.estimator_, None)
         if len(base.item_ids_) != len(self.item_ids_):
             name = type(self).__name__
             raise ValueError(
-                f"The base has {len(base.item_ids_)} items now, {len(self.item_ids_)} "
-                f"when {name} was fitted. Fit it again (prefit=True keeps the base as "
-                "it is)."
+                f"The base has {len(base.item_ids_)} items now, but had "
+                f"{len(self.item_ids_)} when {name} was fitted. Fit it again. With "
+                "prefit=True the base stays as it is."
             )
         return base, queries_of_base(self.estimator_, base, queries)
 
@@ -64,7 +65,7 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
         check_is_fitted(self, "estimator_")
 
     def __sklearn_clone__(self):
-        """Copy parameters; a fitted base (`prefit`) is shared."""
+        """Copy the parameters; clones share a fitted base (`prefit`)."""
         shared = {*self._shared_by_clones, *(["estimator"] if self.prefit else [])}
         params = self.get_params(deep=False)
         for name in params.keys() - shared:
@@ -78,12 +79,12 @@ def base_of(estimator, X):
     Raises
     ------
     TypeError
-        It is no recommender of skclip.
+        If it is not a recommender of skclip.
     """
     base, sessions = unwrap(estimator, X)
     if not hasattr(base, "_masked_chunks"):
         raise TypeError(
-            f"estimator ends in a {type(base).__name__}, which is no recommender "
+            f"estimator ends in a {type(base).__name__}, which is not a recommender "
             "of skclip. Pass CLIPSessionRecommender, PopularityRecommender, or a "
             "Pipeline that ends in one."
         )
@@ -92,7 +93,7 @@ def base_of(estimator, X):
 
 
 def queries_of_base(estimator, base, queries):
-    """The same queries behind the earlier steps of a pipeline that ends in `base`."""
+    """The queries after the earlier steps of a pipeline that ends in `base`."""
     if base is estimator:
         return queries
     _, X = unwrap(estimator, queries.as_sessions(base.item_ids_))

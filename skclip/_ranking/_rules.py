@@ -1,4 +1,4 @@
-"""Rules of a shop over a ranking: boosts of items, and a cap for each group."""
+"""Business rules of a ranking: boosts of items, and a cap for each group."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,16 +17,16 @@ from skclip._inside import estimators_inside
 from skclip._ranking._filters import seen_pairs
 from skclip._ranking._topk import topk_codes
 
-_LARGEST = 1e9  # factor; products with scores stay far from what float32 ends at
-_MORE = 4  # times as many items are looked at where caps left places free
+_LARGEST = 1e9  # factor; products with scores stay well inside the range of float32
+_MORE = 4  # times as many items are read if caps left places free
 
 
 class Boosts:
-    """Factors of items, for all sessions or for each; and one for items of the session.
+    """Factors of items, for all sessions or for each, and of items of the session.
 
     Scores that are logits get the logarithm of a factor, so that it multiplies the
-    item's probability; weights are multiplied themselves, and so are the counts by
-    which sessions without a known item are ranked.
+    probability of the item. Weights are multiplied directly. So are the counts that
+    rank sessions without a known item.
     """
 
     def __init__(self, recommender, queries, boost, boost_seen):
@@ -36,7 +36,7 @@ class Boosts:
         if self._for_each and len(boost) != len(queries):
             raise ValueError(
                 f"boost has {len(boost)} mappings, expected one for each of "
-                f"{len(queries)} sessions, or a single one for all."
+                f"{len(queries)} sessions, or a single mapping for all."
             )
         given = boost if self._for_each else [{} if boost is None else boost]
         self._factors = [_columns_and_factors(part, index) for part in given]
@@ -48,7 +48,7 @@ class Boosts:
         return self._of_seen != 1.0 or any(len(at) for at, _ in self._factors)
 
     def apply(self, scores, at):
-        """Boost rows of scores, which are those of the queries `at`."""
+        """Boost rows of scores that belong to the queries `at`."""
         if self._for_each:
             for row, i in enumerate(at):
                 columns, factors = self._factors[i]
@@ -77,7 +77,7 @@ class Boosts:
         scores[:, columns] = boosted
 
     def _boost(self, scores, at, rows, columns, factors):
-        """Boost single scores, each of which stands once among the pairs."""
+        """Boost single scores, none of them twice."""
         multiplied = torch.from_numpy(self._multiplied[at[rows]]).to(scores.device)
         place = torch.from_numpy(rows), torch.from_numpy(columns)
         place = tuple(part.to(scores.device) for part in place)
@@ -88,7 +88,7 @@ class Boosts:
 def _columns_and_factors(boost, index):
     if hasattr(boost, "to_dict") and getattr(boost, "ndim", None) == 1:  # a Series
         if not boost.index.is_unique:
-            raise ValueError("boost names an item more than once. Give one factor.")
+            raise ValueError("boost names an item more than once. Pass one factor.")
         boost = boost.to_dict()
     if not isinstance(boost, Mapping):
         raise TypeError(
@@ -110,39 +110,39 @@ def _factor(value, name):
     if not number or not 1 / _LARGEST <= value <= _LARGEST:
         raise ValueError(
             f"{name} is {value!r:.40}. Expected a factor from {1 / _LARGEST:g} to "
-            f"{_LARGEST:g}: 2 doubles the item's weight, 0.5 halves it. To leave an "
-            "item out pass deny=."
+            f"{_LARGEST:g}: 2 doubles the weight of the item, 0.5 halves it. To leave "
+            "an item out pass deny=."
         )
     return float(value)
 
 
 def check_boosts(recommender, boost_seen, exclude_seen):
-    """Refuse boosts of what is left out, or of scores that say an order alone."""
+    """Refuse boosts of items that are left out, or of scores that are only ordered."""
     if boost_seen is not None and exclude_seen:
         raise ValueError(
-            "boost_seen boosts the items of the session, and exclude_seen=True leaves "
+            "boost_seen boosts the items of the session, but exclude_seen=True leaves "
             "them out. Pass one of the two."
         )
     if recommender._scores_are is None:
         raise ValueError(
-            f"The scores of {type(recommender).__name__} say an order and no more, so "
-            "a factor has no meaning for them. Boost the recommender inside, such as "
+            f"The scores of {type(recommender).__name__} only define an order, so they "
+            "cannot be multiplied by a factor. Boost the recommender inside, such as "
             "estimator_.predict_topk(X, boost=...)."
         )
 
 
 class Groups:
-    """Group of each item of a catalog, found once: 0.., and -1 = none."""
+    """Group of each item of a catalog, computed once: 0.., and -1 = none."""
 
     def __init__(self, recommender, groups):
         self.of_items = _group_codes(groups, recommender)
 
 
 class Caps:
-    """At most `max_per_group` items of a group in a list; `groups` says whose is which.
+    """At most `max_per_group` items of a group in a list.
 
-    `groups` is "cluster", or a mapping of item ids to labels. An item without a label
-    is in no group, and so is one of no cluster.
+    `groups` is "cluster", or a mapping of item ids to labels. Items without a label or
+    a cluster are in no group.
     """
 
     def __init__(self, recommender, max_per_group, groups):
@@ -169,9 +169,9 @@ class Caps:
     def topk(self, scores, k):
         """Best `k` columns of each row that the caps allow, and their values.
 
-        They are taken from the whole ranking, best first, passing over an item whose
-        group is full. Only as much of the ranking is made as this needs. Places
-        that stay free have a value of minus infinity.
+        They are taken from the whole ranking, best first, and items of a full group are
+        skipped. Only the necessary part of the ranking is computed. Free places have a
+        value of minus infinity.
         """
         n, n_items = scores.shape
         columns = np.zeros((n, k), dtype=np.int64)
@@ -206,12 +206,12 @@ class Caps:
 
 
 def as_caps(recommender, max_per_group, groups):
-    """`Caps`, or None where none is asked for."""
+    """Return `Caps`, or None if there are none."""
     if (max_per_group is None) != (groups is None):
         given, other = "max_per_group", "groups='cluster' or a mapping of ids to groups"
         if max_per_group is None:
             given, other = "groups", "max_per_group="
-        raise ValueError(f"{given} is given alone. Pass {other}, too.")
+        raise ValueError(f"{given} is given alone. Pass {other} too.")
     return None if groups is None else Caps(recommender, max_per_group, groups)
 
 
@@ -237,7 +237,7 @@ def _group_codes(groups, recommender):
     check_hashable(labels, "groups")
     vocabulary, at = factorize_list(ids)
     if len(vocabulary) < len(ids):
-        raise ValueError("groups names an item more than once. Give each one group.")
+        raise ValueError("groups names an item more than once. Pass one group.")
     codes = index.codes_of(vocabulary)
     warn_other_type(index, "groups", vocabulary[codes == 0])
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
@@ -248,7 +248,7 @@ def _group_codes(groups, recommender):
 
 
 def _clusters_of(recommender):
-    """First cluster of each item, of the recommender or of what is inside it."""
+    """First cluster of each item, from the recommender or the estimators in it."""
     for part in estimators_inside(recommender):
         if getattr(part, "membership_", None) is not None:
             return clusters_of(part, recommender._index)
@@ -262,5 +262,5 @@ def clusters_of(clusterer, index):
     """Cluster of each item of a catalog, 0-based, -1 = none, (n_items,), int32."""
     clusters = np.full(len(index) + 1, -1, dtype=np.int32)
     clusters[index.codes_of(clusterer.item_ids_)] = clusterer.membership_
-    clusters[0] = -1  # where items that are not in the catalog went
+    clusters[0] = -1  # which items outside the catalog were assigned to
     return clusters[1:]

@@ -1,4 +1,4 @@
-"""Items that are similar to items, for recommenders that compare items at all."""
+"""Similar items, for recommenders that compare items."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from skclip._threads import Workers
 from skclip._warnings import warn_once
 from skclip.exceptions import UnseenItemWarning
 
-_SELECTION = 64  # multiplications that take as long as to make and look at a score
+_SELECTION = 64  # multiplications that take as long as computing and reading a score
 
 
 class SimilarItemsMixin:
@@ -41,64 +41,67 @@ class SimilarItemsMixin:
     ):
         """Rank the other items of the catalog by their similarity to each item.
 
-        An item is never in its own list. What "similar" means depends on the model, see
-        Notes.
+        An item is never in its own list. The meaning of "similar" depends on the model,
+        see Notes.
 
         Parameters
         ----------
         ids : array-like of shape (n_ids,)
-            Raw item ids. The row of an id that was not seen in `fit` is filled.
+            Raw item ids. The row of an id that was not seen in `fit` holds only fill
+            values.
         k : int, default=None
-            Number of items per row; None is the smaller of 20 and the size of the
+            Number of items per row, 1 or more. None means 20, or the size of a smaller
             catalog.
         return_scores : bool, default=False
-            Also return the similarities.
+            Whether to return the similarities too.
         allow, deny : array-like of ids, or list of n_ids lists, default=None
-            Rank only, or rank not, these items; one list for all rows or one for each.
-            Ids that are not in the catalog are ignored. Where ids are tuples, a tuple
-            is an id.
+            Items to rank exclusively (`allow`), or not at all (`deny`). Pass one list
+            for all rows, or one for each. Ids outside the catalog are ignored. If ids
+            are tuples, each tuple is an id.
         fill_value : object, default=None
-            What stands behind the last similar item where there are fewer than `k`.
-            None is ``-1`` for numbers (NaN for floats), ``""`` for text, and None
-            for other ids.
+            Value of the places that remain if there are fewer than `k` similar items.
+            None means ``-1`` for numbers, NaN for floats, ``""`` for text, and None for
+            other ids.
 
         Returns
         -------
         items : ndarray of shape (n_ids, k)
-            Raw item ids, best first; equal similarities in the order of the catalog.
+            Raw item ids, best first. Equal similarities keep the order of the catalog.
         scores : ndarray of shape (n_ids, k), float32
-            Only if `return_scores`; ``-inf`` where `items` is filled.
+            Similarities of the items, ``-inf`` where `items` is filled. Only returned
+            with `return_scores`.
 
         Raises
         ------
         TypeError
-            `ids` is a single id, or holds lists.
+            If `ids` is a single id, or holds lists.
         ValueError
-            `k` is less than 1, or `fill_value` is an id.
+            If `k` is less than 1, or `fill_value` is an id.
 
         Warns
         -----
         UnseenItemWarning
-            Some ids were not seen in `fit`. It comes once for each fitted model.
+            If some ids were not seen in `fit`. It appears once for each fitted model.
 
         Notes
         -----
-        `CLIPSessionRecommender` compares the vectors that sessions are compared with
-        (``item_vectors_``, without a bias) by their cosine. These are prompted where
-        the candidates are, so that items of a cluster are closer. With
-        ``Fusion(kind="late")`` there are two cosines, of learned vectors and of
-        features, which count as much as in the scores (``fusion_weight_``).
+        `CLIPSessionRecommender` compares ``item_vectors_``, without a bias, by their
+        cosine. If candidates are prompted, these vectors hold prompts, and items of a
+        cluster are closer. With ``Fusion(kind="late")`` there are two cosines, one of
+        learned vectors and one of features. They have the same weights as in the scores
+        (``fusion_weight_``).
 
-        Other models read the row of the item in what they have counted, and leave out
-        items with a weight of 0 or less. For `MarkovRecommender`, "similar" is what
-        came directly after the item, for `SequentialRules` what came later. For
-        `AssociationRules` it is what shared a session with the item. `SLIST` counts
-        both. With ``tie_break="first"`` the score is the place in the ranking, counted
-        from its end. Popular items take no places that are left.
+        Other models read the row of the item in their table of counts, and leave out
+        items with a weight of 0 or less. For `MarkovRecommender`, similar items are
+        those that came directly after the item. For `SequentialRules` they came later,
+        and for `AssociationRules` they shared a session with it. `SLIST` counts both.
+        With ``tie_break="first"`` the score is the place in the ranking, counted from
+        its end. Remaining places are not filled with popular items.
 
-        A reranker answers as its base does: the order of its lists plays no part.
+        A reranker returns the similar items of its base.
 
-        The cost is a product of `ids` and the catalog, in blocks of rows.
+        The cost is that of a product of the vectors of `ids` with those of the catalog,
+        in blocks of rows.
         """
         self._check_fitted()
         n_items = len(self.item_ids_)
@@ -127,27 +130,27 @@ class SimilarItemsMixin:
 
 
 class _NoSimilarItemsError(AttributeError, TypeError):
-    """So `hasattr` is False, and who asks all the same reads a TypeError."""
+    """An AttributeError, so that `hasattr` is False, and a TypeError for callers."""
 
 
 class NoSimilarItems:
-    """In the place of the method where a recommender does not compare items."""
+    """Replacement of the method for recommenders that do not compare items."""
 
     def __get__(self, instance, owner):
         raise _NoSimilarItemsError(
             f"{owner.__name__} has no vectors or weights of items, so it has no "
-            "similar_items. Ask a fitted CLIPSessionRecommender, MarkovRecommender, "
-            "SequentialRules, AssociationRules or SLIST. predict_topk([[item]]) ranks "
-            "what comes after an item."
+            "similar_items. Use a fitted CLIPSessionRecommender, MarkovRecommender, "
+            "SequentialRules, AssociationRules or SLIST. To rank the items that come "
+            "after an item, use predict_topk([[item]])."
         )
 
 
 def _codes_of(ids, index):
-    """Codes of a list of raw ids, 0 = not in the catalog; warns once of these."""
+    """Codes of a list of raw ids, 0 = not in the catalog; warns once about these."""
     if isinstance(ids, Sessions):
         raise TypeError(
-            "ids are Sessions. Pass a list of item ids. predict_topk ranks what comes "
-            "after sessions."
+            "ids are Sessions. Expected a list of item ids. To rank the next items of "
+            "sessions, use predict_topk."
         )
     ids = as_list(ids, "ids", ordered=True)
     check_hashable(ids, "ids")
@@ -159,7 +162,7 @@ def _codes_of(ids, index):
             index,
             "unseen ids of similar_items",
             f"{int((codes == 0).sum()):,} of {len(codes):,} ids were not seen in fit. "
-            "Nothing is known to be similar to them, and their rows are filled.",
+            "They have no similar items, and their rows hold only fill values.",
             UnseenItemWarning,
         )
         warn_other_type(index, "The list", unknown)

@@ -1,4 +1,4 @@
-"""Scores to the top k or the rank of the target, exactly, with one tie rule."""
+"""Exact top k and exact rank of the target from scores, with one tie rule."""
 
 import numpy as np
 import torch
@@ -9,34 +9,34 @@ from skclip._data import FEW
 _CHUNK_FLOATS = 2**24  # 64 MiB of float32 scores at a time
 
 
-_CACHED_FLOATS = 2**21  # 8 MiB of them, which stay near the core
+_CACHED_FLOATS = 2**21  # 8 MiB of scores, which stay in the cache
 
 
-_FEWEST_ROWS = 48  # that a product is efficient with
+_FEWEST_ROWS = 48  # with which a product is efficient
 
 
-_GROUP = 16  # columns whose maximum is looked at first
+_GROUP = 16  # columns of a group, whose maximum is read first
 
 
-_ROW_GROUP = 64  # the same where rows are few
+_ROW_GROUP = 64  # the same for few rows
 
 
-_SMALL = 2**16  # scores that one call finds as soon as several
+_SMALL = 2**16  # scores up to which one call of topk is as fast as several
 
 
-_COLUMNS = 4096  # compared with the target's score at a time
+_COLUMNS = 4096  # columns compared with the target's score at a time
 
 
-_TARGETS = 512  # of equal prefixes that are ranked at a time
+_TARGETS = 512  # targets of equal prefixes that are ranked at a time
 
 
 def rows_per_chunk(n_items):
-    """How many rows of scores are held at a time."""
+    """Number of rows of scores that are held at a time."""
     return max(1, _CHUNK_FLOATS // n_items)
 
 
 def rows_per_product(n_items, device):
-    """How many rows of scores a thread makes and looks at, so that they are at hand."""
+    """Number of rows of scores that a thread computes and reads from its cache."""
     if device.type != "cpu":
         return rows_per_chunk(n_items)
     rows = max(_CACHED_FLOATS // n_items, _FEWEST_ROWS)
@@ -50,14 +50,14 @@ def topk_codes(scores, k):
     float32.
     """
     n_items = scores.shape[1]
-    if scores.dtype == torch.float64:  # ties are those of the scores that are returned
+    if scores.dtype == torch.float64:  # so that ties are those of the returned scores
         scores = scores.float()
     if len(scores) <= FEW and scores.dtype == torch.float32 and scores.is_cpu:
         return few_topk(scores.numpy(), k)
     values, columns = _largest(scores, min(k + 1, n_items))
     values, columns = values.float().cpu().numpy(), columns.cpu().numpy()
     tied = np.empty(0, dtype=np.int64)
-    if k < n_items:  # a tie across the cut: topk chose among equals as it liked
+    if k < n_items:  # a tie across the cut, where topk chose arbitrarily
         tied = np.flatnonzero(values[:, k] == values[:, k - 1])
     columns, values = columns[:, :k], values[:, :k]
     if not (values < np.inf).all():  # not NaN either; -inf: left out by a filter
@@ -90,10 +90,10 @@ def few_topk(scores, k):
 
 
 def _reaching(row, k):
-    """Columns, ascending, among which the best `k` are, with all that tie with them.
+    """Ascending columns that hold the best `k` values, and all values tied with them.
 
-    The maxima of groups of columns are values of the row. So what the `k`-th largest
-    of them is, `k` values reach.
+    The maxima of groups of columns are values of the row. So `k` values reach the
+    `k`-th largest of these maxima.
     """
     best = row
     n_groups = len(row) // _ROW_GROUP
@@ -111,8 +111,8 @@ def _reaching(row, k):
 def _largest(scores, k):
     """Largest `k` values of each row and columns that hold them.
 
-    Of groups of columns only the `k` with the largest maxima can hold any: a value of
-    another group has `k` values before it that are as large.
+    Only the `k` groups of columns with the largest maxima can hold any of them. For a
+    value of another group there are `k` maxima that are as large.
     """
     n_groups = scores.shape[1] // _GROUP
     if n_groups < 8 * k or scores.numel() < _SMALL:
@@ -131,7 +131,7 @@ def _largest(scores, k):
 def target_rank(scores, targets, rows=None):
     """Rank of column `targets` in each row, ties counted against it; no sort.
 
-    With `rows` target i is looked for in row ``rows[i]``, and they are ascending.
+    With `rows`, which is ascending, target i belongs to row ``rows[i]``.
     """
     if rows is None:
         return _rank(scores, targets, lambda part: part)
@@ -162,18 +162,19 @@ def _rank(scores, targets, rows_of, rows=None):
 def ranks_in_sets(n_reaching, of_query, n_items):
     """Ranks of several targets of each query among all items, ties against them.
 
-    They are those of the worst list that the scores allow: among equal scores the
+    Ranks are those of the worst list that the scores allow: among equal scores the
     targets come last. `n_reaching` counts the items that score at least as much as each
-    target; `of_query`, ascending, says whose target it is. Targets that tie have equal
-    counts, and share out the last of these places: with ``i = 1, 2, ...`` by count, the
-    rank is ``i`` and the smallest ``n_reaching - i`` from there on, which is the number
-    of other items before it. Ranks of a query are always distinct.
+    target. `of_query`, ascending, is the query of each target. Tied targets have equal
+    counts, and get the last of these places. Number the targets of a query by count,
+    ``i = 1, 2, ...``. The rank is ``i`` plus the smallest ``n_reaching - i`` from there
+    on, which is the number of other items before the target. Ranks of a query are
+    always distinct.
     """
     order = np.lexsort((n_reaching, of_query))
     first = np.searchsorted(of_query, of_query)
     place = np.arange(len(order)) - first + 1
-    # One running minimum for all queries, from the last: each has lower numbers than
-    # those behind it, so that it starts anew.
+    # One running minimum for all queries, from the last. Each query has lower numbers
+    # than those after it, so that its minimum starts anew.
     shift = of_query * (2 * n_items)
     others = (n_reaching[order] - place + shift)[::-1]
     others = np.minimum.accumulate(others)[::-1] - shift

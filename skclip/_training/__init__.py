@@ -1,4 +1,4 @@
-"""Losses and the training loop. Knows no estimator."""
+"""Losses and the training loop, without knowledge of estimators."""
 
 from skclip._training._callbacks import FitCallbacks
 from skclip._training._checkpoint import Checkpoint

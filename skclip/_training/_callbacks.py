@@ -1,14 +1,14 @@
-"""Epochs of a fit as scikit-learn's callbacks see them."""
+"""Report the epochs of a fit to the callbacks of scikit-learn."""
 
 from skclip._sklearn import CALLBACKS
 
 
 class FitCallbacks:
-    """Tell scikit-learn's callbacks of the epochs of a fit.
+    """Report the epochs of a fit to the callbacks of scikit-learn.
 
-    `owner` is the estimator that the user holds. `fitted` is a function of the history
-    and the score so far that gives the fitted attributes as they stand; the fit sets it
-    before the first epoch. They are made only for callbacks that ask for them.
+    `owner` is the user's estimator. `fitted` is a function of the history and the
+    score so far that returns the present fitted attributes. The fit sets it before the
+    first epoch. It is called only for callbacks that need the attributes.
     """
 
     def __init__(self, owner, X, y):
@@ -19,7 +19,7 @@ class FitCallbacks:
 
     @classmethod
     def of(cls, owner, X, y):
-        """None where there are no callbacks, or scikit-learn has none."""
+        """Return None without callbacks, or if scikit-learn does not support them."""
         wanted = hasattr(owner, CALLBACKS) or hasattr(owner, "_parent_callback_ctx")
         return cls(owner, X, y) if wanted else None
 
@@ -35,7 +35,7 @@ class FitCallbacks:
         )
 
     def close(self, fitted):
-        """`fitted` is a function that gives the fitted attributes at the end."""
+        """End the fit. `fitted` is a function that returns the final attributes."""
         self.root.call_on_fit_task_end(
             estimator=self.owner, reconstruction_attributes=fitted, **self.data
         )

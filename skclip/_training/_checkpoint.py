@@ -1,4 +1,4 @@
-"""A training run on disk: what an epoch leaves behind, bound to its parameters."""
+"""The state of a training run on disk, bound to its parameters and data."""
 
 import re
 from pathlib import Path
@@ -16,21 +16,21 @@ _HASH = re.compile("[0-9a-f]{32}")
 
 
 class Checkpoint:
-    """Save the state of a run after each epoch, and take it up again.
+    """Save the state of a run after each epoch, and resume from it.
 
     Parameters
     ----------
     path : path-like
     bound_to : callable
-        Returns parameters and data, by which a run is known again.
+        Function that returns the parameters and data that identify a run.
     group : Group or Alone
         The processes that train together. The first one reads and writes the file.
 
     Notes
     -----
-    In a search, each candidate has a file of its own beside `path`, named by its hash.
-    It stays when the candidate is done, so that a search that is run again takes it up
-    there; the fit on all data after the search removes them.
+    In a search each candidate has its own file beside `path`, named by its hash. The
+    file stays after the candidate is done, so that the same search can resume there.
+    The fit on all data after the search removes these files.
     """
 
     def __init__(self, path, bound_to, group):
@@ -48,19 +48,19 @@ class Checkpoint:
             )
         if self.path.exists() and not self.path.is_file():
             raise ValueError(
-                f"checkpoint={str(path)!r} is no regular file. Pass another path."
+                f"checkpoint={str(path)!r} is not a regular file. Pass another path."
             )
         if not self.path.parent.is_dir():
             raise ValueError(
-                f"checkpoint={str(path)!r}: there is no folder {self.path.parent}. "
-                "Create it, or pass another path."
+                f"checkpoint={str(path)!r}: the folder {self.path.parent} does not "
+                "exist. Create it, or pass another path."
             )
 
     def save(self, model, best, optimizers, rng, history):
         """Write everything that the next epoch depends on.
 
-        `rng` are the generators of the order (NumPy's), of samples, and of dropout
-        (torch's), which is another one in each process of a group.
+        `rng` holds the generators of the order (NumPy's), of samples, and of dropout
+        (torch's). The last one differs between the processes of a group.
         """
         order, samples, draws = rng
         of_all = self.group.gather(self._states(model, draws))
@@ -107,7 +107,7 @@ class Checkpoint:
         write_container(self.path, _MAGIC, document, arrays)
 
     def resume(self, model, best, optimizers, rng):
-        """Bring all parts to where the run was; return its history, empty if new."""
+        """Restore all parts from the file; return its history, empty without a file."""
         document, arrays = self.group.call_on_first(self._read)
         if document is None:
             return []
@@ -147,20 +147,20 @@ class Checkpoint:
         return document["history"]
 
     def _read(self):
-        """Document and arrays of the file; None of each where there is none."""
+        """Return document and arrays of the file, or None for both without a file."""
         if not self.path.exists():
             return None, None
         document, arrays = read_container(self.path, _MAGIC, "skclip checkpoint")
         if document["hash"] != self.hash:
             raise ValueError(
                 f"{self.path} is the checkpoint of another run: parameters, data, "
-                "versions or the number of processes differ. Pass the same ones to go "
-                "on with it, or another path, or delete the file to begin anew."
+                "versions or the number of processes differ. Pass the same ones to "
+                "continue it. To start again, pass another path or delete the file."
             )
         return document, arrays
 
     def finish(self):
-        """Remove the file, and those of a search before: the run is over."""
+        """Remove the file, and the files of a search before, after the run."""
         if not self.is_candidate:
             self.group.call_on_first(self._remove)
 

@@ -15,16 +15,16 @@ from skclip.backbones import Dropout
 
 _GLOBAL_DRAWS = threading.RLock()
 _TIMING = threading.Lock()
-_CLEAR_GAIN = 1.3  # smaller ones may be chance, and the choice should not flip
+_CLEAR_GAIN = 1.3  # smaller gains may be noise, which should not change the choice
 
 
 def resolve_precision(precision, device):
-    """``"auto"`` is bf16 where the device multiplies clearly faster in it.
+    """Resolve ``"auto"`` to bf16 if the device multiplies clearly faster in it.
 
     Raises
     ------
     ValueError
-        The device has no bf16.
+        If bf16 is requested and the device has none.
     """
     if precision == "float32":
         return precision
@@ -33,8 +33,8 @@ def resolve_precision(precision, device):
         if precision == "bf16" and not fast:
             name = torch.cuda.get_device_name(device)
             raise ValueError(
-                f"precision='bf16' was asked for, but {name} has no bfloat16. Pass "
-                "precision='auto' or 'float32'."
+                f"precision='bf16', but {name} has no bfloat16. Pass precision='auto' "
+                "or 'float32'."
             )
     else:
         fast = precision == "auto" and cpu_is_fast_in_bf16()
@@ -47,12 +47,12 @@ def cpu_is_fast_in_bf16():
 
 
 def _gain_of_bf16():
-    """How many times faster than in float32 a CPU multiplies in bfloat16.
+    """Ratio of the speeds of products in bfloat16 and in float32 on the CPU.
 
-    Flags of the CPU do not tell: some have bfloat16 and multiply slower in it. So the
-    three products of the loss are timed on a chunk of items, once in a process, for
-    less than a tenth of a second. The fastest of some rounds is that without other
-    programs. Where bfloat16 is emulated, one round tells.
+    Flags of the CPU are not enough: some CPUs have bfloat16, but multiply slower in it.
+    So the three products of the loss are timed on a chunk of items, once per process,
+    in less than a tenth of a second. The fastest of some rounds excludes the influence
+    of other programs. If bfloat16 is emulated, one round is enough.
     """
     with _TIMING, Workers(1), torch.no_grad():
         return _timed_gain()
@@ -61,7 +61,7 @@ def _gain_of_bf16():
 @cache
 def _timed_gain():
     single, low = _products(torch.float32), _products(torch.bfloat16)
-    for products in (single, low):  # the first call of each makes ready
+    for products in (single, low):  # the first call of each is a warm-up
         _seconds_of(products)
     rounds = [(_seconds_of(single), _seconds_of(low))]
     while len(rounds) < 6 and rounds[0][1] < 2 * rounds[0][0]:
@@ -71,7 +71,7 @@ def _timed_gain():
 
 
 def _products(dtype):
-    """A function that takes the products of a loss."""
+    """Return a function that computes the products of a loss."""
     queries, keys = torch.ones(512, 64, dtype=dtype), torch.ones(1024, 64, dtype=dtype)
     scores = torch.empty(len(queries), len(keys), dtype=dtype)
 
@@ -90,13 +90,13 @@ def _seconds_of(function):
 
 
 def workers_for(n_threads, device):
-    """The `Workers` of a fit or a ranking on a device; a GPU is fed by one thread."""
+    """The `Workers` of a fit or a ranking on a device; one thread feeds a GPU."""
     return Workers(n_threads if device.type == "cpu" else 1)
 
 
 @contextmanager
 def torch_session(workers, device_type="cpu"):
-    """Switch gradients on and autocast off inside the block, and open `Workers`."""
+    """Open `Workers`, with gradients on and autocast off inside the block."""
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -108,7 +108,7 @@ def torch_session(workers, device_type="cpu"):
 
 @after_fork
 def _new_lock():
-    """A thread of the parent may have held it when the child was forked."""
+    """A thread of the parent may have held the lock when the child was forked."""
     global _GLOBAL_DRAWS, _TIMING
     _GLOBAL_DRAWS, _TIMING = threading.RLock(), threading.Lock()
 
@@ -117,9 +117,9 @@ def _new_lock():
 def private_draws(model, generator):
     """Let a model draw from a generator on its own device inside the block.
 
-    The library's networks draw by `Dropout` alone. Others may draw from torch's
-    process-wide generator: for them it is seeded, put back afterwards, and other such
-    networks wait, as two of them cannot be told apart there.
+    The library's networks draw random numbers only in `Dropout`. Other networks may use
+    torch's process-wide generator. It is then seeded, and restored afterwards. Only one
+    such network runs at a time, because they share this generator.
     """
     layers = [part for part in model.modules() if isinstance(part, Dropout)]
     for layer in layers:
@@ -143,7 +143,7 @@ def private_draws(model, generator):
 
 
 def own_draws_only(model):
-    """Whether all parts are of the library, or of torch's that draw nothing."""
+    """Whether all parts are the library's own, or parts of torch without randomness."""
     drawing = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
     for part in model.network.modules():
         home = type(part).__module__.split(".")[0]
@@ -155,12 +155,12 @@ def own_draws_only(model):
 
 
 def generator_on(device, seed):
-    """A generator on a device, seeded."""
+    """Return a seeded generator on a device."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
 def device_or_auto(device):
-    """The name of a device that may not exist here; then "auto"."""
+    """Return the name of a device, or "auto" if it does not exist here."""
     if not device.startswith("cuda"):
         return device
     number = torch.device(device).index or 0
@@ -168,9 +168,9 @@ def device_or_auto(device):
 
 
 def resolve_device(device):
-    """``"auto"`` is CUDA where there is one, else the CPU.
+    """Resolve ``"auto"`` to CUDA if available, else to the CPU.
 
-    "cuda" is the current GPU, in a group of processes that of the ``LOCAL_RANK``.
+    "cuda" is the current GPU, or in a group of processes the GPU of ``LOCAL_RANK``.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -184,8 +184,8 @@ def resolve_device(device):
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            "device='cuda' was asked for, but torch sees no CUDA device. "
-            "Pass device='auto' or 'cpu'."
+            "device='cuda', but torch finds no CUDA device. Pass device='auto' or "
+            "'cpu'."
         )
     return device
 

@@ -1,9 +1,9 @@
 """The loss over the whole catalog.
 
-A loss is called as ``loss(queries, targets, keys, scale=, bias=)``, where ``keys()``
-gives the candidate vectors of all items and ``keys(items)`` those of some positions.
-For scores that are no dot product `queries` is a state and ``scorer=`` computes them.
-With ``weights=`` of the targets the mean of their losses is a weighted one.
+A loss is called as ``loss(queries, targets, keys, scale=, bias=)``. ``keys()`` returns
+the candidate vectors of all items, and ``keys(items)`` those of some positions. For
+scores that are no dot product, `queries` is a state and ``scorer=`` computes the
+scores. ``weights=`` of the targets make the mean of their losses a weighted one.
 """
 
 import math
@@ -26,38 +26,38 @@ from skclip._training._scorer_loss import Arena, scorer_cross_entropy
 _FULL_SOFTMAX_BYTES = 2**29  # loss="auto" samples beyond this many bytes of scores
 
 
-_SMALL_CATALOG = 8192  # four times the automatic sample
+_SMALL_CATALOG = 8192  # four times the default sample
 
 
-_MOST_SCORES_ON_CPU = 10**10  # and beyond this many scores, about 3 minutes of a core
+_MOST_SCORES_ON_CPU = 10**10  # or this many scores, about 3 minutes of one core
 
 
 _WORKSPACE_BYTES = 2**27  # exponentials that one block of rows may keep
 
 
-_CHUNK = 2**20  # scores worked on at a time, so that they stay in the cache
+_CHUNK = 2**20  # scores processed at a time, so that they stay in the cache
 
 
-_CHUNKS = 4  # or more, for threads to share
+_CHUNKS = 4  # smallest number of chunks, for threads to share
 
 
 _SMALLEST_CHUNK = 256  # items
 
 
-_SAFE_SCORE = 50.0  # whose exponentials, and those of its negative, are in range
+_SAFE_SCORE = 50.0  # exponentials of scores up to this, and of its negative, are safe
 
 
-_FEW = 64  # items whose scores tell how large others may be
+_FEW = 64  # items whose scores show how large others may be
 
 
-_LARGEST_SUM = 1e30  # beyond it the cheap shift was too small
+_LARGEST_SUM = 1e30  # beyond this sum the cheap shift was too small
 
 
 class CrossEntropy(BaseEstimator):
-    """The softmax over the whole catalog, with its exact cross-entropy.
+    """The exact cross-entropy of the softmax over the whole catalog.
 
-    What ``loss="cross_entropy"`` of `CLIPSessionRecommender` stands for. It has no
-    parameters; `SampledSoftmax` and its like are for catalogs that are too large.
+    ``loss="cross_entropy"`` of `CLIPSessionRecommender` is the same. It has no
+    parameters. For very large catalogs use `SampledSoftmax` or another sampled loss.
 
     Examples
     --------
@@ -72,21 +72,20 @@ class CrossEntropy(BaseEstimator):
 
 
 class FullSoftmax:
-    r"""Mean cross-entropy of the softmax over all items, products and all.
+    r"""Mean cross-entropy of the softmax over all items, including the products.
 
     .. math::
         \frac{1}{n} \sum_i \Big( \log \sum_j e^{s_{ij}} - s_{i t_i} \Big), \qquad
         s = \mathrm{scale} \cdot Q K^\top + b
 
-    Value and gradients come from two sweeps over chunks of items, which threads share:
-    three matrix products and one exponential per score. The exponentials live in a
-    workspace of at most 128 MiB that is reused from step to step; scores are never
-    kept.
+    Value and gradients come from two sweeps over chunks of items, which threads share.
+    They take three matrix products and one exponential per score. A workspace of at
+    most 128 MiB, reused in each step, holds the exponentials. Scores are not kept.
 
-    With ``precision="bf16"`` the products are taken in bfloat16 with float32
-    accumulation; logarithms, weights and gradients stay in float32. The scores are
-    rounded to 8 bits, so that errors grow with them: gradients are off by 0.3 %, 1 %
-    and 2 % (relative norm) where the largest scores are 14, 28 and 57.
+    With ``precision="bf16"`` the products are computed in bfloat16 and accumulated in
+    float32. Logarithms, weights and gradients stay in float32. Scores are rounded to 8
+    bits, so errors grow with them. The relative error of the gradients is 0.3% if the
+    largest scores are 14, 1% at 28 and 2% at 57.
     """
 
     def __init__(self, precision="float32"):
@@ -107,11 +106,11 @@ class FullSoftmax:
     ):
         """Return the loss, a scalar tensor.
 
-        `queries` is (n, d), or a state for `scorer`; `targets` (n,) are positions
-        0..n_items-1; ``keys()`` gives the candidate vectors (n_items, d); `bias` is
+        `queries` is (n, d), or a state for `scorer`. `targets` (n,) are positions
+        0..n_items-1. ``keys()`` returns the candidate vectors (n_items, d). `bias` is
         (n_items,) or None. `scorer`, a `SessionModel`, has ``scorer`` and
-        ``chunk_width``; `scale` is then its own affair. `weights` (n,) are those of the
-        targets, None = 1.
+        ``chunk_width``, and applies `scale` itself. `weights` (n,) are those of the
+        targets; None means 1.
         """
         shares = shares_of(weights)
         if scorer is not None:
@@ -123,11 +122,11 @@ class FullSoftmax:
         )
 
     def dtype(self, like):
-        """Type that products of a tensor are taken in."""
+        """Data type in which products of a tensor are computed."""
         return self._dtype if like.dtype == torch.float32 else like.dtype
 
     def workspace(self, size, like):
-        """`size` numbers to write to, on the device of `like`."""
+        """Memory for `size` numbers on the device of `like`."""
         space, dtype = self._workspace, self.dtype(like)
         if space.numel() < size or space.device != like.device or space.dtype != dtype:
             self._workspace = space = torch.empty(size, dtype=dtype, device=like.device)
@@ -135,7 +134,7 @@ class FullSoftmax:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Leaves the gradient of a leaf of keys in its ``.grad``; made for `backward`."""
+    """Writes the gradient of a leaf of keys to its ``.grad``; only for `backward`."""
 
     @staticmethod
     def forward(ctx, queries, keys, targets, bias, loss, shares):
@@ -174,10 +173,10 @@ class _Sweep:
     """Losses and gradients of some rows, in two passes over chunks of items.
 
     The gradients of a softmax are its exponentials times queries or keys. The first
-    pass takes scores, exponentials and their product with the keys while a chunk stands
-    in the cache, and leaves the exponentials in the workspace. The second one takes
-    their product with the queries, which wants the sums of the first. Dividing by the
-    sums is left to the smaller side of each product.
+    pass computes scores, exponentials and their product with the keys while a chunk is
+    in the cache. It leaves the exponentials in the workspace. The second pass computes
+    their product with the queries, which needs the sums of the first pass. The sums
+    divide the smaller side of each product.
     """
 
     def __init__(self, queries, keys, targets, bias, loss):
@@ -191,7 +190,7 @@ class _Sweep:
         self.own = (queries * self.of_targets).sum(dim=1)
         if bias is not None:
             self.own += bias[targets]
-        width = n_items  # a GPU takes all of them at once
+        width = n_items  # a GPU processes all of them at once
         if queries.device.type == "cpu":
             width = max(_SMALLEST_CHUNK, min(_CHUNK // n, -(-n_items // _CHUNKS)))
         self.chunks = [
@@ -199,12 +198,12 @@ class _Sweep:
         ]
 
     def losses(self):
-        """The losses of the rows; the exponentials then stand in the workspace.
+        """Return the losses of the rows, and leave exponentials in the workspace.
 
-        What is taken off the scores keeps exponentials in range. It is nothing where
-        the lengths of the vectors say that they are. The true maximum would need a pass
-        of its own. The largest score among a few items and the target is cheap and
-        cannot underflow; only if a sum is too large are the rows done again with their
+        A shift is subtracted from the scores to keep exponentials in range. It is 0 if
+        the lengths of the vectors allow that. The true maximum would need a pass of its
+        own. The largest score among a few items and the target is cheap and cannot
+        underflow. Only if a sum is too large, the rows are computed again with their
         true maximum.
         """
         if self._largest_possible() <= _SAFE_SCORE:
@@ -213,7 +212,7 @@ class _Sweep:
             few = self._scores(slice(0, _FEW))
             shift = torch.maximum(few.amax(dim=1).to(self.own.dtype), self.own)
             shift = self._exponentiate(shift)
-        if not bool((self.sums < _LARGEST_SUM).all()):  # false for NaN as well
+        if not bool((self.sums < _LARGEST_SUM).all()):  # also for NaN
             shift = self.own
             for items in self.chunks:
                 scores = self._scores(items, self._space_of(items))
@@ -224,8 +223,8 @@ class _Sweep:
     def gradients(self, share, grad_keys, grad_bias, *, first):
         """Return `share` times the gradient of queries; add those of keys and bias.
 
-        `share` is a number, or one for each row. The `first` sweep finds nothing in
-        `grad_keys` to add to.
+        `share` is a number, or one for each row. In the `first` sweep `grad_keys` is
+        still empty.
         """
         weights = (share / self.sums)[:, None]
         weighted = (self.queries * weights).to(self.space.dtype)
@@ -253,7 +252,7 @@ class _Sweep:
         return (self.towards * weights).sub_(of_targets, alpha=share)
 
     def _largest_possible(self):
-        """No score is larger than this, nor smaller than its negative."""
+        """Upper bound of the scores; its negative is a lower bound."""
         lengths = (
             torch.linalg.vector_norm(x, dim=1) for x in (self.queries, self.keys)
         )
@@ -261,10 +260,9 @@ class _Sweep:
         return bound if self.bias is None else bound + float(self.bias.abs().max())
 
     def _exponentiate(self, shift):
-        """Write exp(scores - shift) into the workspace; sum them, and keys by them.
+        """Write exp(scores - shift) to the workspace; sum it, and keys weighted by it.
 
-        Returns what was taken off, rounded as the scores are, so that it can be put
-        back.
+        Returns the shift, rounded like the scores, so that it can be added back.
         """
         if shift is not None:
             shift = shift.to(self.space.dtype)
@@ -295,11 +293,11 @@ class _Sweep:
 
 
 def resolve_loss(loss, batch_size, n_items, n_scores, device):
-    """``"auto"`` is the full softmax while it can be afforded.
+    """Resolve ``"auto"`` to the full softmax if it is affordable.
 
-    A batch of scores fits 512 MiB, and all of a fit, `n_scores`, are few enough for a
-    CPU, or a sample would save little. The limit is a number and not a measured time,
-    so that two runs decide alike.
+    It is if a batch of scores fits 512 MiB, and if a CPU can compute all scores of a
+    fit, `n_scores`, or if a sample would save little. The limit is a fixed number and
+    not a measured time, so that all runs make the same choice.
     """
     if loss != "auto":
         return loss
@@ -313,18 +311,18 @@ LOSSES = {"cross_entropy": CrossEntropy, **SAMPLED_LOSSES}
 
 
 def as_loss(loss):
-    """The object that a value of ``loss=`` stands for; "auto" as if it were sampled."""
+    """The object for a value of ``loss=``; "auto" gives that of a sampled loss."""
     if isinstance(loss, str):
         return SampledSoftmax() if loss == "auto" else LOSSES[loss]()
     return loss
 
 
 def make_loss(settings, loss, model, popularity, generator=None):
-    """Make what a model is trained by, and tell the model if few items are touched.
+    """Return the loss function, and set whether the model is updated sparsely.
 
-    `settings` are resolved parameters, `loss` an object of `LOSSES`, `popularity` the
-    training events of each item; samples are drawn by `generator`. The result is
-    called as `FullSoftmax` is.
+    `settings` are resolved parameters, and `loss` is an object of `LOSSES`.
+    `popularity` counts the training events of each item. `generator` draws samples. The
+    result is called like `FullSoftmax`.
     """
     model.sparse = isinstance(loss, SampledLoss)
     if not model.sparse:

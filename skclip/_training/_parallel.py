@@ -1,10 +1,10 @@
-"""Processes that fit one model together.
+"""Fit one model with several processes.
 
-Where the caller has opened a group of `torch.distributed`, each of its processes calls
+If the caller has opened a group of `torch.distributed`, each of its processes calls
 `fit` with the same data and parameters. All draw the same batches, and each takes its
-share of the rows of a batch. Losses and gradients are summed over the processes, so
-that all of them make the same step and end with the same model. Only plain collectives
-are used: all_reduce for dense gradients, all_gather of rows for sparse ones.
+share of the rows of a batch. Losses and gradients are summed over the processes. So all
+of them take the same step and end with the same model. Only plain collectives are used:
+all_reduce for dense gradients, all_gather of rows for sparse ones.
 
 `Alone` has the same methods for the usual fit in one process.
 """
@@ -22,14 +22,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skclip._sklearn import on_behalf_of_search
 
-_SMALL = 2**16  # numbers of a gradient that travel in one message with others
+_SMALL = 2**16  # size of gradients that share one message with others
 
 
 def processes():
-    """The `Group` that fits together, or `Alone`.
+    """Return the `Group` that fits together, or `Alone`.
 
-    Fits of a search, and fits that joblib runs side by side, are alone, also where
-    there is a group.
+    Fits of a search and parallel fits of joblib are alone, even inside a group.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return Alone()
@@ -40,37 +39,37 @@ def processes():
 
 
 class Alone:
-    """One process, which has all rows and waits for nobody."""
+    """A single process, which has all rows and waits for no other."""
 
     rank, size = 0, 1
 
     def fail_together(self):
-        """Everybody waits at the end of the block, where an error reaches all."""
+        """Wait for all processes at the end of the block; errors reach all of them."""
         return nullcontext()
 
     def call_on_first(self, function):
-        """What a function returns in the first process, where alone it is called."""
+        """Call a function in the first process only; return its result in all."""
         return function()
 
     def check_same(self, what, facts):
-        """Refuse what ``facts()`` says, by name, if processes differ in it."""
+        """Raise an error if ``facts()``, a dict, differs between processes."""
 
     def check_model(self, model):
-        """Refuse a network that learns more from a batch than a sum over its rows."""
+        """Refuse networks whose result for a row depends on the whole batch."""
 
     def broadcast_weights(self, model):
         """Give all processes the weights of the first one."""
 
     def share(self, rows):
-        """The rows of a batch that are this process's, and whether they count."""
+        """The rows of a batch that this process computes, and whether they count."""
         return rows, True
 
     def slice_of(self, n):
-        """Which of n rows in order are this process's, a slice."""
+        """The slice of n ordered rows that this process computes."""
         return slice(None)
 
     def gather(self, value):
-        """What each process has to say, in their order."""
+        """The values of all processes, in order."""
         return [value]
 
     def add_up(self, numbers):
@@ -78,12 +77,12 @@ class Alone:
         return numbers
 
     def add_up_step(self, numbers, model):
-        """The same, and in place the sums of the gradients of a `SessionModel`."""
+        """Sums of numbers; the gradients of a `SessionModel` are summed in place."""
         return numbers
 
     @contextmanager
     def interrupts(self):
-        """Inside the block, give a function that tells whether to stop: Ctrl-C."""
+        """Yield a function that returns whether Ctrl-C was pressed in the block."""
         yield lambda: False
 
 
@@ -112,7 +111,7 @@ class Group(Alone):
         if self.rank == 0:
             try:
                 own = function()
-                found[0] = pickle.dumps(own)  # what cannot travel fails here, for all
+                found[0] = pickle.dumps(own)  # values that cannot be sent fail here
             except BaseException as error:
                 failed, found[1] = error, _name_of(error)
         distributed.broadcast_object_list(found, src=0)
@@ -130,17 +129,17 @@ class Group(Alone):
             if differ:
                 raise ValueError(
                     f"Process {rank} of the group and process 0 differ in {what}: "
-                    f"{', '.join(differ)}. Each process must call fit with the same "
-                    "data and parameters, by the same versions; batches are shared "
-                    "out inside fit. Steps before it need a random_state."
+                    f"{', '.join(differ)}. Call fit in each process with the same "
+                    "data, parameters and versions. It shares out the batches itself. "
+                    "Earlier steps need a random_state."
                 )
 
     def check_model(self, model):
         if any(isinstance(part, _BatchNorm) for part in model.network.modules()):
             raise ValueError(
                 f"{type(model.network).__name__} normalizes by the statistics of a "
-                f"whole batch, and each of the {self.size} processes has a part of it "
-                "only. Fit it in one process, or choose another backbone."
+                f"whole batch, but each of the {self.size} processes has only a part "
+                "of it. Fit in one process, or choose another backbone."
             )
 
     def broadcast_weights(self, model):
@@ -148,9 +147,9 @@ class Group(Alone):
             distributed.broadcast(values, src=0)
 
     def share(self, rows):
-        """Every so many rows: batches are in order of length, so shares are alike.
+        """Take every `size`-th row: batches are ordered by length, so shares are equal.
 
-        A process that would have none takes the first one, which then does not count.
+        A process that would have no row takes the first one, which then does not count.
         """
         mine = rows[self.rank :: self.size]
         return (mine, True) if len(mine) else (rows[:1], False)
@@ -169,8 +168,8 @@ class Group(Alone):
     def add_up_step(self, numbers, model):
         """One message for the numbers and all small gradients, one for each large one.
 
-        Where a process has no gradient it is 0. One that no process has stays None, so
-        that optimizers pass the parameter over.
+        A process without a gradient counts as 0. If no process has one, it stays None,
+        so that optimizers skip the parameter.
         """
         parameters = [p for p in model.parameters() if p.requires_grad]
         table = model.item_table if model.sparse else None
@@ -201,7 +200,7 @@ class Group(Alone):
         return head[: len(numbers)], has_gradient
 
     def _sum_of_rows(self, table):
-        """The sum of sparse gradients, of whose rows all processes tell each other."""
+        """The sum of sparse gradients, whose rows are gathered from all processes."""
         rows = torch.zeros(0, dtype=torch.int64, device=table.device)
         values = table.new_zeros(0, table.shape[1])
         if table.grad is not None:
@@ -215,7 +214,7 @@ class Group(Alone):
         return torch.sparse_coo_tensor(rows[None], values, table.shape).coalesce()
 
     def _runs(self, part, lengths):
-        """Parts of all processes, of different lengths, one behind the other."""
+        """Parts of all processes, of different lengths, joined in order."""
         padded = part.new_zeros(max(lengths), *part.shape[1:])
         padded[: len(part)] = part
         of_all = [torch.empty_like(padded) for _ in lengths]
@@ -224,7 +223,7 @@ class Group(Alone):
 
     @contextmanager
     def interrupts(self):
-        """The first Ctrl-C is noted, for all to stop at the same step; the next raises.
+        """Record the first Ctrl-C, so that all stop at the same step; the next raises.
 
         A process that stopped in the middle of a step would leave the others waiting.
         """

@@ -1,7 +1,7 @@
 """Learn the bias of repeated items from sessions that the network has not seen.
 
-On its training sessions the network knows the next item better than it ever will again,
-so a bias that is learned there says that nobody comes back.
+On its training sessions the network predicts the next item better than on any others. A
+bias learned there would claim that nobody comes back to an item.
 """
 
 import numpy as np
@@ -9,15 +9,15 @@ import torch
 
 from skclip._model import N_COUNTS, N_STEPS, RepeatBias
 
-_SPREAD = 2.0  # of the normal prior of both parts of the bias
+_SPREAD = 2.0  # standard deviation of the normal prior of both parts of the bias
 _TEMPERATURES = 2.0 ** np.arange(-1, 2.5, 0.5)
 
 
 class HeldOut:
-    """Scores of held-out targets, and all that a bias changes of their likelihood.
+    """Scores of held-out targets, with all that a bias changes in their likelihood.
 
-    A bias changes a few scores of a row, so the sum over the catalog is kept, and
-    corrected for these: the likelihood is that of the softmax over the whole catalog.
+    A bias changes a few scores of a row. The sum over the catalog is kept and corrected
+    for these, so the likelihood is that of the softmax over the whole catalog.
     """
 
     def __init__(self, chunks):
@@ -45,9 +45,9 @@ class HeldOut:
         return {name: values.cpu() for name, values in part.items()}
 
     def losses(self, recency, count, temperature):
-        """Negative log likelihood of the targets, (n,), float64.
+        """Negative log-likelihood of the targets, (n,), float64.
 
-        It is that of (scores + bias) / temperature.
+        The softmax is that of (scores + bias) / temperature.
         """
         parts, at = self._parts, _TEMPERATURES.tolist().index(temperature)
         log_sums, own = parts["log_sums"][:, at].double(), parts["own"].double()
@@ -57,15 +57,15 @@ class HeldOut:
         more = torch.zeros_like(own)
         more = more.index_add(0, rows, shares * torch.expm1(bias / temperature))
         own = own.index_add(0, rows[hits], bias[hits])
-        more = more.clamp_min(1e-6 - 1)  # scores are rounded
+        more = more.clamp_min(1e-6 - 1)  # because scores are rounded
         return log_sums + torch.log1p(more) - own / temperature
 
 
 def learned_bias(*held_out):
-    """The `RepeatBias` that makes the targets of several `HeldOut` most likely.
+    """Return the `RepeatBias` that makes the targets of several `HeldOut` most likely.
 
-    The temperature is learned along: a network that is too sure of itself needs a
-    larger bias to be contradicted. It changes no ranking, so it is not kept.
+    A temperature is learned too, because an overconfident network needs a larger bias.
+    The temperature changes no ranking, so it is not kept.
     """
     parts = [torch.zeros(n, dtype=torch.float64) for n in (N_STEPS, N_COUNTS)]
     best, bias = np.inf, None
@@ -78,7 +78,7 @@ def learned_bias(*held_out):
 
 
 def _most_likely(held_out, temperature, parts):
-    """Smallest loss, and bias / temperature, from that of another temperature."""
+    """Smallest loss and its bias / temperature, starting from another temperature."""
     parts = [part.clone().requires_grad_() for part in parts]
     optimizer = torch.optim.LBFGS(parts, max_iter=50, line_search_fn="strong_wolfe")
 

@@ -1,4 +1,4 @@
-"""Losses over a sample of the catalog, for catalogs too large for all of it."""
+"""Losses over a sample of the items, for catalogs too large for the full softmax."""
 
 from numbers import Integral, Real
 
@@ -14,18 +14,18 @@ from skclip._threads import map_shared
 _MOST_SAMPLED_BYTES = 2**31
 
 
-_ROWS = 256  # that the sampled softmax works on at a time
+_ROWS = 256  # rows that the sampled softmax processes at a time
 
 
 class SampledLoss(BaseEstimator):
-    """What the losses on a sample of the catalog have in common."""
+    """Base class of the losses on a sample of the catalog."""
 
     _parameter_constraints: dict = {
         "n_negatives": [Interval(Integral, 1, None, closed="left"), None],
         "sampling": [StrOptions({"uniform", "popularity"})],
         "shared": ["boolean", StrOptions({"auto"})],
     }
-    arrays = 1  # of scores, n x n_negatives, that a step holds at its peak
+    arrays = 1  # of scores (n, n_negatives) that a step holds at its peak
 
     def __init__(self, n_negatives=None, *, sampling="uniform", shared="auto"):
         self.n_negatives = n_negatives
@@ -33,31 +33,33 @@ class SampledLoss(BaseEstimator):
         self.shared = shared
 
     def _of(self, positive, negative, hit, sampler, sample):
-        """Losses (n,) of target scores (n,) and sampled ones (n, m), no `hit`."""
+        """Losses (n,) from target scores (n,) and sampled ones (n, m) without `hit`."""
         raise NotImplementedError
 
 
 _PARAMETERS = """
-    with the target's score :math:`s^+` and scores :math:`s_j` of the m sampled items.
-    Samples that hit the target are left out.
+    with the score :math:`s^+` of the target and scores :math:`s_j` of the m sampled
+    items. Samples that hit the target are left out.
 
     Parameters
     ----------
     n_negatives : int, default=None
-        Items sampled for each step, or for each prefix if they are not shared. None is
-        2048, or the catalog if that is smaller, unless the backbone's `training` says
-        otherwise.
+        Number of items sampled for each step, 1 or more, or for each prefix if
+        `shared` is False. None means 2048, or the size of a smaller catalog. The
+        `training` of the backbone may replace None by another number.
     sampling : {"uniform", "popularity"}, default="uniform"
-        What they are drawn by.
+        Distribution of the sampled items: all are equally likely, or in proportion to
+        their number of training events.
     shared : bool, default="auto"
-        Whether all prefixes of a step share one sample, which is fast, or each has its
-        own. "auto" is True, unless the backbone's `training` says otherwise.
+        Whether all prefixes of a step share one sample. This is fast. Without it each
+        prefix has its own sample. "auto" is True, unless the `training` of the backbone
+        sets another value.
 """
 
 
 class SampledSoftmax(SampledLoss):
     __doc__ = (
-        r"""Softmax over the target and a sample, corrected for how often it is drawn.
+        r"""Softmax over the target and a sample, with the logQ correction.
 
     .. math::
         -s^+ + \log\Big(e^{s^+} + \sum_j e^{s_j - \log(m Q_j)}\Big)
@@ -96,9 +98,20 @@ class GBCE(SampledLoss):
         + _PARAMETERS
         + """
     t : float, default="auto"
-        How far scores are calibrated, from 0, the usual binary cross-entropy, to 1,
-        where they become log-odds of a click. "auto" is 0.75, unless the backbone's
-        `training` says otherwise.
+        Strength of the calibration, from 0 to 1. 0 is the usual binary cross-entropy.
+        With 1 the scores become log-odds of a click. "auto" is 0.75, unless the
+        `training` of the backbone sets another value.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Network of gSASRec.** The authors' program adds a second item table for scores
+      to SASRec and does not scale the item vectors that it reads. skclip trains its
+      `SASRec` with this loss, so that losses can be compared on one network.
+    - **Samples of gSASRec.** The authors' program draws 256 negatives for each
+      position, and targets can be among them. In skclip a step shares its negatives and
+      leaves targets out; ``GBCE(256, shared=False)`` draws them for each prefix.
 
     References
     ----------
@@ -136,7 +149,7 @@ class GBCE(SampledLoss):
 
 class BPR(SampledLoss):
     __doc__ = (
-        r"""Bayesian personalized ranking, the mean over the sample [1]_.
+        r"""Bayesian personalized ranking, averaged over the sample [1]_.
 
     .. math:: -\tfrac{1}{m} \sum_j \log \sigma(s^+ - s_j)
 """
@@ -166,7 +179,7 @@ class BPR(SampledLoss):
 
 
 class _BPRMaximum(SampledLoss):
-    """BPR that weighs each sampled item by its softmax among the sample."""
+    """BPR that weights each sampled item by its softmax within the sample."""
 
     def _logits(self, negative, hit, sampler, sample):
         if sampler.item_weights is not None:
@@ -176,7 +189,7 @@ class _BPRMaximum(SampledLoss):
 
 class BPRMax(_BPRMaximum):
     __doc__ = (
-        r"""BPR against the largest of the sample, with a penalty on its scores [1]_.
+        r"""BPR against the maximum of the sample, with a penalty on its scores [1]_.
 
     .. math::
         -\log \sum_j w_j \sigma(s^+ - s_j) + \sum_j w_j s_j^2, \qquad
@@ -210,7 +223,7 @@ class BPRMax(_BPRMaximum):
 
 class BPRSoftmax(_BPRMaximum):
     __doc__ = (
-        r"""`BPRMax` without its penalty.
+        r"""`BPRMax` without its penalty on the scores.
 
     .. math::
         -\log \sum_j w_j \sigma(s^+ - s_j), \qquad
@@ -241,12 +254,14 @@ class Sampler:
     """Draws items and computes a `SampledLoss` on them.
 
     Items are drawn with replacement in proportion to `weights` (n_items,). With
-    `shared` all rows of a step share one sample; one negative each is a far better
-    gradient than one for all. With item weights :math:`v_j`, the term of j in the sums
-    of BPR and gBCE is multiplied by :math:`v_j`, and the w of the other two is the
-    softmax of :math:`s_j + \\log v_j` (so that a sample of one item has weight 1
-    there); for the sampled softmax the logarithm of a weight is a bias. `generator`
-    None is torch's; `t` is of gBCE.
+    `shared` all rows of a step share one sample. With a single negative per row, own
+    samples give a far better gradient. `generator` None is torch's; `t` belongs to
+    gBCE.
+
+    Items may have weights :math:`v_j` as negatives. In the sums of BPR and gBCE the
+    term of j is then multiplied by :math:`v_j`. The w of the other two BPR losses is
+    the softmax of :math:`s_j + \\log v_j`, so that a sample of one item has weight 1.
+    For the sampled softmax the logarithm of a weight is a bias.
     """
 
     def __init__(
@@ -272,7 +287,7 @@ class Sampler:
         self._workspace = torch.empty(0)
 
     def weighted(self, losses, sample):
-        """Terms of the sampled items times their weights as negatives."""
+        """Terms of the sampled items, multiplied by their weights as negatives."""
         if self.item_weights is None:
             return losses
         return losses * self.item_weights[sample]
@@ -288,7 +303,7 @@ class Sampler:
         scorer=None,
         weights=None,
     ):
-        """Return the loss; see `FullSoftmax` for the arguments."""
+        """Return the loss. See `FullSoftmax` for the arguments."""
         shares = shares_of(weights)
         sample = self._drawn(len(targets), targets.device)
         vectors = keys(torch.cat([targets, sample]))
@@ -329,7 +344,7 @@ class Sampler:
         return _mean(losses, shares)
 
     def _drawn(self, n_rows, device):
-        """Positions of the sampled items, in order where all rows share them."""
+        """Positions of the sampled items, sorted if all rows share them."""
         size = self.n_negatives if self.shared else n_rows * self.n_negatives
         u = torch.rand(
             size, dtype=torch.float64, device=device, generator=self.generator
@@ -338,7 +353,7 @@ class Sampler:
         return sample.sort().values if self.shared else sample
 
     def workspace(self, n, like):
-        """Scores (n, n_negatives) to write to, on the device of `like`."""
+        """Memory for scores (n, n_negatives) on the device of `like`."""
         space, size = self._workspace, n * self.n_negatives
         if (space.device, space.dtype) != (like.device, like.dtype) or len(
             space
@@ -356,8 +371,8 @@ def _scores_of_own_samples(scorer, queries, negatives):
 
 
 def _own_scores(scorer, state, keys):
-    """Score of each query with the key of its own, by a scorer that is no product."""
-    step = 16  # a block of queries meets all keys of the block
+    """Score of each query with its own key, for scores that are no dot product."""
+    step = 16  # a block of queries is scored with all keys of the block
     return torch.cat(
         [
             scorer.score_chunk(take_rows(state, slice(a, a + step)), part).diagonal()
@@ -367,7 +382,7 @@ def _own_scores(scorer, state, keys):
 
 
 def _chunked_scores(scorer, state, keys):
-    """Scores in chunks that are computed again for the gradients."""
+    """Scores in chunks, which are computed again for the gradients."""
     score = scorer.scorer(state)
     parts = [
         checkpoint(score, part, use_reentrant=False)
@@ -377,7 +392,7 @@ def _chunked_scores(scorer, state, keys):
 
 
 def _hits(sample, targets):
-    """Rows and columns at which a sorted sample holds the target itself."""
+    """Rows and columns where a sorted sample holds the target itself."""
     first = torch.searchsorted(sample, targets)
     counts = torch.searchsorted(sample, targets, right=True) - first
     rows = torch.repeat_interleave(counts)
@@ -390,8 +405,8 @@ def _hits(sample, targets):
 class _SampledSoftmax(torch.autograd.Function):
     """Mean of log(e^positive + sum_j e^s_j) - positive, in one reused workspace.
 
-    Gradients are taken in the forward pass, as long as the exponentials stand there, by
-    blocks of rows that threads share.
+    Gradients are computed in the forward pass, while the workspace holds the
+    exponentials, in blocks of rows that threads share.
     """
 
     @staticmethod
@@ -444,7 +459,7 @@ class _SampledSoftmax(torch.autograd.Function):
 
 
 def shares_of(weights):
-    """What each row has of a weighted mean, (n,); None where weights are 1."""
+    """Share of each row in a weighted mean, (n,); None if all weights are 1."""
     return None if weights is None else weights / weights.sum()
 
 
@@ -453,17 +468,17 @@ def _mean(losses, shares):
 
 
 def check_sample_fits(loss, batch_size, n_negatives, vectors_of=0):
-    """Refuse scores of a batch against its sample that take more than 2 GiB.
+    """Refuse losses whose scores of a batch against its sample exceed 2 GiB.
 
-    `vectors_of` is the width of the sampled items' vectors where each row has its own;
-    they and their gradients count as well.
+    `vectors_of` is the width of the item vectors if each row has its own sample. The
+    vectors and their gradients then count too.
     """
     size = 4 * (loss.arrays + 2 * vectors_of) * batch_size * n_negatives
     if size > _MOST_SAMPLED_BYTES:
         most = int(n_negatives * _MOST_SAMPLED_BYTES / size)
         raise ValueError(
             f"loss={loss.name!r} with batch_size={batch_size} and n_negatives="
-            f"{n_negatives} takes {size / 2**30:.1f} GiB a step, the limit is "
+            f"{n_negatives} takes {size / 2**30:.1f} GiB per step, but the limit is "
             f"{_MOST_SAMPLED_BYTES / 2**30:.0f} GiB. Pass a smaller batch_size, or "
             f"n_negatives <= {most}."
         )

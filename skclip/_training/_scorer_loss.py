@@ -9,13 +9,13 @@ from skclip._model import take_rows
 _CHUNKS_KEPT = 32  # chunks of a block of rows, 4 MiB each
 
 
-_LARGEST_SUM = 1e30  # beyond it the largest score of the first chunk was too small
+_LARGEST_SUM = 1e30  # beyond this sum the largest score of chunk 1 was too small
 
 
 def scorer_cross_entropy(scorer, state, targets, keys, bias, arena, shares=None):
-    """Mean cross-entropy of a scorer, whose own parameters get gradients, too.
+    """Mean cross-entropy of a scorer, whose own parameters get gradients too.
 
-    `shares` (n,) are what each row has of the mean; None is the same for all.
+    `shares` (n,) are the weights of the rows in the mean; None means equal weights.
     """
     is_tuple = isinstance(state, tuple)
     parts = state if is_tuple else (state,)
@@ -25,17 +25,17 @@ def scorer_cross_entropy(scorer, state, targets, keys, bias, arena, shares=None)
 
 
 class Arena:
-    """Memory that is used again from block to block and from step to step.
+    """Memory that is reused from block to block and from step to step.
 
-    New memory costs a page fault for every 4 KiB. How much is needed shows in use: what
-    does not fit is new, and `begin` makes room for as much.
+    New memory costs a page fault for every 4 KiB. The needed size is found in use: a
+    tensor that does not fit gets new memory, and the next `begin` makes enough room.
     """
 
     def __init__(self):
         self._space, self._taken = torch.empty(0), 0
 
     def begin(self, like):
-        """Take all back, for tensors such as `like`."""
+        """Take all memory back, for tensors like `like`."""
         space = self._space
         if space.device != like.device or space.dtype != like.dtype:
             self._space = space = like.new_empty(0)
@@ -44,7 +44,7 @@ class Arena:
         self._taken = 0
 
     def empty(self, *shape):
-        """A tensor that is not filled."""
+        """Return an uninitialized tensor."""
         size = math.prod(shape)
         part = self._space[self._taken : self._taken + size]
         self._taken += -(-size // 16) * 16  # as torch aligns memory
@@ -54,11 +54,11 @@ class Arena:
 
 
 class _ScorerCrossEntropy(torch.autograd.Function):
-    """Leaves the gradient of a leaf of keys in its ``.grad``; made for `backward`.
+    """Writes the gradient of a leaf of keys to its ``.grad``; only for `backward`.
 
-    The gradient of a softmax waits for the scores of all items. The graphs of a block
-    of rows are kept until then, so that scores are computed once. Rows do not meet:
-    each block has its gradients before the next is scored, and little memory will do.
+    The gradient of a softmax needs the scores of all items. The graphs of a block of
+    rows are kept until then, so that scores are computed once. Rows are independent, so
+    each block gets its gradients before the next is scored, which saves memory.
     """
 
     @staticmethod
@@ -109,7 +109,7 @@ class _ScorerCrossEntropy(torch.autograd.Function):
 
 
 def _blocks(scorer, state, n, n_items):
-    """Slices of rows whose scores may all be kept; None for all rows."""
+    """Slices of rows whose scores can all be kept; None for all rows."""
     n_chunks = -(-n_items // scorer.chunk_width(state))
     n_blocks = min(n, -(-n_chunks // _CHUNKS_KEPT))
     if n_blocks == 1:
@@ -119,7 +119,7 @@ def _blocks(scorer, state, n, n_items):
 
 
 def _scores_in_chunks(scorer, state, keys, bias, arena):
-    """Scores of one chunk of items after the other."""
+    """Scores, one chunk of items after the other."""
     width, score = scorer.chunk_width(state), scorer.scorer(state, arena.empty)
     parts = keys.split(width)
     biases = [None] * len(parts) if bias is None else bias.split(width)
@@ -130,9 +130,9 @@ def _scores_in_chunks(scorer, state, keys, bias, arena):
 def _softmax_of_chunks(chunks, targets, share, arena):
     """The losses of some rows, the scores, and `share` times their gradients.
 
-    `share` is a number, or one for each row.
-    Exponentials are taken while a chunk stands in the cache, of what is above the
-    largest score of the first one; if that was too small, again.
+    `share` is a number, or one for each row. Exponentials are computed while a chunk is
+    in the cache. The largest score of the first chunk is subtracted before. If that was
+    too small, they are computed again.
     """
     scores, grads, shift = [], [], None
 

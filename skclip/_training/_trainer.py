@@ -1,4 +1,4 @@
-"""Train a model: epochs, early stopping, history. Knows no backbone by name."""
+"""Train a model: epochs, early stopping, history, for any backbone."""
 
 import time
 from contextlib import contextmanager
@@ -15,16 +15,16 @@ from skclip._training._parallel import Alone
 from skclip._warnings import warn_user
 from skclip.exceptions import TrainingWarning
 
-_ENOUGH_OF_CORES = 0.6  # share of the time with work in which threads run
+_ENOUGH_OF_CORES = 0.6  # share of the time with work in which the threads should run
 
 
 @dataclass(frozen=True)
 class Plan:
     """How long and how fast to train.
 
-    `n_iter_no_change` stops after so many epochs without a better score; None never
-    stops early and keeps the last weights. `max_time` is in seconds. An interrupt is
-    raised if the model is not `kept`.
+    `n_iter_no_change` is the patience in epochs. None never stops early and keeps the
+    last weights. `max_time` is in seconds. If the model is not `kept`, an interrupt is
+    raised.
     """
 
     batch_size: int
@@ -44,7 +44,7 @@ class Plan:
         return replace(self.later(seconds), kept=False)
 
     def later(self, seconds):
-        """The same where some of `max_time` is over."""
+        """The same after some seconds of `max_time` have passed."""
         if self.max_time is None:
             return self
         return replace(self, max_time=max(0.0, self.max_time - seconds))
@@ -62,18 +62,19 @@ def train(
     callbacks=None,
     group=None,
 ):
-    """Fit the parameters of a `SessionModel` by Adam or AdamW, in place.
+    """Fit the parameters of a `SessionModel` with Adam or AdamW, in place.
 
     The model ends in evaluation mode, with the best weights if it stops early.
-    ``validate()`` scores the model as it stands, higher is better. The loss is called
-    as `FullSoftmax` is. `rngs` are the generators of the order of batches (NumPy's), of
-    samples and of dropout (torch's). `checkpoint` keeps them and the state after each
-    epoch, and takes both up. ``callbacks.begin()`` is called before each epoch,
-    ``end(history, score)`` after it; what is true stops the training. The processes of
+    ``validate()`` scores the present model, higher is better. The loss is called like
+    `FullSoftmax`. `rngs` are the generators of the order of batches (NumPy's), of
+    samples and of dropout (torch's). `checkpoint` saves them and the state after each
+    epoch, and restores both. ``callbacks.begin()`` is called before each epoch and
+    ``end(history, score)`` after it; a true result stops the training. The processes of
     a `group` train together: each has all `batches`, and takes its rows of them.
 
-    Returns the history, a dict per epoch (``epoch``, ``train_loss``, ``seconds`` and,
-    where validated, ``validation_score``), and the score of the weights that are kept.
+    Returns the history and the score of the kept weights. The history has a dict per
+    epoch with ``epoch``, ``train_loss``, ``seconds`` and, if validated,
+    ``validation_score``.
     """
     group = group or Alone()
     run = _Run(model, batches, loss, plan, rngs[0], validate, group)
@@ -112,8 +113,8 @@ def train(
 class _Run:
     """A training run: the weights, the best ones so far, and the clock.
 
-    `is_late` says whether `max_time` was over at the last look at the clock, which is
-    that of the first process.
+    `is_late` is True if `max_time` had passed at the last check of the clock of the
+    first process.
     """
 
     def __init__(self, model, batches, loss, plan, rng, validate, group):
@@ -133,7 +134,7 @@ class _Run:
 
     @property
     def score(self):
-        """Validation score of the weights that are kept, at the end of an epoch."""
+        """Validation score of the kept weights, at the end of an epoch."""
         if self.early_stopping:
             return self.best.score
         return self.history[-1].get("validation_score") if self.history else None
@@ -158,7 +159,7 @@ class _Run:
             yield
 
     def _reasons_to_stop(self):
-        """Whether this process was interrupted, and whether its clock ends the run."""
+        """Whether this process was interrupted, and whether its time is over."""
         late = self.group.rank == 0 and time.perf_counter() >= self.deadline
         return float(self._interrupted()), float(late)
 
@@ -168,7 +169,7 @@ class _Run:
             raise KeyboardInterrupt
 
     def is_stopped(self, stop):
-        """Whether a callback of any process, which says `stop`, or the clock ends it.
+        """Whether `stop`, from a callback of any process, or the clock ends the run.
 
         Raises KeyboardInterrupt if any process was interrupted.
         """
@@ -184,7 +185,7 @@ class _Run:
         )
 
     def epoch(self):
-        """Train an epoch, validate, and note both in the history."""
+        """Train an epoch, validate, and append both results to the history."""
         begun, epoch = time.perf_counter(), len(self.history) + 1
         with (open_workers() or Workers(1)).watched():
             row = {"epoch": epoch, "train_loss": self._steps(epoch)}
@@ -201,7 +202,7 @@ class _Run:
             print(self._line(row), flush=True)
 
     def _line(self, row):
-        """An epoch in one line, for a log."""
+        """Describe an epoch in one line, for a log."""
         left = (self.plan.max_epochs - row["epoch"]) * row["seconds"]
         left = min(left, max(0.0, self.deadline - time.perf_counter()))
         parts = [f"epoch {row['epoch']}/{self.plan.max_epochs}"]
@@ -209,7 +210,7 @@ class _Run:
         return ", ".join([*parts, f"{row['seconds']:.1f} s", f"{left:.0f} s left"])
 
     def _steps(self, epoch):
-        """Mean loss of an epoch, by the weights of the targets."""
+        """Mean loss of an epoch, weighted by the weights of the targets."""
         plan = self.plan
         schedule = SCHEDULES[plan.lr_schedule]
         order = self.batches.epoch(plan.batch_size, self.rng)
@@ -245,7 +246,7 @@ class _Run:
         return n, mine, self.batches.weight_of(mine) / n if counts else 0.0
 
     def tell_if_waiting(self):
-        """Warn once if other programs have the cores, and say what helps."""
+        """Warn once if other programs use the cores, with advice."""
         workers = open_workers()
         if workers is None or workers.has_told or not self.model.item_table.is_cpu:
             return
@@ -258,9 +259,9 @@ class _Run:
         who = "its thread" if n == 1 else f"its up to {n} threads"
         less = "" if n == 1 else ", or pass n_threads=1"
         warn_user(
-            f"Training waits for cores: {who} ran for {share:.0%} of the time with "
-            "work. Other programs, or a limit of the container, take the rest. Run "
-            f"fewer programs at once{less}.",
+            f"Training waits for CPU cores: {who} had work, but ran for only "
+            f"{share:.0%} of the time. Other programs, or a limit of the container, "
+            f"take the rest. Run fewer programs at the same time{less}.",
             TrainingWarning,
         )
 
@@ -277,7 +278,7 @@ class _Run:
             self.best.restore()
 
 
-SCHEDULES = {  # share of the learning rate after so many epochs of so many
+SCHEDULES = {  # factor of the learning rate after `epoch` of `max_epochs` epochs
     "constant": lambda done, max_epochs: 1.0,
     "cosine": lambda done, max_epochs: 0.5 * (1 + np.cos(np.pi * done / max_epochs)),
     "step": lambda done, max_epochs: 0.1 ** (int(done) // 3),
@@ -285,7 +286,7 @@ SCHEDULES = {  # share of the learning rate after so many epochs of so many
 
 
 class _Stepper:
-    """Take steps; a sparsely used item table is updated where touched, by Adam."""
+    """Take training steps; a sparse item table is updated only in touched rows."""
 
     def __init__(self, model, loss, optimizer, weight_decay, group):
         self.model, self.loss, self.group = model, loss, group
@@ -305,8 +306,8 @@ class _Stepper:
     def step(self, batch, rate, share, numbers):
         """Return the loss of a batch and the sums of numbers; step if it is finite.
 
-        `share` is what the rows of this process are of the batch that a group shares.
-        If a process of it fails, such as for want of memory, all of them do.
+        `share` is the share of this process's rows in a batch of a group. If a process
+        of the group fails, for instance for lack of memory, all of them fail.
         """
         self.model.zero_grad(set_to_none=True)
         value, failed = np.nan, None
@@ -331,7 +332,7 @@ class _Stepper:
         return value, *numbers
 
     def _gradients(self, batch, share):
-        """The share of the loss of a batch, whose gradients the parameters get."""
+        """Compute the share of the loss of a batch, and its gradients."""
         model = self.model
         read = batch.codes.numel() * model.item_table.shape[1]
         with torch_threads(read):
@@ -357,9 +358,9 @@ class _Stepper:
 class _RowAdam(torch.optim.SparseAdam):
     """Adam on the rows of a table that a sparse gradient touches.
 
-    The formula of `torch.optim.SparseAdam`, which writes it in sparse tensors as large
-    as the table. Here the touched rows are taken out and put back, in a third of the
-    time.
+    The formula is that of `torch.optim.SparseAdam`, which uses sparse tensors as large
+    as the table. Here the touched rows are taken out and put back, which takes a third
+    of the time.
     """
 
     @torch.no_grad()
@@ -388,7 +389,7 @@ class _RowAdam(torch.optim.SparseAdam):
 
 
 def _likely_cause(plan, model):
-    """What to change where a loss is not finite: settings out of the usual range."""
+    """Advice for a loss that is not finite: name unusual settings."""
     temperature = 1 / model.scale if model.cosine else 1.0
     settings = (
         ("temperature", temperature, temperature < 0.01, "0.01 or more"),
@@ -403,8 +404,8 @@ def _likely_cause(plan, model):
     if unusual:
         return f"The likely cause is {'; and '.join(unusual)}."
     return (
-        f"Try a learning_rate below {plan.learning_rate:g}, and look for very large "
-        "values of item_features."
+        f"Try a learning_rate below {plan.learning_rate:g}, and check item_features "
+        "for very large values."
     )
 
 

@@ -59,14 +59,14 @@ def backbone_spec(backbone):
             near = difflib.get_close_matches(backbone.lower(), BACKBONES, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"Unknown backbone {backbone!r}.{hint} Expected one of "
-                f"{sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64)."
+                f"Unknown backbone {backbone!r}.{hint} Pass one of {sorted(BACKBONES)} "
+                "or a spec object such as NARM(hidden_dim=64)."
             )
         return BACKBONES[backbone]()
     if not isinstance(backbone, BackboneSpec):
         raise TypeError(
-            f"backbone is a {type(backbone).__name__}: {backbone!r:.60}. Expected one "
-            f"of {sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64), "
-            "derived from skclip.backbones.BackboneSpec."
+            f"backbone is a {type(backbone).__name__}: {backbone!r:.60}. Pass one of "
+            f"{sorted(BACKBONES)} or a spec object such as NARM(hidden_dim=64). Its "
+            "class must derive from skclip.backbones.BackboneSpec."
         )
     return backbone

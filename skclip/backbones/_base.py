@@ -1,4 +1,4 @@
-"""What a backbone is: a spec with hyper-parameters, and a network."""
+"""Base classes of a backbone: a spec with hyperparameters, and a network."""
 
 from collections.abc import Callable
 from dataclasses import Field, dataclass
@@ -12,35 +12,37 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Batch:
-    """Sessions of a mini-batch, right-padded, and the prefixes asked for.
+    """Sessions of a mini-batch, padded on the right, and the prefixes to encode.
 
-    Query ``i`` is the prefix ``codes[rows[i], :ends[i]]``. Networks that share a
-    pass get several queries per session, all others one, of the whole session.
+    Query ``i`` is the prefix ``codes[rows[i], :ends[i]]``. Networks with
+    ``shares_prefixes = True`` get several queries for each session. All others get one
+    query, the whole session.
 
     Parameters
     ----------
     codes : LongTensor of shape (n_sessions, length)
-        Item codes, 0 = padding. Codes above n_items are unseen items, which occur at
-        prediction only; equal codes are the same item.
+        Item codes, 0 for padding. Codes above n_items are unseen items, which occur in
+        prediction only. Equal codes are the same item.
     rows, ends : LongTensor of shape (n_queries,)
-        Whose prefix each query is, and how long.
+        Session of each query and length of its prefix.
     targets : LongTensor of shape (n_queries,)
-        Item codes, 0 = none.
+        Item code of each query's target, 0 if it has none.
     clusters : LongTensor of shape (n_sessions, length, n_levels), default=None
-        None where every item's own clusters hold.
+        Clusters of each event. None means the clusters of its item.
     users, sessions : LongTensor of shape (n_sessions,), default=None
-        Codes of those that have a prompt, 0 = unknown.
+        Codes of users and sessions with a prompt, 0 if unknown.
     click_codes : LongTensor of shape (n_sessions, length, n_click_features), \
             default=None
-        Codes of the features of each click, 0 = unknown. Their vectors are in what
-        `encode` is given already.
+        Codes of the features of each click, 0 if unknown. The vectors given to `encode`
+        contain them already.
     weights : Tensor of shape (n_queries,), default=None
-        How much each target counts in the loss. None means 1.
+        Weight of each target in the loss. None means 1 for all.
     lookup : callable, default=None
-        Vectors (..., d) of any item codes (...), prompted by their clusters; zeros
-        for 0 and for unseen items.
+        Function that returns prompted vectors (..., d) for item codes (...). Code 0 and
+        unseen items get zeros.
     candidates : callable, default=None
-        Vectors (n, d) of catalog items (n,), as scores compare them.
+        Function that returns candidate vectors (n, d) of catalog items (n,), as the
+        scores use them.
 
     Examples
     --------
@@ -71,7 +73,7 @@ class Batch:
     candidates: Callable = None
 
     def last(self, h):
-        """Return what stands at the last event of each query.
+        """Return the entry at the last event of each query.
 
         Parameters
         ----------
@@ -86,12 +88,12 @@ class Batch:
         return h[self.rows, self.ends - 1]
 
     def of_rows(self, h):
-        """Return the session's part for each query.
+        """Return the entry of its session for each query.
 
         Parameters
         ----------
         h : Tensor of shape (n_sessions, ...)
-            One part per session.
+            One entry per session.
 
         Returns
         -------
@@ -108,30 +110,31 @@ class Batch:
 
 
 class Backbone(nn.Module):
-    """Network from the vectors of a prefix to scores of the catalog.
+    """Network that maps the item vectors of a prefix to scores of the catalog.
 
-    A subclass defines `encode`. Scores are
-    ``scale * query(state) @ keys(item_table).T + bias``; a scorer that is no dot
-    product sets ``dot_product = False`` and defines `score_chunk`.
+    A subclass defines `encode`. The scores are
+    ``scale * query(state) @ keys(item_table).T + bias``. For other scores, set
+    ``dot_product = False`` and define `score_chunk`.
 
     Attributes
     ----------
     shares_prefixes : bool
-        Whether one pass over a session serves all its prefixes (causal networks).
-        Then ``encode`` answers several queries per session.
+        Whether one pass over a session encodes all its prefixes. Set it for causal
+        networks only; ``encode`` then gets several queries per session.
     similarity : {"dot", "cosine"}
-        What the published scorer compares by; "cosine" normalizes queries and keys.
+        Similarity of the published scorer. "cosine" normalizes queries and keys.
     scale : float
+        Factor of all scores.
     normalize_items : bool
-        Whether item vectors have length 1 wherever they are read or scored, after
-        any prompt.
+        Whether item vectors are scaled to length 1 wherever they are read or scored,
+        after any prompt.
     merges_equal_items : bool
         Whether all clicks on an item in a session are one node of a graph. They then
-        share one vector of their click features.
+        share the mean vector of their click features.
     bias : Tensor of shape (n_items,) or None
-        What is added to each item's scores.
+        Bias added to the score of each item.
     dot_product : bool
-        Whether scores are products of `query` and `keys`.
+        Whether scores are dot products of `query` and `keys`.
 
     Examples
     --------
@@ -161,19 +164,19 @@ class Backbone(nn.Module):
         self.register_parameter("bias", None)
 
     def encode(self, x, batch):
-        """Map the item vectors of sessions to a state of each query.
+        """Return a state for each query, given the item vectors of the sessions.
 
         Parameters
         ----------
         x : Tensor of shape (n_sessions, length, d)
             Prompted item vectors, zeros where there is no event.
         batch : Batch
-            The sessions, and the prefixes asked for.
+            The sessions and the prefixes to encode.
 
         Returns
         -------
-        state : Tensor of shape (n_queries, ...), or a tuple of such
-            What `query` or `score_chunk` takes.
+        state : Tensor of shape (n_queries, ...), or a tuple of such tensors
+            Input of `query` or `score_chunk`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode(x, batch)")
 
@@ -227,67 +230,70 @@ class Backbone(nn.Module):
         )
 
     def scorer(self, state, empty=None):
-        """Prepare what the scores of all candidates share, for ``dot_product = False``.
+        """Return a function that scores candidates, for ``dot_product = False`` only.
+
+        Override it to compute once what the scores of all candidates share.
 
         Parameters
         ----------
         state : Tensor or tuple of Tensor
             Some rows of what `encode` returned.
         empty : callable, default=None
-            In training ``empty(*shape)`` gives memory for what gradients need. It is
-            used again in the next step, which saves the cost of new memory.
+            In training, ``empty(*shape)`` returns memory for tensors that gradients
+            need. The next step uses the same memory, which saves the allocation.
 
         Returns
         -------
         score : callable
-            ``score(keys)`` is ``score_chunk(state, keys)``, as it is by default.
+            ``score(keys)`` must equal ``score_chunk(state, keys)``, which is also the
+            default.
         """
         return partial(self.score_chunk, state)
 
     def normalize(self, state):
-        """Normalize what is compared with the keys, for cosine scores.
+        """Scale the session vectors to length 1, for cosine scores.
 
-        Must be defined for states of several tensors.
+        Define it if the state is a tuple of tensors.
 
         Parameters
         ----------
         state : Tensor or tuple of Tensor
-            Queries, or the states of a scorer that is no dot product.
+            Queries, or states if ``dot_product = False``.
 
         Returns
         -------
         state : Tensor or tuple of Tensor
-            With vectors of length 1.
+            The same with vectors of length 1.
         """
         if isinstance(state, tuple):
             raise TypeError(
-                f"{type(self).__name__} has states of several tensors, so it must "
-                "define normalize(state) before it can score by cosine similarity. "
-                "Pass similarity=None for its own score."
+                f"{type(self).__name__} returns several tensors as its state and does "
+                "not define normalize(state), so it cannot score by cosine "
+                "similarity. Define it, or pass similarity=None for its own score."
             )
         return F.normalize(state, dim=-1)
 
     def floats_per_query(self, length, dim):
-        """Estimate how many numbers `encode` holds for a query.
+        """Estimate how many numbers `encode` holds in memory for each query.
 
         Parameters
         ----------
         length : int
-            Events of the query.
+            Number of events of the query.
         dim : int
             Width of the item vectors.
 
         Returns
         -------
         count : int
-            It bounds how many prefixes are read at a time in prediction.
+            Estimate, which limits the number of prefixes per batch in prediction.
         """
         return 16 * length * dim
 
     def floats_per_score(self, state):
-        """Estimate how many numbers `score_chunk` holds for each score.
+        """Estimate how many numbers `score_chunk` holds in memory for each score.
 
-        Those that gradients need are among them.
+        Include those that gradients need.
 
         Parameters
         ----------
@@ -297,73 +303,79 @@ class Backbone(nn.Module):
         Returns
         -------
         count : int
-            It bounds the chunks, and how many are kept in training.
+            Estimate, which limits the size of chunks and the number kept in training.
         """
         return 1
 
     def init_table_(self, table, n_items):
-        """Draw the rows of an item or prompt table as published for the items.
+        """Draw the first rows of an item or prompt table, as published for items.
 
         Parameters
         ----------
         table : Tensor of shape (n_rows, d)
-            Changed in place.
+            Table to fill in place.
         n_items : int
             Size of the catalog.
         """
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
 
     def init_beside_unit_items_(self):
-        """Draw again what stands beside item vectors that have length 1, if anything.
+        """Draw parameters again that are added to item vectors of length 1.
 
-        Called once, where `encode` is given vectors that begin with that length.
+        Called once, if the vectors given to `encode` begin with length 1. Does nothing
+        by default.
         """
 
     def init_for_cosine_(self):
-        """Change what must not begin with the wrong sign, if anything.
+        """Change parameters that must not begin with the wrong sign.
 
-        Called when a network is made whose scores are cosines; weights that are taken
-        over or loaded come after. Cosines forget the length of the session vector: what
-        multiplies all of it gets no gradient that leads through zero.
+        Called when a network with cosine scores is built, before weights are copied or
+        loaded. Cosines ignore the length of the session vector, so a factor of the
+        whole vector cannot change its sign in training. Does nothing by default.
         """
 
     def prepare(self, codes, offsets, ends):
         """Fill buffers from the training sessions, before training.
 
+        Does nothing by default.
+
         Parameters
         ----------
         codes : ndarray of shape (n_events,)
-            1..n_items.
+            Item codes 1..n_items.
         offsets : ndarray of shape (n_sessions + 1,)
-            Session ``i`` holds ``codes[offsets[i]:offsets[i + 1]]``.
+            Session ``i`` is ``codes[offsets[i]:offsets[i + 1]]``.
         ends : ndarray or None
-            Flat positions of the targets where each session has one (then sessions
-            may overlap, and only what leads to these is new); None: all events count.
+            Flat positions of the targets if each session has one target. Sessions may
+            then overlap, and only the steps to these positions are new. None means that
+            all events count.
         """
 
     def update(self, codes, offsets, ends):
-        """Take further training sessions into the buffers that `prepare` filled.
+        """Add further training sessions to the buffers that `prepare` filled.
 
-        The catalog may have grown at its end; buffers hold what they held before for
-        the items that were there. Does nothing by default.
+        New items may have been appended to the catalog. The rows of old items in the
+        buffers are unchanged. Does nothing by default.
 
         Parameters
         ----------
         codes, offsets, ends : ndarray
-            As for `prepare`.
+            New sessions, as in `prepare`.
         """
 
     def constrain_(self, item_table):
-        """Change the item table in place, at first and after each step.
+        """Change the item table in place, before training and after each step.
+
+        Does nothing by default.
 
         Parameters
         ----------
         item_table : Tensor of shape (n_items, d)
-            Without the row of padding.
+            Item vectors without a padding row.
         """
 
     def param_groups(self):
-        """Return the network's parameters in groups, as torch's optimizers take them.
+        """Return the parameters in groups, as torch's optimizers expect them.
 
         Returns
         -------
@@ -374,15 +386,16 @@ class Backbone(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws from a generator of its own.
+    """Dropout that draws from its own generator.
 
-    On a CPU its masks cost a quarter of torch's: four numbers are compared with 16
-    random bits each, so that `p` is kept to 1/65536.
+    On a CPU its masks cost a quarter of torch's, because four masks share 64 random
+    bits. `p` is therefore rounded to a multiple of 1/65536.
 
     Attributes
     ----------
     generator : torch.Generator or None
-        A fit sets its own while it trains; None is torch's process-wide one.
+        Generator that `fit` sets while it trains. None uses the generator of the
+        process.
     """
 
     generator = None
@@ -397,27 +410,28 @@ class Dropout(nn.Dropout):
             -(2**63), None, generator=self.generator
         )
         bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
-        # 1 from `drawn` on, 0 below. Whole numbers are exact, and comparisons that
-        # give bool are several times slower than arithmetic on floats.
+        # 1 from `drawn` on, 0 below. Whole numbers are exact in floats, and arithmetic
+        # on floats is several times faster than comparisons that return booleans.
         drawn = round(self.p * 2**16) - 2**15
         kept = bits.to(x.dtype).sub_(drawn - 1).clamp_(0.0, 1.0)
         return x * kept.mul_(1.0 / (1.0 - self.p))
 
 
 class BackboneSpec(BaseEstimator):
-    """Hyperparameters of a backbone, as scikit-learn parameters.
+    """Base class for the hyperparameters of a backbone, as scikit-learn parameters.
 
-    A subclass stores them in ``__init__`` (that of a dataclass will do), names their
-    ranges in ``_parameter_constraints`` and builds the network. A parameter `training`
-    holds settings for those parameters of the recommender that are left at "auto".
+    A subclass stores the hyperparameters in ``__init__``, for example as a dataclass,
+    gives their ranges in ``_parameter_constraints`` and builds the network in `build`.
+    A parameter `training` may hold settings for parameters of the recommender. They are
+    used if the recommender leaves a parameter at "auto".
 
     Attributes
     ----------
     default_training : dict
-        Such settings where neither `training` nor a preset has one.
+        Settings with lower priority than `training` and a preset.
     scores_repeats : bool
-        Whether the network scores items of the session in a way of its own, so that
-        the recommender learns no bias for them (its parameter `repeats`).
+        Whether the network scores items of the session in a special way. If so, the
+        recommender learns no bias for them and refuses ``repeats=True``.
 
     Examples
     --------
@@ -450,12 +464,12 @@ class BackboneSpec(BaseEstimator):
         n_items : int
             Size of the catalog.
         max_length : int
-            No session that it will see is longer.
+            Largest number of events of a session.
 
         Returns
         -------
         network : Backbone
-            On the CPU, in training mode.
+            The network, on the CPU and in training mode.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define "
@@ -470,7 +484,7 @@ def init_uniform_(parameters, dim):
 
 
 def spare_biases(network):
-    """Groups of parameters: biases, batch norms and rectifiers have no weight decay."""
+    """Parameter groups without weight decay for biases, batch norms and PReLU."""
     decayed, spared = [], []
     for module in network.modules():
         special = isinstance(module, (nn.BatchNorm1d, nn.PReLU))

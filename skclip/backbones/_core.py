@@ -1,4 +1,4 @@
-"""CORE: a weighted mean of the session's item vectors, compared by cosine."""
+"""CORE: a weighted mean of the session's item vectors, scored by cosine."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ class CORENetwork(Backbone):
         s &= \sum_t \alpha_t x_t, \qquad
         score_j = \cos(s, \mathrm{dropout}(e_j)) / \tau
 
-    The average encoder has :math:`\alpha_t = 1/n`. The layers look back only, so
-    that one pass gives :math:`a_t` for all prefixes.
+    The average encoder has :math:`\alpha_t = 1/n`. The layers are causal, so one pass
+    gives :math:`a_t` for all prefixes.
     """
 
     shares_prefixes = True
@@ -68,28 +68,43 @@ class CORENetwork(Backbone):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CORE(BackboneSpec):
-    """Consistent representation space [1]_.
+    """Consistent representation space [1]_: sessions as weighted means of items.
 
     Parameters
     ----------
     encoder : {"transformer", "average"}, default="transformer"
-        How the items of a session are weighted.
+        Weights of the items in the mean. "transformer" learns them, "average" weights
+        all items equally.
     n_layers : int, default=2
-        Of the transformer.
+        Number of transformer layers.
     n_heads : int, default=2
-        Must divide the embedding's dimension.
+        Number of attention heads. It must divide the recommender's `embedding_dim`.
     inner_dim : int, default=256
-        Width of the feed-forward part.
+        Width of the feed-forward layers.
     dropout : float, default=0.2
-        On the item vectors of the session.
+        Dropout rate of the item vectors of the session, in [0, 1).
     item_dropout : float, default=0.2
-        On the candidate vectors.
+        Dropout rate of the candidate vectors, in [0, 1).
     hidden_dropout, attention_dropout : float, default=0.5
-        In the transformer.
+        Dropout rates in the transformer, in [0, 1).
     temperature : float, default=0.07
-        Divides the cosines, unless the recommender has another `temperature`.
+        Temperature of the cosine score, used if the recommender's `temperature` is
+        "auto".
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **First weights.** RecBole, and CLIP-SBR's copy of it, draw the gains of layer
+      norms at random around 0. skclip begins with gains of 1 and weights from N(0,
+      0.02), as the authors' program does. Random gains of both signs may explain weak
+      results of CORE elsewhere.
+    - **Prompted candidates.** The CLIP-SBR paper scores "updated item embeddings", and
+      its code scores raw ones. skclip prompts the candidates, because the session
+      vector lies in the span of prompted vectors; ``preset="paper"`` uses raw ones.
 
     References
     ----------

@@ -1,19 +1,23 @@
-"""What networks do otherwise while they are exported to ONNX."""
+"""Special forms of network parts for the export to ONNX."""
 
 import torch
 from torch import nn
 
 
 def is_exporting():
-    """Whether a graph is being traced, whose sizes are those of its inputs alone."""
+    """Whether torch is tracing a graph for an export.
+
+    The sizes in such a graph may depend on the sizes of its inputs only.
+    """
     ask = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
     return ask is not None and ask()
 
 
 class ExportedGRU(nn.GRU):
-    """A GRU as the operator of ONNX, which reads batches and sessions of any size.
+    """A GRU that is exported as the GRU operator of ONNX.
 
-    What torch makes of its own GRU has sizes that are fixed, or a slow loop.
+    It reads batches and sessions of any size. torch exports its own GRU with fixed
+    sizes, or as a slow loop.
     """
 
     def forward(self, x):
@@ -40,6 +44,6 @@ def gru_operator(x, W, U, b_ih=None, b_hh=None):
 
 
 def _in_order(weight):
-    """Gates in the order of ONNX: update, reset, candidate."""
+    """Reorder the gates as in ONNX: update, reset, candidate."""
     size = weight.shape[0] // 3  # torch has reset, update, candidate
     return torch.cat([weight[size : 2 * size], weight[:size], weight[2 * size :]])

@@ -1,4 +1,4 @@
-"""The gated graph cell that SR-GNN and its kin share, and its readout."""
+"""The gated graph cell of SR-GNN and related networks, and its readout."""
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ class GatedGraph(nn.Module):
         c = \tanh(W_c a + r \odot U_c h) \\
         h' &= (1 - z) \odot h + z \odot c
 
-    All of W and U have biases; `post_bias` tells whether there are p.
+    All of W and U have biases. `post_bias` says whether the biases p exist.
     """
 
     def __init__(self, dim, step, *, post_bias):
@@ -30,7 +30,7 @@ class GatedGraph(nn.Module):
         self.w_hh = nn.Linear(dim, 3 * dim)
 
     def forward(self, h, incoming, outgoing):
-        """Update the nodes `h` (n, size, d) by the matrices of `mean_edges`."""
+        """Update the nodes `h` (n, size, d) along the matrices of `mean_edges`."""
         for _ in range(self.step):
             a_in = torch.bmm(incoming, self.edge_in(h))
             a_out = torch.bmm(outgoing, self.edge_out(h))
@@ -46,9 +46,9 @@ class GatedGraph(nn.Module):
 
 
 class SoftAttention(nn.Module):
-    r"""Readout of SR-GNN, TAGNN and NISER over the nodes of a session, or its events.
+    r"""Readout of SR-GNN, TAGNN and NISER over the nodes or events of a session.
 
-    With m the number of events of a node, and for TAGNN a softmax over the events:
+    m is the number of events of a node. TAGNN adds a softmax over the events:
 
     .. math::
         \alpha_v = v^\top \sigma(W_1 h_{last} + b_1 + W_2 h_v + b_2), \qquad
@@ -63,7 +63,10 @@ class SoftAttention(nn.Module):
         self.softmax = softmax
 
     def forward(self, h, last, counts):
-        """Read `h` (n, size, d), each row `counts` (n, size) times, from `last`."""
+        """Return session vectors of the nodes `h` (n, size, d) and `last` (n, d).
+
+        Each node counts as often as `counts` (n, size) says.
+        """
         counts = counts.to(h.dtype)
         gate = torch.sigmoid(self.W1(last)[:, None] + self.W2(h))
         alpha = self.v(gate).squeeze(-1)  # (n, size)

@@ -46,8 +46,9 @@ class GCSANNetwork(Backbone):
         f = states
         for layer in self.layers[:-1]:
             f = layer(f, allowed)
+        # The last layer computes the last event only.
         asking = last if len(self.layers) == 1 else batch.last(f)
-        f = self.layers[-1](f, graph.events[:, None], asking[:, None])  # the last asks
+        f = self.layers[-1](f, graph.events[:, None], asking[:, None])
         return torch.lerp(last, f.squeeze(1), self.weight)
 
     def init_table_(self, table, n_items):
@@ -61,23 +62,34 @@ class GCSAN(BackboneSpec):
     Parameters
     ----------
     step : int, default=1
-        Rounds of messages.
+        Number of rounds of messages between neighboring items.
     n_layers : int, default=1
-        Transformer layers.
+        Number of transformer layers.
     n_heads : int, default=1
-        Attention heads; must divide the embedding's dimension.
+        Number of attention heads. It must divide the recommender's `embedding_dim`.
     inner_dim : int, default=256
-        Width of the feed-forward part.
+        Width of the feed-forward layers.
     dropout : float, default=0.2
-        In the transformer.
+        Dropout rate in the transformer, in [0, 1).
     weight : float, default=0.6
-        Share of the attended state in the session vector, omega, in [0, 1].
+        Share of the transformer's output in the session vector, in [0, 1]. The rest is
+        the graph network's state of the last item.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    There is no program of the authors; the sizes are those of RecBole-GNN.
+    Differences from the paper and its code:
+
+    - **Sizes.** The paper has several blocks and one head, and no program of the
+      authors is public. skclip defaults to one layer, one head and dropout of 0.2,
+      because the 0.5 of RecBole is heavy for short sessions; `published` has RecBole's
+      sizes.
+    - **Regularization of the table.** RecBole adds a penalty on the item table to the
+      loss. skclip leaves it out, because its value is numerically nothing.
+    - **Edges and cell.** The paper and its code differ as described for `SRGNN`. skclip
+      uses the same graph and gated cell, without biases after the messages.
 
     References
     ----------

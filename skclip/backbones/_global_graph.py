@@ -1,16 +1,16 @@
-"""The global graph of GCE-GNN: which items occur near each other, over all sessions."""
+"""The global graph of GCE-GNN: items that occur near each other in any session."""
 
 import numpy as np
 
 
 def neighbor_table(codes, offsets, ends, *, n_items, window, top, known=None):
-    """Items that occur near each other most often, and how often.
+    """Return the most frequent neighbors of each item, and their counts.
 
-    Sessions are given as to `Backbone.prepare`. Pairs at a distance of 1..window count
-    once for either item; with `ends`, only those whose later event stands there. The
-    counts of an earlier table, `known`, are added; pairs that it had dropped are lost.
-    Returns neighbors, most counted first, then smaller code, 0 = absent, and float32
-    counts, both (n_items + 1, top).
+    Sessions are given as to `Backbone.prepare`. Each pair at a distance of 1..window
+    counts once for both items. With `ends`, only pairs with their later event at these
+    positions count. Counts of an earlier table, `known`, are added; pairs that it
+    dropped are lost. Both results have the shape (n_items + 1, top). Neighbors are in
+    order of count, then of code, and 0 means absent; counts are float32.
     """
     codes = codes.astype(np.int64)
     session = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -27,7 +27,7 @@ def neighbor_table(codes, offsets, ends, *, n_items, window, top, known=None):
     for step in range(1, window + 1):
         near = (session[:-step] == session[step:]) & wanted[step:]
         a, b = codes[:-step][near], codes[step:][near]
-        for first, second in ((a, b), (b, a)):  # one at a time, to hold less
+        for first, second in ((a, b), (b, a)):  # one at a time, to save memory
             more, n = np.unique(first * (n_items + 1) + second, return_counts=True)
             keys, place = np.unique(np.r_[keys, more], return_inverse=True)
             counts = np.bincount(place, np.r_[counts, n]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""GRU4Rec: a GRU over the session, scored from its last state."""
+"""GRU4Rec: a GRU over the session. Its last state is the session vector."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class GRU4RecNetwork(Backbone):
         h_1, \dots, h_t = \mathrm{GRU}(e_1, \dots, e_t) \\
         s &= W_d h_t + b_d
 
-    Tied: :math:`s = \mathrm{dropout}(h_t)` with an item bias in the scores.
+    With ``tied=True``, :math:`s = \mathrm{dropout}(h_t)` and scores have an item bias.
     """
 
     shares_prefixes = True
@@ -61,23 +61,41 @@ class GRU4RecNetwork(Backbone):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GRU4Rec(BackboneSpec):
-    """GRU4Rec [1]_ in the form that CLIP-SBR used (that of RecBole).
+    """GRU4Rec [1]_: a gated recurrent network, in the form of RecBole.
 
     Parameters
     ----------
     hidden_dim : int, default=128
-        Width of the GRU; with ``tied=True`` it is the embedding's.
+        Width of the GRU. With ``tied=True`` it has no effect, and the width is the
+        recommender's `embedding_dim`.
     n_layers : int, default=1
-        GRUs, one upon the other.
+        Number of stacked GRU layers.
     dropout : float, default=0.3
-        On the item vectors.
+        Dropout rate of the item vectors, in [0, 1).
     tied : bool, default=False
-        The authors' own form: GRU with biases and as wide as the embedding, scored
-        from its state directly, with an item bias.
+        Whether to use the authors' own form. Its GRU has biases and the width of the
+        item vectors, the state is the session vector, and scores have an item bias.
     state_dropout : float, default=0.0
-        On the session vector, with ``tied=True``.
+        Dropout rate of the session vector, in [0, 1). Used with ``tied=True`` only.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Form of the network.** The authors train session-parallel batches with sampled
+      losses, while CLIP-SBR uses RecBole's form with a dense layer and a full softmax.
+      skclip follows RecBole's form. ``GRU4Rec(tied=True)`` has the authors'
+      architecture, but dropout acts on the session vector and not inside the
+      recurrence.
+    - **Weights of several layers.** RecBole draws Xavier weights in the first layer
+      only and uses torch's rule in the others. skclip does the same, so the network
+      differs from the authors' program for ``n_layers`` above 1.
+    - **First vectors when tied.** The paper does not mention them, and the authors'
+      program draws all matrices from a uniform distribution. skclip does the same with
+      ``tied=True``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""LESSR: order-preserving aggregation and shortcuts, in turn."""
+"""LESSR: layers of order-preserving aggregation and of shortcuts, alternating."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from skclip.backbones._session_graph import masked_softmax, rows_at, session_gra
 
 
 class LESSRNetwork(Backbone):
-    r"""Layers that see all features before them, and an attentive readout.
+    r"""Layers that read the features of all layers before, and an attentive readout.
 
     .. math::
         f^0 &= x_{nodes}, \qquad
@@ -25,8 +25,8 @@ class LESSRNetwork(Backbone):
         g &= \mathrm{PReLU}\Big(O \sum_v \alpha_v b_v\Big), \qquad
         s = F\, \mathrm{dropout}(\mathrm{BN}([f_{last} ; g]))
 
-    Item vectors are kept at a norm of at most 1. Features are held for the real
-    nodes only, (n_nodes, width), so that batch norms see no padding.
+    Item vectors keep a norm of at most 1. Features exist for real nodes only, (n_nodes,
+    width), so that batch norms see no padding.
     """
 
     merges_equal_items = True
@@ -91,7 +91,8 @@ class LESSRNetwork(Backbone):
 class EOPA(nn.Module):
     r"""Edge-order preserving aggregation.
 
-    With :math:`b = \mathrm{BN}(f)` and the sources u of v's in-edges in order of time:
+    :math:`b = \mathrm{BN}(f)`, and the sources u of the edges into v are in order of
+    time:
 
     .. math:: \mathrm{PReLU}\big(F_{self} b_v +
         F_{neigh} \mathrm{GRU}(\mathrm{dropout}(b_{u_1}), \mathrm{dropout}(b_{u_2}),
@@ -119,13 +120,13 @@ class EOPA(nn.Module):
         return self.prelu(out)
 
     def read(self, x, sizes):
-        """Last states of the GRU; `x` holds all first inputs, all second ones, ..."""
+        """Return last states of the GRU. `x` has all first inputs, then all second."""
         return _LastStates.apply(x, sizes, *self.gru.parameters())
 
     def read_table(self, b, sources, degree):
-        """The same of nodes `b` (n_nodes, width), as an exported graph does it.
+        """Return the last states for nodes `b` (n_nodes, width), in an exported graph.
 
-        `sources` (n_nodes, length) are padded; zeros stand where `degree` is 0.
+        `sources` (n_nodes, length) are padded. Nodes with a `degree` of 0 get zeros.
         """
         x = b.index_select(0, sources.flatten()).view(*sources.shape, -1)
         h = gru_operator(x, *self.gru.parameters())
@@ -134,22 +135,22 @@ class EOPA(nn.Module):
 
 
 class _LastStates(torch.autograd.Function):
-    r"""Last states of a GRU cell over runs of inputs, longest first.
+    r"""Last states of a GRU cell over sequences of inputs, longest first.
 
     .. math::
         r, z &= \sigma(W_{r,z} x + U_{r,z} h + b), \qquad n = U_c h + b_n \\
         c &= \tanh(W_c x + b_c + r \odot n), \qquad h' = c + z \odot (h - c)
 
-    The states begin at zero, so that the first step has no product with U.
+    The first states are zero, so that the first step needs no product with U.
     """
 
     @staticmethod
     def forward(ctx, x, sizes, W, U, b_ih, b_hh):
         w = U.shape[1]
         bias = torch.cat([b_ih[: 2 * w] + b_hh[: 2 * w], b_ih[2 * w :]])
-        gates = torch.addmm(bias, x, W.T)  # where r, z and c will stand
+        gates = torch.addmm(bias, x, W.T)  # r, z and c replace these in place
         steps, states, inner = gates.split(sizes), [], []
-        h = None  # the states that have been reached
+        h = None  # current states
         for step in steps:
             rz, r, z, c = step[:, : 2 * w], *step.chunk(3, dim=1)
             if h is None:
@@ -177,7 +178,7 @@ class _LastStates(torch.autograd.Function):
         w = U.shape[1]
         of_U, of_n = torch.zeros_like(U), grad.new_zeros(w)
         of_gates = torch.empty_like(gates)
-        h = grad.clone()  # gradient of the states of the step that comes next
+        h = grad.clone()  # gradient of the states after the step
         steps = list(
             zip(gates.split(ctx.sizes), of_gates.split(ctx.sizes), strict=True)
         )
@@ -185,7 +186,7 @@ class _LastStates(torch.autograd.Function):
             step, out = steps[k]
             (r, z, c), (of_r, of_z, of_c) = step.chunk(3, dim=1), out.chunk(3, dim=1)
             of_h = h[: len(step)]
-            torch.mul(of_h, z, out=of_r)  # what goes on to the state before
+            torch.mul(of_h, z, out=of_r)  # passed on to the state before
             torch.sub(of_h, of_r, out=of_c)
             of_c.addcmul_(of_c * c, c, value=-1)  # slope of tanh
             slope = torch.addcmul(z, z, z, value=-1).mul_(of_h)
@@ -210,7 +211,7 @@ class _LastStates(torch.autograd.Function):
 
 
 class SGAT(nn.Module):
-    r"""Attention along shortcuts, from every node to those that come later.
+    r"""Attention along shortcuts, from every node to all later ones.
 
     With :math:`b = \mathrm{dropout}(\mathrm{BN}(f))`:
 
@@ -236,7 +237,7 @@ class SGAT(nn.Module):
 
 
 class _Attention(torch.autograd.Function):
-    """Sums of SGAT along edges, given the three products of each node side by side."""
+    """Weighted sums of SGAT along edges, from the three products of each node."""
 
     @staticmethod
     def forward(ctx, qkv, bias, w, edges):
@@ -279,7 +280,7 @@ class _Attention(torch.autograd.Function):
 
 
 class PReLU(nn.PReLU):
-    """PReLU with a gradient by plain arithmetic, which is cheaper than torch's."""
+    """PReLU with a gradient from plain arithmetic, which is faster than torch's."""
 
     def forward(self, x):
         return _PReLU.apply(x, self.weight)
@@ -302,7 +303,7 @@ class _PReLU(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that falls back on its running statistics for a single row."""
+    """Batch norm that uses its running statistics for a single row."""
 
     def forward(self, x):
         if not self.training or len(x) > 1:
@@ -319,11 +320,26 @@ class LESSR(BackboneSpec):
     Parameters
     ----------
     n_layers : int, default=4
-        Layers, of order-preserving aggregation and of shortcut attention in turn.
+        Number of layers. Order-preserving aggregation and shortcut attention alternate.
     dropout : float, default=0.2
-        On the features.
+        Dropout rate of the features, in [0, 1).
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Norm of item vectors.** The authors' program limits the norm to 1 at each
+      look-up, outside the gradient. skclip limits the whole table after each step,
+      which is the same, because the scorer looks up every row.
+    - **Padding nodes.** RecBole-GNN, and CLIP-SBR's copy of it, add a padding node to
+      every session and leave out self loops of shortcuts. skclip follows the authors:
+      real nodes only, and shortcuts with self loops. A padding node would enter batch
+      norms and attention.
+    - **Batches of one prefix.** The authors' program drops them. skclip trains on them
+      and uses the running statistics of its batch norms, so that no prefix is left out.
 
     References
     ----------
@@ -345,7 +361,7 @@ class LESSR(BackboneSpec):
     def published(cls):
         """Return the authors' configuration for Diginetica.
 
-        They drop the last, incomplete batch of an epoch; here it is used.
+        They drop the last batch of an epoch if it is incomplete. skclip keeps it.
         """
         training = {
             "loss": "cross_entropy",

@@ -1,4 +1,4 @@
-"""NARM: GRU states, attended from the last one."""
+"""NARM: a GRU, and attention from its last state to all states."""
 
 from dataclasses import dataclass
 
@@ -57,14 +57,32 @@ class NARM(BackboneSpec):
     hidden_dim : int, default=128
         Width of the GRU.
     dropout : float, default=0.25
-        On the item vectors.
+        Dropout rate of the item vectors, in [0, 1).
     context_dropout : float, default=0.5
-        On the concatenated local and global encoding.
+        Dropout rate of the joined local and global encodings, in [0, 1).
     attention : {"plain", "softmax"}, default="plain"
-        Attention weights as in the paper's equations, not normalized, or with a
-        softmax over the session as in the authors' program.
+        Normalization of the attention weights. "plain" has none, as in the paper's
+        equations. "softmax" normalizes over the session, as in the authors' program.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Input dropout.** The authors apply dropout to the item vectors, and the
+      published CLIP-NARM computes it without using it. skclip applies it, as the
+      authors do.
+    - **Attention weights.** The paper's equations do not normalize attention weights,
+      and the authors' program applies a softmax. skclip follows the equations;
+      ``NARM(attention="softmax")`` has the other form.
+    - **Order of both parts.** The paper puts the global encoding before the local one,
+      and the code has the local one first. skclip follows the code; the function is the
+      same with columns swapped.
+    - **Long sessions.** The authors cut sessions to 19 events, and a port keeps the
+      first 19. skclip keeps the latest ``max_session_length`` events, because the
+      latest clicks say most about the next one.
 
     References
     ----------
@@ -86,7 +104,11 @@ class NARM(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the authors' configuration; they cut sessions to 19 items."""
+        """Return the authors' configuration.
+
+        They also cut sessions to 19 items, which is ``max_session_length=19`` of the
+        recommender.
+        """
         training = {
             "loss": "cross_entropy",
             "embedding_dim": 50,

@@ -1,4 +1,4 @@
-"""NISER: SR-GNN on vectors of length 1, so that popularity has no length to hide in."""
+"""NISER: SR-GNN on vectors of length 1, which removes a bias to popular items."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class NISERNetwork(Backbone):
         graph = session_graph(batch)
         x = graph.of_nodes(x)
         if self.training and self.dropout.p:
-            # Dropout comes before the normalization: what is left keeps the length.
+            # Dropout comes before the normalization, so that vectors keep their length.
             length = x.norm(dim=-1, keepdim=True)
             x = self.dropout(x)
             x = x * (length / x.norm(dim=-1, keepdim=True).clamp_min(1e-12))
@@ -61,24 +61,36 @@ class NISERNetwork(Backbone):
 class NISER(BackboneSpec):
     """Normalized item and session representations [1]_, in the form of NISER+.
 
-    Popular items have long vectors in SR-GNN and are recommended for their length.
-    Here item and session vectors have length 1 and scores are scaled cosines.
-    NISER+ adds positions and dropout; ``NISER(positions=False, item_dropout=0.0)`` is
-    NISER itself.
+    In SR-GNN, popular items get long vectors and are recommended because of their
+    length. In NISER, item and session vectors have length 1, and scores are cosines
+    divided by a temperature. NISER+ adds positions and dropout;
+    ``NISER(positions=False, item_dropout=0.0)`` is NISER itself.
 
     Parameters
     ----------
     positions : bool, default=True
-        Whether events have a learned position, counted from the first.
+        Whether events have a learned position, counted from the first event.
     item_dropout : float, default=0.1
-        On the item vectors of the session, before they are normalized.
+        Dropout rate of the item vectors of the session before they are normalized, in
+        [0, 1).
     step : int, default=1
-        Rounds of messages.
+        Number of rounds of messages between neighboring items.
     temperature : float, default=0.0625
-        Divides the cosines, unless the recommender has another `temperature`; 1/16,
-        sigma = 16 in [1]_.
+        Temperature of the cosine score, used if the recommender's `temperature` is
+        "auto". The default is 1/16, which is sigma = 16 in [1]_.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Place of the normalization.** The paper normalizes items and sessions; a program
+      by others overwrites the table outside autograd and normalizes events after the
+      graph network. skclip normalizes items where they are read or scored, after any
+      cluster prompts, and sessions before the score. Dropout comes before
+      normalization, as in RecBole-GNN.
 
     References
     ----------
@@ -100,7 +112,7 @@ class NISER(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the configuration of RecBole-GNN; the authors' is not public."""
+        """Return the configuration of RecBole-GNN. The authors' is not public."""
         return cls(training=dict(RECBOLE))
 
     def build(self, embedding_dim, n_items, max_length):

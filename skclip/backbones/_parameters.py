@@ -1,4 +1,4 @@
-"""Parameters of specs: fields of a dataclass, with scikit-learn's constraints."""
+"""Parameters of specs: dataclass fields with scikit-learn's constraints."""
 
 from dataclasses import field
 from numbers import Integral, Real
@@ -11,5 +11,5 @@ RATE = Interval(Real, 0, 1, closed="left")
 
 
 def parameter(default, *constraints):
-    """A parameter with its default; `BackboneSpec` collects the constraints."""
+    """Return a field with a default. `BackboneSpec` collects the constraints."""
     return field(default=default, metadata={"constraints": list(constraints)})

@@ -1,4 +1,4 @@
-"""PoMRec: several interests from prompted attention, weighted into one vector."""
+"""PoMRec: several interests per session, from attention with prompt tokens."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -12,24 +12,24 @@ from skclip._sklearn import Interval, StrOptions
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
 from skclip.backbones._parameters import AT_LEAST_1, parameter
 
-_STD = 0.01  # of all first weights, as in the authors' program
+_STD = 0.01  # standard deviation of all first weights, as in the authors' program
 
 
 class Interests(NamedTuple):
-    """What PoMRec makes of each of n prefixes."""
+    """Interests of n prefixes, and how PoMRec computed them."""
 
     vectors: torch.Tensor  # (n, K, d): sum of centers and dispersions
     weights: torch.Tensor | None  # (n, K)
     assignments: torch.Tensor  # (n, length, K): attention weights of the events
-    prompt_share: torch.Tensor  # (n, K): what the prompt tokens took of them
+    prompt_share: torch.Tensor  # (n, K): attention weight of the prompt tokens
     centers: torch.Tensor  # (n, K, d)
-    dispersions: torch.Tensor  # (n, K, d), times their weight
+    dispersions: torch.Tensor  # (n, K, d), multiplied by their weight
 
 
 class PoMRecNetwork(Backbone):
-    r"""Extractor, aggregator, and their prompts.
+    r"""Extractor and aggregator with their prompt tokens.
 
-    With :math:`r_1` the position of the newest event, :math:`r_2` of the one before:
+    :math:`r_1` is the position of the newest event, :math:`r_2` of the one before:
 
     .. math::
         h_t &= x_t + r_{T - t + 1}, \qquad
@@ -45,7 +45,7 @@ class PoMRecNetwork(Backbone):
     """
 
     shares_prefixes = True
-    eps = 1e-8  # the root has no gradient at 0, where one token stands alone
+    eps = 1e-8  # the root has no gradient at 0, which one token alone would give
 
     def __init__(self, embedding_dim, max_length, spec):
         super().__init__()
@@ -73,7 +73,7 @@ class PoMRecNetwork(Backbone):
             nn.init.normal_(tensor, std=_STD)
 
     def _add_prompts(self, name, shape, used, spec):
-        """Make prompt tokens: learned, frozen at what is drawn, or none."""
+        """Add prompt tokens: learned ones, frozen random ones, or none."""
         if not used or (shape[0] == 0 and not spec.legacy_ones_padding):
             self.register_buffer(name, None)
         elif spec.frozen_prompts or shape[0] == 0:
@@ -82,22 +82,22 @@ class PoMRecNetwork(Backbone):
             self.register_parameter(name, nn.Parameter(torch.empty(shape)))
 
     def init_beside_unit_items_(self):
-        """Give prompt tokens a length of about 1, as the items have."""
+        """Draw prompt tokens with a length of about 1, like the items."""
         for name in ("extractor_prompts", "aggregator_prompts"):
             prompts = getattr(self, name, None)
             if prompts is not None:
                 nn.init.normal_(prompts, std=self.positions.shape[1] ** -0.5)
 
     def tokens(self, x, batch):
-        """Events with their positions, for each query: (n_queries, length, d)."""
+        """Return the events of each query plus positions: (n_queries, length, d)."""
         place = torch.arange(x.shape[1], device=x.device)
-        age = (batch.ends[:, None] - place).clamp_min(0)  # T - t + 1; 0 is padding
+        age = (batch.ends[:, None] - place).clamp_min(0)  # T - t + 1, 0 for padding
         # index_select, whose gradient adds up in a fixed order
         r = self.positions.index_select(0, age.flatten()).view(*age.shape, -1)
         return batch.of_rows(x) + r
 
     def prompted(self, h, mask, prompts):
-        """Put prompt tokens in front, if there are any; they are never masked."""
+        """Put prompt tokens before the events. They are never masked."""
         if prompts is None:
             return h, mask
         n, d = h.shape[0], h.shape[2]
@@ -107,7 +107,7 @@ class PoMRecNetwork(Backbone):
         return h, F.pad(mask, (len(rows), 0), value=True)
 
     def extract(self, tokens, mask):
-        """Attention (n, n_tokens, K), centers and weighted dispersions (n, K, d)."""
+        """Return attention (n, n_tokens, K), centers and dispersions (n, K, d)."""
         A = self.extractor(tokens, mask)
         mu = A.transpose(1, 2) @ tokens
         off = (tokens[:, None] - mu[:, :, None]).square()  # (n, K, n_tokens, d)
@@ -116,13 +116,13 @@ class PoMRecNetwork(Backbone):
         return A, mu, self.dispersion_weight * sigma
 
     def weigh(self, tokens, mask):
-        """Weights of the interests (n, K)."""
+        """Return the weights of the interests (n, K)."""
         g = self.aggregator(tokens, mask)  # (n, n_tokens, 1)
         c = (g.transpose(1, 2) @ tokens).squeeze(1)
         return self.weight_mlp(c).softmax(dim=1)
 
     def interests(self, x, batch):
-        """Interests of each query, and how they came about."""
+        """Return the `Interests` of each query."""
         h, mask = self.tokens(x, batch), batch.mask
         tokens, is_token = self.prompted(h, mask, self.extractor_prompts)
         A, mu, spread = self.extract(tokens, is_token)
@@ -140,7 +140,7 @@ class PoMRecNetwork(Backbone):
         if found.weights is not None:
             return (found.weights[:, None] @ found.vectors).squeeze(1)
         if self.training and bool((batch.targets > 0).all()):
-            with torch.no_grad():  # it only chooses
+            with torch.no_grad():  # targets only choose an interest
                 return found.vectors, batch.candidates(batch.targets)
         return found.vectors
 
@@ -150,9 +150,10 @@ class PoMRecNetwork(Backbone):
         return F.normalize(state, dim=-1)
 
     def score_chunk(self, state, keys):
-        """Scores of the interest nearest to each candidate.
+        """Score each candidate by the interest nearest to it.
 
-        In training that nearest to the target scores all candidates, as in ComiRec.
+        In training, the interest nearest to the target scores all candidates, as in
+        ComiRec.
         """
         v = state
         if isinstance(state, tuple):
@@ -175,7 +176,7 @@ class PoMRecNetwork(Backbone):
 
 
 class _Attention(nn.Module):
-    """Additive self-attention: softmax over the tokens, once for each column."""
+    """Additive self-attention with a softmax over the tokens for each column."""
 
     def __init__(self, dim, attention_dim, n_columns):
         super().__init__()
@@ -191,48 +192,83 @@ class _Attention(nn.Module):
 class PoMRec(BackboneSpec):
     """Prompt-based multi-interest recommendation [1]_.
 
-    Additive attention reads several interests from a session, each as the center and
-    the dispersion of the events it attends to; a second attention weighs them. Both
-    have prompts: learned tokens beside the events, the same for all sessions.
+    Additive attention extracts several interests from a session. Each is the center
+    plus the dispersion of the events that it attends to. A second attention weights
+    the interests. Both attentions also read prompt tokens, which are learned and the
+    same for all sessions.
 
     Parameters
     ----------
     n_interests : int, default=3
-        K.
+        Number of interests of a session, K.
     n_prompt_tokens : int, default=4
-        Prompt tokens of the extractor, and as many of the aggregator; 0 for none.
+        Number of prompt tokens of the extractor, and of the aggregator. 0 means none.
     dispersion : {"std", "var"}, default="std"
-        Whether an interest joins the standard deviation of its events, as in the
-        authors' program, or their variance, as the paper says.
+        Dispersion of an interest. "std" is the standard deviation of its events, as in
+        the authors' program. "var" is their variance, as in the paper.
     dispersion_weight : float, default=3.0
-        What it is multiplied by, lambda; 0 leaves the centers alone.
+        Factor of the dispersion, lambda. 0 uses the centers only.
     attention_dim : int, default=8
-        Width inside both attentions.
+        Width of the hidden layer of both attentions.
     weight_layers : int, default=1
-        Layers of the perceptron that gives the weights; all but the last are followed
-        by dropout of 0.5 and a ReLU.
+        Number of layers of the perceptron that computes the weights of the interests.
+        Dropout of 0.5 and a ReLU follow each layer but the last.
     use_extractor_prompts, use_aggregator_prompts : bool, default=True
-        Whether each of the two attentions has its prompt tokens.
+        Whether the extractor and the aggregator have prompt tokens.
     aggregation : {"weighted", "mean", "max"}, default="weighted"
-        "weighted" is PoMRec. "mean" weighs all interests alike. "max" scores an item
-        by the interest nearest to it, in training all items by the one nearest to the
-        target, as in ComiRec [2]_; there is then no session vector.
+        Rule that turns interests into scores. "weighted" is PoMRec. "mean" weights all
+        interests equally. "max" scores each item by its nearest interest, as ComiRec
+        [2]_; there is then no session vector.
     legacy_ones_padding : int, default=0
-        Fill the prompt tokens up to so many with constant ones. The authors' program
-        does so with 5; see ``docs/deviations.md``.
+        Smallest number of prompt tokens. Constant ones fill them up to this number.
+        5 reproduces the authors' program; 0 adds none.
     frozen_prompts : bool, default=False
-        Leave the prompt tokens as they are drawn: the control for what learning them
-        is good for.
+        Whether prompt tokens keep their random first values. Use it as a control, to
+        measure the effect of learning them.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    Where the tokens have length 1 (behind a prompt's gate, with
-    ``similarity="cosine"`` or features) prompt tokens begin with about that length,
-    else with the small one of the table. `skclip.inspection` shows what was learned:
-    `interest_vectors`, `interest_weights`, `interest_assignments`,
-    `interest_report`.
+    `skclip.inspection` has functions to look at the interests: `interest_vectors`,
+    `interest_weights`, `interest_assignments` and `interest_report`.
+
+    Differences from the paper and its code:
+
+    - **Dispersion of an interest.** The paper adds the variance to the center, and the
+      authors' program adds its square root. skclip follows the program;
+      ``PoMRec(dispersion="var")`` follows the paper. A constant of 1e-8 under the root
+      gives it a gradient where one token stands alone.
+    - **Rows of ones.** The authors' program fills the prompt tokens up to five rows
+      with constant ones and does not mask them. skclip has no such rows, which would be
+      a hundred times longer than an item vector at first;
+      ``PoMRec(legacy_ones_padding=5)`` adds them.
+    - **Batches of one session.** The authors' program fails on a batch of one session
+      and needs CUDA. skclip treats it as any other batch and runs on any device.
+    - **Loss.** The paper uses BPR. The authors' program draws one negative for each
+      prefix, and with more negatives it uses BPR-max without its penalty. skclip uses
+      the loss of the recommender, so that backbones can be compared; `published` has
+      the authors' loss, and ``loss="bpr-softmax"`` is the other one.
+    - **Negatives.** The authors draw negatives from items that the user never touched.
+      skclip draws them from all items but the target.
+    - **Evaluation and stopping.** The authors' program ranks the target among 99
+      sampled negatives and stops by NDCG@5. skclip ranks the whole catalog, so results
+      cannot be compared with theirs; `published` has 200 epochs with patience 20, and
+      ``scoring="ndcg@5"`` of the recommender does the rest.
+    - **Length of prompt tokens.** The authors' program draws them from N(0, 0.01), as
+      all weights. skclip does the same, but uses N(0, 1/d) if item vectors begin with
+      length 1: behind a prompt's gate, with cosine scores or with features. Tokens a
+      hundred times shorter would have no effect there.
+    - **Biases before the softmax.** The authors' program has biases that cancel in the
+      softmax over tokens. skclip keeps them, so that the numbers of parameters agree.
+    - **Number of parameters.** The authors count the padding row of the item table. In
+      skclip it is no parameter, so with 64 dimensions there are 64 fewer.
+    - **Largest interest.** ``aggregation="max"`` is the rule of ComiRec and not of the
+      paper. In training the interest nearest to the target scores all items, and in
+      prediction each item is scored by the interest nearest to it.
+    - **Cluster prompts.** The paper has no clusters. In skclip cluster prompts act on
+      the items that PoMRec reads, as with every backbone, and are no further tokens.
 
     References
     ----------
@@ -265,8 +301,8 @@ class PoMRec(BackboneSpec):
     def published(cls):
         """Return the authors' configuration, with the one-negative BPR loss.
 
-        They read the latest 20 items and stopped by NDCG@5; both are parameters of
-        the recommender (``max_session_length=20, scoring="ndcg@5"``).
+        The authors also read the latest 20 items only and stop by NDCG@5. Pass
+        ``max_session_length=20, scoring="ndcg@5"`` to the recommender for this.
         """
         training = {"loss": "bpr", "loss__n_negatives": 1, "loss__shared": False}
         training |= {"embedding_dim": 64, "learning_rate": 1e-3, "batch_size": 256}

@@ -11,7 +11,7 @@ RECBOLE = {
     "n_iter_no_change": 10,
 }
 
-SRGNN_FAMILY = {  # SR-GNN and TAGNN; GCE-GNN's start from them
+SRGNN_FAMILY = {  # for SR-GNN and TAGNN; GCE-GNN changes some
     "embedding_dim": 100,
     "loss": "cross_entropy",
     "learning_rate": 1e-3,

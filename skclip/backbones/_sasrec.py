@@ -11,14 +11,14 @@ from skclip.backbones._transformer import PreNormLayer, causal_mask
 
 
 class SASRecNetwork(Backbone):
-    r"""The last event's state after some layers of causal self-attention.
+    r"""The state of the last event after some layers of causal self-attention.
 
     .. math::
         u_t &= \mathrm{dropout}(\sqrt{d}\, x_t + p_t) \\
         s &= \mathrm{LN}(\mathrm{PreNormLayers}(u)_{last})
 
-    The layers look back only, so that one pass gives s for all prefixes, and no event
-    sees the padding behind it.
+    The layers are causal, so one pass gives s for all prefixes, and no event attends to
+    the padding behind it.
     """
 
     shares_prefixes = True
@@ -60,33 +60,52 @@ class SASRec(BackboneSpec):
     Parameters
     ----------
     n_layers : int, default=2
-        Number of blocks of attention and a feed-forward part.
+        Number of blocks, each of self-attention and a feed-forward part.
     n_heads : int, default=1
-        Attention heads; must divide the embedding's dimension.
+        Number of attention heads. It must divide the recommender's `embedding_dim`.
     dropout : float, default=0.2
-        On the inputs, the attention weights and in the feed-forward parts.
+        Dropout rate of the inputs, the attention weights and the feed-forward parts, in
+        [0, 1).
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    The network is that of the authors' program, which differs from the paper's
-    equations. Item vectors are multiplied by the square root of their dimension where
-    they are read, but not where they are scored. Sums start from the normalized
-    vectors, while keys and values are made of vectors that are not normalized. No
-    matrix follows the heads. Dropout is on the attention weights, not on what attention
-    returns.
+    You can train this network with any loss: the softmax over the whole catalog,
+    ``"sampled_softmax"``, or ``GBCE(256)``. With the last one it is called gSASRec
+    [2]_. gBCE needs many more epochs than the others. `published` uses the binary
+    cross-entropy of [1]_, which is gBCE with ``t=0`` and one negative for each prefix.
 
-    Positions are counted from the first event that is read, so that one pass over a
-    session answers all its prefixes, in training as in prediction. A session that is
-    longer than ``max_session_length`` is cut first. The authors' program pads on the
-    left, so that the last event always has the last position.
+    Differences from the paper and its code:
 
-    Any loss trains it: the softmax over the whole catalog, ``"sampled_softmax"``, or
-    ``GBCE(256)``, which with this network is called gSASRec [2]_. gBCE needs many more
-    epochs than the others. `published` has the binary cross-entropy of [1]_, which is
-    gBCE with one negative of its own for each prefix and ``t=0``. Its Adam has the
-    usual 0.999 for the second moment where the authors' has 0.98.
+    - **Block.** In the paper, residual sums start from the input of a block, and
+      queries, keys and values come from normalized vectors. In the authors' program,
+      sums start from the normalized vectors and only the queries are normalized. skclip
+      follows the program, with dropout on the attention weights, no matrix after the
+      heads and a last norm. RecBole has another block: norms after the sums and on the
+      input, GELU and a wider inner layer.
+    - **Positions.** The paper and its code pad on the left, so that the last event
+      always has the last position. skclip counts positions from the first event that is
+      read, as RecBole does, so that one pass answers all prefixes of a session.
+    - **Loss and negatives.** The paper and its code use binary cross-entropy with one
+      negative that the user has not clicked. skclip uses the loss of the recommender;
+      `published` draws one negative from the whole catalog except the target, because
+      the other clicks of an anonymous visitor are unknown.
+    - **Second moment of Adam.** The authors' program sets it to 0.98. skclip uses
+      0.999, because the recommender has no parameter for it.
+    - **Long histories.** The paper and its code read the latest 50 actions of a user
+      (200 on MovieLens-1M) and drop earlier ones. skclip trains on all prefixes, each
+      cut to its latest ``max_session_length`` clicks, so that no click is lost.
+    - **Length of item vectors.** The paper adds positions to item vectors. The program
+      first multiplies these vectors by the square root of their dimension. skclip
+      follows the program when it reads items and leaves them as they are in the scores.
+      Without the factor, positions would outweigh the short first vectors of a large
+      catalog.
+    - **Batches and stopping.** The paper trains batches of 128 sequences and stops
+      after 20 epochs without a gain. The program draws 128 users at random for each of
+      201 epochs and validates against 100 sampled negatives. `published` has about 128
+      prefixes per batch, at most 200 epochs, patience 20 and the whole catalog.
 
     References
     ----------
@@ -112,10 +131,10 @@ class SASRec(BackboneSpec):
     def published(cls):
         """Return the configuration of the authors' program for sparse data.
 
-        On MovieLens-1M the authors have ``dropout=0.2`` and read 200 events, which is
-        ``max_session_length=200`` of the recommender. Their batches are 128 sequences,
-        while ``batch_size=128`` counts prefixes. They score by the dot product: pass
-        ``similarity=None`` to the recommender, or ``preset="paper"``.
+        The authors score by the dot product. Pass ``similarity=None`` or
+        ``preset="paper"`` to the recommender for this. On MovieLens-1M they use
+        ``dropout=0.2`` and read 200 events, which is ``max_session_length=200``. Their
+        batches have 128 sequences, while ``batch_size=128`` counts prefixes.
         """
         training = {"loss": "gbce", "loss__n_negatives": 1, "loss__shared": False}
         training |= {"loss__t": 0.0, "embedding_dim": 50, "learning_rate": 1e-3}

@@ -1,4 +1,4 @@
-"""Session graphs as tensors: nodes, edges, relations; made once for a batch."""
+"""Session graphs of a batch as tensors: nodes, edges and relations."""
 
 from dataclasses import dataclass
 
@@ -9,33 +9,33 @@ from skclip.backbones._exporting import is_exporting
 
 @dataclass(frozen=True)
 class SessionGraph:
-    """Distinct items of each session of a batch as nodes. Padding is no node.
+    """Graphs of the sessions of a batch, with distinct items as nodes.
 
-    n sessions of at most `length` events and `size` nodes. Nodes are numbered by
-    ascending item code within their session.
+    There are n sessions of at most `length` events and `size` nodes. Nodes are numbered
+    by ascending item code within their session. Padding is no node.
     """
 
-    events: torch.Tensor  # (n, length), bool: which places hold an event
-    node: torch.Tensor  # (n, length): node of each event, 0 where there is none
+    events: torch.Tensor  # (n, length), bool: whether a place has an event
+    node: torch.Tensor  # (n, length): node of each event, 0 for padding
     last: torch.Tensor  # (n,): node of the last event
-    mask: torch.Tensor  # (n, size), bool: which places hold a node
+    mask: torch.Tensor  # (n, size), bool: whether a place has a node
     first: torch.Tensor  # (n, size): place of a node's first event
-    counts: torch.Tensor  # (n, size), float: events of each node
+    counts: torch.Tensor  # (n, size), float: number of events of each node
 
     def of_nodes(self, x):
-        """Vectors of the nodes (n, size, d) from those of the events `x`."""
+        """Return vectors of the nodes (n, size, d), given those of the events `x`."""
         return rows_at(x, self.first)
 
     def of_events(self, h):
-        """Vectors of the events (n, length, d) from those of the nodes `h`."""
+        """Return vectors of the events (n, length, d), given those of the nodes."""
         return rows_at(h, self.node)
 
     def of_last(self, h):
-        """Vectors (n, d) of the last events from those of the nodes `h`."""
+        """Return vectors (n, d) of the last events, given those of the nodes `h`."""
         return rows_at(h, self.last[:, None]).squeeze(1)
 
     def nodes(self):
-        """Session and place of each node; of all places where a graph is exported."""
+        """Return session and place of each node, or of all places in an export."""
         if not is_exporting():
             return torch.nonzero(self.mask, as_tuple=True)
         n, size = self.mask.shape
@@ -44,23 +44,23 @@ class SessionGraph:
         return row.flatten(), torch.arange(size, device=device).repeat(n)
 
     def transitions(self):
-        """Session, source and target of each step, in order of session and time."""
+        """Return session, source and target of each step, in order of time."""
         session, place = torch.nonzero(self.events[:, 1:], as_tuple=True)
         return session, self.node[session, place], self.node[session, place + 1]
 
     def adjacency(self, dtype):
-        """1 where u precedes v directly, (n, u, v); repeated steps count once."""
+        """Return a matrix (n, u, v) of 1 if u directly precedes v, and 0 if not."""
         n, size = self.mask.shape
         edges = torch.zeros(n, size * size, dtype=dtype, device=self.node.device)
         at = self.node[:, :-1] * size + self.node[:, 1:]
-        is_step = self.events[:, 1:].to(dtype)  # what is none writes a 0
+        is_step = self.events[:, 1:].to(dtype)  # padding writes a 0
         return edges.scatter_reduce_(1, at, is_step, "amax").view(n, size, size)
 
     def mean_edges(self, dtype):
-        """Means over predecessors and successors as matrices, each (n, size, size).
+        """Return matrices (n, size, size) that average over neighbors.
 
-        Row v of the first averages over the nodes that precede v, row u of the second
-        over those that follow u; a row without any is zero.
+        Row v of the first matrix averages over the nodes that precede v, row u of the
+        second over the nodes that follow u. A row without such nodes is zero.
         """
         edges = self.adjacency(dtype)
         incoming = edges / edges.sum(dim=1, keepdim=True).clamp_min_(1.0)
@@ -68,9 +68,9 @@ class SessionGraph:
         return incoming.transpose(1, 2), outgoing
 
     def relations(self):
-        """How v relates to u, (n, u, v), int64.
+        """Return the relation of v to u, (n, u, v), int64.
 
-        0 = no edge, 1 = the same node, 2 = v precedes u, 3 = v follows u, 4 = both.
+        0 is no edge, 1 the same node, 2 v precedes u, 3 v follows u, 4 both.
         """
         out = self.adjacency(torch.float32).bool()
         same = torch.eye(out.shape[1], dtype=torch.bool, device=out.device)
@@ -79,7 +79,7 @@ class SessionGraph:
         return kind + (same & self.mask[:, :, None])
 
     def shortcuts(self):
-        """True where u occurs at v's last event or before, (n, u, v); loops too."""
+        """Return whether u occurs at or before v's last event, (n, u, v), bool."""
         place = torch.arange(self.node.shape[1], device=self.node.device)
         place = place.expand_as(self.node).where(self.events, 0)
         last = self.first.scatter_reduce(1, self.node, place, "amax")
@@ -87,11 +87,12 @@ class SessionGraph:
         return (self.first[:, :, None] <= last[:, None, :]) & both
 
     def in_edges(self, number):
-        """In-edges of all nodes in order of time, packed for a recurrent cell.
+        """Return the edges into all nodes by time, packed for a recurrent cell.
 
-        `number` (n, size) is the number of each node in the batch. Returns the nodes
-        with in-edges, most in-edges first; the first sources of all of them, then the
-        second ones, ...; and a list of how many have a first source, a second, ...
+        `number` (n, size) is the number of each node in the batch. The first result has
+        the nodes with edges into them, those with most edges first. The second has the
+        first sources of all these nodes, then their second sources, and so on. The last
+        is a list: how many nodes have a first source, a second one, and so on.
         """
         session, source, target = self.transitions()
         source, target = number[session, source], number[session, target]
@@ -109,10 +110,11 @@ class SessionGraph:
         return targets[order], source[packed], slot.bincount().tolist()
 
     def in_edge_table(self, number):
-        """Sources of the in-edges of all places in order of time, and their numbers.
+        """Return the sources of the edges into all places, and their numbers.
 
-        (n_places, length), filled up with any, and (n_places,). `in_edges` holds the
-        same without padding, in sizes that the data decide. `number` is as there.
+        Sources are (n_places, length) in order of time, padded with arbitrary nodes.
+        Their numbers are (n_places,). `in_edges` returns the same without padding, in
+        sizes that depend on the data. `number` is the same as there.
         """
         (n, size), length = self.mask.shape, self.node.shape[1]
         source, target = self.node[:, :-1], self.node[:, 1:]
@@ -127,17 +129,17 @@ class SessionGraph:
         return table.view(n * size, length), degree.flatten()
 
     def shortcut_edges(self, number):
-        """Shortcuts as flat sources and targets; `number` as of `in_edges`."""
+        """Return shortcuts as flat sources and targets, numbered as in `in_edges`."""
         session, u, v = torch.nonzero(self.shortcuts(), as_tuple=True)
         return number[session, u], number[session, v]
 
 
 def session_graph(batch):
-    """Find the nodes of the sessions of a batch that asks one query of each."""
+    """Build the graphs of a batch with one query for each session."""
     events = batch.mask
     none = torch.iinfo(batch.codes.dtype).max
     codes = batch.codes.masked_fill(~events, none)
-    # ONNX has one way to sort, which keeps the order of equal values.
+    # ONNX has a single sort operator, which is stable.
     how = {} if is_exporting() else {"stable": True}
     codes, place = codes.sort(dim=1, **how)
     new = torch.ones_like(events)
@@ -163,7 +165,7 @@ def session_graph(batch):
 
 
 def rows_at(x, index):
-    """Rows `index` (n, m) of each matrix of `x` (n, length, d): (n, m, d)."""
+    """Return rows `index` (n, m) of each matrix of `x` (n, length, d): (n, m, d)."""
     n, length, d = x.shape
     begins = torch.arange(0, n * length, length, device=x.device)
     flat = (index + begins[:, None]).flatten()
@@ -171,7 +173,7 @@ def rows_at(x, index):
 
 
 def masked_softmax(logits, mask, dim=-1):
-    """Softmax over the places where `mask` is true; 0 elsewhere, also if none is."""
+    """Softmax over the places where `mask` is true. All other places get 0."""
     logits = logits.masked_fill(~mask, -torch.inf)
     top = logits.detach().amax(dim=dim, keepdim=True).nan_to_num(neginf=0.0)
     weights = (logits - top).exp()

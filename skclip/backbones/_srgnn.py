@@ -1,4 +1,4 @@
-"""SR-GNN: a gated graph network over the session's items, read from the last one."""
+"""SR-GNN: a gated graph network over the session's items, and soft attention."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class SRGNNNetwork(Backbone):
         return self.attention(h, graph.of_last(h), graph.counts)
 
     def init_for_cosine_(self):
-        """Without W_3 let the weights of events be positive, as in GCE-GNN."""
+        """Without W_3, make the weights of events positive, as in GCE-GNN."""
         if self.attention.W3 is None:
             with torch.no_grad():
                 self.attention.v.weight.abs_()
@@ -49,17 +49,35 @@ class SRGNN(BackboneSpec):
     Parameters
     ----------
     step : int, default=1
-        Rounds of messages.
+        Number of rounds of messages between neighboring items.
     hybrid : bool, default=True
-        Whether the session vector joins the attended sum and the last item; False
-        is the attended sum alone.
+        Whether the session vector combines the attended sum with the last item. False
+        uses the attended sum only.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    Edges are not weighted by how often a step is repeated (docs/deviations). Cost of
-    a batch: the size of its largest graph, squared, times its sessions.
+    The cost of a batch grows with the number of its sessions and with the square of
+    the size of its largest graph.
+
+    Differences from the paper and its code:
+
+    - **Edge weights.** The paper weights edges by how often a step occurs, and the code
+      gives each distinct step the weight 1 before it normalizes. skclip follows the
+      code.
+    - **Gated cell.** The paper multiplies by the reset gate inside the product, the
+      code multiplies outside, and two programs mirror the update gate. skclip
+      multiplies outside with h' = (1 - z) h + z c; all forms are the same functions
+      with other weights.
+    - **Biases after messages.** The paper does not mention them, and the code has them
+      in SR-GNN and TAGNN but not in GC-SAN. skclip does the same; they add nothing that
+      another bias cannot.
+    - **Weights under cosine scores.** The code draws attention weights around 0 and
+      scores by the dot product. With ``hybrid=False`` and cosine scores, skclip takes
+      their absolute values at the start, because their common sign cannot change in
+      training; see `GCEGNN`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""STAMP: attention from the last item and the session's mean."""
+"""STAMP: attention with the last item and the mean of the session."""
 
 from dataclasses import dataclass
 
@@ -56,10 +56,21 @@ class STAMP(BackboneSpec):
     Parameters
     ----------
     add_mean : bool, default=True
-        Whether the session's mean is added to the attended sum, as in the authors'
-        program; the paper's formula has the sum alone.
+        Whether to add the mean of the session to the attended sum, as the authors'
+        program does. False follows the paper's formula, which has the sum only.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Sum of attended items.** The paper's formula uses the attended sum alone, and
+      the authors' program adds the mean of the session. skclip adds the mean;
+      ``STAMP(add_mean=False)`` follows the formula.
+    - **Sigmoid of the scores.** The paper puts a sigmoid around the scores, and no
+      program does. skclip has none.
 
     References
     ----------
@@ -79,7 +90,7 @@ class STAMP(BackboneSpec):
 
     @classmethod
     def published(cls):
-        """Return the configuration of the authors' program, but for its clipping."""
+        """Return the configuration of the authors' program, without its clipping."""
         training = {
             "loss": "cross_entropy",
             "embedding_dim": 100,

@@ -1,4 +1,4 @@
-"""TAGNN: SR-GNN whose session vector attends to each candidate."""
+"""TAGNN: SR-GNN with attention from each candidate to the session."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class TAGNNNetwork(Backbone):
         \beta_{tj} &= \mathrm{softmax}_t\big(e_j^\top W_t h_{v(t)}\big), \qquad
         score_j = \Big(s + \sum_t \beta_{tj} h_{v(t)}\Big)^\top e_j
 
-    The sums over events t run over nodes v, weighted by their events.
+    Sums over events t are computed over nodes v, weighted by their numbers of events.
     """
 
     merges_equal_items = True
@@ -73,15 +73,26 @@ class TAGNN(BackboneSpec):
     Parameters
     ----------
     step : int, default=1
-        Rounds of messages.
+        Number of rounds of messages between neighboring items.
     training : dict, default=None
-        Settings for the recommender's parameters that are left at "auto".
+        Values for parameters of the recommender that are left at "auto", such as
+        ``{"learning_rate": 0.001}``. None changes nothing.
 
     Notes
     -----
-    Every candidate attends to the session. Scores cost 2 size - 1 times as much as a
-    dot product, with size the number of different items of the session; they are made
-    in chunks of bounded size.
+    Every candidate attends to the session. With m distinct items in the session, a
+    score takes 2 m - 1 times as long as a dot product. Scores are computed in chunks of
+    limited size.
+
+    Differences from the paper and its code:
+
+    - **Softmax over events.** The paper's softmaxes run over the session, and the
+      code's run over the padded length. skclip follows the paper, because scores would
+      otherwise depend on padding and on the other rows of a batch.
+    - **Target vector.** The paper combines three parts with one map, and the code adds
+      the target vector to the session vector. skclip follows the code.
+    - **Edges and cell.** The paper and its code differ as described for `SRGNN`. skclip
+      uses the same graph and gated cell in both.
 
     References
     ----------

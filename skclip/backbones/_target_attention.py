@@ -1,38 +1,39 @@
-"""Scores of candidates that attend to the nodes of a session, and their gradient."""
+"""Scores with attention from candidates to the nodes of a session."""
 
 import torch
 from torch.autograd.function import once_differentiable
 
-_LARGEST_LOGIT = 60.0  # exponentials of larger ones are taken of what is below the top
+_LARGEST_LOGIT = 60.0  # above it, the largest logit is subtracted first
 
 
 class TargetAttention:
-    r"""Scores of candidates for some sessions, whose nodes are packed once.
+    r"""Scores of candidates for some sessions. It packs the nodes of these once.
 
     .. math::
         score_j = \Big(s + \sum_v \beta_{vj} h_v\Big)^\top e_j, \qquad
         \beta_{vj} = \mathrm{softmax}_v\big(a_v^\top e_j + \log m_v\big)
 
-    Weights sum to one, so that one node of each session, 0, can be taken off the
-    others. Its logit is 0 then, and
+    Weights sum to one, so node 0 of each session can be subtracted from the others. Its
+    logit is then 0, and
 
     .. math::
         score_j = (s + h_0)^\top e_j + \sum_{v > 0} \beta_{vj} (h_v - h_0)^\top e_j
 
-    That saves its two products; a session of one node is a plain dot product. Sessions
-    are sorted by their number of nodes, and the other nodes stand in slots: those at
-    place 1 of all sessions that have it, then those at place 2, ... So no padding is
-    multiplied, and sums over nodes are sums of blocks of rows.
+    This saves two products for node 0, and a session of one node is a plain dot
+    product. Sessions are sorted by their number of nodes. The other nodes are stored in
+    slots: the nodes at place 1 of all sessions that have one, then those at place 2,
+    and so on. So there is no padding, and sums over nodes are sums of blocks of rows.
 
     Parameters
     ----------
     s : Tensor of shape (n, d)
+        Session vectors.
     h, a : Tensor of shape (n, size, d)
-        Nodes fill the first places of their row.
+        Values and queries of the nodes, which fill the first places of their row.
     log_counts : Tensor of shape (n, size)
-        log m, minus infinity where there is no node.
+        log m for nodes, minus infinity for places without a node.
     empty : callable, default=None
-        As of `Backbone.scorer`.
+        Function that returns memory, as for `Backbone.scorer`.
     """
 
     def __init__(self, s, h, a, log_counts, empty=None):
@@ -43,7 +44,7 @@ class TargetAttention:
         self.rank[order] = torch.arange(n, device=order.device)
         places = torch.arange(1, size, device=order.device)
         slot, row = torch.nonzero(places[:, None] < n_nodes[order], as_tuple=True)
-        self.sizes = slot.bincount(minlength=1).tolist()  # sessions with each slot
+        self.sizes = slot.bincount(minlength=1).tolist()  # sessions in each slot
         begins = order * size
         first = begins[row]
         other = first + slot + 1
@@ -60,24 +61,24 @@ class TargetAttention:
         self._scratch = None
 
     def __call__(self, keys):
-        """Scores (n, n_keys) of the candidates `keys` (n_keys, d)."""
+        """Return scores (n, n_keys) of the candidates `keys` (n_keys, d)."""
         return _TargetAttention.apply(self.vectors, keys, self)
 
     def scratch(self, n_keys):
-        """Memory that the gradients of all chunks use in turn, (n_vectors, n_keys)."""
+        """Return memory (n_vectors, n_keys) that the gradients of all chunks share."""
         size = len(self.vectors) * n_keys
         if self._scratch is None or len(self._scratch) < size:
             self._scratch = self.empty(size)
         return self._scratch[:size].view(-1, n_keys)
 
     def split(self, products):
-        """Parts of products with `vectors`: those of s + h_0, logits, values."""
+        """Split products with `vectors`: those of s + h_0, of logits and of values."""
         n, n_others = len(self.order), sum(self.sizes)
         return products.split([n, n_others, n_others])
 
 
 class _TargetAttention(torch.autograd.Function):
-    """All products of a chunk are one, and one more for each gradient."""
+    """One matrix product for all scores of a chunk, and one for each gradient."""
 
     @staticmethod
     def forward(ctx, vectors, keys, packed):
@@ -115,9 +116,9 @@ class _TargetAttention(torch.autograd.Function):
 
 
 def _softmax_(logits, packed):
-    """Softmax over the nodes of each session, in place; that of node 0 has logit 0.
+    """Apply a softmax over the nodes of each session in place. Node 0 has logit 0.
 
-    Sessions of two nodes stand last in the first slot; theirs is a sigmoid.
+    Sessions of two nodes come last in the first slot and need a sigmoid only.
     """
     if packed.log_ratio is not None:
         logits += packed.log_ratio
@@ -145,7 +146,7 @@ def _softmax_(logits, packed):
 
 
 def _sum_over_slots(beta, value, packed):
-    """Sums of products over the nodes of each session that has two or more."""
+    """Sum the products over the nodes of each session with two or more nodes."""
     sizes = packed.sizes
     first, *others = zip(beta.split(sizes), value.split(sizes), strict=True)
     total = torch.mul(*first, out=packed.empty(sizes[0], beta.shape[1]))

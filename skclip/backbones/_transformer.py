@@ -1,4 +1,4 @@
-"""Transformer layers: those of CORE and GC-SAN, and that of SASRec."""
+"""Transformer layers of CORE, GC-SAN and SASRec."""
 
 import torch
 from torch import nn
@@ -8,20 +8,20 @@ from skclip.backbones._base import Dropout
 
 
 class AttentionLayer(nn.Module):
-    """Multi-head attention, and the parts of the feed-forward network behind it.
+    """Multi-head attention and the layers of the feed-forward network behind it.
 
-    The keys have no bias: in the softmax it cancels.
+    The keys have no bias, because it cancels in the softmax.
     """
 
-    eps = 1e-12  # of the norms
-    projects = True  # what the heads found, by a matrix of its own
+    eps = 1e-12  # of the layer norms
+    projects = True  # whether a matrix follows the heads
 
     def __init__(self, dim, inner_dim, n_heads, *, dropout, attention_dropout):
         super().__init__()
         if dim % n_heads:
             raise ValueError(
-                f"n_heads={n_heads} does not divide embedding_dim={dim}. Pass a number "
-                "of heads that does."
+                f"n_heads={n_heads} does not divide embedding_dim={dim}. Pass a "
+                "divisor of embedding_dim as n_heads."
             )
         self.n_heads, self.attention_dropout = n_heads, Dropout(attention_dropout)
         self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
@@ -32,7 +32,7 @@ class AttentionLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def attend(self, asking, x, allowed):
-        """What the places `asking` (n, m, d) find in `x` (n, length, d), of its shape.
+        """Attend from the places `asking` (n, m, d) to `x` (n, length, d): (n, m, d).
 
         `allowed` is a mask (n, m, length) or (1, m, length).
         """
@@ -42,7 +42,8 @@ class AttentionLayer(nn.Module):
 
         q, k, v = heads(self.q(asking)), heads(self.k(x)), heads(self.v(x))
         allowed = allowed[:, None]
-        if self.training and self.attention_dropout.p:  # torch's draws for all threads
+        # torch's own attention would draw its dropout from the process's generator.
+        if self.training and self.attention_dropout.p:
             scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
             weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
             attended = self.attention_dropout(weights) @ v
@@ -52,7 +53,7 @@ class AttentionLayer(nn.Module):
 
 
 class TransformerLayer(AttentionLayer):
-    r"""Attention and a feed-forward part, each followed by its norm.
+    r"""Attention and a feed-forward part, each followed by a layer norm.
 
     .. math::
         y &= \mathrm{LN}_1(x + \mathrm{dropout}(W_o\, \mathrm{attention}(x))) \\
@@ -60,9 +61,10 @@ class TransformerLayer(AttentionLayer):
     """
 
     def forward(self, x, allowed, asking=None):
-        """Transform `asking` (n, m, d), all places by default, attending to `x`.
+        """Transform the places `asking` (n, m, d), which attend to `x`.
 
-        `x` is (n, length, d), `allowed` a mask (n, m, length) or (1, m, length).
+        `x` is (n, length, d), `allowed` a mask (n, m, length) or (1, m, length). By
+        default, all places of `x` are transformed.
         """
         asking = x if asking is None else asking
         y = self.ln1(asking + self.dropout(self.attend(asking, x, allowed)))
@@ -70,15 +72,15 @@ class TransformerLayer(AttentionLayer):
 
 
 class PreNormLayer(AttentionLayer):
-    r"""The block of SASRec, whose sums start from what the norms return.
+    r"""The block of SASRec, in which residual sums start from normalized vectors.
 
     .. math::
         q &= \mathrm{LN}_1(x), \qquad
         y = \mathrm{LN}_2(q + \mathrm{attention}(q, x)) \\
         x' &= y + \mathrm{dropout}(F_2\, \mathrm{dropout}(\mathrm{relu}(F_1 y)))
 
-    Keys and values come from x itself, and nothing is multiplied with what the heads
-    found.
+    Keys and values come from x itself, and no matrix multiplies the output of the
+    heads.
     """
 
     eps = 1e-8
@@ -92,7 +94,7 @@ class PreNormLayer(AttentionLayer):
 
 
 def transformer_layers(dim, spec, dropout, attention_dropout):
-    """The layers that a spec asks for."""
+    """Build the transformer layers of a spec."""
     sizes = dim, spec.inner_dim, spec.n_heads
     rates = {"dropout": dropout, "attention_dropout": attention_dropout}
     return nn.ModuleList(
@@ -101,9 +103,9 @@ def transformer_layers(dim, spec, dropout, attention_dropout):
 
 
 def causal_mask(length, device):
-    """True where place j may be seen from place t, (1, length, length): j <= t.
+    """Return whether place t may attend to place j, (1, length, length): j <= t.
 
-    With padding on the right every place that a real one sees is real.
+    Padding is on the right, so events attend to events only.
     """
     ones = torch.ones(1, length, length, dtype=torch.bool, device=device)
     return ones.tril_()

@@ -1,4 +1,4 @@
-"""What the baselines share: sessions in order of time, chunks of scores."""
+"""Code that the baselines share: training data sorted by time, scores in chunks."""
 
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -16,36 +16,36 @@ from skclip.metrics import parse_metric
 
 POSITIVE = Interval(Real, 0, None, closed="neither")
 SECONDS_PER_DAY = 86_400.0
-# Scores by popularity add up to this. They order items that have no other score, and
-# vanish in float32 beside any other score.
+# The popularity scores of a backoff add up to this. They order the items without any
+# other score, and vanish in float32 beside other scores.
 BACKOFF_TOTAL = 1e-30
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Known items of some queries, newest first, one query after the other."""
+    """Known items of queries, newest first, one query after the other."""
 
-    rows: np.ndarray  # (n_events,): query of each event, in order
+    rows: np.ndarray  # (n_events,): query of each event, sorted
     codes: np.ndarray  # (n_events,): 0..n_items - 1
-    steps: np.ndarray  # (n_events,): known events up to the newest, which has 0
+    steps: np.ndarray  # (n_events,): number of known events after this one
     lengths: np.ndarray  # (n_queries,): number of known events
     times: np.ndarray = None  # (n_queries,): seconds, at the newest event
 
     def distinct(self):
-        """Each item of a query once, where it is newest."""
+        """Keep the newest event of each item in each query."""
         n_items = self.codes.max(initial=0) + 1
         _, first = np.unique(self.rows * n_items + self.codes, return_index=True)
         first.sort()
         return self.take(first)
 
     def take(self, events):
-        """The same queries with some of their events."""
+        """Return the same queries with a selection of their events."""
         rows, codes, steps = self.rows[events], self.codes[events], self.steps[events]
         return replace(self, rows=rows, codes=codes, steps=steps)
 
 
 def observed(queries, n_items):
-    """Flatten the queries; unseen items are left out."""
+    """Flatten the queries and leave out unseen items."""
     rows, codes, _ = newest_first(queries)
     known = codes < n_items
     rows, codes = rows[known], codes[known]
@@ -60,11 +60,11 @@ def observed(queries, n_items):
 
 
 class BaselineRecommender(RankingMixin, SessionEstimator):
-    """A recommender whose scores come from counts.
+    """A recommender that scores by counts.
 
-    ``_learn(data)`` of a subclass returns its fitted attributes by name, and
-    ``_add_scores(scores, queries)`` adds to an array of shape (n_queries, n_items) that
-    holds the scores of `backoff`.
+    ``_learn(data)`` of a subclass returns its fitted attributes by name.
+    ``_add_scores(scores, queries)`` adds its scores to those of `backoff`, in an array
+    of shape (n_queries, n_items).
     """
 
     _parameter_constraints: dict = {
@@ -80,14 +80,16 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Whole sessions are the recommended
-            input.
+            Training sessions, shape (n_sessions,). Pass whole sessions if you have
+            them.
         y : array-like of shape (n_sessions,), default=None
-            Next items; row i is then the session ``X[i] + [y[i]]``. Rules, and the
-            transitions of SLIST, then learn what ``y[i]`` follows, and nothing else.
+            Next items. Row i then stands for the session ``X[i] + [y[i]]``. Rules and
+            the transitions of SLIST only learn from the targets and the items before
+            them.
         sample_weight : array-like of shape (n_sessions,), default=None
             Weights of the rows, 0 or more. They multiply the weights of the events and
-            of the target. A row of weight 0 is left out. None is 1 for all.
+            of the target. Rows with weight 0 are left out. None gives each row the
+            weight 1.
 
         Returns
         -------
@@ -97,8 +99,8 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         Raises
         ------
         ValueError
-            A parameter does not fit the sessions, such as one that needs their times.
-            A weight is negative, missing or infinite.
+            If a parameter does not fit the sessions, such as one that needs times. If a
+            weight is negative, missing or infinite.
         """
         data = self._training_data(X, y, sample_weight)
         return self._adopt(X, **fitted_catalog(data), **self._learn(data))
@@ -110,9 +112,10 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         return "They are ignored."
 
     def _training_data(self, X, y, sample_weight=None, known=None):
-        """Encode what `fit` was given, sessions in order of their end times.
+        """Encode the arguments of `fit`, with sessions sorted by their end times.
 
-        Sessions without a time, NaN, are last. Where none has one, there are no times.
+        Sessions without a time (NaN) come last. If no session has a time, `end_times`
+        is None.
         """
         if not callable(self.scoring):
             parse_metric(self.scoring)
@@ -124,7 +127,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
         return data
 
     def _base_scores(self):
-        """Scores of a session of which nothing is known, (n_items,), float32."""
+        """Scores of a session without known items, (n_items,), float32."""
         if self.backoff is None:
             return np.zeros(len(self.item_ids_), dtype=np.float32)
         scale = BACKOFF_TOTAL / self.item_counts_.sum()
@@ -149,7 +152,7 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
 
 
 class ItemWeightsMixin(SimilarItemsMixin):
-    """Similar to an item is what has a weight above 0 in its row of a matrix.
+    """Items with a weight above 0 in an item's row of a matrix are similar to it.
 
     A subclass names the fitted matrix (n_items, n_items), sparse or dense.
     """
@@ -166,28 +169,29 @@ class ItemWeightsMixin(SimilarItemsMixin):
 
 
 class CountingRecommender(BaselineRecommender):
-    """A baseline that counts further sessions on top of those of `fit`.
+    """A baseline that can add the counts of further sessions to those of `fit`.
 
     ``_grow(data, item_counts)`` of a subclass returns its fitted attributes for the old
-    sessions and `data`, whose codes are those of the catalog that has grown.
+    sessions and `data`, which is encoded with the extended catalog.
     """
 
     _read_at_prediction = ("backoff", "scoring")
 
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Count further sessions; the result is that of `fit` on all sessions.
+        """Add further sessions to the counts, as if `fit` had read all sessions.
 
-        Scores of an item are those of a `fit` on the old and then the further sessions,
+        Scores equal those of a `fit` on the old sessions followed by the further ones,
         up to the rounding of sums of fractions. New items are appended to `item_ids_`.
-        Nothing is counted twice, but what was learned is copied, and `SessionKNN` and
-        ``MarkovRecommender(tie_break="first")`` index all of it again.
+        Old sessions are not counted again, but the fitted arrays are copied.
+        `SessionKNN` and ``MarkovRecommender(tie_break="first")`` also rebuild their
+        index of all sessions.
 
         Parameters
         ----------
         X : Sessions or list of lists
-            Further training sessions, shape (n_sessions,). They need not be later than
-            the others. Times must be there if they were in `fit`, and only then, where
-            the model reads them.
+            Further training sessions, shape (n_sessions,). They may be earlier than the
+            others. If the model uses times, pass times if the sessions of `fit` had
+            them, and none otherwise.
         y : array-like of shape (n_sessions,), default=None
             Next items, as in `fit`.
         sample_weight : array-like of shape (n_sessions,), default=None
@@ -196,14 +200,14 @@ class CountingRecommender(BaselineRecommender):
         Returns
         -------
         self : object
-            The estimator itself. Unfitted before, it is fitted.
+            The estimator itself. If it was not fitted, this is the same as `fit`.
 
         Raises
         ------
         ValueError
-            As in `fit`. Or a parameter that takes effect in `fit` was changed, ids are
-            of another type than those of `fit`, or only some sessions have times that
-            the model reads.
+            As in `fit`. Also if a parameter that takes effect in `fit` has changed, or
+            if the ids have another type than in `fit`. If the model uses times, and
+            only the old or only the further sessions have them.
         """
         if not hasattr(self, "item_ids_"):
             return self.fit(X, y, sample_weight)
@@ -225,30 +229,31 @@ class CountingRecommender(BaselineRecommender):
     def _check_fit_params(self):
         if not hasattr(self, "_fit_params"):
             raise ValueError(
-                f"This {type(self).__name__} comes from a version of skclip without "
-                "partial_fit. Fit it again on all sessions."
+                f"This {type(self).__name__} was saved by a version of skclip without "
+                "partial_fit. Call fit with all sessions."
             )
         for name, value in self._params_of_fit().items():
             before = self._fit_params[name]
             if value != before:
                 raise ValueError(
-                    f"{name}={value!r}, but the model was fitted with {before!r}, on "
-                    f"which its counts depend. Set {name}={before!r}, or fit again on "
+                    f"{name}={value!r}, but the model was fitted with {before!r} and "
+                    f"its counts depend on it. Set {name}={before!r}, or call fit with "
                     "all sessions."
                 )
 
     def _check_times(self, had_times, data):
-        """Refuse times where `fit` had none, and none where it had times."""
+        """Raise an error if only the old or only the further sessions have times."""
         if had_times and data.end_times is None:
             raise ValueError(
                 f"This {type(self).__name__} was fitted on sessions with times, and "
-                "these have none. Pass time= to Sessions.from_events."
+                "these sessions have none. Pass time= to Sessions.from_events."
             )
         if data.end_times is not None and not had_times:
             raise ValueError(
                 f"This {type(self).__name__} was fitted on sessions without times, and "
-                "these have times, so it is unknown which are later. Pass X.to_lists() "
-                "to count these as later, or fit again on all sessions with times."
+                "these sessions have times, so their order is unknown. Pass "
+                "X.to_lists() to count them as the latest, or call fit with all "
+                "sessions and their times."
             )
 
 
@@ -262,7 +267,7 @@ def fitted_catalog(data):
 
 
 def ages_in_days(data, name, value):
-    """Days from the end of each session to the last end; parameter `name` needs it."""
+    """Days from the end of each session to the last end, needed by parameter `name`."""
     if data.end_times is None:
         raise needs_times(name, value)
     end_times = without_gaps(data.end_times)
@@ -277,12 +282,12 @@ def needs_times(name, value):
 
 
 def without_gaps(end_times):
-    """End times, the latest one where a session has none."""
+    """End times, with the latest one for sessions without a time."""
     return np.where(np.isnan(end_times), np.nanmax(end_times), end_times)
 
 
 def rows_of(values, codes, offsets, n_items):
-    """Sparse rows of (code, value) pairs; pairs of one code are summed."""
+    """Sparse rows of (code, value) pairs. Pairs with the same code are summed."""
     shape = len(offsets) - 1, n_items
     rows = sparse.csr_array((values, codes - 1, offsets.copy()), shape=shape)
     rows.sum_duplicates()  # in place, offsets included
@@ -290,14 +295,14 @@ def rows_of(values, codes, offsets, n_items):
 
 
 def widened(matrix, n_rows, n_columns):
-    """A sparse matrix with empty rows and columns behind its own."""
+    """Append empty rows and columns to a sparse matrix."""
     more = np.full(n_rows - matrix.shape[0], matrix.indptr[-1], matrix.indptr.dtype)
     parts = matrix.data, matrix.indices, np.concatenate([matrix.indptr, more])
     return sparse.csr_array(parts, shape=(n_rows, n_columns))
 
 
 def add_at(scores, rows, columns, values):
-    """``scores[rows, columns] += values``, where a place may occur several times."""
+    """``scores[rows, columns] += values``, also if a position occurs several times."""
     flat = scores.reshape(-1)
     np.add.at(flat, rows * scores.shape[1] + columns, values.astype(np.float32))
 

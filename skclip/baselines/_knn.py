@@ -1,4 +1,4 @@
-"""Session-based nearest neighbors, four published variants, by sparse products."""
+"""Session-based nearest neighbors in four published variants, by sparse products."""
 
 from numbers import Integral, Real
 
@@ -19,7 +19,7 @@ from skclip.baselines._base import (
     without_gaps,
 )
 
-# Weight of the click that is `steps` before the newest one, of `n` clicks.
+# Weight of the click that is `steps` before the newest of `n` clicks.
 _WEIGHTINGS = {
     "same": lambda steps, n: np.ones(len(steps)),
     "linear": lambda steps, n: np.maximum(0, 1 - 0.1 * steps),
@@ -35,7 +35,7 @@ _DECAYS = {
     "quadratic": lambda steps: 1 / (steps + 1) ** 2,
     "log": lambda steps: 1 / np.log10(steps + 2.7),
 }
-# Values of "auto"; a variant has no other parameters of its own.
+# Values of "auto". These are also the only parameters that a variant has of its own.
 _STAN = {"lambda1": 1.0, "lambda2": 20.0, "lambda3": 2.0}
 _VARIANTS = {
     "sknn": {},
@@ -46,20 +46,21 @@ _VARIANTS = {
 _OWN = ("weighting", "decay", "idf_weight", "lambda1", "lambda2", "lambda3", "lambda4")
 _AUTO = StrOptions({"auto"})
 _LOWEST = 10 * BACKOFF_TOTAL  # items of neighbors rank before all other items
-_TINY = 1e-9  # where all neighbors are old or far, their factors are scaled up
-_LONGEST = 50  # distinct items of a query that are read; a float64 has 53 bits
+_TINY = 1e-9  # if the factors of all neighbors are smaller, they are scaled up
+_LONGEST = 50  # most distinct items that are read per query; a float64 has 53 bits
 _MOST_ITEMS = 2**22  # in the sessions of all neighbors of a chunk of queries
-_SORT_RATIO = 8  # sort if sessions are so many times more than candidates
+_SORT_RATIO = 8  # sort if there are more sessions per candidate than this
 
 
 class SessionKNN(CountingRecommender):
     r"""Rank by the items of the most similar training sessions.
 
     Candidates are the `sample_size` most recent training sessions that share an item
-    with the observed one; the `n_neighbors` most similar of them vote. With
-    :math:`A` the distinct items of the observed session of :math:`T` clicks,
-    :math:`B` those of a training session and :math:`p_i` the clicks from item
-    :math:`i` to the newest (0 is the newest):
+    with the observed session. The `n_neighbors` most similar candidates are the
+    neighbors, and the score of an item sums over the neighbors that have it.
+    :math:`A` holds the distinct items of the observed session of :math:`T` clicks,
+    and :math:`B` those of a training session. :math:`p_i` is the number of clicks from
+    item :math:`i` to the newest click, which has 0:
 
     .. math::
         \mathrm{sim}(B) &= \frac{|A \cap B|}{\sqrt{|A| |B|}} &
@@ -76,26 +77,27 @@ class SessionKNN(CountingRecommender):
     "vstan" multiplies the terms of stan by
     :math:`e^{-p^*/\lambda_4}(1 + a\, \mathrm{idf}_j)`.
 
-    :math:`p^*` belongs to the newest shared item, :math:`\Delta_j` are the clicks
-    between it and :math:`j` in the neighbor, :math:`\mathrm{idf}_j = \log(n / n_j)`
-    with :math:`n` training sessions and :math:`n_j` events of :math:`j`, at least 0,
-    and :math:`a` is `idf_weight`. Where events have weights, a neighbor's vote for
-    :math:`j` is multiplied by the largest weight of :math:`j` in it, :math:`n_j` are
-    sums of weights, and a session counts the mean weight of its events in :math:`n`. If
-    all neighbors of a session are old or far, with
-    factors below 1e-9, its scores are divided by the largest factor.
+    :math:`p^*` belongs to the newest shared item. :math:`\Delta_j` is the number of
+    clicks between that item and :math:`j` in the neighbor.
+    :math:`\mathrm{idf}_j = \log(n / n_j)`, at least 0, for :math:`n` training sessions
+    and :math:`n_j` events of :math:`j`. :math:`a` is `idf_weight`.
+
+    If events have weights, a neighbor's term for :math:`j` is multiplied by the largest
+    weight of :math:`j` in it. :math:`n_j` is then a sum of weights, and :math:`n` sums
+    the mean event weights of the sessions. If all neighbors of a session are so old or
+    far that their factors are below 1e-9, its scores are divided by the largest factor.
 
     Parameters
     ----------
     variant : {"sknn", "vsknn", "stan", "vstan"}, default="vsknn"
-        S-KNN [1]_, V-SKNN [2]_, STAN [3]_ or VSTAN [2]_. `fit` refuses parameters that
-        the variant does not have.
+        Published method: S-KNN [1]_, V-SKNN [2]_, STAN [3]_ or VSTAN [2]_. `fit` raises
+        an error if you set a parameter that the variant does not have.
     n_neighbors : int, default=500
-        Number of neighbors that vote. Of equally similar ones, the most recent.
+        Number of neighbors. Among equally similar sessions, the most recent ones are
+        used.
     sample_size : int or None, default=5000
-        Number of most recent candidates that are compared; None compares all. Recency
-        goes by the end times of the sessions, or by the order of the rows if there are
-        no times.
+        Number of most recent candidates to compare. None compares all. Recency is the
+        end time of a session, or the order of the rows if there are no times.
     weighting : {"auto", "same", "linear", "div", "quadratic", "log"}, default="auto"
         Weight :math:`w(p)` of a click in "vsknn": 1, ``max(0, 1 - p / 10)``,
         ``(T - p) / T``, its square, or ``1 / log10(p + 1.7)``. "auto" is "quadratic".
@@ -104,45 +106,74 @@ class SessionKNN(CountingRecommender):
         ``max(0, 1 - s / 10)``, ``1 / s``, ``1 / s ** 2``, or ``1 / log10(s + 1.7)``.
         "auto" is "quadratic".
     idf_weight : float or "auto", default="auto"
-        Weight of rare items in "vsknn" and "vstan"; 0 ignores their frequency. "auto"
-        is 5 in "vsknn" and 2 in "vstan".
+        Weight of the idf factor, which favors rare items, in "vsknn" and "vstan". 0
+        turns it off. "auto" is 5 in "vsknn" and 2 in "vstan".
     lambda1 : float or "auto", default="auto"
         Decay of the observed clicks in "stan" and "vstan", in clicks. "auto" is 1.
     lambda2 : float, None or "auto", default="auto"
         Decay of old neighbors in "stan" and "vstan", in days. None ignores their age.
-        "auto" is 20 if the sessions have times, else None; a number needs times.
+        "auto" is 20 if the sessions have times, and None otherwise. A number requires
+        times.
     lambda3 : float or "auto", default="auto"
         Decay within a neighbor in "stan" and "vstan", in clicks. "auto" is 2.
     lambda4 : float or "auto", default="auto"
-        Decay of the newest shared item in "vstan", in clicks. "auto" is 2.
+        Decay by the position of the newest shared item in "vstan", in clicks. "auto" is
+        2.
     backoff : {"popularity"} or None, default="popularity"
-        Ranking of the items that no neighbor has, behind the others. None leaves them
-        tied.
+        Ranking of the items that no neighbor has, after all other items. None leaves
+        them tied.
     scoring : str or callable, default="mrr@20"
         Metric that `score` returns.
 
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each, or the sums of their weights.
+        Raw ids of the items seen in `fit`, sorted, then new items of `partial_fit`, and
+        their numbers of training events, or sums of event weights.
     sessions_ : csr_array of shape (n_sessions, n_items), float32
-        Distinct items of the training sessions, oldest session first; the value is the
-        place of the last click on the item, from 1.
+        Distinct items of the training sessions, oldest session first. The value is the
+        position of the last click on the item, counted from 1.
     resolved_params_ : dict
-        Parameters of the fitted variant, with the values that "auto" took.
+        Parameters of the fitted variant, with "auto" replaced by its value.
 
     Notes
     -----
-    `n_neighbors`, `sample_size` and `backoff` are read at prediction, so they can be
-    changed without a new `fit`. All other parameters take effect in `fit`, and
-    `partial_fit` refuses others than then. It puts further sessions among the old ones
-    by their end times; where these are equal or missing, old sessions come first.
+    `n_neighbors`, `sample_size` and `backoff` are read at prediction, so you can change
+    them without a new `fit`. All other parameters take effect in `fit`, and
+    `partial_fit` raises an error if they have changed. It sorts further sessions among
+    the old ones by their end times. If times are equal or missing, old ones come first.
 
     A query costs the number of sessions that have one of its items, plus `n_neighbors`
-    times their length. The newest 50 distinct items of a query are read. In [3]_ the
-    newest shared item is that of the observed session; a widely used program takes
-    the last place in the neighbor that has any observed item.
+    times their length. The newest 50 distinct items of a query are read.
+
+    Differences from the paper and its code:
+
+    - **Newest shared item.** STAN measures distances in a neighbor from the newest
+      observed item that both sessions have; published code takes the last place in the
+      neighbor with any observed item. skclip follows the paper. Most neighbors share
+      one item, where both rules agree.
+    - **Equal neighbors.** Papers do not say which neighbors of equal similarity to
+      keep, and published code keeps those that its sort leaves first. skclip keeps the
+      most recent ones, because with one observed item all candidates are equally
+      similar.
+    - **Negative idf.** The idf of published code is negative for an item with more
+      events than there are sessions. skclip uses 0 instead, so that no factor is below
+      1.
+    - **Items of no neighbor.** Published code leaves items without a score tied, or in
+      the order of a dictionary. skclip ranks them by popularity behind the others;
+      ``backoff=None`` leaves them tied.
+    - **Normalization of V-SKNN.** The paper divides the sum over shared items by the
+      number of distinct items of the observed session. skclip does not: the factor is
+      the same for all neighbors, so scores differ and rankings do not.
+    - **Linear weights.** The published ``"linear"`` decay is negative from the eleventh
+      click on, and its weighting counts the last ten clicks. In skclip both are at
+      least 0, so that no neighbor votes against its own items.
+    - **Long observed sessions.** The papers use all observed items. skclip uses the
+      newest 50 distinct ones, because older ones hardly count in V-SKNN, STAN and
+      VSTAN.
+    - **Most recent candidates.** Published code collects recent candidates click by
+      click. skclip orders them by the time of their last event, which is the same if
+      sessions do not overlap.
 
     References
     ----------
@@ -236,7 +267,7 @@ class SessionKNN(CountingRecommender):
         return _learned(sessions, votes, times, weight, item_counts, params)
 
     def _resolved(self, has_times):
-        """The parameters of the variant, "auto" replaced."""
+        """The parameters of the variant, with "auto" replaced."""
         own = _VARIANTS[self.variant]
         resolved = {}
         for name in _OWN:
@@ -246,9 +277,9 @@ class SessionKNN(CountingRecommender):
                 resolved[name] = own[name] if auto else value
             elif not auto:
                 raise ValueError(
-                    f"{name}={value!r} is no parameter of variant={self.variant!r}, "
-                    f"which has {sorted(own) or 'none of this kind'}. Leave it at "
-                    "'auto'."
+                    f"{name}={value!r} is not a parameter of variant={self.variant!r}, "
+                    f"which has {sorted(own) or 'no parameters of this kind'}. Leave "
+                    f"{name}='auto'."
                 )
         if "lambda2" in resolved and not has_times:
             if self.lambda2 not in ("auto", None):
@@ -257,7 +288,7 @@ class SessionKNN(CountingRecommender):
         return resolved
 
     def _rows_per_chunk(self):
-        """As many as have about 4 million items in the sessions of their neighbors."""
+        """Number of queries whose neighbors have about 4 million items in total."""
         n_sessions = self.sessions_.shape[0]
         n_neighbors = min(self.n_neighbors, n_sessions)
         of_query = n_neighbors * self.sessions_.nnz / n_sessions
@@ -296,12 +327,12 @@ class SessionKNN(CountingRecommender):
     def _neighbors(self, clicks, n_queries):
         """Row, session, similarity and newest shared click of each neighbor.
 
-        A neighbor needs two things of the clicks that it shares with the query: the
-        sum of their weights, and which of them is the newest. One sparse product over
-        complex numbers finds both. The real part is the weight. The imaginary part is
-        ``2 ** -rank``, where the newest click has rank 0. A sum of distinct powers of
-        two is exact in a float64 (53 bits) for up to 50 clicks, and its exponent is
-        that of the largest one, which belongs to the newest click.
+        A neighbor needs two facts about the clicks that it shares with the query: the
+        sum of their weights, and the newest of them. One sparse product over complex
+        numbers finds both. The real part is the weight. The imaginary part is
+        ``2 ** -rank``, and the newest click has rank 0. A sum of distinct powers of two
+        is exact in a float64 (53 bits) for up to 50 clicks. Its exponent is that of the
+        largest power, which belongs to the newest click.
         """
         params = self.resolved_params_
         if "weighting" in params:
@@ -339,7 +370,7 @@ class SessionKNN(CountingRecommender):
         return rows, sessions, similarity, shared
 
     def _shared(self, weights, clicks, starts):
-        """Rows, the sessions that share clicks with each, and sums of their weights.
+        """Rows, the sessions that share clicks with each, and sums of click weights.
 
         The sparse product clears a workspace of one number per training session. If
         few sessions share a click, sorting them is faster. Both ways return the same
@@ -366,21 +397,22 @@ class SessionKNN(CountingRecommender):
 
     def __getstate__(self):
         state = super().__getstate__()
-        state.pop("_sessions_of_item", None)  # made again in a moment
+        state.pop("_sessions_of_item", None)  # __setstate__ builds it again
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "sessions_" in state:
-            if "_votes" not in state:  # saved when there were no weights
+            if "_votes" not in state:  # saved by a version without event weights
                 self._votes, self._total_weight = None, self.sessions_.shape[0]
             self._sessions_of_item = _sessions_of_item(self.sessions_)
 
 
 def _sessions_and_times(data):
-    """Sessions that are not empty, their votes and end times, or None for these.
+    """Non-empty sessions, their largest item weights, and end times.
 
-    Votes are largest weights, at the same places as the items of the sessions.
+    Weights are stored at the same positions as the items of the sessions. Weights and
+    end times may be None.
     """
     kept = np.flatnonzero(np.diff(data.offsets) > 0)
     times = None if data.end_times is None else data.end_times[kept]
@@ -389,7 +421,7 @@ def _sessions_and_times(data):
 
 
 def _ones_for(votes, sessions):
-    """The votes of sessions, 1 for each of their items where there are none."""
+    """Weights of the items of sessions, with 1 for each item if there are none."""
     if votes is not None:
         return votes
     votes = sessions.copy()
@@ -398,7 +430,7 @@ def _ones_for(votes, sessions):
 
 
 def _learned(sessions, votes, times, total_weight, item_counts, params):
-    """Fitted attributes; `times` are in order, NaN last."""
+    """Fitted attributes. `times` are sorted, with NaN last."""
     counted = np.where(item_counts > 0, item_counts, total_weight)  # 0 has no vote
     idf = np.maximum(0, np.log(total_weight / counted))
     return {
@@ -413,9 +445,9 @@ def _learned(sessions, votes, times, total_weight, item_counts, params):
 
 
 def _places_and_votes(data):
-    """Place of the last click on each item in each session, from 1; largest weights.
+    """Position, from 1, of the last click on each item, and its largest weight.
 
-    Weights are None where each is 1.
+    Weights are None if each is 1.
     """
     lengths = np.diff(data.offsets)
     session = np.repeat(np.arange(len(lengths)), lengths)
@@ -433,7 +465,7 @@ def _places_and_votes(data):
 
 
 def _sessions_of_item(sessions):
-    """Ones where an item (row) is in a session (column), oldest session first.
+    """Ones for each item (row) that is in a session (column), oldest session first.
 
     The ones are complex, for the product of `SessionKNN._neighbors`.
     """
@@ -444,12 +476,12 @@ def _sessions_of_item(sessions):
 
 
 def _fading(distance, scale, least=-90):
-    """exp(-distance / scale), kept so large that a product of such factors is not 0."""
+    """exp(-distance / scale), bounded so that a product of such factors is never 0."""
     return np.exp(np.maximum(-distance / scale, least), dtype=np.float64)
 
 
 def _largest_of_row(values, rows):
-    """The largest value in each run of equal rows, for each of its members."""
+    """The largest value in each run of equal rows, repeated for each of its members."""
     if len(rows) == 0:
         return values
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
@@ -458,9 +490,9 @@ def _largest_of_row(values, rows):
 
 
 def _largest(values, tie_break, indptr, k):
-    """Positions of the largest `k` values of each row, in order of position.
+    """Positions of the largest `k` values of each row, sorted by position.
 
-    Among values equal to the k-th the largest of `tie_break` are kept.
+    Among values equal to the k-th, those with the largest `tie_break` are kept.
     """
     lengths = np.diff(indptr)
     if lengths.max(initial=0) <= k:

@@ -1,4 +1,4 @@
-"""Popularity, whatever the session."""
+"""Popularity ranking, the same for every session."""
 
 import numpy as np
 
@@ -11,26 +11,27 @@ from skclip.baselines._base import (
 
 
 class PopularityRecommender(CountingRecommender):
-    r"""Rank the items by their number of training events, whatever the session.
+    r"""Rank the items by their number of training events, the same for every session.
 
-    The simplest baseline: a model that does not beat it has learned nothing about
-    sessions. With a half-life, an event of a session that ended :math:`a` days before
-    the last one counts :math:`2^{-a / \mathrm{half\_life}}`. An event with a weight
-    counts as much.
+    This is the simplest baseline. A model that does not beat it has learned nothing
+    about sessions. With a half-life, events count less with age: an event of a session
+    that ended :math:`a` days before the last one counts
+    :math:`2^{-a / \mathrm{half\_life}}`. Event weights multiply the counts.
 
     Parameters
     ----------
     half_life : float, default=None
-        Days after which an event counts half; needs sessions with times. Events of a
-        session without a time never count less. None counts all events equally.
+        Number of days after which an event counts half. It requires sessions with
+        times. Events of sessions without a time always count fully. None counts all
+        events equally.
     scoring : str or callable, default="mrr@20"
         Metric that `score` returns.
 
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, then those of `partial_fit`, and
-        the training events of each, or the sums of their weights.
+        Raw ids of the items seen in `fit`, sorted, then new items of `partial_fit`, and
+        their numbers of training events, or sums of event weights.
     item_scores_ : ndarray of shape (n_items,), float32
         Score of each item, the same for all sessions.
 
@@ -72,13 +73,13 @@ class PopularityRecommender(CountingRecommender):
         return _fading_scores(dated, undated, latest)
 
     def _factor(self, seconds):
-        """What an event of that age counts."""
+        """Factor of an event of this age."""
         return 0.5 ** (seconds / SECONDS_PER_DAY / self.half_life)
 
     def _weights(self, data, latest):
-        """What the events of each item count, those with and those without a time.
+        """Sums of the event factors of each item, with and without a time.
 
-        Sessions without a time are never older than the latest one.
+        Sessions without a time are treated as if they were the latest.
         """
         factors = self._factor(latest - data.end_times)
         factors = np.repeat(factors, np.diff(data.offsets))
@@ -96,7 +97,7 @@ class PopularityRecommender(CountingRecommender):
 
 
 def _fading_scores(dated, undated, latest):
-    """Fitted attributes: scores at the latest end, and what fades further."""
+    """Fitted attributes: scores at the latest end time, and the sums behind them."""
     return {
         "item_scores_": (dated + undated).astype(np.float32),
         "_dated": dated,

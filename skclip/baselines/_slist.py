@@ -1,4 +1,4 @@
-"""SLIST: item-to-item weights of sessions in closed form."""
+"""SLIST: item-to-item weights learned from sessions in closed form."""
 
 from numbers import Integral, Real
 
@@ -16,52 +16,55 @@ from skclip.baselines._base import (
     rows_of,
 )
 
-_EXACT_ITEMS = 10_000  # up to here the system is solved in float64
-_OLDEST = 30  # in `delta_time`: weights of older sessions would be lost in rounding
+_EXACT_ITEMS = 10_000  # the system is solved in float64 for up to this many items
+_OLDEST = 30  # times `delta_time`; smaller weights would be lost in rounding
 _BLOCK = 1024  # rows of the inverse that are multiplied at a time
 
 
 class SLIST(ItemWeightsMixin, BaselineRecommender):
     r"""Rank by a linear map from the observed items to the next ones [1]_.
 
-    One matrix learns two things: which items share a session (similarity, weight
-    :math:`\alpha`), and which items follow which (transition, weight
-    :math:`1 - \alpha`). The rows of :math:`S` are the inputs, those of :math:`T` the
-    outputs, and :math:`\Omega` holds the weights of the rows:
+    One matrix learns which items share a session (similarity, weight :math:`\alpha`)
+    and which items follow others (transition, weight :math:`1 - \alpha`). The rows of
+    :math:`S` are the inputs, the rows of :math:`T` are the outputs, and :math:`\Omega`
+    holds the weights of the rows:
 
     .. math::
         B = (S^\top \Omega S + \lambda I)^{-1} S^\top \Omega T, \qquad
         \mathrm{score}(j) = \sum_{i} e^{-p_i / \delta_{inf}} B_{ij}
 
-    with :math:`p_i` the clicks from an observed item to the newest one. A similarity
-    row holds the distinct items of a session, in :math:`S` and :math:`T`. A transition
-    row belongs to a click of a session: :math:`T` has the later items, weighted
-    :math:`e^{-g/\delta_{pos}}` with :math:`g` = 0 for the next one, :math:`S` those up
-    to that click (see `direction`). Rows of :math:`S` sum to 1. A row of a session that
-    ended :math:`a` days before the last one has the weight
-    :math:`e^{-a/\delta_{time}}`. Where events have weights, a similarity row is
-    multiplied by the mean weight of its session and a transition row by that of the
-    next click. Clicks of weight 0 are not in :math:`T`.
+    with :math:`p_i` the number of clicks from an observed item to the newest one.
+
+    A similarity row holds the distinct items of a session, in :math:`S` and in
+    :math:`T`. A transition row belongs to a click of a session. In :math:`T` it holds
+    the later items, weighted :math:`e^{-g/\delta_{pos}}`, where :math:`g` is 0 for the
+    next item. In :math:`S` it holds the items up to that click, see `direction`. Rows
+    of :math:`S` sum to 1. If a session ended :math:`a` days before the last one, its
+    rows have the weight :math:`e^{-a/\delta_{time}}`.
+
+    If events have weights, a similarity row is multiplied by the mean weight of its
+    session, and a transition row by the weight of the next click. Clicks of weight 0
+    are left out of :math:`T`.
 
     Parameters
     ----------
     alpha : float, default=0.5
         Weight of the similarity rows, from 0 (transitions only) to 1 (similarity only).
     reg : float, default=10.0
-        Strength :math:`\lambda` of the regularization. `fit` refuses one that is too
-        small for the system to have a solution in floating point.
+        Strength :math:`\lambda` of the regularization. `fit` raises an error if it is
+        too small to solve the system in floating point.
     delta_pos : float, default=1.0
         Decay of the weights within a transition row, in clicks.
     delta_inf : float, default=1.0
-        Decay of the observed items at prediction, in clicks. It takes effect without a
-        new `fit`.
+        Decay of the observed items at prediction, in clicks. You can change it without
+        a new `fit`.
     delta_time : float, None or "auto", default="auto"
         Decay of the weights of sessions, in days. None weights all sessions equally.
-        "auto" is 128 if the sessions have times, else None; a number needs times.
-        Sessions older than 30 `delta_time` count as if they were just as old.
+        "auto" is 128 if the sessions have times, and None otherwise. A number requires
+        times. Sessions older than 30 times `delta_time` get the weight of that age.
     direction : {"part", "sr"}, default="part"
-        Input of a transition row: "part" takes all clicks so far, weighted
-        :math:`e^{-p/\delta_{pos}}`, "sr" the last click only.
+        Input of a transition row. "part" takes all clicks so far, weighted
+        :math:`e^{-p/\delta_{pos}}`. "sr" takes the last click only.
     max_items : int, default=20_000
         Largest catalog that `fit` accepts. The matrix is dense: it takes
         ``4 * n_items ** 2`` bytes, and the time grows with the cube of `n_items`.
@@ -71,15 +74,23 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
     Attributes
     ----------
     item_ids_, item_counts_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, sorted, and the training events of each, or
-        the sums of their weights.
+        Raw ids of the items seen in `fit`, sorted, and their numbers of training
+        events, or sums of event weights.
     weights_ : ndarray of shape (n_items, n_items), float32
         The matrix :math:`B`.
 
     Notes
     -----
-    The system is solved in float64 up to 10,000 items and in float32 beyond. With
-    ``alpha=1`` [1]_ bounds the diagonal of :math:`B`; this class does not.
+    The system is solved in float64 up to 10,000 items and in float32 beyond.
+
+    Differences from the paper and its code:
+
+    - **Diagonal with alpha of 1.** The paper and its code bound the diagonal of
+      :math:`B` if ``alpha=1``. skclip does not, so an item may recommend itself, as for
+      any other `alpha`.
+    - **Weight of old sessions.** The paper and its code weight a session by ``exp(-age
+      / delta_time)``. skclip uses at least ``exp(-30)``, because smaller weights were
+      lost in rounding and popular items outranked the items of old sessions.
 
     References
     ----------
@@ -105,7 +116,7 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         "max_items": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
     }
-    backoff = "popularity"  # for sessions of which no item is known
+    backoff = "popularity"  # for sessions without known items
     _scores_are = "logits"
     _item_weights = "weights_"
 
@@ -135,8 +146,8 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         if n > self.max_items:
             raise ValueError(
                 f"The catalog has {n} items, more than max_items={self.max_items}. "
-                f"The weights would take {4 * n**2 / 2**30:.1f} GiB and fit more: "
-                f"pass max_items={n} if you have that, drop rare items "
+                f"The weights would take {4 * n**2 / 2**30:.1f} GiB, and fit needs "
+                f"more. Pass max_items={n} if you have enough memory, drop rare items "
                 "(skclip.preprocessing.drop_rare_items), or use SessionKNN."
             )
         gram, cross = self._normal_equations(data, self._session_weights(data))
@@ -172,12 +183,12 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         return gram + weighted @ past, cross + weighted @ future
 
     def _transitions(self, data):
-        """Transition rows of S and of T, the session of each and the next click."""
+        """Transition rows of S and of T, their sessions and their next clicks."""
         lengths = np.diff(data.offsets)
         session = np.repeat(np.arange(len(lengths)), lengths)
         last = np.repeat(data.offsets[1:], lengths) - 1
         if data.graph_ends is None:
-            t = np.flatnonzero(np.arange(len(session)) < last)  # these have a next one
+            t = np.flatnonzero(np.arange(len(session)) < last)  # all but the last click
         else:  # with targets: the click before each of them
             t = data.graph_ends - 1
 
@@ -209,12 +220,12 @@ def _summing_to_one(rows):
 
 
 def _solve(gram, cross, reg):
-    """(gram + reg I)^-1 cross, float32, in little more than one dense matrix.
+    """(gram + reg I)^-1 cross, float32, in little more memory than one dense matrix.
 
     LAPACK factorizes (potrf) and inverts (potri) the symmetric matrix in place, in its
-    lower triangle. The triangle is then mirrored, and the product with `cross` written
-    over the inverse, both a block of rows at a time. A general solver would need
-    several matrices of this size.
+    lower triangle. The triangle is then mirrored, and the product with `cross` replaces
+    the inverse, both in blocks of rows. A general solver would need several matrices of
+    this size.
     """
     n = gram.shape[0]
     dtype = np.float64 if n <= _EXACT_ITEMS else np.float32
@@ -226,8 +237,8 @@ def _solve(gram, cross, reg):
     inverse, failed_at = potrf(inverse, lower=True, overwrite_a=True, clean=False)
     if failed_at:
         raise ValueError(
-            f"reg={reg} is too small: with items that occur alike the system has no "
-            "solution up to rounding. Pass a larger reg, such as the default 10."
+            f"reg={reg} is too small to solve the system, because some items occur in "
+            "nearly the same sessions. Pass a larger reg, such as the default 10."
         )
     inverse, _ = potri(inverse, lower=True, overwrite_c=True)
     for i in range(0, n, _BLOCK):  # mirror the lower triangle

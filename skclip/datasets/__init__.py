@@ -1,14 +1,17 @@
 """Simulated sessions with a known truth, and public data sets.
 
-`read_*` read the files of a publisher into `Sessions`, as they lie on the publisher's
-page or gzipped. They need polars (``pip install 'skclip[datasets]'``). A column that is
-missing or a value that is wrong is a ValueError that names line and column. The readers
-of the CLIP-SBR experiments (Last.fm, Xing, Reddit) filter as these did: compare the
-counts of `Sessions.describe` with the paper's. The others filter nothing, so that the
-steps of a paper can be taken one by one with `skclip.preprocessing`.
+`make_*` simulate sessions and return the truth behind them.
 
-`fetch_*` download first, into scikit-learn's data home. There is none for data that a
-login, an agreement or a form protects, or whose address is no longer published.
+`read_*` read the files of a publisher into `Sessions`. They accept the files as they
+are on the publisher's page, or gzipped. They need polars
+(``pip install 'skclip[datasets]'``). A missing column or a wrong value raises a
+ValueError that names line and column. The readers for the CLIP-SBR experiments
+(Last.fm, Xing, Reddit) apply the filters of these experiments. Compare the counts of
+`Sessions.describe` with those of the paper. The other readers filter nothing, so you
+can take the steps of a paper one by one with `skclip.preprocessing`.
+
+`fetch_*` download a file first and keep it in scikit-learn's data home. They do not
+cover data behind a login, an agreement or a form, or data without a public address.
 """
 
 from skclip.datasets._diginetica import read_diginetica

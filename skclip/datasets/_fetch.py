@@ -1,4 +1,4 @@
-"""Files of publishers, downloaded once into scikit-learn's data home."""
+"""Download files of publishers once, into scikit-learn's data home."""
 
 import gzip
 import hashlib
@@ -17,10 +17,11 @@ from skclip.datasets._text_table import import_polars
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file at an address that its publisher names.
+    """File at an address that its publisher names.
 
-    `checksum` is that of the wanted file, such as ``"md5:..."``. `reader` reads it.
-    `member` is its name in a tar archive; None where the address is that of the file.
+    `checksum` belongs to the wanted file, such as ``"md5:..."``. `reader` is the name
+    of the function that reads it. `member` is the name of the file in a tar archive.
+    None means that `url` is the address of the file itself.
     """
 
     url: str
@@ -34,10 +35,10 @@ class PublicFile:
 
 
 def fetch(file, data_home, download_if_missing, n_retries, delay):
-    """Path of a file, which is downloaded first if need be."""
+    """Return the path of a file, and download it first if it is missing."""
     if n_retries < 0:
-        raise ValueError(f"n_retries={n_retries!r} must not be negative.")
-    import_polars()  # miss it before the download, not after it
+        raise ValueError(f"n_retries={n_retries!r} is negative. Pass 0 or more.")
+    import_polars()  # fail before the download, not after it
     folder = Path(get_data_home(data_home), "skclip")
     path = folder / file.name
     if path.exists():
@@ -47,18 +48,18 @@ def fetch(file, data_home, download_if_missing, n_retries, delay):
                 f"again, or read it with skclip.datasets.{file.reader}."
             )
         return path
-    unpacked = f", take {file.member} out of it" if file.member else ""
+    unpacked = f", extract {file.member} from it" if file.member else ""
     by_hand = (
-        f"Without a network, get {file.url} elsewhere{unpacked}, put it at {path} and "
-        "call this again, or read it where it is with "
+        f"To get the file by hand, download {file.url}{unpacked}, save it as {path} "
+        "and call this function again. Or read a copy with "
         f"skclip.datasets.{file.reader}."
     )
     if not download_if_missing:
         raise OSError(
-            f"{path} is not there, and download_if_missing is False. {by_hand}"
+            f"{path} does not exist, and download_if_missing is False. {by_hand}"
         )
     folder.mkdir(exist_ok=True)
-    # A folder of its own: others may fetch the same file at the same time.
+    # In a separate folder, because other processes may fetch the same file now.
     with TemporaryDirectory(dir=folder) as part:
         try:
             found = fetch_file(file.url, part, n_retries=n_retries, delay=delay)
@@ -68,14 +69,15 @@ def fetch(file, data_home, download_if_missing, n_retries, delay):
             found = _unpacked(found, file)
         if fault := _wrong_checksum(found, file):
             raise OSError(
-                f"What {file.url} gave is not the published file: {fault}. {by_hand}"
+                f"The download of {file.url} is not the published file: {fault}. "
+                f"{by_hand}"
             )
         os.replace(found, path)
     return path
 
 
 def _wrong_checksum(path, file):
-    """What is wrong with the checksum of a file; None if it is right."""
+    """Describe a wrong checksum of a file, or return None."""
     algorithm, expected = file.checksum.split(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as content:
@@ -87,7 +89,7 @@ def _wrong_checksum(path, file):
 
 
 def _unpacked(archive, file):
-    """Take one file out of an archive; its path in there does not say where it goes."""
+    """Extract one file of an archive. Its path in the archive is ignored."""
     target = archive.with_name("unpacked")
     try:
         with tarfile.open(archive) as tar:

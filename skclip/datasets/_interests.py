@@ -1,4 +1,4 @@
-"""Simulated sessions of which it is known how many interests each has."""
+"""Simulated sessions with a known number of interests."""
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
@@ -28,37 +28,44 @@ def make_multi_interest_sessions(
 ):
     """Simulate sessions that jump between a known number of interests.
 
-    A session draws `n_interests` different clusters of items. Each click picks one of
-    them, in proportion to `recency` to the power of the clicks since it was last
-    picked (all count as picked just before the first), and in it an item by
-    popularity, which falls off as rank ** -`popularity_exponent`.
+    Each session draws `n_interests` different clusters of items. Each click first picks
+    one of these clusters. Its probability is proportional to `recency` raised to the
+    number of clicks since the cluster was last picked. Before the first click, all
+    clusters count as just picked. The click then picks an item of the cluster by
+    popularity, which is proportional to ``rank ** -popularity_exponent``.
 
     Parameters
     ----------
     n_sessions, n_items, n_clusters : int, default=2000, 300, 15
-        Numbers of sessions, of items, and of clusters of items, which have equal sizes
-        up to one item and at least 2 items.
+        Numbers of sessions, items and clusters of items. The sizes of clusters differ
+        by at most one item. Each cluster needs at least 2 items.
     n_interests : int, default=2
-        Clusters of each session, at most `n_clusters`.
+        Number of clusters per session, at most `n_clusters`.
     mean_length, max_length : float, default=8.0, 50
-        Mean (at least 2) and largest number of clicks; lengths are geometric.
+        Mean number of clicks, at least 2, and largest number of clicks. Lengths follow
+        a geometric distribution and are cut at `max_length`.
     popularity_exponent : float, default=1.0
-        0 makes all items of a cluster equally popular.
+        Exponent of the popularity within a cluster. With 0, all items of a cluster are
+        equally popular.
     recency : float, default=0.7
-        In (0, 1]; 1 forgets which interest was the last.
+        Factor in (0, 1] by which an interest loses weight with each click since it was
+        last picked. With lower values, sessions stay with one interest longer. With 1,
+        all interests are equally likely.
     n_days : float, default=30.0
-        Time from the first to the last session.
+        Length of the period in which sessions start, in days.
     random_state : int, RandomState instance or None, default=None
-        Seed of everything that is drawn.
+        Seed of all random draws.
 
     Returns
     -------
     sessions : Sessions
-        With times, in order of the time of their last event.
+        Simulated sessions with times, sorted by the time of their last event.
     truth : Bunch
-        ``item_ids`` in order, ``clusters`` (0-based) and ``popularity`` (shares within
-        the item's cluster), all (n_items,); ``session_interests`` (n_sessions,
-        n_interests), sorted clusters; ``interests`` (n_events,), that of each click.
+        Truth behind the sessions. Arrays of shape (n_items,): ``item_ids`` in order,
+        ``clusters`` (counted from 0) and ``popularity`` (share within the cluster).
+        ``session_interests`` of shape (n_sessions, n_interests) has the sorted clusters
+        of each session. ``interests`` of shape (n_events,) has the cluster of each
+        click.
 
     Examples
     --------
@@ -100,9 +107,9 @@ def _simulated(n_sessions, n_items, n_clusters, n_interests, random_state, **opt
 
 
 def _clicks(own, n_steps, recency, begins, popularity, rng):
-    """Items, and the clusters they are drawn from, each of shape (n_sessions, n_steps).
+    """Draw items and their clusters, each of shape (n_sessions, n_steps).
 
-    `begins` says where in `popularity`, whose items stand by cluster, a cluster begins.
+    `popularity` is sorted by cluster. `begins` has the position of each cluster in it.
     """
     upto = np.concatenate([[0], np.cumsum(popularity)])
     everyone = np.arange(len(own))

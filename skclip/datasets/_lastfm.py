@@ -15,7 +15,7 @@ from skclip.preprocessing import (
 
 LASTFM_1K = PublicFile(
     "https://zenodo.org/records/6090214/files/lastfm-dataset-1K.tar.gz",
-    "md5:64747b21563e3d2aa95751e0ddc46b68",  # of the member, on the author's page
+    "md5:64747b21563e3d2aa95751e0ddc46b68",  # of the member, from the author's page
     "read_lastfm_1k",
     member="userid-timestamp-artid-artname-traid-traname.tsv",
 )
@@ -32,30 +32,48 @@ def read_lastfm_1k(
 ):
     """Read Last.fm-1K as sessions of artists, as in the CLIP-SBR experiments.
 
-    In this order, as HG-GNN's program: rows without an artist are dropped; a visit ends
-    after an idle gap of more than 8 hours; immediate repeats are dropped; the first 20
-    events of a visit and the 40,000 artists with most events are kept; sessions of one
-    event and artists with fewer than 5 events are dropped until there are none. Then,
-    as CLIP-SBR's: sessions of fewer than 3 events and, once, users with fewer than 5
-    sessions. The paper counts 966 users, 38,784 artists and 294,402 sessions of 12.86
+    The function first takes the steps of HG-GNN's program:
+
+    1. Drop rows without an artist.
+    2. Split the events of each user into visits, at idle gaps of more than 8 hours.
+    3. Drop immediate repeats.
+    4. Keep the first 20 events of each visit.
+    5. Keep the 40,000 artists with the most events.
+    6. Drop visits with one event and artists with fewer than 5 events, until there are
+       none left.
+
+    Like CLIP-SBR's program, it then drops sessions with fewer than 3 events. Last, it
+    drops users with fewer than 5 sessions, once.
+
+    The paper counts 966 users and 38,784 artists. Its 294,402 sessions have 12.86
     artists on average.
 
     Parameters
     ----------
     path : path-like
-        ``userid-timestamp-artid-artname-traid-traname.tsv``: tab-separated, no header.
+        File ``userid-timestamp-artid-artname-traid-traname.tsv``, separated by tabs,
+        without a header.
     gap : float, timedelta or str, default=28800
-        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
+        Longest idle time within a visit, in seconds or as text such as ``"30min"``.
     max_length, n_items : int, default=20, 40000
-        Events kept of each visit, and artists kept.
+        Number of events kept per visit, and number of artists kept.
     min_session_length, min_user_sessions : int, default=3, 5
-        Sessions of fewer events, then users with fewer sessions, are dropped.
+        Smallest number of events per session, and of sessions per user. Shorter
+        sessions are dropped first, then users.
 
     Returns
     -------
     X : Sessions
-        With times and users; items are artist names. Reading 19 million events takes
-        some minutes and about 10 GB.
+        Sessions with times and users. Items are artist names. Reading 19 million events
+        takes some minutes and about 10 GB of memory.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Preparation.** The paper gives counts and idle gaps, and its code starts from a
+      file of another project. skclip follows the known rules, each as a parameter; see
+      the counts above to compare.
 
     Examples
     --------
@@ -82,7 +100,7 @@ def read_lastfm_1k(
 
 
 def _plays(path):
-    """Events with an artist; the last column may hold tabs."""
+    """Read events with an artist. The last column may hold tabs."""
     names = ["user", "time", "artist_id", "artist", "track_id", "track"]
     fields = [
         Field("user", ("user",), "id"),
@@ -103,29 +121,29 @@ def fetch_lastfm_1k(
 ):
     """Fetch Last.fm-1K and read it as in the CLIP-SBR experiments.
 
-    From Zenodo, record 6090214: 670 MB, unpacked 2.4 GB. The data are for
-    non-commercial use.
+    The file is record 6090214 of Zenodo. The download has 670 MB and is unpacked to
+    2.4 GB. The data are for non-commercial use.
 
     Parameters
     ----------
     data_home : path-like, default=None
-        Folder of downloads; None is that of scikit-learn.
+        Folder of downloads. None means scikit-learn's data home.
     download_if_missing : bool, default=True
-        False raises an OSError instead of a download.
+        Whether to download a missing file. With False, it raises an OSError instead.
     n_retries, delay : int and float, default=3, 1.0
-        Times to try again after a failed attempt, and seconds in between.
+        Number of retries after a failed attempt, and seconds between two attempts.
     **options
-        Passed to `read_lastfm_1k`.
+        Parameters of `read_lastfm_1k`.
 
     Returns
     -------
     X : Sessions
-        As from `read_lastfm_1k`.
+        Sessions as from `read_lastfm_1k`.
 
     Raises
     ------
     OSError
-        The download failed, is not allowed, or is not the file that was expected.
+        The download failed or is not allowed, or the file is not the published one.
 
     Examples
     --------
@@ -135,8 +153,8 @@ def fetch_lastfm_1k(
     ...     try:
     ...         fetch_lastfm_1k(data_home=folder, download_if_missing=False)
     ...     except OSError as error:
-    ...         print(str(error).split(". ")[0][-46:])
-    is not there, and download_if_missing is False
+    ...         print(str(error).split(". ")[0][-48:])
+    does not exist, and download_if_missing is False
     """
     path = fetch(LASTFM_1K, data_home, download_if_missing, n_retries, delay)
     return read_lastfm_1k(path, **options)

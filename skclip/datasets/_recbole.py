@@ -11,7 +11,7 @@ from skclip.datasets._text_table import (
     sessions_of,
 )
 
-_OF_LINES = [  # what a file of lists may have besides
+_OF_LINES = [  # optional columns of a file of lists
     Field("session", ("session_id",), "id", optional=True),
     Field("user", ("user_id",), "id", optional=True),
     Field("times", ("timestamp_list",), "numbers", optional=True),
@@ -19,32 +19,32 @@ _OF_LINES = [  # what a file of lists may have besides
 
 
 def read_recbole(path, *, session="session_id"):
-    """Read an atomic file of RecBole, one event or one whole session a line.
+    """Read an atomic file of RecBole, with one event or one session per line.
 
     Parameters
     ----------
     path : path-like
-        ``.inter``: tab-separated with a typed header such as ``session_id:token
-        item_id:token timestamp:float``. The time may be absent: then the order of the
-        lines is the order of the events. A file with ``item_id_list:token_seq`` instead
-        of ``item_id:token`` has a session a line, its items separated by spaces.
+        File ``.inter``, separated by tabs, with a typed header such as
+        ``session_id:token item_id:token timestamp:float``. Without a time, the order of
+        the lines is the order of the events. With ``item_id_list:token_seq`` instead of
+        ``item_id:token``, each line is a session with items separated by spaces.
     session : str, default="session_id"
-        Column of sessions. Data sets of users have none: ``session="user_id"`` makes
-        one session of all events of a user (see `skclip.preprocessing.sessionize` for
-        visits by idle gap).
+        Name of the session column. Data sets of users do not have it. For these,
+        ``session="user_id"`` makes one session of all events of each user. To split
+        them into visits, see `skclip.preprocessing.sessionize`.
 
     Returns
     -------
     X : Sessions
-        With times where the file has them, and with users where it has ``user_id``.
-        Single events are put in order of time, whole sessions stay as they are. Ids are
-        whole numbers where all of a column are, else text.
+        Sessions, with times if the file has them, and with users if it has
+        ``user_id``. Single events are sorted by time, and whole sessions keep their
+        order. Ids are whole numbers if all ids of the column are, and text otherwise.
 
     Raises
     ------
     ValueError
-        A column is missing or a value is wrong; the message names line and column. Or
-        the file has prefixes and targets: use `read_recbole_prefixes`.
+        A column is missing or a value is wrong. The message names line and column. Or
+        the file has prefixes and targets, which `read_recbole_prefixes` reads.
 
     Examples
     --------
@@ -72,8 +72,8 @@ def read_recbole(path, *, session="session_id"):
         return sessions_of(path, frame)
     if "item" in frame.columns:
         raise ValueError(
-            f"{path}, line 1: the columns 'item_id_list' and 'item_id' are prefixes "
-            "and their targets, not sessions. Use read_recbole_prefixes."
+            f"{path}, line 1: the columns 'item_id_list' and 'item_id' hold "
+            "prefixes and targets, not sessions. Use read_recbole_prefixes."
         )
     return _rows_of_lists(table, frame)[0]
 
@@ -84,17 +84,17 @@ def read_recbole_prefixes(path):
     Parameters
     ----------
     path : path-like
-        ``.inter``: tab-separated with a typed header such as ``session_id:token
-        item_id_list:token_seq item_id:token``; the items of a prefix are separated by
-        spaces. RecBole's session benchmarks have this form.
+        File ``.inter``, separated by tabs, with a typed header such as
+        ``session_id:token item_id_list:token_seq item_id:token``. The items of a prefix
+        are separated by spaces. RecBole's session benchmarks have this form.
 
     Returns
     -------
     X : Sessions
-        The prefixes in order of the lines, with ids (``session_id``), users
-        (``user_id``) and times (``timestamp_list:float_seq``) where the file has them.
+        Prefixes in the order of the lines, with ids (``session_id``), users
+        (``user_id``) and times (``timestamp_list:float_seq``) if the file has them.
     y : ndarray of shape (n_prefixes,)
-        The target of each, for ``fit(X, y)`` and ``score(X, y)``.
+        Target of each prefix, for ``fit(X, y)`` and ``score(X, y)``.
 
     Examples
     --------
@@ -116,26 +116,26 @@ def read_recbole_prefixes(path):
 
 
 def _untyped(name):
-    """The name in a typed header: "item_id" of "item_id:token"."""
+    """Return the name in a typed header, "item_id" for "item_id:token"."""
     return name.split(":")[0]
 
 
 def _check_events(table, session):
-    """Refuse a file that has events but not of sessions."""
+    """Refuse a file of events without a column of sessions or items."""
     found = {field.role: field.names[0] for field in table.places}
-    hint = " Pass session='user_id' to make one session of each user."
+    hint = " Pass session='user_id' to make one session per user."
     for role, name in (("session", session), ("item", "item_id")):
         if role not in found:
             raise ValueError(
                 f"{table.path}, line 1: no column {name!r}. Expected a typed header "
-                "such as 'session_id:token', 'item_id:token'; found "
+                "such as 'session_id:token', 'item_id:token'. Found "
                 f"{list(found.values())}."
                 f"{hint if 'user' in found and role == 'session' else ''}"
             )
 
 
 def _rows_of_lists(table, frame):
-    """Sessions of a column of lists, and the ids of the column of single items."""
+    """Return sessions from the column of lists, and targets from that of items."""
     rows = [text.split() for text in frame["items"]]
     targets = [str(item) for item in frame["item"]] if "item" in frame.columns else []
     if are_whole({item for row in [targets, *rows] for item in row}):
@@ -151,7 +151,7 @@ def _rows_of_lists(table, frame):
 
 
 def _lists_of_times(table, frame, n_items):
-    """Times of all events, in order, as many on each line as there are items."""
+    """Return the times of all events, after a check of their number and order."""
 
     def refuse(row, what):
         where = f"{table.path}, line {table.line_of(row)}, column 'timestamp_list'"
@@ -161,7 +161,7 @@ def _lists_of_times(table, frame, n_items):
     n_times = np.array(list(map(len, lists)))
     if (n_times != n_items).any():
         row = int(np.argmax(n_times != n_items))
-        what = f"{n_times[row]} times for {n_items[row]} items. Expected as many."
+        what = f"{n_times[row]} times for {n_items[row]} items. Expected one per item."
         refuse(row, what)
     times = np.array([float(time) for row in lists for time in row])
     offsets = np.concatenate([[0], np.cumsum(n_items)])
@@ -169,5 +169,5 @@ def _lists_of_times(table, frame, n_items):
     if len(falls):
         row = int(np.searchsorted(offsets, falls[0], side="right")) - 1
         before, after = times[falls[0] - 1 : falls[0] + 1]
-        refuse(row, f"{after:g} after {before:g}. Expected times in order.")
+        refuse(row, f"{after:g} follows {before:g}. Expected times in order.")
     return times

@@ -1,4 +1,4 @@
-"""Reddit, the subreddits that users comment in."""
+"""Reddit: the subreddits that users comment in."""
 
 from skclip.datasets._text_table import Field, TextTable
 from skclip.datasets._visits import clip_sessions, visits_of
@@ -7,25 +7,36 @@ from skclip.datasets._visits import clip_sessions, visits_of
 def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
     """Read comments as sessions of the subreddits that a user visits.
 
-    A visit ends after an idle gap of more than 60 minutes; immediate repeats are
-    dropped; then sessions of fewer than 3 events and users with fewer than 5 sessions.
-    The program that made the paper's file is not public; its table counts 13,850 users,
-    21,790 subreddits and 458,292 sessions of 4.49 subreddits on average.
+    A visit ends after an idle gap of more than 60 minutes. Immediate repeats are
+    dropped. Then sessions with fewer than 3 events are dropped, and after that users
+    with fewer than 5 sessions.
+
+    The program behind the paper's file is not public. The paper counts 13,850 users and
+    21,790 subreddits. Its 458,292 sessions have 4.49 subreddits on average.
 
     Parameters
     ----------
     path : path-like
-        ``reddit_data.csv``: comma-separated with the header ``username,subreddit,utc``,
-        times in seconds.
+        File ``reddit_data.csv``, separated by commas, with the header
+        ``username,subreddit,utc``. Times are in seconds.
     gap : float, timedelta or str, default=3600
-        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
+        Longest idle time within a visit, in seconds or as text such as ``"30min"``.
     min_session_length, min_user_sessions : int, default=3, 5
-        Sessions of fewer events, then users with fewer sessions, are dropped.
+        Smallest number of events per session, and of sessions per user. Shorter
+        sessions are dropped first, then users.
 
     Returns
     -------
     X : Sessions
-        With times and users.
+        Sessions with times and users.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Repeats.** The paper gives counts and idle gaps, and the program behind its file
+      is not public. skclip drops immediate repeats by its own choice. It was tested on
+      small files of this format, not on the real one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""RetailRocket, the clicks, carts and purchases of a shop."""
+"""RetailRocket: the views, carts and purchases of a shop."""
 
 from skclip.datasets._text_table import Field, TextTable, sessions_of
 from skclip.preprocessing import sessionize
@@ -10,25 +10,24 @@ def read_retailrocket(path, *, gap=1800, events=("view",)):
     Parameters
     ----------
     path : path-like
-        ``events.csv``: comma-separated with the header
-        ``timestamp,visitorid,event,itemid,transactionid``, times in milliseconds.
+        File ``events.csv``, separated by commas, with the header
+        ``timestamp,visitorid,event,itemid,transactionid``. Times are in milliseconds.
     gap : float, timedelta or str, default=1800
-        Idle time: a visit ends where the next event comes later than that. A number is
-        seconds, text is such as ``"30min"``.
+        Longest idle time within a visit, in seconds or as text such as ``"30min"``.
     events : tuple of str or None, default=("view",)
-        Kinds of events to keep, of ``view``, ``addtocart`` and ``transaction``. None
-        keeps all. What is dropped does not bridge a gap.
+        Types of events to keep, out of ``view``, ``addtocart`` and ``transaction``.
+        None keeps all. Dropped events do not bridge an idle gap.
 
     Returns
     -------
     X : Sessions
-        With times in seconds and users (the visitors). Ids count the visits in order of
-        visitor and time.
+        Sessions with times in seconds, and with visitors as users. Session ids number
+        the visits in the order of visitor and time.
 
     Raises
     ------
     ValueError
-        The file is wrong, or has no event of a kind that was asked for.
+        The file is wrong, or it has no event of a type in `events`.
 
     Examples
     --------
@@ -65,7 +64,8 @@ def _of_kinds(path, frame, events):
     absent = [kind for kind in wanted if kind not in kinds]
     if absent or not wanted:
         raise ValueError(
-            f"{path} has no event of the kind {(absent or [None])[0]!r} "
-            f"(events={events!r}). It has {kinds[:8]}; None keeps all."
+            f"{path} has no event of type {(absent or [None])[0]!r} "
+            f"(events={events!r}). It has {kinds[:8]}. Pass some of these, or None to "
+            "keep all."
         )
     return frame.filter(frame["event"].is_in(wanted))

@@ -3,7 +3,7 @@
 from skclip.datasets._fetch import PublicFile, fetch
 from skclip.datasets._text_table import Field, read_events
 
-_WHERE = (  # a commit: what stands there cannot change
+_WHERE = (  # a commit, so these files cannot change
     "https://raw.githubusercontent.com/rn5l/session-rec/"
     "02cf50705942f13a7f7ad77b0816403fb88df0f5/data/rsc15/prepared/"
 )
@@ -24,20 +24,22 @@ RSC15_100K = {
 
 
 def read_session_rec(path):
-    """Read a prepared file of session-rec: SessionId, ItemId, Time.
+    """Read a prepared file of session-rec.
 
     Parameters
     ----------
     path : path-like
-        Tab-separated with a header that has the columns ``SessionId``, ``ItemId`` and
-        ``Time`` (seconds), in any order; others are left out, but for ``UserId``.
+        File separated by tabs. Its header has the columns ``SessionId``, ``ItemId`` and
+        ``Time`` (in seconds), in any order. ``UserId`` is optional. Other columns are
+        ignored.
 
     Returns
     -------
     X : Sessions
-        With times, and users where the file has them. Events are put in order of time,
-        equal times keep the order of their lines; sessions are in order of the time of
-        their last event. Ids are whole numbers where all of a column are, else text.
+        Sessions with times, and with users if the file has them. Events are sorted by
+        time, and equal times keep the order of their lines. Sessions are sorted by the
+        time of their last event. Ids are whole numbers if all ids of the column are,
+        and text otherwise.
 
     Examples
     --------
@@ -71,24 +73,25 @@ def fetch_rsc15_100k(
 ):
     """Fetch session-rec's sample of YooChoose: 100,000 clicks, split in time.
 
-    From a commit of the repository rn5l/session-rec on GitHub, 5 MB in all.
+    The files come from a commit of the repository rn5l/session-rec on GitHub. All parts
+    together have 5 MB.
 
     Parameters
     ----------
     subset : {"train_full", "train_tr", "train_valid", "test"}, default="train_full"
-        Part to read; ``train_full`` is ``train_tr`` and ``train_valid`` together.
+        Part to read. ``train_full`` is ``train_tr`` and ``train_valid`` together.
     data_home, download_if_missing, n_retries, delay : object
-        As in `fetch_lastfm_1k`.
+        Options of the download, as in `fetch_lastfm_1k`.
 
     Returns
     -------
     X : Sessions
-        As from `read_session_rec`.
+        Sessions as from `read_session_rec`.
 
     Raises
     ------
     OSError
-        The download failed, is not allowed, or is not the file that was expected.
+        The download failed or is not allowed, or the file is not the published one.
 
     Examples
     --------

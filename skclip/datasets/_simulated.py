@@ -27,38 +27,44 @@ def make_sessions(
 ):
     """Simulate the clicks of a shop with communities of items.
 
-    A session starts in a community with one of its popular items. Each further click
-    returns to an earlier item (with probability `p_return`), strays into another
-    community (`p_stray`), follows a habitual successor of the current item (`p_habit`),
-    or else is drawn from the community by popularity.
+    Each session starts in a random community, with one of its items drawn by
+    popularity. Each further click does one of the following:
+
+    - It returns to an earlier item of the session, with probability `p_return`.
+    - It strays into another community, with probability `p_stray`.
+    - It follows a habitual successor of the current item, with probability `p_habit`.
+    - Otherwise, it draws an item of the current community by popularity.
 
     Parameters
     ----------
     n_sessions, n_items, n_communities : int, default=2000, 200, 8
-        Numbers of sessions, of items, and of planted communities, which have equal
-        sizes up to one item and at least 2 items.
+        Numbers of sessions, items and communities of items. The sizes of communities
+        differ by at most one item. Each community needs at least 2 items.
     mean_length, max_length : float, default=5.0, 50
-        Mean (at least 2) and largest number of clicks; lengths are geometric.
+        Mean number of clicks, at least 2, and largest number of clicks. Lengths follow
+        a geometric distribution and are cut at `max_length`.
     popularity_exponent : float, default=0.8
-        Popularity falls off as rank ** -`popularity_exponent` (Zipf).
+        Exponent of the popularity, which is proportional to
+        ``rank ** -popularity_exponent`` (Zipf's law).
     n_habits : int, default=3
-        Habitual successors of each item, taken with shares 1, 1/2, 1/3, ...
+        Number of habitual successors per item. They have weights 1, 1/2, 1/3, ...
     p_habit, p_return, p_stray : float, default=0.6, 0.1, 0.02
-        Probabilities of the kinds of clicks.
+        Probabilities of habitual clicks, returns and strays. Their sum is at most 1.
     late_share, late_from : float, default=0.05, 0.8
-        Share of the items that are only on sale after a share of the time.
+        Share of items that go on sale late, and share of the time that passes before.
     n_days : float, default=30.0
-        Time from the first to the last session.
+        Length of the period in which sessions start, in days.
     random_state : int, RandomState instance or None, default=None
-        Seed of everything that is drawn.
+        Seed of all random draws.
 
     Returns
     -------
     sessions : Sessions
-        With times, in order of the time of their last event.
+        Simulated sessions with times, sorted by the time of their last event.
     truth : Bunch
-        ``item_ids`` in order, ``communities`` (0-based), ``popularity`` (shares) and
-        ``late`` (bool), all (n_items,); ``habits`` (n_items, n_habits), positions.
+        Truth behind the sessions. Arrays of shape (n_items,): ``item_ids`` in order,
+        ``communities`` (counted from 0), ``popularity`` (shares) and ``late`` (bool).
+        ``habits`` of shape (n_items, n_habits) has the positions of successors.
 
     Examples
     --------
@@ -84,7 +90,7 @@ def _simulated(n_sessions, n_items, n_days, random_state, **options):
 
 
 def _shop(n_items, rng, options):
-    """The truth about the items, and how they are drawn."""
+    """Return the truth about the items, and a function that draws items."""
     communities = np.sort(np.arange(n_items) % options["n_communities"])
     rank = np.empty(n_items)
     rank[rng.permutation(n_items)] = np.arange(1, n_items + 1)
@@ -105,7 +111,7 @@ def _shop(n_items, rng, options):
 
 
 def _clicks(lengths, everything, truth, draw, rng, options):
-    """Items of all sessions, step by step, padded at the end with zeros."""
+    """Draw the items of all sessions, padded at the end with zeros."""
     p_return, p_stray = options["p_return"], options["p_stray"]
     shares = np.cumsum(1 / np.arange(1, options["n_habits"] + 1))
     shares /= shares[-1]
@@ -131,10 +137,10 @@ def _clicks(lengths, everything, truth, draw, rng, options):
 
 
 class _Draw:
-    """Draw items of given communities by popularity, late ones only if on sale.
+    """Draw items of given communities by popularity, late items only if on sale.
 
-    Items stand in order of their community. So a community is a stretch of the
-    cumulated weights, and a uniform number in that stretch falls on one of its items.
+    Items are sorted by community, so each community is an interval of the cumulative
+    weights. A uniform random number in this interval picks one of its items.
     """
 
     def __init__(self, communities, weights, late, rng):
@@ -157,21 +163,22 @@ class _Draw:
 
 
 def item_ids(n_items):
-    """Ids such as "item-007", in order."""
+    """Return ids such as "item-007", in order."""
     width = max(3, len(str(n_items - 1)))
     return np.array([f"item-{i:0{width}d}" for i in range(n_items)])
 
 
 def draw_lengths(n_sessions, rng, options):
-    """Geometric lengths of sessions."""
+    """Draw lengths of sessions from a geometric distribution."""
     lengths = 1 + rng.geometric(1 / (options["mean_length"] - 1), n_sessions)
     return np.minimum(lengths, options["max_length"])
 
 
 def sessions_of_rows(clicks, lengths, times, item_ids):
-    """Sessions of rows whose first `lengths` columns count, and the rows in order.
+    """Make sessions of the first `lengths` columns of each row.
 
-    They are in order of the time of their last event.
+    They are sorted by the time of their last event. The order of the rows is returned,
+    too.
     """
     ends = times[np.arange(len(lengths)), lengths - 1]
     order = np.argsort(ends, kind="stable")
@@ -183,14 +190,14 @@ def sessions_of_rows(clicks, lengths, times, item_ids):
 
 
 def check_at_least(least, values, *names):
-    """Refuse arguments that are smaller."""
+    """Refuse arguments below a minimum."""
     for name in names:
         if values[name] < least:
             raise ValueError(f"{name} must be at least {least}, got {values[name]!r}.")
 
 
 def check_two_items_each(values, groups, one):
-    """Refuse less than two items for each group."""
+    """Refuse fewer than two items per group."""
     if values["n_items"] < 2 * values[groups]:
         raise ValueError(
             f"n_items={values['n_items']} is too few for {groups}={values[groups]}. "
@@ -206,5 +213,8 @@ def _check_arguments(values):
     for name in ("p_habit", "p_return", "p_stray", "late_share", "late_from"):
         if not 0 <= values[name] <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {values[name]!r}.")
-    if values["p_habit"] + values["p_return"] + values["p_stray"] > 1:
-        raise ValueError("p_habit + p_return + p_stray must not exceed 1.")
+    total = values["p_habit"] + values["p_return"] + values["p_stray"]
+    if total > 1:
+        raise ValueError(
+            f"p_habit + p_return + p_stray must not exceed 1, got {total}."
+        )

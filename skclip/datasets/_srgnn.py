@@ -1,4 +1,4 @@
-"""Prefixes and sessions of SR-GNN and GCE-GNN, as lists of numbers."""
+"""Prefixes and sessions in the files of SR-GNN and GCE-GNN."""
 
 import json
 import re
@@ -13,17 +13,17 @@ _QUOTED_OR_ROUND = re.compile(r'"(?:\\.|[^"\\])*"|[()]')
 def read_srgnn(path):
     """Read prefixes and labels of SR-GNN and GCE-GNN, written as text.
 
-    The programs of SR-GNN, GCE-GNN and their followers write the pair ``([[1, 2], [1]],
-    [3, 2])``: prefixes, then labels. Some publish it as text, which is read here. Most
-    publish a pickle (often named ``train.txt``), which is refused: loading one may run
-    code of whoever wrote it. To turn one into text, load it with an unpickler that
-    knows lists and numbers only::
+    The programs of SR-GNN, GCE-GNN and their followers write a pair of prefixes and
+    labels, such as ``([[1, 2], [1]], [3, 2])``. This function reads such a pair from a
+    text file. Most authors publish a pickle instead, often named ``train.txt``. This
+    function refuses pickles, because loading one can run code of its author. To convert
+    a pickle to text, load it with an unpickler that accepts only lists and numbers::
 
         import json, pickle
 
         class Plain(pickle.Unpickler):
             def find_class(self, module, name):
-                raise pickle.UnpicklingError(f"{module}.{name} is no list or number")
+                raise pickle.UnpicklingError(f"{module}.{name} is not a list or number")
 
         with open("train.txt", "rb") as file, open("train.json", "w") as text:
             json.dump(Plain(file).load(), text)
@@ -31,23 +31,24 @@ def read_srgnn(path):
     Parameters
     ----------
     path : path-like
-        The pair, in round or square brackets.
+        File with the pair, in round or square brackets.
 
     Returns
     -------
     X : Sessions
-        The prefixes, in order. The files have no session ids, users or times.
+        Prefixes in the order of the file. The files have no session ids, users or
+        times.
     y : ndarray of shape (n_prefixes,)
-        The label of each, for ``fit(X, y)`` and ``score(X, y)``.
+        Label of each prefix, for ``fit(X, y)`` and ``score(X, y)``.
 
     Raises
     ------
     ValueError
-        The file is a pickle, no list, or no pair of equally long lists.
+        The file is a pickle, or does not hold a pair of equally long lists.
 
     See Also
     --------
-    read_srgnn_sessions : ``all_train_seq.txt``, the whole sessions.
+    read_srgnn_sessions : Read whole sessions, ``all_train_seq.txt``.
 
     Examples
     --------
@@ -70,18 +71,19 @@ def read_srgnn_sessions(path):
     Parameters
     ----------
     path : path-like
-        ``all_train_seq.txt`` as text, ``[[1, 2, 3], [1, 2]]``; see `read_srgnn` for
-        what to do with a pickle.
+        File ``all_train_seq.txt`` as text, such as ``[[1, 2, 3], [1, 2]]``. To convert
+        a pickle to text, see `read_srgnn`.
 
     Returns
     -------
     X : Sessions
-        In order; the files have no session ids, users or times.
+        Sessions in the order of the file. The files have no session ids, users or
+        times.
 
     Raises
     ------
     ValueError
-        The file is a pickle, or no list of lists.
+        The file is a pickle, or does not hold a list of lists.
 
     Examples
     --------
@@ -98,19 +100,19 @@ def read_srgnn_sessions(path):
     nested = [row for row in rows if isinstance(row, list) and row]
     if len(rows) == 2 and any(isinstance(row[0], list) for row in nested):
         raise ValueError(
-            f"{path} is a pair of prefixes and labels. Use read_srgnn, which gives "
-            "(X, y)."
+            f"{path} is a pair of prefixes and labels. Use read_srgnn, which "
+            "returns (X, y)."
         )
     _check_rows(path, rows, "session")
     return Sessions.from_lists(rows)
 
 
 def _pair(path, pair):
-    """Prefixes and as many labels."""
+    """Check a pair of prefixes and labels, and return it."""
     if len(pair) != 2 or not all(isinstance(part, list) for part in pair):
         raise ValueError(
             f"{path} is a list of {len(pair)} parts. Expected a pair of prefixes and "
-            "labels, ([[1, 2], [1]], [3, 2]); whole sessions are for "
+            "labels, such as ([[1, 2], [1]], [3, 2]). For whole sessions, use "
             "read_srgnn_sessions."
         )
     prefixes, labels = pair
@@ -125,12 +127,11 @@ def _pair(path, pair):
 
 
 def _read_lists(path):
-    """Lists of a text file; round brackets are as good as square ones."""
+    """Read the lists of a text file, in round or square brackets."""
     if _is_pickle(path):
         raise ValueError(
-            f"{path} is a pickle. Loading one may run code of whoever wrote it, so "
-            "skclip does not; see the docstring of read_srgnn for how to turn it into "
-            "text."
+            f"{path} is a pickle. Loading one can run code of its author, so skclip "
+            "refuses it. The docstring of read_srgnn shows how to convert it to text."
         )
     text = _QUOTED_OR_ROUND.sub(_square, read_text(path))
     if not text.strip():
@@ -138,11 +139,11 @@ def _read_lists(path):
     try:
         lists = json.loads(text)
     except RecursionError:
-        raise ValueError(f"{path} nests brackets without end.") from None
+        raise ValueError(f"{path} has too many nested brackets.") from None
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}, column {error.colno}: {error.msg}. Expected "
-            "lists of ids, such as ([[1, 2], [1]], [3, 2]); ids that are text stand in "
+            "lists of ids, such as ([[1, 2], [1]], [3, 2]). Put ids that are text in "
             "double quotes."
         ) from None
     if not isinstance(lists, list):
@@ -154,7 +155,7 @@ def _read_lists(path):
 
 
 def _is_pickle(path):
-    """Whether a file begins and ends as pickles do, and texts of lists do not."""
+    """Whether a file begins and ends like a pickle, and unlike a text of lists."""
     content = Path(path).read_bytes()
     first, last = content[:1], content[-1:]
     return first == b"\x80" or (first in (b"(", b"]", b"}", b"c") and last == b".")
@@ -170,8 +171,8 @@ def _check_rows(path, rows, what):
     for i, row in enumerate(rows):
         if not isinstance(row, list):
             raise ValueError(
-                f"{path}, {what} {i + 1}: {row!r:.40} is no list of ids, such as "
-                "[1, 2]."
+                f"{path}, {what} {i + 1}: {row!r:.40} is not a list of ids "
+                "such as [1, 2]."
             )
         _check_ids(path, row, f"{what} {i + 1}, id")
 
@@ -180,6 +181,6 @@ def _check_ids(path, ids, what):
     for i, value in enumerate(ids):
         if type(value) not in (int, str):
             raise ValueError(
-                f"{path}, {what} {i + 1}: {value!r:.40} is no id. Expected a whole "
-                "number or a text."
+                f"{path}, {what} {i + 1}: {value!r:.40} is not an id. Expected a whole "
+                "number or text."
             )

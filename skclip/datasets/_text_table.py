@@ -1,7 +1,7 @@
-"""Text files of events: the wanted columns, or the line and column that are wrong.
+"""Read columns of text files of events, with errors that name line and column.
 
-Polars reads the file as text in one go. Where it stumbles, or a value is not what it
-should be, the lines are read again one by one to name the first wrong one.
+Polars reads the whole file as text. If it fails, or if a value is wrong, the lines are
+read again one by one to name the first wrong line.
 """
 
 import gzip
@@ -21,7 +21,7 @@ _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # fits int64, and has one spelling only
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
-_KINDS = {  # pattern, and what it is called in a message
+_KINDS = {  # pattern, and name in a message
     "id": ("", "an id"),
     "text": ("", "an id"),
     "number": (f"^{_PLAIN}$", "a number"),
@@ -33,7 +33,7 @@ _KINDS = {  # pattern, and what it is called in a message
     "date": (f"^{_DATE}$", "a date such as 2016-05-09"),
     "time": (f"^{_DATE}[T ]{_CLOCK}$", "a time such as 2014-04-07T10:51:09.277Z"),
 }
-_OTHER_FILES = {  # first bytes of files that are no text
+_OTHER_FILES = {  # first bytes of files that are not text
     "a pickle": (b"\x80", b"(lp", b"(dp"),
     "a zip archive": (b"PK\x03\x04",),
     "a 7z archive": (b"7z\xbc\xaf\x27\x1c",),
@@ -42,7 +42,7 @@ _OTHER_FILES = {  # first bytes of files that are no text
     "a zstd file": (b"\x28\xb5\x2f\xfd",),
     "a parquet file": (b"PAR1",),
     "a text in UTF-16": (b"\xff\xfe", b"\xfe\xff"),
-    "a web page (of a login or an error, perhaps)": (b"<!doctype", b"<html"),
+    "a web page, perhaps of a login or an error": (b"<!doctype", b"<html"),
 }
 
 
@@ -50,11 +50,11 @@ _OTHER_FILES = {  # first bytes of files that are no text
 class Field:
     """One wanted column.
 
-    `names` are its spellings in headers, best first. `kind` is "id" (whole numbers
-    where all are, else text), "number" (float64), "milliseconds", "time" or "date" (all
-    three are read as seconds), "numbers" (their text) or any "text". An `optional`
-    column may be absent. `missing` stands where an event has no value, or nothing does;
-    None means that each event has one.
+    `names` are its spellings in headers, best first. `kind` is "id" (whole numbers if
+    all ids are, text otherwise), "number" (float64), "milliseconds", "time" or "date"
+    (all three are read as seconds), "numbers" (kept as text) or "text". An `optional`
+    column may be absent. `missing` is the text of a missing value, besides empty text.
+    With None, each event needs a value.
     """
 
     role: str
@@ -81,14 +81,16 @@ class Field:
 
 
 class TextTable:
-    """A text file with a line for each event.
+    """Text file with one line per event.
 
-    It is UTF-8, with or without a byte order mark, its lines end with LF or CRLF, and
-    it may be gzipped. Quotes have no meaning; lines without any value are skipped.
-    `fields` are the wanted columns, `names` the columns of a file without a header (a
-    first line that holds them is one), and `header` makes a name of what stands in the
-    header. With `free_end` the last column is text in which `sep` may stand. The table
-    holds the bytes of the file: let go of it when the frame is read.
+    The file is UTF-8, with or without a byte order mark, and may be gzipped. Its lines
+    end with LF or CRLF. Quotes have no meaning. Lines without any value are skipped.
+
+    `fields` are the wanted columns. `names` are the columns of a file without a header.
+    If the first line holds these names, it is a header all the same. `header` is a
+    function that makes a name of a header's entry. With `free_end`, the last column is
+    text that may contain `sep`. The table holds the bytes of the file, so drop it once
+    the frame is read.
     """
 
     def __init__(self, path, fields, *, sep, names=None, header=str, free_end=False):
@@ -106,21 +108,19 @@ class TextTable:
             any_of = [f for f in fields if not f.optional or not self.places]
             raise ValueError(
                 f"{path}, line 1: no column {field.names[0]!r}. Expected a header with "
-                f"{[f.names[0] for f in any_of]}, separated by {sep!r}; found "
+                f"{[f.names[0] for f in any_of]}, separated by {sep!r}. Found "
                 f"{_shortened(self.columns)}."
             )
 
     def _columns(self, names, header):
-        """Whether the file has a header, and the names of its columns."""
+        """Return whether the file has a header, and the names of its columns."""
         _, line = next(self._lines(), (1, None))
         if line is None:
             raise ValueError(f"{self.path} is empty.")
         found = [header(name.strip()) for name in line.split(self.sep)]
         twice = [name for name in found if found.count(name) > 1]
         if names is None and twice:
-            raise ValueError(
-                f"{self.path}, line 1: column {twice[0]!r} is there twice."
-            )
+            raise ValueError(f"{self.path}, line 1: column {twice[0]!r} appears twice.")
         if names is None or set(names) <= set(found):
             return True, found
         if len(found) != len(names):
@@ -131,14 +131,14 @@ class TextTable:
         return False, list(names)
 
     def read(self):
-        """A frame of polars with a column for each field that the file has."""
+        """Read a polars frame with a column for each field that the file has."""
         pl = import_polars()
         names = [str(i) for i in range(len(self.columns))]
         try:
             frame = pl.read_csv(
                 self.content,
                 separator=self.sep,
-                has_header=False,  # it is a line as any other, and has all columns
+                has_header=False,  # read as a line like any other, with all columns
                 schema=dict.fromkeys(names, pl.String),
                 quote_char=None,
                 truncate_ragged_lines=self.free_end,
@@ -148,7 +148,7 @@ class TextTable:
             columns = [_converted(frame[names[p]], f) for f, p in self.places.items()]
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # the lines tell what is wrong
+        except Exception as error:  # the search for the first wrong line says more
             self._name_first_fault()
             raise ValueError(f"{self.path}: {error}") from error
         if len(frame) == 0:
@@ -156,12 +156,12 @@ class TextTable:
         return pl.DataFrame(columns)
 
     def line_of(self, row):
-        """Number of the line of an event, the first of which is row 0."""
+        """Return the number of the line of an event. The first event is row 0."""
         lines = (number for number, line in self._lines() if line.strip())
         return next(itertools.islice(lines, row + self.has_header, None))
 
     def _name_first_fault(self):
-        """Raise a ValueError for the first wrong line; return if all are right."""
+        """Raise a ValueError for the first wrong line, if there is one."""
         columns = ", ".join(_shortened(self.columns))
         asked = f"{len(self.columns)} fields separated by {self.sep!r} ({columns})"
         for number, line in self._lines():
@@ -176,9 +176,9 @@ class TextTable:
                 if field.accepts(text):
                     continue
                 if place >= n:
-                    fault = f"the line has {n} fields only. Expected {asked}."
+                    fault = f"the line has only {n} fields. Expected {asked}."
                 elif text == "":
-                    fault = f"no value. Expected {field.expected}."
+                    fault = f"the value is missing. Expected {field.expected}."
                 else:
                     fault = (
                         f"{text[:60]!r} is not {field.expected}. Repair or drop such "
@@ -187,36 +187,37 @@ class TextTable:
                 raise ValueError(f"{where}, column {self.columns[place]!r}: {fault}")
 
     def _lines(self):
-        """Number and text of each line, without its end."""
+        """Yield number and text of each line, without its end."""
         for number, line in enumerate(io.BytesIO(self.content), 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"{self.path}, line {number}: no UTF-8 text ({error.reason} at "
+                    f"{self.path}, line {number}: not UTF-8 text ({error.reason} at "
                     f"byte {error.start + 1})."
                 ) from None
             yield number, text.rstrip("\r\n")
 
 
 def import_polars():
-    """Polars, or an error that names the extra."""
+    """Return polars, or raise an error that names the extra to install."""
     try:
         import polars
     except ImportError as error:
         raise ImportError(
-            "Reading this file needs polars: pip install 'skclip[datasets]'."
+            "Reading this file needs polars. Install it with: pip install "
+            "'skclip[datasets]'"
         ) from error
     return polars
 
 
 def read_events(path, fields, **options):
-    """Sessions of a file with a line for each event."""
+    """Read sessions from a file with one line per event."""
     return sessions_of(path, TextTable(path, fields, **options).read())
 
 
 def sessions_of(path, frame):
-    """Sessions of a frame of roles."""
+    """Make sessions of a frame whose columns are named by their roles."""
     roles = ("time", "user", "event")
     roles = {role: role for role in roles if role in frame.columns}
     try:
@@ -226,12 +227,12 @@ def sessions_of(path, frame):
 
 
 def are_whole(texts):
-    """Whether all texts are whole numbers: then they are ids as such."""
+    """Whether all texts are whole numbers, and so can be ids as numbers."""
     return all(map(re.compile(_WHOLE).match, texts))
 
 
 def prefixes_and_targets(rows, targets, **columns):
-    """Sessions of lists of ids, and the targets as an array of ids of the same kind."""
+    """Make sessions of lists of ids, and an array of targets of the same type."""
     flat = [item for row in rows for item in row]
     vocabulary, codes = factorize_list(flat + targets)
     offsets = np.cumsum([0, *map(len, rows)])
@@ -243,7 +244,7 @@ def prefixes_and_targets(rows, targets, **columns):
 
 
 def _converted(series, field):
-    """The values of one column as their kind; any wrong one raises."""
+    """Convert the values of a column to their kind. A wrong value raises."""
     pl = import_polars()
     if field.missing:
         series = series.replace(field.missing, None)
@@ -257,21 +258,21 @@ def _converted(series, field):
         return series.cast(pl.Int64) if whole.any() and whole.all() else series
     if field.kind in ("date", "time"):
         return pl.Series(field.role, _seconds(series))
-    if field.kind == "milliseconds":  # numpy divides, where polars would multiply
+    if field.kind == "milliseconds":  # numpy divides, polars would multiply
         return pl.Series(field.role, series.cast(pl.Float64).to_numpy() / 1000)
     return series.cast(pl.Float64) if field.kind == "number" else series
 
 
 def _seconds(series):
-    """Seconds since the epoch of ISO times; `parse_times` knows mixed forms as well."""
+    """Convert ISO times to seconds since the epoch, mixed forms by `parse_times`."""
     try:
         return series.str.to_datetime().dt.timestamp("us").to_numpy() / 1e6
-    except Exception:  # of polars, which is not imported here
+    except Exception:  # a polars error, and polars is not imported here
         return parse_times(as_frame(series.to_frame()), series.name)
 
 
 def _datetime(text):
-    """The time that a text names; Python 3.10 knows fractions of 3 or 6 digits only."""
+    """Parse a time. Python 3.10 accepts only fractions of 3 or 6 digits."""
     text = re.sub(r"\.([0-9]+)", lambda m: f".{m[1]:0<6}", text)
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
@@ -284,15 +285,15 @@ def _shortened(columns):
 
 
 def read_text(path):
-    """The whole text of a file, which may be gzipped."""
+    """Read the whole text of a file, which may be gzipped."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error}.") from None
+        raise ValueError(f"{path} is not UTF-8 text: {error}.") from None
 
 
 def read_bytes(path):
-    """The bytes of a text, unpacked if gzipped; other binary files are refused."""
+    """Read the bytes of a text, unpacked if gzipped. Refuse other binary files."""
     path = Path(path)
     with open(path, "rb") as file:
         first = file.peek(16)[:16]
@@ -301,7 +302,7 @@ def read_bytes(path):
         for what, starts in _OTHER_FILES.items():
             if first.startswith(starts) or first.lower().startswith(starts):
                 raise ValueError(
-                    f"{path} is {what}, not the text file that was expected."
+                    f"{path} is {what}. Expected a text file, plain or gzipped."
                 )
         if not first.startswith(b"\x1f\x8b"):
             return file.read()

@@ -20,35 +20,38 @@ def make_titled_sessions(
     random_state=None,
     **options,
 ):
-    """Simulate clicks as `make_sessions` does, of items with titles.
+    """Simulate clicks like `make_sessions`, on items with titles.
 
-    A title has `n_shared_words` words of its community's vocabulary, frequent ones more
-    often, and `n_own_words` words that no other item has. So titles of one community
-    look alike, also those of items that were never clicked.
+    A title has `n_shared_words` words from the vocabulary of its community, where some
+    words are more frequent than others. It also has `n_own_words` words that no other
+    item has. So titles of a community are similar, even for items that were never
+    clicked.
 
     Parameters
     ----------
     n_sessions, n_items : int, default=2000, 200
         Numbers of sessions and of items.
     n_community_words, n_shared_words : int, default=12, 2
-        Words of a community, and different ones of them in a title, by rank ** -1.
+        Number of words in the vocabulary of a community, and number of different words
+        from it per title. Words are drawn in proportion to ``1 / rank``.
     n_own_words : int, default=1
-        Words of the item alone; 0 lets titles repeat.
+        Number of words per title that no other item has. With 0, titles can repeat.
     cold_share, cold_from : float, default=0.1, 0.8
-        Share of the items that appear only after a share of the time: training
-        sessions that end before have none of them.
+        Share of cold items, and share of the time that passes before they appear.
+        Training sessions that end before then do not contain them.
     random_state : int, RandomState instance or None, default=None
-        Seed of everything that is drawn.
+        Seed of all random draws.
     **options : dict
         Further parameters of `make_sessions`, such as ``n_communities``.
 
     Returns
     -------
     sessions : Sessions
-        With times, in order of the time of their last event.
+        Simulated sessions with times, sorted by the time of their last event.
     truth : Bunch
-        As that of `make_sessions`, with ``titles`` (n_items,), ``vocabularies``, a list
-        of words for each community, and ``cold`` (n_items,) bool, the same as ``late``.
+        Truth as from `make_sessions`, and three further entries: ``titles`` of shape
+        (n_items,), ``vocabularies`` with a list of words per community, and ``cold`` of
+        shape (n_items,), which is bool and equals ``late``.
 
     Examples
     --------
@@ -77,14 +80,18 @@ def _check_words(n_community_words, n_shared_words, n_own_words):
     if n_shared_words > n_community_words:
         raise ValueError(
             f"n_shared_words={n_shared_words} exceeds n_community_words="
-            f"{n_community_words}: the words of a title are distinct."
+            f"{n_community_words}, but the words of a title are distinct. Pass "
+            f"n_shared_words <= {n_community_words}."
         )
     if n_shared_words + n_own_words == 0:
-        raise ValueError("n_shared_words and n_own_words are both 0: no title.")
+        raise ValueError(
+            "n_shared_words and n_own_words are both 0, so titles would be empty. Pass "
+            "at least 1 for one of them."
+        )
 
 
 def _titles(communities, n_community_words, n_shared_words, n_own_words, rng):
-    """A title for each item, and the vocabularies of the communities."""
+    """Make a title for each item, and the vocabularies of the communities."""
     n_shared = (communities.max() + 1) * n_community_words
     words = _words(n_shared + len(communities) * n_own_words, rng)
     vocabularies = np.reshape(words[:n_shared], (-1, n_community_words)).tolist()
@@ -100,7 +107,7 @@ def _titles(communities, n_community_words, n_shared_words, n_own_words, rng):
 
 
 def _words(n, rng):
-    """Distinct made-up words of two or three syllables."""
+    """Make up distinct words of two or three syllables."""
     words = {}
     while len(words) < n:
         syllables = rng.integers(2, 4)

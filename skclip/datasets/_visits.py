@@ -1,4 +1,4 @@
-"""What the sessions of the CLIP-SBR experiments have in common."""
+"""Steps that the readers for the CLIP-SBR experiments share."""
 
 from skclip._data import Sessions
 from skclip.preprocessing import (
@@ -10,13 +10,13 @@ from skclip.preprocessing import (
 
 
 def visits_of(events, gap):
-    """Visits by idle gap, immediate repeats dropped."""
+    """Split events into visits by idle gap, and drop immediate repeats."""
     visits = sessionize(events, user="user", time="time", gap=gap)
     return drop_repeats(visits, session="session", item="item")
 
 
 def clip_sessions(visits, min_session_length, min_user_sessions):
-    """The last two filters of CLIP-SBR, each once."""
+    """Apply the last two filters of CLIP-SBR, each once."""
     visits = drop_short_sessions(
         visits, session="session", min_length=min_session_length
     )
@@ -25,8 +25,9 @@ def clip_sessions(visits, min_session_length, min_user_sessions):
     )
     if len(visits) == 0:
         raise ValueError(
-            f"No user has {min_user_sessions} sessions of {min_session_length} events. "
-            "Pass a smaller min_user_sessions or min_session_length."
+            f"No user has at least {min_user_sessions} sessions with at least "
+            f"{min_session_length} events. Pass a smaller min_user_sessions or "
+            "min_session_length."
         )
     return Sessions.from_events(
         visits, session="session", item="item", time="time", user="user"

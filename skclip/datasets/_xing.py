@@ -7,26 +7,37 @@ from skclip.datasets._visits import clip_sessions, visits_of
 def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
     """Read the interactions of the RecSys Challenge 2016 (Xing) as sessions of jobs.
 
-    A visit ends after an idle gap of more than 30 minutes, as Quadrana et al. (2017)
-    did; deletions (type 4) and repeats of a job within its run of events are dropped;
-    then sessions of fewer than 3 events and users with fewer than 5 sessions. The
-    program that made the paper's file is not public; its table counts 11,399 users,
-    59,039 jobs and 90,286 sessions of 5.82 jobs on average.
+    A visit ends after an idle gap of more than 30 minutes, as in Quadrana et al.
+    (2017). Deletions (type 4) and immediate repeats of a job are dropped. Then sessions
+    with fewer than 3 events are dropped, and after that users with fewer than 5
+    sessions.
+
+    The program behind the paper's file is not public. The paper counts 11,399 users and
+    59,039 jobs. Its 90,286 sessions have 5.82 jobs on average.
 
     Parameters
     ----------
     path : path-like
-        ``interactions.csv``: tab-separated with the header ``user_id item_id
-        interaction_type created_at``, times in seconds.
+        File ``interactions.csv``, separated by tabs, with the header ``user_id item_id
+        interaction_type created_at``. Times are in seconds.
     gap : float, timedelta or str, default=1800
-        Idle time after which a visit has ended: seconds, or text such as ``"30min"``.
+        Longest idle time within a visit, in seconds or as text such as ``"30min"``.
     min_session_length, min_user_sessions : int, default=3, 5
-        Sessions of fewer events, then users with fewer sessions, are dropped.
+        Smallest number of events per session, and of sessions per user. Shorter
+        sessions are dropped first, then users.
 
     Returns
     -------
     X : Sessions
-        With times and users.
+        Sessions with times and users.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Deletions and repeats.** The paper gives counts and idle gaps, and the program
+      behind its file is not public. skclip drops deletions and immediate repeats by its
+      own choice. It was tested on small files of this format, not on the real one.
 
     Examples
     --------

@@ -9,15 +9,16 @@ def read_yoochoose(path):
     Parameters
     ----------
     path : path-like
-        ``yoochoose-clicks.dat`` or ``yoochoose-test.dat``: session, time such as
-        ``2014-04-07T10:51:09.277Z``, item, category; comma-separated, without a
-        header (a header ``session_id,timestamp,item_id,category``, which the program of
-        SR-GNN wants, is taken too).
+        File ``yoochoose-clicks.dat`` or ``yoochoose-test.dat``, separated by commas,
+        without a header. The columns are session, time such as
+        ``2014-04-07T10:51:09.277Z``, item and category. The header
+        ``session_id,timestamp,item_id,category`` is accepted, because the program of
+        SR-GNN needs it.
 
     Returns
     -------
     X : Sessions
-        With times in seconds, in order of time (the file is not).
+        Sessions with times in seconds. Events are sorted by time, unlike in the file.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Several recommenders, one ranking."""
+"""Combine several recommenders into one ranking."""
 
 from skclip.ensemble._voting import VotingRecommender
 

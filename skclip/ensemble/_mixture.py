@@ -1,4 +1,4 @@
-"""Scores to probabilities, and the mixture of them that is most likely."""
+"""Probabilities from scores, and the most likely mixture of several members."""
 
 import numpy as np
 import torch
@@ -8,21 +8,21 @@ from skclip._inside import unwrap
 
 TEMPERATURES = 2.0 ** np.arange(-6, 2.5, 0.5)  # 1/64 to 4
 _MOST_TARGETS = 10_000
-_FLOOR = 1e-9  # probability of a target that no member expects
+_FLOOR = 1e-9  # added to the probability of each target, so that its log is finite
 _SMALLEST_WEIGHT = 1e-4
 _N_STEPS = 200
 _TOLERANCE = 1e-6  # of weights, and of the mean log likelihood
 
 
 def check_probabilities(named_members):
-    """Refuse members whose scores are neither logits nor weights."""
+    """Raise an error for members whose scores are neither logits nor weights."""
     for name, member in named_members:
         recommender, _ = unwrap(member, None)
         if getattr(recommender, "_scores_are", None) is None:
             raise TypeError(
                 f"The member {name!r} is a {type(recommender).__name__}, whose scores "
-                "have no probabilities to blend. Use method='rrf', which needs ranks "
-                "alone. A reranker can stand around the blend instead: "
+                "cannot be turned into probabilities. Use method='rrf', which only "
+                "needs ranks. If the member is a reranker, wrap it around the blend: "
                 "LLMReranker(VotingRecommender(...))."
             )
 
@@ -31,9 +31,9 @@ def check_probabilities(named_members):
 
 
 def probability_chunks(recommender, sessions, temperature):
-    """Yield (positions, probabilities of all items) of chunks of sessions.
+    """Yield (positions, probabilities of all items) for chunks of sessions.
 
-    Rows sum to 1. Those of weights that are all 0 stay 0.
+    Rows sum to 1, except rows whose weights are all 0, which stay 0.
     """
     queries = recommender._queries(sessions)
     for at, levels, fixed, shares in _chunks(recommender, queries):
@@ -47,9 +47,9 @@ def probability_chunks(recommender, sessions, temperature):
 
 
 def target_probabilities(recommender, sessions, targets):
-    """Probability of each target at each of `TEMPERATURES`, 0 outside the catalog.
+    """Probability of each target at each temperature, 0 outside the catalog.
 
-    Returns an array (n_temperatures, n_targets).
+    Returns an array (n_temperatures, n_targets) for `TEMPERATURES`.
     """
     queries = recommender._queries(sessions)
     codes = recommender._index.codes_of(targets)
@@ -70,28 +70,29 @@ def target_probabilities(recommender, sessions, targets):
 
 
 def _tempered(logits, temperature, out):
-    """exp(logits / temperature) of logits up to 0; not pow of what they are logs of.
+    """exp(logits / temperature) of logits up to 0.
 
-    pow rounds equal values differently. Powers below e ** -80 would be subnormal
-    numbers, which take many times longer.
+    A power of the probabilities would round equal values differently. Powers below
+    e ** -80 would be subnormal numbers, which are many times slower.
     """
     return torch.div(logits, temperature, out=out).clamp_(min=-80).exp_()
 
 
 def _chunks(recommender, queries):
-    """Yield positions, scores, rows that have fixed probabilities, and those.
+    """Yield positions, scores, a mask of rows with fixed probabilities, and these.
 
-    The largest score of a row is made 0 (logits) or 1 (weights). A recommender with
-    logits ranks sessions by popularity of which it knows no item: items then have their
-    share of the clicks. Weights that are all 0 say nothing.
+    The largest score of a row becomes 0 for logits and 1 for weights. A recommender
+    with logits ranks sessions without a known item by popularity. Items of these
+    sessions get their share of the clicks as probability. If the weights of a row are
+    all 0, so are its probabilities.
     """
     logits = recommender._scores_are == "logits"
-    unread = recommender._by_popularity(queries)
+    by_popularity = recommender._by_popularity(queries)
     for at, scores in recommender._masked_chunks(queries):
         largest = scores.amax(dim=1, keepdim=True)
         counts = scores.new_tensor(recommender.item_counts_)
         if logits:
-            fixed = torch.from_numpy(unread[at]).to(scores.device)
+            fixed = torch.from_numpy(by_popularity[at]).to(scores.device)
             yield at, scores.sub_(largest), fixed, counts / counts.sum()
         else:
             fixed = largest[:, 0] <= 0
@@ -102,9 +103,9 @@ def _chunks(recommender, queries):
 
 
 def prefixes_with_targets(sessions, y=None):
-    """Prefixes of some sessions and the item after each, at most 10,000, evenly spread.
+    """Prefixes of sessions with their next items, at most 10,000, evenly spread.
 
-    With `y` each session is one prefix.
+    With `y`, each session is one prefix.
     """
     if len(sessions) == 0:
         return sessions, sessions.vocabulary[:0]
@@ -119,14 +120,14 @@ def prefixes_with_targets(sessions, y=None):
 
 
 def learn_mixture(tables):
-    r"""Weights and temperatures that make the targets most likely.
+    r"""Find the weights and temperatures that maximize the likelihood of the targets.
 
     `tables` holds the probability of each target by each member at each temperature,
-    (n_members, n_temperatures, n_targets). Maximizes the mean of
-    :math:`\log(\sum_m w_m p_{m,T_m} + 10^{-9})`: one temperature after the other, each
-    with the weights that suit it best, until none changes. A temperature is never
-    fitted by its member's own likelihood, in which targets would count most that the
-    member does not expect and another does.
+    (n_members, n_temperatures, n_targets). The maximum is that of the mean of
+    :math:`\log(\sum_m w_m p_{m,T_m} + 10^{-9})`. One temperature after the other is
+    changed, each time with the best weights, until no change helps. A member's
+    temperature is never fitted by its own likelihood. That would be dominated by
+    targets that this member does not expect, although another member does.
     """
     n_members = len(tables)
     members = np.arange(n_members)
@@ -147,7 +148,7 @@ def learn_mixture(tables):
 
 
 def mixture_weights(probabilities):
-    """Most likely weights of given distributions, by EM, and the mean log likelihood.
+    """Find the most likely weights by EM, and the mean log likelihood.
 
     `probabilities` (n_members, n_targets) are those of the targets. The likelihood is
     concave in the weights.

@@ -1,4 +1,4 @@
-"""VotingRecommender: parameters, docstrings, votes."""
+"""`VotingRecommender`: combine rankings or probabilities of several recommenders."""
 
 import copy
 from numbers import Integral
@@ -36,17 +36,17 @@ from skclip.ensemble._mixture import (
 from skclip.exceptions import TrainingWarning
 
 _RRF = 60  # "k" of [1]_ below
-_HELD_OUT = 0.1  # share of the sessions that weights are learned from
-_FEWEST = 50  # targets that weights are learned from
+_HELD_OUT = 0.1  # share of the sessions used to learn weights
+_FEWEST = 50  # minimum number of targets to learn weights
 
 
 class VotingRecommender(BaselineRecommender, Composition):
-    r"""Rank by the votes of several recommenders.
+    r"""Combine the rankings or probabilities of several recommenders.
 
-    "blend" mixes the probabilities of the members, which is the most accurate where
-    their weights are learned. "rrf" is reciprocal rank fusion [1]_. Only ranks count,
-    so that members with incomparable scores can vote together. "score" adds the scores
-    of the members, each scaled to 0..1 within a session:
+    "blend" mixes the probabilities of the members. It is the most accurate method if
+    you let it learn the weights. "rrf" is reciprocal rank fusion [1]_. It only uses
+    ranks, so it can combine members with incomparable scores. "score" adds the scores
+    of the members, after scaling them to 0..1 within each session:
 
     .. math::
         \mathrm{blend}(j) &= \sum_m w_m\, p_m(j), \qquad
@@ -55,32 +55,33 @@ class VotingRecommender(BaselineRecommender, Composition):
         \mathrm{score}(j) &= \sum_m w_m
         \frac{s_m(j) - \min s_m}{\max s_m - \min s_m}
 
-    :math:`l_m` are the scores of `CLIPSessionRecommender` and `SLIST`, and the
-    logarithms of the scores of all others, so that with the temperature
-    :math:`T_m = 1` these are divided by their sum.
+    For `CLIPSessionRecommender` and `SLIST`, :math:`l_m` are the scores. For all other
+    members they are the logarithms of the scores, so a temperature of 1 divides their
+    scores by the sum.
 
     Parameters
     ----------
     estimators : list of (str, estimator)
-        Recommenders of skclip, or Pipelines that end in one. ``set_params`` sets a
-        member by its name, and ``name__parameter`` within it.
+        Recommenders of skclip, or Pipelines that end in one. ``set_params`` replaces a
+        member by its name, and sets its parameters by ``name__parameter``.
     method : {"rrf", "score", "blend"}, default="rrf"
-        Fusion of ranks, sum of scaled scores, or mixture of probabilities.
+        Method of combination: fusion of ranks, sum of scaled scores, or mixture of
+        probabilities.
     weights : array-like of shape (n_estimators,), "auto" or None, default=None
-        Weights :math:`w_m` of the members, at least 0. None is 1 for all. "blend"
-        divides them by their sum. "auto", for "blend" alone, learns weights and
-        temperatures: the members are fitted on all but the latest tenth of the
-        sessions, weights and temperatures are those that make the clicks of that tenth
-        most likely, and then the members are fitted on all sessions. The latest
-        sessions are those that end last, or the last rows if there are no times.
+        Weights :math:`w_m` of the members, at least 0. None gives each member the
+        weight 1. "blend" divides weights by their sum. "auto" learns weights and
+        temperatures, and is only available for "blend". It fits the members on all but
+        the latest tenth of the sessions, and maximizes the likelihood of the clicks in
+        that tenth. Then it fits the members on all sessions. The latest sessions are
+        those that end last, or the last rows if there are no times.
     n_candidates : int, default=200
-        Number of best items of each member that get votes with "rrf". The vote for
-        rank 200 is 1 / 260, that for rank 1 is 1 / 61.
+        Number of top items of each member that count with "rrf". Rank 1 adds 1 / 61,
+        and rank 200 adds 1 / 260.
     prefit : bool, default=False
-        Whether the members are fitted already. They are then used as they are. With
-        ``weights="auto"`` all sessions given to `fit` are learned from, and must be
-        sessions that the members have not seen. This cannot be checked: members know
-        what they have seen too well, and would get too large a weight.
+        Whether the members are already fitted. `fit` then does not change them. With
+        ``weights="auto"``, it learns from all sessions that you pass, so pass sessions
+        that no member was trained on. skclip cannot check this. A member that was
+        trained on them would get too large a weight.
     scoring : str or callable, default="mrr@20"
         Metric that `score` returns.
 
@@ -91,29 +92,30 @@ class VotingRecommender(BaselineRecommender, Composition):
     named_estimators_ : Bunch
         The fitted members by name.
     weights_ : ndarray of shape (n_estimators,)
-        Weights of the members, with sum 1 if `fit` was called with "blend".
+        Weights of the members. They sum to 1 if `fit` was called with "blend".
     temperatures_ : ndarray of shape (n_estimators,)
-        Temperatures :math:`T_m` of "blend"; 1 unless they were learned.
+        Temperatures :math:`T_m` of "blend". They are 1 unless they were learned.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the items seen in `fit`, and of further items that a member knows,
-        such as by their features, sorted. `partial_fit` appends new ones.
+        Raw ids of the items seen in `fit`, sorted. They include further items of the
+        members, such as items with features only. `partial_fit` appends new items.
     item_counts_ : ndarray of shape (n_items,)
-        Training events of each item, or the sums of their weights; they rank the items
-        that no member votes for.
+        Number of training events of each item, or the sum of their weights. They rank
+        the items that no member ranks.
 
     Notes
     -----
-    The cost is that of the members. "score" and "blend" read the scores of the whole
-    catalog, "rrf" the best `n_candidates` items only. ``weights="auto"`` doubles the
-    time of `fit`. It reads at most 10,000 held-out clicks, evenly spread, at 17
-    temperatures from 1/64 to 4. Targets that no member knows are left out.
+    The cost is the sum of the costs of the members. "score" and "blend" read the scores
+    of the whole catalog, "rrf" only the top `n_candidates` items. ``weights="auto"``
+    doubles the time of `fit`. It reads at most 10,000 held-out clicks, evenly spread,
+    at 17 temperatures from 1/64 to 4. Targets outside the catalogs of all members are
+    left out.
 
-    Scores of "blend" are probabilities. `CLIPSessionRecommender` and `SLIST` give an
-    item of a session without a known item its share of the training events. A member
-    that gives all items the score 0 (with ``backoff=None``) adds nothing, and the
-    probabilities sum to less than 1.
+    Scores of "blend" are probabilities. For a session without a known item,
+    `CLIPSessionRecommender` and `SLIST` return each item's share of the training
+    events. A member with ``backoff=None`` may give all items the score 0. It then adds
+    nothing, and the probabilities sum to less than 1.
 
-    `method` and `n_candidates` are read at prediction, so they can be changed without a
+    `method` and `n_candidates` are read at prediction, so you can change them without a
     new `fit`. `estimators` and `weights` take effect in `fit`.
 
     References
@@ -161,11 +163,11 @@ class VotingRecommender(BaselineRecommender, Composition):
         self.scoring = scoring
 
     def get_params(self, deep=True):
-        """Return the parameters, those of the members by ``name__parameter``."""
+        """Return the parameters, with ``name__parameter`` for those of the members."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, whole members by their name, such as ``knn=SLIST()``."""
+        """Set parameters, or replace members by name, such as ``knn=SLIST()``."""
         self._set_params("estimators", **params)
         return self
 
@@ -178,13 +180,13 @@ class VotingRecommender(BaselineRecommender, Composition):
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Whole sessions are the recommended
-            input.
+            Training sessions, shape (n_sessions,). Pass whole sessions if you have
+            them.
         y : array-like of shape (n_sessions,), default=None
-            Next items; row i is then the session ``X[i] + [y[i]]``.
+            Next items. Row i then stands for the session ``X[i] + [y[i]]``.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more, which are passed on to the members. A row of
-            weight 0 is left out. None is 1 for all.
+            Weights of the rows, 0 or more. They are passed to the members. Rows with
+            weight 0 are left out. None gives each row the weight 1.
 
         Returns
         -------
@@ -194,18 +196,19 @@ class VotingRecommender(BaselineRecommender, Composition):
         Raises
         ------
         ValueError
-            There are no members, two have one name, or the weights do not match.
+            If there are no members, if two members have the same name, or if the
+            weights do not match the members.
         TypeError
-            A member holds no recommender, or one without probabilities for "blend", or
-            `fit` of a member takes no `sample_weight`.
+            If a member is not a recommender, if the scores of a member cannot be
+            blended, or if `fit` of a member takes no `sample_weight`.
         NotFittedError
-            `prefit` is set and a member is not fitted.
+            If `prefit` is True and a member is not fitted.
 
         Warns
         -----
         TrainingWarning
-            There are fewer than 50 clicks to learn weights from. All members then have
-            the same weight.
+            If there are fewer than 50 clicks to learn weights from. All members then
+            get the same weight.
         """
         weights = given = self._checked_weights()
         for _, member in self.estimators:
@@ -220,7 +223,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             if weights is None:
                 weights, temperatures = self._learned(X, y, sample_weight)
             members = self._fitted_members(X, y, sample_weight)
-        for name, member in members.items():  # it may know items that no session has
+        for name, member in members.items():  # a member may have further items
             item_ids = unwrap(member, None)[0].item_ids_
             data = data.with_items(item_ids, f"The member {name!r}")
         return self._adopt(
@@ -275,19 +278,20 @@ class VotingRecommender(BaselineRecommender, Composition):
             return learn_mixture(np.stack(tables)[:, :, known])
         n_members = len(self.estimators)
         warn_user(
-            f"weights='auto' needs {_FEWEST} targets that a member knows, and the "
-            f"{len(late)} {'' if self.prefit else 'latest '}sessions have {n}. All "
-            "members have equal weights and temperature 1. Pass more sessions, or "
-            "weights.",
+            f"weights='auto' needs {_FEWEST} targets that are in the catalog of a "
+            f"member, but the {len(late)} {'' if self.prefit else 'latest '}sessions "
+            f"have {n}. All members get equal weights and temperature 1. Pass more "
+            "sessions, or pass weights.",
             TrainingWarning,
         )
         return np.full(n_members, 1 / n_members), np.ones(n_members)
 
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Update every member with further sessions; weights and temperatures stay.
+        """Update every member with further sessions, and keep the weights.
 
-        Members that are updated are copies. What was passed with `prefit`, and the
-        recommender itself if the update fails, stay as they are.
+        Temperatures stay as well. The method updates copies of the members. Members
+        passed with `prefit` do not change, and if an update fails, neither does the
+        recommender.
 
         Parameters
         ----------
@@ -301,12 +305,12 @@ class VotingRecommender(BaselineRecommender, Composition):
         Returns
         -------
         self : VotingRecommender
-            Unfitted before, it is fitted.
+            The estimator itself. If it was not fitted, this is the same as `fit`.
 
         Raises
         ------
         TypeError
-            A member has no ``partial_fit``; nothing was updated then.
+            If a member has no ``partial_fit``. Nothing has been updated then.
         """
         if not hasattr(self, "estimators_"):
             return self.fit(X, y, sample_weight)
@@ -315,13 +319,13 @@ class VotingRecommender(BaselineRecommender, Composition):
             if not hasattr(recommender, "partial_fit"):
                 raise TypeError(
                     f"The member {name!r} is a {type(recommender).__name__}, which has "
-                    "no partial_fit. Call fit with all sessions, or leave it out."
+                    "no partial_fit. Call fit with all sessions, or remove this member."
                 )
         self._validate_params()
         if not np.array_equal(self._checked_weights(), self._given_weights):
             raise ValueError(
                 f"weights={self.weights!r:.80} takes effect in fit, and the members "
-                f"have other weights. Call fit, or set the weights of then."
+                "were combined with other weights. Call fit, or set the old weights."
             )
         data = self._training_data(X, y, sample_weight, self._index)
         data = data.appended_to(self.item_ids_)
@@ -356,7 +360,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             if not blend:
                 raise ValueError(
                     f"weights='auto' with method={self.method!r}. Only method='blend' "
-                    "learns weights. Choose it, or pass weights."
+                    "can learn weights. Use method='blend', or pass weights."
                 )
             return None
         if self.weights is None:
@@ -365,12 +369,12 @@ class VotingRecommender(BaselineRecommender, Composition):
         fine = np.isfinite(weights) & (weights >= 0)
         if weights.shape != (len(members),) or not fine.all():
             raise ValueError(
-                f"weights={self.weights!r:.80}. Expected one finite number of at least "
-                f"0 for each of the {len(members)} estimators."
+                f"weights={self.weights!r:.80}. Expected {len(members)} finite numbers "
+                "of at least 0, one for each estimator."
             )
         if blend and not weights.any():
             raise ValueError(
-                f"weights={self.weights!r:.80}. method='blend' needs one above 0."
+                f"weights={self.weights!r:.80}. method='blend' needs a weight above 0."
             )
         return weights / weights.sum() if blend else weights
 
@@ -381,8 +385,8 @@ class VotingRecommender(BaselineRecommender, Composition):
             check_probabilities(self.named_estimators_.items())
             if not weights.any():
                 raise ValueError(
-                    f"weights_={weights!r}. method='blend' needs one above 0: set "
-                    "weights, and fit again."
+                    f"weights_={weights!r}. method='blend' needs a weight above 0. Set "
+                    "weights, and call fit again."
                 )
             weights, add = weights / weights.sum(), self._add_probabilities
         members = zip(weights, self.temperatures_, self.estimators_, strict=True)
@@ -412,7 +416,7 @@ class VotingRecommender(BaselineRecommender, Composition):
             scores = member.decision_function(sessions)
             scores = scores - scores.min(axis=1, keepdims=True)
             spread = scores.max(axis=1, keepdims=True)
-            scores /= np.where(spread > 0, spread, 1)  # scores by popularity are tiny
+            scores /= np.where(spread > 0, spread, 1)  # backoff scores are tiny
             columns = self._index.codes_of(member.item_ids_)
             votes[:, columns[columns > 0] - 1] = scores[:, columns > 0]
             return votes
@@ -425,7 +429,7 @@ class VotingRecommender(BaselineRecommender, Composition):
 
     def __setstate__(self, state):
         state = dict(state)
-        if "_weights" in state:  # saved when there were no temperatures
+        if "_weights" in state:  # saved by a version without temperatures
             state["weights_"] = state.pop("_weights")
             state["temperatures_"] = np.ones(len(state["weights_"]))
         super().__setstate__(state)

@@ -1,7 +1,7 @@
-"""A language model over a recommender's list: prompts, answers, cost, failure.
+"""Re-ranking of a recommender's list by a language model.
 
-`LLMReranker` is the estimator. Its parameters take `ChatModel` (who is asked),
-`Examples`, `TitleMatching`, `When` and `Budget`, or the first parameter of these.
+`LLMReranker` is the estimator. Its parameters take objects of `ChatModel`, `Examples`,
+`TitleMatching`, `When` and `Budget`, or the first parameter of these classes.
 """
 
 from skclip.llm._budget import Budget

@@ -1,4 +1,4 @@
-"""The requests of one ranking, in threads, and kept answers."""
+"""Requests of one ranking, sent from threads, and a cache of their answers."""
 
 import contextlib
 import sqlite3
@@ -21,21 +21,28 @@ from skclip.llm._client import (
 )
 from skclip.llm._contract import N_FORMS, N_SCHEMA_FORMS, parse_answer
 
-# Parameters that some servers refuse: left out for good once an error names them
-# ("max_tokens" is then called "max_completion_tokens").
+# Parameters that some servers refuse. Once an error names one of them, it is no longer
+# sent. "max_completion_tokens" then replaces "max_tokens".
 _OPTIONAL = ("max_tokens", "temperature", "seed")
+_UNUSABLE = {  # reasons why an answer cannot be used
+    "empty": "The answer is empty.",
+    "not_json": "The answer is not JSON.",
+    "schema": "The answer does not have the requested form.",
+    "unmapped": "The answer names no candidate.",
+    "cut": "The answer was cut at its limit of tokens. Raise model__max_output_tokens.",
+}
 
 
 @dataclass
 class Job:
-    """One request, and the rows that wait for its answer."""
+    """One request, and the rows that need its answer."""
 
     key: str
     messages: list
-    forms: list  # of the answer, as in `answer_forms`
-    max_tokens: int  # of the answer
-    columns: dict = None  # of the ids of candidates, in the order of the base
-    # Rows that wait for it, and their columns: items may have equal titles.
+    forms: list  # forms of the answer, see `answer_forms`
+    max_tokens: int  # limit of the answer
+    columns: dict = None  # column by id of candidate, in the order of the base
+    # Rows that need it, and their columns, because items may have equal titles.
     rows: list = field(default_factory=list)
 
 
@@ -47,24 +54,24 @@ class Memory(dict):
 
 @dataclass
 class Server:
-    """What a server takes, as its answers have shown so far."""
+    """Forms and parameters that a server accepts, as far as its answers show."""
 
-    client: object  # with the rest, or another could get its id
-    form: int = 0  # the strictest that it may take
-    kept_form: int = None  # the last that an answer has kept to
+    client: object  # kept here, or another client could get its id
+    form: int = 0  # the strictest form that it may accept
+    kept_form: int = None  # the last form that an answer followed
     refused: set = field(default_factory=set)  # other parameters
     answers: Memory = field(default_factory=Memory)
 
     def weaken(self, form):
-        """Ask in the next form after `form`; other threads may have come further."""
+        """Use the form after `form`, unless another thread has gone further."""
         self.form = max(self.form, min(form + 1, N_FORMS - 1))
 
 
 class Asking:
-    """Asks for answers, and keeps them; at its end it closes what it has opened.
+    """Get answers and keep them. At the end, close what was opened.
 
-    `settings` are parameters with parts as objects; `servers` is a dict that keeps what
-    was learned about each, and its answers where no file does.
+    `settings` holds the parameters, with parts as objects. `servers` is a dict of
+    servers. It keeps what was learned about each, and its answers if there is no file.
     """
 
     def __init__(self, settings, meter, servers):
@@ -89,7 +96,7 @@ class Asking:
             self._cache.close()
 
     def cached(self, job):
-        """Entries of a kept answer, or None."""
+        """Return the entries of a kept answer, or None."""
         with contextlib.suppress(sqlite3.Error):
             text = (self._cache.get(job.key) or b"").decode("utf-8", "replace")
             return self._parsed(text, job)[0] or None
@@ -98,7 +105,7 @@ class Asking:
         return parse_answer(text, self._task, self._settings.n_generate, job.columns)
 
     def answers(self, jobs):
-        """For each request in order: entries of the answer, or an LLMError."""
+        """Return the entries of each answer in order, or an LLMError in their place."""
         answers = [self.cached(job) for job in jobs]
         missing = [i for i, answer in enumerate(answers) if answer is None]
         self._meter.add(cache_hits=sum(len(j.rows) for j in jobs) - len(missing))
@@ -118,14 +125,14 @@ class Asking:
                 if self._fatal is not None:
                     raise self._fatal
             done = True
-        finally:  # also on Ctrl-C: nothing more is sent, nobody waits for the rest
+        finally:  # also on Ctrl-C: send nothing more, and do not wait for the rest
             if not done:
                 self._stop.set()
             pool.shutdown(wait=done, cancel_futures=True)
         return answers
 
     def _answer(self, job):
-        """Entries of the answer to one request, or an LLMError; never raises."""
+        """Return the entries of one answer, or an LLMError. Never raise."""
         try:
             text, entries = self._usable(job)
         except LLMError as error:
@@ -134,29 +141,29 @@ class Asking:
                 self._fatal = self._fatal or error
                 self._stop.set()
             return error
-        with contextlib.suppress(sqlite3.Error):  # an answer that is not kept is one
+        with contextlib.suppress(sqlite3.Error):  # an answer that is not kept is valid
             self._cache.put({job.key: text.encode("utf-8", "replace")})
         return entries
 
     def _usable(self, job):
-        """Text and entries of an answer that could be read."""
+        """Return text and entries of an answer that could be parsed."""
         while True:
             reply, form = self._send(job)
             entries, reason = self._parsed(reply.text, job)
             if entries:
                 self._server.kept_form = form
                 return reply.text, entries
-            # A server may take a schema and ignore it: ask in another form, unless an
-            # answer has kept to this one. What was cut says nothing about that.
+            # A server may accept a schema and ignore it. Then ask in another form,
+            # unless an answer has followed this one. Cut answers do not count.
             strays = reason in ("not_json", "schema") and not reply.cut
             if strays and form < N_SCHEMA_FORMS and self._server.kept_form != form:
                 self._server.weaken(form)
                 continue
             reason = "cut" if reply.cut else reason
-            raise LLMError(f"The answer could not be used ({reason}).", reason)
+            raise LLMError(_UNUSABLE[reason], reason)
 
     def _send(self, job):
-        """A `Reply` and the form that it was asked in.
+        """Send a request. Return the `Reply` and the form that was requested.
 
         The request is counted and limited before it is sent.
         """
@@ -172,7 +179,10 @@ class Asking:
             if granted == 0 or self._stop.is_set():
                 self._meter.settle(granted, bound, budget, 0 * bound)
                 self._stop.set()
-                limit = "A limit on requests, tokens or cost is reached."
+                limit = (
+                    "A limit of budget on requests, tokens or cost is reached. Raise "
+                    "it, or fit again to reset the counts."
+                )
                 raise LLMError("Sending was stopped." if granted else limit, "budget")
             if hasattr(client, "with_options"):
                 client = client.with_options(max_retries=granted - 1)
@@ -187,7 +197,7 @@ class Asking:
                 used = (reply.n_requests - 1) * bound + [1, *tokens]
             except Exception as error:
                 failed, body = error_of(error), f"{getattr(error, 'body', '')} {error}"
-                # A status costs nothing; what else was sent may have been billed.
+                # Errors with a status are free. Other requests may have been billed.
                 free = failed.status is not None or failed.reason == "connection"
                 used = failed.n_requests * (np.array([1, 0, 0]) if free else bound)
             self._meter.settle(granted, bound, budget, used)
@@ -196,13 +206,13 @@ class Asking:
             named = {name for name in _OPTIONAL if name in sent and name in body}
             refused = "response_format" in sent and names_form(body)
             if failed.status not in REFUSED or not (named or refused):
-                raise failed  # outside: it must not hold on to request and headers
-            self._server.refused |= named  # and once more without them
+                raise failed  # outside of except: keeps no request and headers
+            self._server.refused |= named  # send once more without them
             if refused:
                 self._server.weaken(form)
 
     def _parameters(self, job, form):
-        """Parameters of a request, without those that the server has refused."""
+        """Return the parameters of a request that the server has not refused."""
         values = (job.max_tokens, self._settings.model.temperature, self._settings.seed)
         sent, refused = dict(zip(_OPTIONAL, values, strict=True)), self._server.refused
         if "max_tokens" in refused:

@@ -1,4 +1,4 @@
-"""What may be sent and what was sent: limits and counters, exact under threads."""
+"""Limits and counters of requests, exact under threads."""
 
 import json
 import math
@@ -14,20 +14,21 @@ SENT = ("requests", "prompt_tokens", "completion_tokens")
 
 
 class Budget(BaseEstimator):
-    """Limits on what `LLMReranker` sends from one `fit` to the next, and prices.
+    """Limits on what `LLMReranker` sends between two calls of `fit`, and prices.
 
-    They are checked before a request is sent, with an upper estimate of its tokens.
+    The limits are checked before each request, with an upper estimate of its tokens.
 
     Parameters
     ----------
     max_requests : int, default=None
-        Largest number of requests, retries included. None sets no limit.
+        Largest number of requests, including retries. None sets no limit.
     max_tokens : int, default=None
-        Largest number of tokens, those of prompts and of answers together.
+        Largest number of tokens of prompts and answers together. None sets no limit.
     max_cost : float, default=None
-        Largest cost, in the currency of the prices.
+        Largest cost, in the currency of the prices. None sets no limit.
     prompt_price, completion_price : float, default=None
-        Prices of a million tokens, needed for costs and for `max_cost`.
+        Price of a million tokens of prompts, and of answers. Without both, the cost is
+        unknown and `max_cost` cannot be used.
 
     Examples
     --------
@@ -53,14 +54,14 @@ class Budget(BaseEstimator):
         self.completion_price = completion_price
 
     def _cost(self, prompt_tokens, completion_tokens):
-        """Cost of tokens; None without prices."""
+        """Return the cost of tokens, or None without prices."""
         if self.prompt_price is not None and self.completion_price is not None:
             cost = prompt_tokens * self.prompt_price
             return float(cost + completion_tokens * self.completion_price) / 1e6
         if self.max_cost is not None:
             raise ValueError(
-                f"max_cost={self.max_cost} needs prompt_price and completion_price, "
-                "the prices of a million tokens."
+                f"max_cost={self.max_cost} needs prompt_price and completion_price. "
+                "Pass both, as prices of a million tokens."
             )
         return None
 
@@ -72,18 +73,18 @@ class Budget(BaseEstimator):
 
 
 def token_bound(text):
-    """Upper estimate of the tokens of a text, or of messages: UTF-8 bytes / 3."""
+    """Estimate the tokens of a text or messages from above: UTF-8 bytes / 3."""
     if not isinstance(text, str):
         text = json.dumps(text, ensure_ascii=False) if text else ""
     return math.ceil(len(text.encode("utf-8", "replace")) / 3)
 
 
 class Meter:
-    """Adds to the ``usage_`` of a reranker, and keeps it within a budget."""
+    """Count the ``usage_`` of a reranker, and keep it within a budget."""
 
     def __init__(self, usage):
         self._usage, self._changed = usage, threading.Condition()
-        self._held = np.zeros(3, dtype=np.int64)  # by requests under way, as in SENT
+        self._held = np.zeros(3, dtype=np.int64)  # for running requests, as in SENT
 
     def add(self, **counts):
         with self._changed:
@@ -93,7 +94,7 @@ class Meter:
     def reserve(self, n, bound, budget):
         """Set aside up to `n` attempts of at most `bound` each, as the budget allows.
 
-        Where requests under way hold what is missing, wait: they may give it back.
+        If running requests hold the missing part, wait, because they may release it.
         """
         with self._changed:
             while budget._allows(*self._used() + bound):
@@ -105,7 +106,7 @@ class Meter:
         return 0
 
     def settle(self, granted, bound, budget, used):
-        """Put what a request used in the place of what was set aside for it."""
+        """Replace what was set aside for a request by what it used."""
         with self._changed:
             self._held -= granted * bound
             used = (self._used() + used).tolist()

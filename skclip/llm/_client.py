@@ -1,4 +1,4 @@
-"""The language model that is asked: its endpoint, what came back, what went wrong."""
+"""Language models behind an endpoint: connection, replies and errors."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator
 from skclip._sklearn import Interval, StrOptions
 
 WRONG_KEY = (401, 403)
-REFUSED = (400, 422, 500)  # status of servers that do not know a parameter
-# What servers call the form of an answer when they refuse it.
+REFUSED = (400, 422, 500)  # status codes for an unknown parameter
+# Words in the errors of servers that refuse the form of an answer.
 _FORM = re.compile("response_format|schema|grammar|(min|max)(Items|Length)", re.I)
 
 
@@ -22,24 +22,28 @@ class ChatModel(BaseEstimator):
     Parameters
     ----------
     name : str, default=None
-        Name that the endpoint knows the model by.
+        Name of the model at the endpoint.
     base_url : str, default=None
-        Address of the endpoint: https, or http on this machine. None is the
-        environment variable OPENAI_BASE_URL, else ``https://api.openai.com/v1``.
+        Address of the endpoint. It must use https, or http on the local machine. None
+        means the environment variable OPENAI_BASE_URL. If that is not set, None means
+        ``https://api.openai.com/v1``.
     api_key_env : str, default="OPENAI_API_KEY"
-        Environment variable that holds the key. It is read for each request.
+        Name of the environment variable that holds the key. It is read for each
+        request.
     temperature : float, default=0.0
-        Randomness of the model's choice of words; 0 is its most likely answer.
+        Sampling temperature of the model. With 0, it gives its most likely answer.
     max_output_tokens : int or "auto", default="auto"
-        Largest number of tokens of an answer. "auto" has room for the longest answer
-        that is asked for. Models that think before they answer need more.
+        Largest number of tokens per answer. "auto" leaves room for the longest answer
+        of the requested form. Models that think before they answer need more.
     timeout : float, default=30.0
-        Seconds that the package openai waits to connect, and for more of an answer.
+        Time limit of the package openai, in seconds. It applies to connecting, and to
+        the wait for each further part of an answer.
     max_retries : int, default=3
-        Retries by the package openai: after connection errors, timeouts and the status
-        codes 408, 409, 429 and 5xx. Functions are not called again.
+        Number of retries by the package openai after connection errors, timeouts and
+        the status codes 408, 409, 429 and 5xx. A function as `client` is not called
+        again.
     max_concurrency : int, default=4
-        Number of requests that are under way at a time, in threads.
+        Largest number of requests that run at the same time, in threads.
 
     Examples
     --------
@@ -81,32 +85,33 @@ class ChatModel(BaseEstimator):
         return self.base_url or default
 
     def _open(self):
-        """An ``openai.OpenAI`` without redirects and proxies; errors hold no secret."""
+        """Open an ``openai.OpenAI`` without redirects, proxies or secrets in errors."""
         if self.name is None:
             raise ValueError(
-                "model=None: the endpoint must be told which model to ask. Pass "
-                "model='...', or client= for a function that answers."
+                "model=None, but the endpoint needs the name of a model. Pass "
+                "model='...', or client=, a function that answers."
             )
         parts = urlsplit(self._url)
         if parts.username or parts.password or parts.query:
             raise ValueError(
-                "base_url holds a user name, a password or a query. Keys come from the "
-                "environment alone: pass the plain URL, and api_key_env."
+                "base_url holds a user name, a password or a query. Pass the plain "
+                "URL, and put the key in the environment variable that api_key_env "
+                "names."
             )
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise ValueError(
-                f"base_url={self._url!r}. Expected https://..., or http:// on this "
-                "machine: sessions and key would travel in the clear."
+                f"base_url={self._url!r}. Expected https://..., or http:// for the "
+                "local machine. Other addresses do not protect sessions and key."
             )
         try:
             import openai
         except ImportError as error:
             raise ImportError(
-                "LLMReranker needs the package openai to reach an endpoint: pip "
+                "LLMReranker needs the package openai to reach an endpoint. Run pip "
                 "install skclip[llm]. Or pass client=, a function that answers."
             ) from error
-        self._key(local)  # a missing one is known before anything is sent
+        self._key(local)  # a missing key fails before anything is sent
 
         def authorize(request):
             key = self._key(local)
@@ -114,7 +119,7 @@ class ChatModel(BaseEstimator):
             if key:
                 request.headers["Authorization"] = f"Bearer {key}"
 
-        def refuse(response):  # or the package would send again what has no chance
+        def refuse(response):  # or openai would repeat a request without a chance
             if response.status_code == 500:
                 response.read()
                 if names_form(response.text):
@@ -126,31 +131,31 @@ class ChatModel(BaseEstimator):
         return openai.OpenAI(api_key="hook", base_url=self._url, http_client=http)
 
     def _key(self, local):
-        """The key in the environment; on this machine there may be none."""
+        """Return the key in the environment, which may be empty for local servers."""
         key = os.environ.get(self.api_key_env, "").strip()
         if not (key.isascii() and key.isprintable()) or not (key or local):
             what = "holds characters that no key has" if key else "is not set"
             raise ValueError(
-                f"The environment variable {self.api_key_env} {what}. Put the key of "
-                f"{self._url} there, on one line (export {self.api_key_env}=...), or "
-                "name another variable: api_key_env."
+                f"The environment variable {self.api_key_env} {what}. Set it to the "
+                f"key of {self._url}, on one line (export {self.api_key_env}=...), or "
+                "name another variable with api_key_env."
             )
         return key
 
 
 class LLMError(RuntimeError):
-    """A request that failed; carries neither prompt, answer nor key.
+    """Failed request to a language model, without prompt, answer or key.
 
     Parameters
     ----------
     message : str
-        What went wrong, and what to do.
+        Description of the error, and how to fix it.
     reason : str, default="error"
-        Key of ``LLMReranker.fallbacks_``.
+        Reason as counted in ``LLMReranker.fallbacks_``.
     status : int, default=None
-        HTTP status, where there was one.
+        HTTP status of the answer. None means that there was no answer.
     n_requests : int, default=1
-        Number of requests that were sent, retries included.
+        Number of requests that were sent, including retries.
 
     Examples
     --------
@@ -166,38 +171,38 @@ class LLMError(RuntimeError):
 
 
 def check_client(client):
-    """Raise if it is neither None nor a function nor an ``openai.OpenAI``."""
+    """Raise unless a client is None, a function or an ``openai.OpenAI``."""
     if isinstance(client, str):
         raise ValueError(
-            f"client={client!r}: clients are not kept in copies and files. After "
-            "loading, set_params(client=...). Worker processes get such a copy: pass "
-            "client=None, for which each makes its own, or n_jobs=1, or search inside "
-            "joblib.parallel_backend('threading')."
+            f"client={client!r}, because copies and files do not keep clients. After "
+            "loading, call set_params(client=...). In a search with worker processes, "
+            "pass client=None, so that each process makes its own client. Or use "
+            "n_jobs=1, or search inside joblib.parallel_backend('threading')."
         )
     if not (client is None or callable(client) or hasattr(client, "chat")):
         raise TypeError(
-            f"client is a {type(client).__name__}. Expected a callable of messages "
-            "that returns text, an openai.OpenAI, or None."
+            f"client is a {type(client).__name__}. Expected a function that takes "
+            "messages and returns text, an openai.OpenAI, or None."
         )
 
 
 def names_form(text):
-    """Whether an error is about the form that was asked for."""
+    """Whether an error is about the requested form of the answer."""
     return _FORM.search(text) is not None
 
 
 @dataclass
 class Reply:
-    """An answer, and what it took."""
+    """Answer of a language model, and its cost in tokens and requests."""
 
-    text: object  # None, or whatever a server sends in its place
+    text: object  # None, or another value that a server sends instead
     counts: tuple = (None, None)  # prompt and completion tokens, None if unknown
     n_requests: int = 1
     cut: bool = False  # whether it ends at the limit on its tokens
 
 
 def complete(client, messages, **request):
-    """The `Reply` to one request."""
+    """Send one request and return its `Reply`."""
     if not hasattr(client, "chat"):
         return Reply(client(messages))
     create = client.chat.completions.with_raw_response.create
@@ -211,8 +216,8 @@ def complete(client, messages, **request):
         reason = "not_json"
     except (AttributeError, IndexError, TypeError):
         reason = "schema"
-    if reason is not None:  # outside: the error must not hold on to the answer
-        text = f"The server's answer is no chat completion ({reason})."
+    if reason is not None:  # outside of except, so that the error keeps no answer
+        text = f"The server's answer is not a chat completion ({reason})."
         raise LLMError(text, reason, n_requests=n_requests)
     names = ("prompt_tokens", "completion_tokens")
     counts = [getattr(usage, name, None) for name in names]
@@ -221,20 +226,20 @@ def complete(client, messages, **request):
 
 
 def error_of(error):
-    """`LLMError` of any exception; its text names kinds and codes, never content."""
+    """Convert any exception to an `LLMError` that names types and codes, no content."""
     if isinstance(error, LLMError):
         return error
     name, status = type(error).__name__, getattr(error, "status_code", None)
     reason, text = "error", f"The client raised {name}."
-    if "Timeout" in name:  # of openai, and others
-        reason, text = "timeout", "No answer within the time limit."
+    if "Timeout" in name:  # such as APITimeoutError of openai
+        reason, text = "timeout", "No answer arrived within the time limit."
     elif "Connection" in name:
         reason, text = "connection", "The server could not be reached."
     elif isinstance(status, int):
         reason = f"http_{status // 100}xx"
         text = f"The server answered with status {status}."
         if status in WRONG_KEY:
-            text += " Check base_url, and the key that api_key_env names."
+            text += " Check base_url, and the key in the variable of api_key_env."
     headers = getattr(getattr(error, "request", None), "headers", {})
-    n_requests = int(headers.get("x-stainless-retry-count", 0)) + 1  # says openai
+    n_requests = int(headers.get("x-stainless-retry-count", 0)) + 1  # sent by openai
     return LLMError(text, reason, status, n_requests)

@@ -1,6 +1,6 @@
-"""What a language model is sent, and how its answer is read.
+"""Prompts for a language model, and parsing of its answers.
 
-Item titles travel as data inside one JSON object, never inside prose.
+Item titles are sent as data inside one JSON object, never inside prose.
 """
 
 import json
@@ -8,11 +8,11 @@ import math
 import unicodedata
 
 PROMPT_VERSION = "1"
-MAX_TITLES = 20  # of a session: long histories make models drift
+MAX_TITLES = 20  # per session, because long histories mislead models
 MAX_TITLE_LENGTH = 120
 MAX_ANSWER_BYTES = 20_000
 
-# Key of an answer, its entries, and what is asked for.
+# Key of an answer, example of an entry, and text of the task.
 _TASKS = {
     "expand": ("titles", '"title"', "Write the titles of n items that the visitor may "
                "look at next, most likely first."),
@@ -23,7 +23,7 @@ _TASKS = {
 
 
 def clean_title(title):
-    """A title on one line: controls and surrogates out, blanks collapsed, cut."""
+    """Put a title on one line, without control characters, and cut it."""
     blank = ("Cc", "Cs", "Zl", "Zp")
     kept = [" " if unicodedata.category(c) in blank else c for c in title]
     return " ".join("".join(kept).split())[:MAX_TITLE_LENGTH].rstrip()
@@ -34,10 +34,11 @@ def _cleaned(session):
 
 
 def build_messages(task, session, *, n, examples=(), candidates=None):
-    """A system message with the rules, and a user message that is one JSON object.
+    """Build a system message with the rules, and a user message of one JSON object.
 
-    `session` and `examples` (observed, next) are titles, of which the newest 20 are
-    sent; `candidates` are (id of this request, title).
+    `session` is a list of titles, and `examples` are pairs of observed titles and the
+    next title. The newest 20 titles of each are sent. `candidates` are pairs of an id,
+    valid for this request, and a title.
     """
     key, entry, task_text = _TASKS[task]
     rules = (
@@ -62,10 +63,10 @@ def build_messages(task, session, *, n, examples=(), candidates=None):
 
 
 def answer_forms(task, n, ids=None, title_length=MAX_TITLE_LENGTH):
-    """Values of ``response_format``, the strictest first; None asks for no form.
+    """Return values of ``response_format``, strictest first. None requests no form.
 
     Servers differ. OpenAI refuses limits of lengths in a strict schema, and
-    llama-cpp-python takes a schema beside "json_object" alone.
+    llama-cpp-python accepts a schema only with "json_object".
     """
     key = _TASKS[task][0]
     plain, limited = {"type": "string"}, {"minLength": 1, "maxLength": title_length}
@@ -88,13 +89,13 @@ def answer_forms(task, n, ids=None, title_length=MAX_TITLE_LENGTH):
     ]
 
 
-N_SCHEMA_FORMS, N_FORMS = 3, 5  # of `answer_forms`
+N_SCHEMA_FORMS, N_FORMS = 3, 5  # numbers of `answer_forms`
 
 
 def longest_answer(task, n, ids=None, title_bytes=MAX_TITLE_LENGTH):
-    """Tokens that the longest answer of the form may have, with blanks between entries.
+    """Return the tokens of the longest answer, with blanks between entries.
 
-    A token for each character of an id, and for two bytes of a title.
+    It counts a token for each character of an id, and for each two bytes of a title.
     """
     key, around = _TASKS[task][0], 4  # quotes, a comma, a blank
     entry = max(map(len, ids)) if ids else math.ceil(title_bytes / 2)
@@ -102,17 +103,17 @@ def longest_answer(task, n, ids=None, title_bytes=MAX_TITLE_LENGTH):
 
 
 def parse_answer(text, task, n, ids=None):
-    """Entries of an answer: at most `n` titles, or all `ids` in the order it gives.
+    """Parse an answer: at most `n` titles, or all `ids` in the order of the answer.
 
-    Ids that it does not name follow in the order of `ids`, that of the base. With no
-    entries comes a reason: "empty", "not_json", "schema", or "unmapped" if all ids are
-    unknown.
+    Ids that the answer does not name follow in the order of `ids`, which is that of the
+    base. Without entries, the second value is the reason: "empty", "not_json",
+    "schema", or "unmapped" if all ids are unknown.
     """
     if not isinstance(text, str) or not text.strip():
         return [], "schema" if text and not isinstance(text, str) else "empty"
     text = text.encode("utf-8", "replace")[:MAX_ANSWER_BYTES]
     text = text.decode("utf-8", "ignore").strip()
-    try:  # the first object, whatever prose or fence stands around it
+    try:  # the first object, without the prose or fence around it
         value, _ = json.JSONDecoder().raw_decode(text, max(0, text.find("{")))
     except (ValueError, RecursionError):
         return [], "not_json"

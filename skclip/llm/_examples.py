@@ -17,14 +17,15 @@ _MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
 
 
 class Examples(BaseEstimator):
-    """Training sessions that are sent to the language model as examples, in titles.
+    """Examples for the language model: training sessions, shown as titles.
 
     Parameters
     ----------
     selection : {"knn", "random", "recent"}, default="knn"
-        "knn" shows the sessions whose mean title vector is nearest to that of the row.
+        Choice of sessions. "knn" takes the sessions whose mean title vector is nearest
+        to that of the row. "random" draws sessions, and "recent" takes the latest ones.
     n_shots : int, default=3
-        Number of examples, each with another next item.
+        Number of examples. Each has a different next item.
 
     Examples
     --------
@@ -45,15 +46,16 @@ class Examples(BaseEstimator):
 
 
 def seed_of(seed, *parts):
-    """A number that depends on what is asked alone, not on the order of requests."""
+    """Make a seed that depends only on the request, not on the order of requests."""
     text = json.dumps([seed, *parts], default=repr)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 class Shots:
-    """The latest training sessions of two items or more, in order of time.
+    """Latest training sessions with at least two items, in order of time.
 
-    `codes` are 1..n_items, the target of a session last; `ids` are raw ids, or None.
+    `codes` are 1..n_items, and the last code of a session is its target. `ids` are raw
+    ids of sessions, or None.
     """
 
     def __init__(self, codes, offsets, ids=None):
@@ -63,10 +65,10 @@ class Shots:
         self._members = self._norms = None
 
     def pick(self, selection, query, n, *, seed=0, vectors=None, own_id=None):
-        """Up to `n` sessions with different targets, the nearest or the latest last.
+        """Pick up to `n` sessions with different targets, nearest or latest last.
 
-        Not the session that is asked about: one of the id `own_id`, or of the same
-        codes as `query`. `vectors` (n_items, d) are those of titles.
+        The queried session itself is left out. It has the id `own_id` or the same codes
+        as `query`. `vectors` of shape (n_items, d) are title vectors.
         """
         order, chosen = np.arange(len(self.offsets) - 1)[::-1], {}
         if selection == "random":
@@ -84,10 +86,10 @@ class Shots:
         return list(chosen.values())[::-1]
 
     def _similarities(self, query, vectors):
-        """Cosine of the mean vectors of a row and of each session, up to a factor.
+        """Compute cosines of a row and each session by mean vectors, up to a factor.
 
-        The sum of the row's similarities to the items of the session, over the norm of
-        the session's own sum: so no vector of a session is kept.
+        This is the sum of the row's similarities to the items of the session, divided
+        by the norm of the session's own sum. So no vector of a session is stored.
         """
         if self._members is None:
             at, offsets = flat_positions(self.offsets[:-1], np.diff(self.offsets) - 1)

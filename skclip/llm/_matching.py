@@ -1,4 +1,4 @@
-"""Titles of items, their vectors, and from titles that a model wrote to items."""
+"""Titles of items, their vectors, and matching of written titles to items."""
 
 import unicodedata
 from numbers import Real
@@ -17,19 +17,35 @@ from skclip.text import ItemTextEncoder
 
 
 class TitleMatching(BaseEstimator):
-    """Find the item that a title of the language model means.
+    """Match a title that the language model wrote to an item.
 
-    In this order, first hit wins: the item of the same title up to case and
-    punctuation; the nearest item with all its words, two or more, or none but its
-    words; the nearest item. Near is the cosine of title vectors.
+    The first of these rules that finds an item decides:
+
+    1. The item has the same title, ignoring case and punctuation.
+    2. All words of one title occur in the other, and these are at least two words. The
+       nearest such item is taken.
+    3. The item is the nearest one, with a similarity of at least `min_similarity`.
+
+    The similarity of two titles is the cosine of their vectors.
 
     Parameters
     ----------
     encoder : object, default=None
-        What turns titles into vectors. None is TF-IDF of words and characters; else a
-        transformer, an object with ``encode(list of str) -> array``, or a callable.
+        Encoder that turns titles into vectors. It is a transformer, an object with
+        ``encode(list of str) -> array``, or a callable. None means TF-IDF of words and
+        characters.
     min_similarity : float, default=0.55
-        Smallest cosine at which a title may mean an item that it does not name.
+        Smallest similarity of the third rule, between 0 and 1.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Mapping of written titles.** The part of the SemSR paper that describes the
+      mapping was not available, and no code was found. skclip tries an equal title
+      first, then the nearest title that holds all the words, and then the nearest title
+      by cosine. It uses TF-IDF vectors for this, so it needs no library for fuzzy
+      matching.
 
     Examples
     --------
@@ -50,13 +66,13 @@ class TitleMatching(BaseEstimator):
 
 
 def titles_of(item_titles, ids):
-    """Title of each id, empty where there is none."""
+    """Return the title of each id, or an empty text if it has none."""
     index = getattr(item_titles, "index", None)
     if getattr(index, "has_duplicates", False):
         twice = index[index.duplicated()][0]
         raise ValueError(
-            f"item_titles has two titles for the id {twice!r}. Pass one for each id, "
-            "such as item_titles.groupby(level=0).first()."
+            f"item_titles has two titles for the id {twice!r}. Pass one title per id, "
+            "for example item_titles.groupby(level=0).first()."
         )
     titles = list(map(getattr(item_titles, "get", item_titles), ids))
     for i, title in enumerate(titles):
@@ -71,17 +87,17 @@ def titles_of(item_titles, ids):
 
 
 def normal_form(title):
-    """NFKC, case folded, punctuation to blanks, blanks collapsed."""
+    """Normalize a title by NFKC and case, and replace punctuation by single blanks."""
     kept = []
     for c in unicodedata.normalize("NFKC", title).casefold():
         kind = unicodedata.category(c)
-        if kind != "Cf":  # marks of direction and joiners have no width
+        if kind != "Cf":  # drop marks of direction and joiners
             kept.append(" " if kind[0] in "PCZ" else c)
     return " ".join("".join(kept).split())
 
 
 def encoded(encoder, titles):
-    """An encoder, fitted to the titles of a catalog, and their unit vectors."""
+    """Fit an encoder to the titles of a catalog. Return it and their unit vectors."""
     if encoder is None:
         form = {"preprocessor": normal_form, "sublinear_tf": True, "dtype": np.float32}
         encoder = make_union(
@@ -96,7 +112,7 @@ def encoded(encoder, titles):
 
 
 def unit_rows(vectors, titles):
-    """Rows of length 1, zeros for empty titles; sparse ones stay sparse."""
+    """Scale rows to length 1, or to 0 for empty titles. Sparse rows stay sparse."""
     kind = sparse.csr_array if sparse.issparse(vectors) else np.asarray
     vectors = normalize(kind(vectors, dtype=np.float32))
     filled = np.array([bool(title) for title in titles], dtype=np.float32)
@@ -104,10 +120,10 @@ def unit_rows(vectors, titles):
 
 
 class TitleIndex:
-    """Find the item that a written title means, see `TitleMatching`.
+    """Find the item of a written title by the rules of `TitleMatching`.
 
-    Of equals the most popular is meant, then the first of the catalog. `encoder` and
-    `vectors` are from `encoded`.
+    Ties go to the most popular item, then to the first of the catalog. `encoder` and
+    `vectors` come from `encoded`.
     """
 
     def __init__(self, titles, counts, encoder, vectors):
@@ -123,7 +139,7 @@ class TitleIndex:
         self._sizes = self._members.sum(axis=1).A1
 
     def match(self, titles, min_similarity=0.55):
-        """Position in the catalog of the item that each title means, or None."""
+        """Return the position in the catalog of the item of each title, or None."""
         forms = [normal_form(title) for title in titles]
         places = [self._places.get(form) for form in forms]
         left = [i for i, form in enumerate(forms) if form and places[i] is None]
@@ -137,7 +153,7 @@ class TitleIndex:
             held = (shared.ravel() == size) & (
                 size > 1
             )  # all words of one in the other
-            best = (near + held).argmax()  # the first of equals
+            best = (near + held).argmax()  # the first one among ties
             if held[best] or near[best] >= max(min_similarity, 1e-6):
                 places[i] = best
         return [None if place is None else self._items[place] for place in places]

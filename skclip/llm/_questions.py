@@ -1,4 +1,4 @@
-"""What a language model is asked about rows."""
+"""Requests to a language model about the rows of a ranking."""
 
 import json
 from functools import cached_property
@@ -22,19 +22,20 @@ from skclip.llm._matching import TitleIndex, encoded, titles_of
 
 
 class When(BaseEstimator):
-    """Which rows the language model is asked about.
+    """Choice of the rows that the language model is asked about.
 
     Parameters
     ----------
     rows : {"always", "uncertain", "cold"} or callable, default="always"
-        "uncertain": rows where the base's scores, as a softmax, have less than `margin`
-        between the first two items, or an entropy above `entropy` times the largest
-        possible. "cold": sessions with a rare or unseen item. A callable gets a list
-        of lists of raw ids and returns a mask.
+        Rule that chooses rows. "always" takes all rows. "uncertain" takes rows where
+        the softmax of the base's scores is undecided: either the first two items differ
+        by less than `margin`, or the entropy is above `entropy` times its maximum.
+        "cold" takes sessions with a rare or unseen item. A callable gets a list of
+        lists of raw ids and returns a boolean mask.
     margin, entropy : float, default=0.1, 0.9
-        Bounds of "uncertain", between 0 and 1.
+        Thresholds of "uncertain", between 0 and 1.
     rare_count : int, default=5
-        Number of training events below which an item is rare, for "cold".
+        Number of training events below which "cold" calls an item rare.
 
     Examples
     --------
@@ -58,7 +59,7 @@ class When(BaseEstimator):
         self.rare_count = rare_count
 
     def _mask(self, raw, counts, scores):
-        """By raw ids of rows, training events of these, and scores (n, n_items)."""
+        """Choose rows by raw ids, training events of these, and scores (n, n_items)."""
         if self.rows == "uncertain":
             shares, n_items = scores.float().softmax(dim=1), scores.shape[1]
             first = shares.topk(min(2, n_items), dim=1).values
@@ -73,13 +74,13 @@ class When(BaseEstimator):
         if mask.shape != (len(raw),):
             raise ValueError(
                 f"when returned an array of shape {mask.shape}. Expected a mask of "
-                f"shape ({len(raw)},): whether to ask, for each session."
+                f"shape ({len(raw)},) that is True for the sessions to ask about."
             )
         return mask.astype(bool)
 
 
 class Catalog:
-    """Items of the base, and what another process makes again of their titles."""
+    """Items of the base, and what other processes rebuild from their titles."""
 
     def __init__(self, item_ids, titles, counts, sessions, encoder):
         self.item_ids, self.titles, self.counts = item_ids, titles, counts
@@ -88,11 +89,16 @@ class Catalog:
         self.title_length = max(map(len, told))
         self.title_bytes = max(len(t.encode("utf-8", "replace")) for t in told)
         sessions = (self.shots.codes, self.shots.offsets, self.shots.ids)
-        self.state = (titles, counts, sessions, encoder)  # what a copy is made from
+        self.state = (
+            titles,
+            counts,
+            sessions,
+            encoder,
+        )  # for other processes
 
     @cached_property
     def text(self):
-        """The encoder, fitted, and vectors of the titles."""
+        """The fitted encoder, and vectors of the titles."""
         return encoded(self._encoder, self.titles)
 
     @cached_property
@@ -101,7 +107,7 @@ class Catalog:
 
 
 class Questions:
-    """The requests of one ranking; `settings` are parameters with parts as objects."""
+    """Requests of one ranking. `settings` holds the parameters, parts as objects."""
 
     def __init__(self, settings, queries, catalog):
         self._settings, self._queries, self._catalog = settings, queries, catalog
@@ -109,7 +115,7 @@ class Questions:
         self.reads_scores = uncertain or settings.mode == "rerank"
 
     def jobs(self, at, scores=None):
-        """Requests for rows `at`, equal ones once, and number of rows asked about."""
+        """Return the distinct requests for rows `at`, and the number of these rows."""
         settings, catalog, jobs = self._settings, self._catalog, {}
         queries, n_asked = self._queries.take(at), 0
         raw = queries.as_sessions(catalog.item_ids).to_lists()
@@ -138,7 +144,7 @@ class Questions:
         return list(jobs.values()), n_asked
 
     def _jobs_of(self, raw, told, examples, columns):
-        """One, or one for each permutation of the candidates, named in its order."""
+        """Make one request, or one per permutation, with candidates named in order."""
         settings, titles = self._settings, self._catalog.titles
         if columns is None:
             options = {"n": settings.n_generate, "examples": examples}
@@ -161,12 +167,12 @@ class Questions:
         max_tokens = self._settings.model.max_output_tokens
         if max_tokens == "auto":
             max_tokens = longest_answer(task, n, columns, self._catalog.title_bytes)
-        # The order of the base, by which answers are completed, is part of the key.
+        # Answers are completed in the order of the base, so it is part of the key.
         key = self._key(messages, max_tokens, columns and list(columns))
         return Job(key, messages, forms, max_tokens, columns)
 
     def _examples(self, raw, codes, own_id):
-        """Titles of the examples of a row: what was observed, and what came next."""
+        """Return the examples of a row as titles, in pairs of observed and next."""
         selection, catalog = self._settings.examples.selection, self._catalog
         query = [c for c in codes if c <= len(catalog.titles) and catalog.titles[c - 1]]
         options = {"seed": seed_of(self._settings.seed, "shots", raw), "own_id": own_id}
@@ -179,7 +185,7 @@ class Questions:
         return [(observed, target) for *observed, target in titles]
 
     def _key(self, messages, max_tokens, ids):
-        """Name of a request in the cache: all that its answer depends on, as JSON."""
+        """Return the cache key: everything that an answer depends on, as JSON."""
         settings, client = self._settings, self._settings.client
         model, kind = settings.model, type(client)
         asked = model._url if client is None else getattr(client, "base_url", "client")

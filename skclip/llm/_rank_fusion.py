@@ -1,4 +1,4 @@
-"""Join the rankings of a base and of a language model: Borda count, fused ranks."""
+"""Merge the rankings of a base and of a language model."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ RRF_CONSTANT = 60
 
 
 def borda(orders):
-    """Items of several rankings of the same ones by Borda count; ties by the first."""
+    """Merge rankings of the same items by Borda count. The first one breaks ties."""
     return sorted(
         orders[0], key=lambda item: sum(order.index(item) for order in orders)
     )
 
 
 def fused_scores(scores, items, weight, protect=0):
-    """Scores of one row after reciprocal rank fusion: 1 / (1 + number of items before).
+    """Score a row by reciprocal rank fusion, as 1 / (1 + number of items before).
 
-    `scores` (n_items,) are those of the base; -inf stays -inf. `items` are columns that
-    the language model names, best first. The first `protect` places of the base stay.
-    Items that are equal in the base share their last place there as rank, and stay
-    equal if neither is named.
+    `scores` of shape (n_items,) come from the base, where -inf stays -inf. `items` are
+    columns that the language model names, best first. The first `protect` places of the
+    base stay. Items that are tied in the base share the last of their places as rank.
+    They stay tied if the model names none of them.
     """
     out = np.isneginf(scores)
     descending = np.sort(-scores)
@@ -30,7 +30,7 @@ def fused_scores(scores, items, weight, protect=0):
     kept = np.argsort(-scores, kind="stable")[:protect]
     first[kept] = np.arange(len(kept))
     first[out] = len(scores) + protect
-    # Sort by protected place, then value, then base rank. Items that are equal in all
+    # Sort by protected place, then value, then base rank. Items that are tied in all
     # three get the place of the first of them.
     keys = np.stack([first, -value, ranks])
     _, group, sizes = np.unique(keys, axis=1, return_inverse=True, return_counts=True)

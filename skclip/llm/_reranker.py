@@ -1,4 +1,4 @@
-"""`LLMReranker`: asks a language model about the lists of a recommender."""
+"""`LLMReranker` merges a recommender's lists with answers of a language model."""
 
 import os
 from collections import Counter
@@ -22,97 +22,113 @@ from skclip.llm._rank_fusion import borda, fused_scores
 
 
 class LLMReranker(RerankingMixin, SessionEstimator):
-    """Let a language model add to, or reorder, what a recommender ranks first.
+    """Let a language model add to a recommender's list, or reorder its first items.
 
-    Language models are good at naming what may come next and poor at ordering it, and
-    session models the other way round [1]_. So by default the model writes titles,
-    which are mapped to items and merged into the recommender's list below its first
-    place, by reciprocal rank fusion [2]_: an item scores ``(1 - weight) / (60 + rank in
-    the base) + weight / (60 + rank by the model)``. A row keeps the recommender's list
-    wherever the model does not answer. Every ranked prefix is a request, so look at
-    ``estimate_cost`` first.
+    Language models are good at naming items that may come next, and poor at ordering
+    them. Session models are the other way round [1]_. So by default, the language model
+    writes titles, which are matched to items. These are merged into the recommender's
+    list below its first place, by reciprocal rank fusion [2]_. An item scores
+    ``(1 - weight) / (60 + rank in the base) + weight / (60 + rank by the model)``.
+
+    A row keeps the recommender's list if the model gives no usable answer. Every ranked
+    prefix is a request, so call ``estimate_cost`` first.
 
     Parameters
     ----------
     estimator : recommender, or Pipeline or search that ends in one
-        The base. `fit` clones and fits it, unless `prefit`.
+        Base recommender. `fit` clones and fits it, unless `prefit` is True.
     item_titles : dict, Series or callable
-        Title of each item id, also of ids outside the catalog, or a function of the id.
-        Items without a title (missing, None, NaN, blank) keep their places, and the
-        model neither sees nor names them.
+        Titles by item id, or a function that returns the title of an id. It may cover
+        ids outside the catalog. Items without a title (missing, None, NaN or blank)
+        keep their places, and the model neither sees nor names them.
     model : str or ChatModel, default=None
         Name of the language model, or a `ChatModel` with its endpoint and time limits.
     client : callable or openai.OpenAI, default=None
-        Who is asked instead of the model's endpoint: a function of messages that
-        returns text, or an object with ``chat.completions.create``. An
-        ``openai.OpenAI`` retries as often as `model` says. It also sends again what a
-        server refuses with status 500, such as the form of an answer: set
-        ``model__max_retries=0`` for such a server. Clones share the client; pickles,
-        files and copies for processes leave it out.
+        Client that answers instead of the model's endpoint. It is a function that takes
+        messages and returns text, or an object with ``chat.completions.create``. An
+        ``openai.OpenAI`` uses `max_retries` of `model`. It also repeats requests that a
+        server refuses with status 500, for example because of the form of the answer.
+        Set ``model__max_retries=0`` for such a server. Clones share the client.
+        Pickles, files and copies for other processes do not contain it.
     mode : {"expand", "rerank", "agent"}, default="expand"
-        "expand": the model writes `n_generate` titles, which may be any items; merged
-        with the base list. "rerank": it orders the first `n_candidates` of the base;
-        merged. "agent": its titles alone, then the base list, for experiments.
+        Task of the model. With "expand", it writes `n_generate` titles of any items,
+        which are merged with the base list. With "rerank", it orders the first
+        `n_candidates` items of the base, and its order is merged with the base list.
+        With "agent", the items of its titles come first, followed by the base list.
+        "agent" is meant for experiments.
     n_generate : int, default=10
-        Number of titles that "expand" and "agent" ask for.
+        Number of titles to request with "expand" and "agent".
     n_candidates : int, default=20
-        Number of first items of the base that "rerank" shows.
+        Number of top items of the base to show with "rerank".
     n_permutations : int, default=1
-        Number of orders of the candidates that "rerank" asks about for each row. The
-        answers are merged by Borda count; models favor what stands first.
+        Number of requests per row with "rerank", each with the candidates in another
+        order. Models favor the first candidates, and several orders reduce this bias.
+        The answers are merged by Borda count.
     examples : {"knn", "random", "recent"} or Examples, default="knn"
-        Training sessions that are shown as examples: an `Examples` or its `selection`.
-        None shows none.
+        Training sessions to show as examples, as an `Examples` or its `selection`. None
+        shows no examples.
     matching : TitleMatching, default=None
-        How written titles are matched with items. None is ``TitleMatching()``.
+        Matching of written titles to items. None means ``TitleMatching()``.
     when : {"always", "uncertain", "cold"}, callable or When, default="always"
-        Which rows to ask about: a `When` or its `rows`.
+        Choice of the rows to ask about, as a `When` or its `rows`.
     weight : float, default=0.3
-        Weight of the model's ranks. 0 is the base list bit for bit, without requests.
+        Weight of the model's ranks, between 0 and 1. With 0, the lists are exactly
+        those of the base, and nothing is sent.
     protect_top : int, default=1
-        Number of first places that the base keeps, except in "agent".
+        Number of first places that the base keeps. "agent" ignores it.
     budget : Budget, default=None
         Limits on requests, tokens and cost. None sets no limit.
     cache : path-like, default=None
-        SQLite file for answers that could be read (mode 0600). None keeps them in
-        memory.
+        SQLite file that keeps usable answers. Only its owner may read it (mode 0600).
+        None keeps answers in memory.
     on_error : {"fallback", "raise"}, default="fallback"
-        "fallback" leaves the base list of a row as it is, counts why, and warns once.
-        "raise" raises `LLMError`. Status 401 and 403 raise in any case.
+        Reaction to a failed request. "fallback" keeps the base list of the row, counts
+        the reason in `fallbacks_`, and warns once per ranking. "raise" raises
+        `LLMError`. The status codes 401 and 403 always raise.
     seed : int, default=0
-        Seed of the order of candidates and of random examples, each with the session;
-        also sent to the server.
+        Seed of the order of candidates and of random examples, combined with the
+        session. It is also sent to the server.
     prefit : bool, default=False
-        Whether `estimator` is fitted and taken as it is, also by clones. `fit` then
-        only reads the sessions for examples and popularity.
+        Whether `estimator` is already fitted. It is then used unchanged, also by
+        clones, and `fit` only reads the sessions for examples and popularity.
 
     Attributes
     ----------
     estimator_ : recommender
-        The fitted base.
+        Fitted base recommender.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the catalog: that of the base.
+        Raw ids of the catalog, which is that of the base.
     n_missing_titles_ : int
-        Number of items of the catalog without a title.
+        Number of catalog items without a title.
     usage_ : dict
-        Since `fit`: ``rows`` ranked, rows ``asked`` about, ``requests`` sent (retries
-        too), ``cache_hits``, ``prompt_tokens``, ``completion_tokens`` (estimated where
-        the server does not count) and ``cost``.
+        Counts since `fit`: ``rows`` ranked, rows ``asked`` about, ``requests`` sent
+        including retries, ``cache_hits``, ``prompt_tokens``, ``completion_tokens`` and
+        ``cost``. Tokens are estimated if the server does not count them.
     fallbacks_ : dict
-        Rows that kept the base list though asked about, by reason: "timeout",
-        "connection", "http_3xx", "http_4xx", "http_5xx", "error", "empty", "not_json",
-        "schema", "cut", "unmapped", "budget".
+        Number of rows that kept the base list because their requests failed, by reason.
+        The reasons are "timeout", "connection", "http_3xx", "http_4xx", "http_5xx",
+        "error", "empty", "not_json", "schema", "cut", "unmapped" and "budget".
 
     Notes
     -----
-    Scores of changed rows are 1 / place. Items that are equal in the base and not named
-    by the model stay equal. Filters act on the base list first: the model is shown none
-    of the items left out. Copies in other processes count and cache on their own.
+    Scores of changed rows are 1 / place. Items that are tied in the base stay tied if
+    the model does not name them. Filters apply to the base list first, so the model
+    does not see excluded items. Copies in other processes count and cache separately.
+
+    Differences from the paper and its code:
+
+    - **Prompt and examples.** The part of the paper that describes the prompt was not
+      available, and no code was found. skclip has its own: an answer in JSON, and three
+      training sessions as examples, the nearest by the vectors of their titles.
+    - **Joining the two lists.** The abstract reports that joining both lists beats
+      either alone, and no code was found. skclip merges them by reciprocal rank fusion
+      below the first place of the base, because language models name items well and
+      order them poorly. The constant 60 comes from the authors of that fusion.
 
     References
     ----------
-    .. [1] J. Narwariya et al., "SemSR", arXiv:2508.20587. Only its abstract was read;
-           prompt, mapping and fusion are this library's own.
+    .. [1] J. Narwariya et al., "SemSR", arXiv:2508.20587. skclip follows its abstract.
+           Prompt, matching and fusion are skclip's own.
     .. [2] G. V. Cormack, C. L. A. Clarke, S. Buettcher, "Reciprocal rank fusion
            outperforms Condorcet and individual rank learning methods", SIGIR 2009.
 
@@ -120,7 +136,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     --------
     >>> from skclip import LLMReranker, PopularityRecommender
     >>> titles = {1: "green tea", 2: "tea pot", 3: "garden hose", 4: "tea cup"}
-    >>> def scripted(messages):  # stands where a language model would
+    >>> def scripted(messages):  # in place of a language model
     ...     return '{"titles": ["Tea cup!"]}'
     >>> llm = LLMReranker(PopularityRecommender(), titles, client=scripted, weight=0.9)
     >>> llm.fit([[1, 2], [1, 3], [1, 2, 4]]).predict_topk([[1]], k=3).tolist()
@@ -188,25 +204,25 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         return parts
 
     def _settings(self):
-        """Parameters, parts as objects."""
+        """Return the parameters, with parts as objects."""
         parts = {name: with_plain_numbers(part) for name, part in self._parts().items()}
         given = {k: plain_number(v) for k, v in self.get_params(deep=False).items()}
         return SimpleNamespace(**(given | parts))
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the base and read the sessions for examples. Sends nothing.
+        """Fit the base and read the sessions for examples. No request is sent.
 
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). With `prefit` those that the base
-            was fitted on: examples come from them.
+            Training sessions, shape (n_sessions,). Examples come from them. With
+            `prefit`, pass the sessions that the base was fitted on.
         y : array-like of shape (n_sessions,), default=None
-            Next items.
+            Next item of each session.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more, for the base. A row of weight 0 is left out,
-            also of the examples. None is 1 for all.
+            Weights of the rows for the base, 0 or more. Rows of weight 0 are left out,
+            also as examples. None means 1 for all rows.
 
         Returns
         -------
@@ -216,8 +232,8 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         Raises
         ------
         ValueError, TypeError
-            No item has a title, or a title is no text, or an id has two, or the base
-            is no recommender of skclip, or its `fit` takes no `sample_weight`.
+            No item has a title, a title is not text, or an id has two titles. Or the
+            base is not a recommender of skclip, or its `fit` takes no `sample_weight`.
         """
         check_client(self.client)
         parts = self._parts()
@@ -230,7 +246,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         counts, shown = _read_sessions(base, titles, data)
         encoder = parts["matching"].encoder
         catalog = Catalog(base.item_ids_, titles, counts, shown, encoder)
-        _ = catalog.text  # made now: an encoder may take its time, or fail
+        _ = catalog.text  # made now, because an encoder may be slow or fail
         usage = dict.fromkeys(("rows", "asked", "cache_hits", *SENT), 0)
         usage["cost"] = parts["budget"]._cost(0, 0)
         return self._adopt(
@@ -246,44 +262,48 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         )
 
     def _check_titles(self, titles, item_ids):
-        """Number of missing titles; an error if that is all of them."""
+        """Return the number of missing titles, and raise if all are missing."""
         n, n_missing = len(titles), titles.count("")
         if n_missing == n:
             example = item_ids.tolist()[0]
             given = next(iter(getattr(self.item_titles, "keys", list)()), None)
             raise ValueError(
                 f"item_titles has no title for any of the {n} items. Their ids look "
-                f"like {example!r} ({type(example).__name__}), those of item_titles "
-                f"like {given!r} ({type(given).__name__}). Pass titles by item id."
+                f"like {example!r} ({type(example).__name__}), and those of "
+                f"item_titles like {given!r} ({type(given).__name__}). Pass titles by "
+                "item id."
             )
         if n_missing:
             warn_user(
-                f"{n_missing} of {n} items have no title: they keep the places of the "
-                "base, and the language model neither sees nor names them."
+                f"{n_missing} of {n} items have no title. They keep the places of the "
+                "base, and the language model neither sees nor names them. Add titles "
+                "to include these items."
             )
         return n_missing
 
     def estimate_cost(self, X, *, every_prefix=False):
-        """Say what ranking for these sessions would send, without sending it.
+        """Estimate what ranking these sessions would send, without sending it.
 
         Parameters
         ----------
         X : Sessions or list of lists
             Observed sessions, shape (n_sessions,).
         every_prefix : bool, default=False
-            True is what `score` and `rank_targets` without `y` would send.
+            Whether every prefix is ranked, as in `score` and `rank_targets` without
+            `y`. By default, each session is ranked once.
 
         Returns
         -------
         estimate : dict
-            ``rows``, rows ``asked``, ``requests`` (without retries; equal prompts and
-            cached answers are not sent), ``cached``, and upper estimates of
-            ``prompt_tokens``, ``completion_tokens`` and ``cost``.
+            Numbers of ``rows``, rows ``asked`` about, ``requests`` to send and
+            ``cached`` answers, and upper estimates of ``prompt_tokens``,
+            ``completion_tokens`` and ``cost``. Equal prompts are sent once. Retries are
+            not included.
         """
         self._check_fitted()
         queries = query_data(X, self._index, every_prefix=every_prefix)
         n_rows, n_asked, jobs, settings = len(queries), 0, {}, self._settings()
-        if every_prefix:  # unknown targets are misses, whatever is ranked
+        if every_prefix:  # unknown targets are misses for every ranking
             queries = queries.take(np.flatnonzero(queries.targets > 0))
         base, queries = self._base_queries(queries)
         questions = Questions(settings, queries, self._catalog)
@@ -316,7 +336,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         self._meter.add(rows=len(queries))
         questions = Questions(settings, queries, self._catalog)
         with Asking(settings, self._meter, self._catalog.servers) as asking:
-            for at, scores in chunks:  # of the base, and only then is the model asked
+            for at, scores in chunks:  # of the base, which comes before the model
                 named, failed = self._ask(settings, asking, *questions.jobs(at, scores))
                 failures |= failed
                 for row, i in enumerate(at.tolist()):
@@ -330,13 +350,15 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             for reason, n in reasons.items():
                 self.fallbacks_[reason] = self.fallbacks_.get(reason, 0) + n
             counts = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
+            n = len(failures)
+            rows = "1 row keeps" if n == 1 else f"{n} rows keep"
             warn_user(
-                f"{len(failures)} rows keep the list of the base ({counts}). The "
-                f"first: {failures[min(failures)]}"
+                f"{rows} the list of the base, because requests failed ({counts}). "
+                f"The first error: {failures[min(failures)]}"
             )
 
     def _ask(self, settings, asking, jobs, n_asked):
-        """Columns that the model names, best first, by row; and errors, by row."""
+        """Return by row the columns that the model names, best first, and errors."""
         self._meter.add(asked=n_asked)
         orders, failures = {}, {}
         for job, answer in zip(jobs, asking.answers(jobs), strict=True):
@@ -344,7 +366,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
                 matching = settings.matching
                 answer = self._catalog.index.match(answer, matching.min_similarity)
                 answer = [i for i in dict.fromkeys(answer) if i is not None]
-                answer = answer or LLMError("No title means an item.", "unmapped")
+                answer = answer or LLMError("No title matches an item.", "unmapped")
             for row, columns in job.rows:
                 if isinstance(answer, LLMError):
                     failures.setdefault(row, answer)
@@ -359,7 +381,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     # -- state -----------------------------------------------------------------
 
     def __getstate__(self):
-        """Without clients and locks; of the catalog what another process needs."""
+        """Return the state without clients and locks, and with a small catalog."""
         state, client = dict(super().__getstate__()), self.client
         if not isinstance(client, (str, type(None))):
             name = getattr(client, "__qualname__", type(client).__qualname__)
@@ -376,9 +398,9 @@ class LLMReranker(RerankingMixin, SessionEstimator):
 
 
 def _read_sessions(base, titles, data):
-    """Training events of each item of the base, and sessions that can be examples.
+    """Count training events per item of the base, and find sessions for examples.
 
-    Examples are told in titles, and one without its target is none.
+    Examples consist of titles, so a session whose target has no title is left out.
     """
     codes = base._index.codes_of(data.index.item_ids)[data.codes - 1]
     counts = np.bincount(codes, minlength=len(titles) + 1)[1:]

@@ -1,7 +1,7 @@
-"""Ranking metrics of targets, of whole lists and by group; scorers.
+"""Ranking metrics for targets, for whole lists and by group, and a scorer.
 
-Ranks that are empty or below 1, no list, an empty catalog, training sessions without an
-event and a cut-off below 1 raise a ValueError.
+All functions raise a ValueError for empty input, for ranks below 1 and for a cut-off
+below 1.
 """
 
 # F401: the names that are not in __all__ are for the other packages of skclip.

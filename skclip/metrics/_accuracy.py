@@ -20,18 +20,31 @@ def target_ranks(scores, targets, *, ties="pessimistic"):
     targets : array-like of shape (n,)
         Column of each row's target.
     ties : {"pessimistic", "average", "optimistic"}, default="pessimistic"
-        Items that score the same as the target count all, half or not at all. The
-        default lets a model that gives every item the same score rank last.
+        How items with the same score as the target count: fully ("pessimistic"), by
+        half ("average"), or not at all ("optimistic"). With the default, a model
+        that gives the same score to all items ranks every target last.
 
     Returns
     -------
     ranks : ndarray of shape (n,), float64
-        1 = best; halves occur with ``ties="average"``.
+        1 = best. Half ranks occur with ``ties="average"``.
 
     Raises
     ------
     ValueError
-        A score is not finite, a target is no column, or `ties` is unknown.
+        A score is not finite, a target is not a valid column, or `ties` is unknown.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Ties.** Papers do not mention ties, and published code ranks tied items as its
+      top-k function happens to return them. skclip counts ties against the target, so
+      that a model with equal scores for all items does not look good;
+      ``ties="average"`` and ``ties="optimistic"`` are the other rules.
+    - **Targets outside the catalog.** Papers do not mention them, and some programs,
+      GRU4Rec's among them, drop such rows. skclip counts them as misses in every
+      metric, because dropping them flatters models with smaller catalogs.
 
     Examples
     --------
@@ -67,26 +80,28 @@ def _check_columns(scores, targets):
         raise ValueError(f"targets[{at}] is {targets[at]}. {expected}")
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise ValueError(f"Row {row} of scores is not finite; ranks are undefined.")
+        raise ValueError(f"Row {row} of scores has a value that is not finite.")
 
 
 def recall_at_k(ranks, k, offsets=None):
-    r"""Return the share of each row's targets that are in the top k, on average.
+    r"""Return the mean share of a row's targets that are in the top k.
 
     .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{|T_i|}
 
-    With one target per row it is the hit rate. Papers of the SR-GNN family print that
+    With one target per row, this is the hit rate. SR-GNN and related papers report it
     as P@k.
 
     Parameters
     ----------
     ranks : array-like of shape (n,)
-        Rank of each target, 1 = best; ``inf`` = not in the catalog, a miss.
+        Rank of each target, 1 = best. ``inf`` marks a target outside the catalog. It
+        counts as a miss.
     k : int
-        Cut-off, at least 1. It may exceed the catalog.
+        Cut-off, at least 1. It may exceed the size of the catalog.
     offsets : array-like of shape (n_rows + 1,), default=None
-        Row ``i`` has the targets ``offsets[i]:offsets[i + 1]``, as
-        ``rank_targets(X, targets="remaining")`` returns them. None: one target each.
+        Boundaries of the rows: row ``i`` has the targets
+        ``offsets[i]:offsets[i + 1]``. ``rank_targets(X, targets="remaining")`` returns
+        them. None means one target per row.
 
     Returns
     -------
@@ -96,8 +111,8 @@ def recall_at_k(ranks, k, offsets=None):
     Raises
     ------
     ValueError
-        `k` is below 1, `offsets` do not fit `ranks`, or two targets of a row have one
-        rank. The other metrics raise it likewise.
+        `k` is below 1, `offsets` do not match `ranks`, or two targets of a row have
+        the same rank. The other metrics raise the same error.
 
     Examples
     --------
@@ -115,7 +130,7 @@ def hit_rate_at_k(ranks, k, offsets=None):
 
     .. math:: \frac{1}{n} \sum_i [\min_{t \in T_i} \mathrm{rank}_t \le k]
 
-    With one target per row it is `recall_at_k`.
+    With one target per row, this is `recall_at_k`.
 
     Parameters
     ----------
@@ -141,8 +156,8 @@ def precision_at_k(ranks, k, offsets=None):
 
     .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{k}
 
-    With one target per row it is Recall@k / k. Papers of the SR-GNN family print
-    another number as P@k: `recall_at_k`. The list counts as k items long, also where
+    With one target per row, this is Recall@k / k. SR-GNN and related papers call
+    another number P@k, see `recall_at_k`. The list counts as k items long, even if
     the catalog is smaller.
 
     Parameters
@@ -154,6 +169,14 @@ def precision_at_k(ranks, k, offsets=None):
     -------
     precision : float
         In [0, 1]; at most 1 / k with one target per row.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **P@k.** Papers of the SR-GNN family call the share of targets in the top k
+      "precision". In skclip that number is `recall_at_k`, and `precision_at_k` divides
+      by k; with one target per row it is at most 1 / k.
 
     Examples
     --------
@@ -171,7 +194,7 @@ def mrr_at_k(ranks, k, offsets=None):
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \mathrm{rank}_i
 
-    Where rows have several targets, the best of them counts alone.
+    If a row has several targets, only the one with the best rank counts.
 
     Parameters
     ----------
@@ -202,8 +225,8 @@ def map_at_k(ranks, k, offsets=None):
         \frac{j}{r_{ij}}
 
     with :math:`r_{i1} < r_{i2} < \dots` the ranks of the targets of row i, so that
-    :math:`j / r_{ij}` is the precision of the list up to a hit. The best list of k
-    items has 1. With one target per row it is `mrr_at_k`.
+    :math:`j / r_{ij}` is the precision of the list up to a hit. A perfect list of k
+    items has the value 1. With one target per row, this is `mrr_at_k`.
 
     Parameters
     ----------
@@ -225,14 +248,14 @@ def map_at_k(ranks, k, offsets=None):
 
 
 def ndcg_at_k(ranks, k, offsets=None):
-    r"""Return the normalized discounted cumulative gain, a target having gain 1.
+    r"""Return the normalized discounted cumulative gain. Each target has gain 1.
 
     .. math::
         \frac{1}{n} \sum_i \frac{\sum_{t \in T_i} [\mathrm{rank}_t \le k] /
         \log_2(1 + \mathrm{rank}_t)}{\sum_{j=1}^{\min(k, |T_i|)} 1 / \log_2(1 + j)}
 
-    The best list of k items has 1. With one target per row nothing is left to
-    normalize.
+    A perfect list of k items has the value 1. With one target per row, the
+    denominator is 1.
 
     Parameters
     ----------
@@ -256,7 +279,7 @@ def ndcg_at_k(ranks, k, offsets=None):
 
 
 class RankRows:
-    """Ranks of the targets of rows, one or several each; what rows gain from them.
+    """Ranks of the targets of each row, and the gain of each row.
 
     Parameters
     ----------
@@ -294,7 +317,7 @@ class RankRows:
         return np.add.reduceat(values, self._starts)
 
     def gains(self, metric, k):
-        """What each row contributes to a metric, which is their mean."""
+        """Contribution of each row to a metric. The metric is their mean."""
         if not k >= 1:
             raise ValueError(f"k must be at least 1, got {k!r}.")
         return GAINS[metric](self, k)
@@ -329,17 +352,18 @@ def _mean_gain(name, ranks, k, offsets=None):
 
 
 def check_ranks(ranks):
-    """Return ranks as a 1-D array of floats, or say what is wrong with them."""
+    """Return ranks as a 1-D array of floats, or raise an error."""
     ranks = unmasked(ranks, "ranks").astype(np.float64)
     if ranks.ndim != 1 or len(ranks) == 0 or not (ranks >= 1).all():
         raise ValueError(
-            f"ranks must be a non-empty 1-D array of numbers >= 1, got {ranks!r:.80}."
+            "ranks must be a non-empty 1-D array of numbers that are at least 1, "
+            f"got {ranks!r:.80}."
         )
     return ranks
 
 
 def _check_offsets(offsets, n_ranks):
-    """Return where the ranks of each row begin, and where the last ones end."""
+    """Return the boundaries of the rows, checked."""
     given, offsets = offsets, unmasked(offsets, "offsets")
     rises = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 1
     rises = rises and (np.diff(offsets.astype(np.int64)) > 0).all()

@@ -28,33 +28,33 @@ def by_group(
     ranks : array-like of shape (n,)
         Rank of each target, 1 = best; ``rank_targets`` returns them.
     groups : array-like of shape (n,)
-        Group of each row: any labels, or positions in `names` where these are given.
+        Group of each row. Labels of any kind, or positions in `names` if given.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
         ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``, ``"map@k"``,
         ``"hit_rate@k"``.
     names : sequence of str, default=None
-        Names of the groups in order, as the functions below return them. Groups
-        without a row are kept, with the value NaN.
+        Names of the groups in order, as `popularity_groups` and others return them.
+        Groups without a row are kept, with the value NaN.
     offsets : array-like of shape (n_rows + 1,), default=None
-        Where rows have several targets: row ``i`` has ``offsets[i]:offsets[i + 1]``,
-        and `groups` is of shape (n_rows,).
+        Boundaries of rows with several targets: row ``i`` has the ranks
+        ``offsets[i]:offsets[i + 1]``. `groups` then has shape (n_rows,).
 
     Returns
     -------
     columns : dict of list
-        ``group``, ``metric``, ``value``, ``n_queries``, one entry for each group and
-        metric; ``pandas.DataFrame(columns)`` is a tidy frame.
+        Columns ``group``, ``metric``, ``value`` and ``n_queries``, with one entry for
+        each group and metric. ``pandas.DataFrame(columns)`` makes a tidy frame.
 
     Raises
     ------
     ValueError
-        A metric is unknown, `groups` has another length than `ranks`, or names a
-        group that `names` does not have.
+        A metric is unknown, `groups` and `ranks` differ in length, or a group is not
+        in `names`.
 
     See Also
     --------
     popularity_groups, length_groups, position_groups : Groups of test rows.
-    skclip.model_selection.evaluate : The same with intervals, for several models.
+    skclip.model_selection.evaluate : Compare models, with intervals and groups.
 
     Examples
     --------
@@ -87,17 +87,17 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     Parameters
     ----------
     targets : array-like of shape (n,)
-        Raw ids.
+        Raw ids of the targets.
     X_train : Sessions or list of lists
         Training sessions, whose events are counted.
     bins : sequence of int, default=(0, 5, 20)
-        Largest count of each group but the last: by default 0 (unseen), 1-5, 6-20 and
-        >20.
+        Largest count of each group except the last. The default makes the groups 0
+        (unseen), 1-5, 6-20 and >20.
 
     Returns
     -------
     groups, names : ndarray of shape (n,), list of str
-        Positions in `names`; the names of the groups, in order of the bins.
+        Group of each row as a position in `names`, and the names in order.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
 
 
 def length_groups(X, y=None, *, bins=(2, 4, 9)):
-    r"""Group test rows by the length of their whole session, targets included.
+    r"""Group test rows by the length of the whole session, including targets.
 
     .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{session of } i)\}
 
@@ -123,15 +123,16 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
         Test sessions, shape (n_sessions,).
     y : array-like of shape (n_sessions,), default=None
         Next item of each row. None means every prefix of every session, in the order
-        of ``rank_targets``. Rows of `X` with the same session id are then prefixes of
-        one session, whose length is that of the longest and its target.
+        of ``rank_targets``. With `y`, rows of `X` with the same session id are
+        prefixes of one session. Its length is that of the longest prefix plus one.
     bins : sequence of int, default=(2, 4, 9)
-        Longest length of each group but the last: by default 2, 3-4, 5-9 and >9.
+        Largest length of each group except the last. The default makes the groups 2,
+        3-4, 5-9 and >9.
 
     Returns
     -------
     groups, names : ndarray of shape (n,), list of str
-        Positions in `names`; the names of the groups, in order of the bins.
+        Group of each row as a position in `names`, and the names in order.
 
     Examples
     --------
@@ -155,7 +156,7 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
 
 
 def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
-    r"""Group test rows by how many items were observed before the target.
+    r"""Group test rows by the number of items before the target.
 
     .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{prefix } i)\}
 
@@ -164,12 +165,13 @@ def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
     X, y : Sessions or list of lists, array-like of shape (n_sessions,)
         Test sessions and next items, as in `length_groups`.
     bins : sequence of int, default=(1, 2, 4, 9)
-        Largest position of each group but the last: by default 1, 2, 3-4, 5-9, >9.
+        Largest position of each group except the last. The default makes the groups
+        1, 2, 3-4, 5-9 and >9.
 
     Returns
     -------
     groups, names : ndarray of shape (n,), list of str
-        Positions in `names`; the names of the groups, in order of the bins.
+        Group of each row as a position in `names`, and the names in order.
 
     Examples
     --------
@@ -209,7 +211,7 @@ def _binned(values, bins, low):
     bins = [int(b) for b in bins]
     if not bins or bins != sorted(set(bins)) or bins[0] < low:
         raise ValueError(
-            f"bins={bins} must be whole numbers that rise, the first at least {low}: "
+            f"bins={bins} must be increasing whole numbers, the first at least {low}: "
             "the largest value of each group but the last."
         )
     low = min(low, int(values.min(initial=low)))  # a row may have observed nothing

@@ -1,8 +1,7 @@
-"""Beyond accuracy: what lists of recommendations are like, whatever the target.
+"""Metrics of recommendation lists that need no target, such as coverage and novelty.
 
-All functions take lists as ``predict_topk`` returns them. Ids that are not among the
-known items (fill values behind a filtered list, items without a training event) count
-as empty places.
+All functions take lists as ``predict_topk`` returns them. Unknown ids count as empty
+places. Examples are fill values and items without a training event.
 """
 
 from numbers import Integral
@@ -20,11 +19,11 @@ from skclip._data import (
 
 
 def catalog_coverage(items, catalog, *, k=None):
-    r"""Return the share of the catalog that stands in any list.
+    r"""Return the share of the catalog that appears in at least one list.
 
     .. math:: \Big| \bigcup_q L_q \cap C \Big| \, / \, |C|
 
-    It grows with the number of lists: compare models on the same queries only.
+    Coverage grows with the number of lists. Compare models on the same sessions.
 
     Parameters
     ----------
@@ -33,7 +32,8 @@ def catalog_coverage(items, catalog, *, k=None):
     catalog : array-like of shape (n_items,)
         Distinct raw ids that could be recommended, such as ``item_ids_``.
     k : int, default=None
-        Only the first k places; None, or more than there are, takes all.
+        Number of places to read from each list. None, or a larger number than the
+        length of the lists, reads all.
 
     Returns
     -------
@@ -51,14 +51,14 @@ def catalog_coverage(items, catalog, *, k=None):
 
 
 def gini_index(items, catalog, *, k=None):
-    r"""Return how unevenly recommendations fall on the catalog.
+    r"""Return the Gini index of how often each catalog item is recommended.
 
     .. math::
         G = \frac{\sum_{i=1}^{N} (2i - N - 1)\, x_{(i)}}{N \sum_i x_{(i)}}
 
-    with :math:`x_{(1)} \le \dots \le x_{(N)}` the numbers of lists that hold each item
-    of the catalog, items in no list included. 0: all are shown equally often;
-    :math:`(N - 1) / N`: one item takes every place.
+    where :math:`x_{(1)} \le \dots \le x_{(N)}` are the numbers of lists that contain
+    each item of the catalog, including zeros. The index is 0 if all items appear
+    equally often, and :math:`(N - 1) / N` if one item takes every place.
 
     Parameters
     ----------
@@ -67,12 +67,13 @@ def gini_index(items, catalog, *, k=None):
     catalog : array-like of shape (n_items,)
         Distinct raw ids that could be recommended, such as ``item_ids_``.
     k : int, default=None
-        Only the first k places; None, or more than there are, takes all.
+        Number of places to read from each list. None, or a larger number than the
+        length of the lists, reads all.
 
     Returns
     -------
     gini : float
-        In [0, 1); NaN if no item of the catalog is recommended.
+        In [0, 1), or NaN if no item of the catalog is recommended.
 
     Examples
     --------
@@ -92,8 +93,8 @@ def novelty(items, X_train, *, k=None):
         \frac{1}{n} \sum_q \frac{1}{|L_q|} \sum_{i \in L_q} -\log_2 p(i), \qquad
         p(i) = \mathrm{events}(i) \Big/ \sum_j \mathrm{events}(j)
 
-    over the training sessions [1]_. The less an item is known, the more bits; the
-    popularity ranking has the lowest value.
+    where events are counted in the training sessions [1]_. Rare items have more bits,
+    and a ranking by popularity has the lowest novelty.
 
     Parameters
     ----------
@@ -102,13 +103,14 @@ def novelty(items, X_train, *, k=None):
     X_train : Sessions or list of lists
         Training sessions, whose events are counted.
     k : int, default=None
-        Only the first k places; None, or more than there are, takes all.
+        Number of places to read from each list. None, or a larger number than the
+        length of the lists, reads all.
 
     Returns
     -------
     novelty : float
-        In bits, at least 0. Lists without a known item do not count; NaN if none has
-        one.
+        In bits, at least 0. Lists without a known item are left out. NaN if no list
+        is left.
 
     References
     ----------
@@ -127,37 +129,39 @@ def novelty(items, X_train, *, k=None):
 
 
 def popularity_lift(items, X, X_train, *, k=None):
-    r"""Return how much more popular lists are than the sessions that they answer.
+    r"""Return how much more popular lists are than the sessions they were made for.
 
     .. math::
         \frac{\frac{1}{n} \sum_q \mathrm{pop}(L_q)}{\frac{1}{n} \sum_q
         \mathrm{pop}(S_q)} - 1, \qquad
         \mathrm{pop}(S) = \frac{1}{|S|} \sum_{i \in S} \mathrm{events}(i)
 
-    with the events of the training sessions, as in [1]_. 0: the lists are as popular
-    as the sessions; 1: twice as popular; below 0: less popular.
+    where events are counted in the training sessions [1]_. A lift of 0 means that lists
+    are as popular as the sessions, 1 means twice as popular, and a negative lift
+    means less popular.
 
     Parameters
     ----------
     items : array-like of shape (n, k)
         Recommended raw ids, as ``predict_topk`` returns them.
     X : Sessions or list of lists
-        The observed sessions that the lists answer, shape (n,).
+        Observed session of each list, shape (n,).
     X_train : Sessions or list of lists
         Training sessions, whose events are counted.
     k : int, default=None
-        Only the first k places; None, or more than there are, takes all.
+        Number of places to read from each list. None, or a larger number than the
+        length of the lists, reads all.
 
     Returns
     -------
     lift : float
-        At least -1. Rows where list or session has no known item do not count; NaN if
-        none is left.
+        At least -1. Rows without a known item in the list or the session are left
+        out. NaN if no row is left.
 
     Raises
     ------
     ValueError
-        `X` has another number of rows.
+        `X` and `items` have different numbers of rows.
 
     References
     ----------
@@ -185,7 +189,7 @@ def popularity_lift(items, X, X_train, *, k=None):
 
 
 def cluster_diversity(items, item_ids, membership, *, k=None):
-    r"""Return the share of the pairs of a list that are of different clusters.
+    r"""Return the share of item pairs in a list that are from different clusters.
 
     .. math::
         \frac{1}{n} \sum_q \binom{|L_q|}{2}^{-1} \sum_{\{i, j\} \subset L_q}
@@ -198,20 +202,21 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     item_ids : array-like of shape (n_items,)
         Raw ids, such as ``SessionClusterer.item_ids_``.
     membership : array-like of shape (n_items,)
-        Cluster of each, such as ``membership_``; negative = none.
+        Cluster of each item, such as ``membership_``. Negative means no cluster.
     k : int, default=None
-        Only the first k places; None, or more than there are, takes all.
+        Number of places to read from each list. None, or a larger number than the
+        length of the lists, reads all.
 
     Returns
     -------
     diversity : float
-        In [0, 1]. Items without a cluster do not count, nor do lists with fewer than
-        two that have one; NaN if no list is left.
+        In [0, 1]. Items without a cluster are left out, and so are lists with fewer
+        than two items. NaN if no list is left.
 
     Raises
     ------
     ValueError
-        `membership` has another length than `item_ids`.
+        `membership` and `item_ids` differ in length.
 
     Examples
     --------
@@ -262,12 +267,12 @@ def list_codes(items, index, k=None):
 
 
 def _as_table(lists):
-    """Lists of ids, which may be tuples, as an array of two dimensions."""
+    """Return lists of ids, which may be tuples, as a 2-D array."""
     lengths = set(map(len, lists))
     if len(lengths) > 1:
         raise ValueError(
             f"items has lists of {min(lengths)} to {max(lengths)} ids, expected (n, "
-            "k). Fill short ones with a value that is no id."
+            "k). Fill short lists with a value that is not an item id."
         )
     flat = np.empty(sum(map(len, lists)), dtype=object)
     flat[:] = [item for row in lists for item in row]
@@ -275,7 +280,7 @@ def _as_table(lists):
 
 
 def item_counts(X_train):
-    """Index of the items of the training sessions, and their numbers of events."""
+    """Return the index of the training items, and their event counts."""
     sessions = as_sessions(X_train)
     counts = np.bincount(sessions.codes, minlength=len(sessions.vocabulary))
     if not counts.any():
@@ -301,12 +306,12 @@ def gini_of(exposure):
 
 
 def novelty_of(codes, counts):
-    """Mean self-information of each list, NaN where it holds nothing known."""
+    """Mean self-information of each list, NaN for lists without a known item."""
     return _known_means(codes, -np.log2(counts / counts.sum()))
 
 
 def lift_parts(codes, sessions, index, counts):
-    """Popularity of each list and of its session, both 0 where one has none."""
+    """Popularity of each list and its session. Both are 0 if one has no known item."""
     ours = _known_means(codes, counts)
     codes_of_ids = checked_codes(sessions.vocabulary, index, "X")
     events = np.concatenate([[0], counts])[codes_of_ids]

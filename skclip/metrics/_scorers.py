@@ -1,4 +1,4 @@
-"""SessionScorer: ranking metrics as a scorer of scikit-learn."""
+"""SessionScorer: ranking metrics as a scikit-learn scorer."""
 
 from skclip._data import check_protocol
 from skclip._inside import unwrap
@@ -6,7 +6,7 @@ from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 
 
 class SessionScorer:
-    """Score a fitted recommender by ranking metrics, as scikit-learn's scorers do.
+    """Score a fitted recommender by one or more ranking metrics.
 
     Pass it as ``scoring=`` to ``cross_validate``, ``GridSearchCV`` and others, on a
     recommender or a Pipeline that ends in one. All metrics share one forward pass.
@@ -18,11 +18,11 @@ class SessionScorer:
         ``"hit_rate@k"`` with a number for k. One name gives a float, several a
         dictionary.
     targets : {"next", "remaining"}, default="next"
-        Whether a prefix is compared with the next item, or with the set of distinct
-        items that its session goes on with.
+        Targets of a prefix: the next item, or the set of distinct items in the rest
+        of its session.
     event : object or list, default=None
-        Type of the targets to score, such as "purchase", or several types. Sessions
-        then have types, and no `y` is given.
+        Event type of the targets to score, such as "purchase", or a list of types.
+        Sessions must have event types, and `y` must be None. None scores all targets.
 
     Examples
     --------
@@ -50,18 +50,18 @@ class SessionScorer:
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-            What holds a recommender as its last step or best estimator.
+            A recommender, or an estimator that ends in one.
         X : Sessions or list of lists
             Sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row; None scores every prefix of every session. With
-            ``targets="remaining"`` one or more items for each row: Sessions, or a
-            list of lists or sets.
+            Next item of each row. None scores every prefix of every session. With
+            ``targets="remaining"``, one or more items per row: Sessions, or a list
+            of lists or sets.
 
         Returns
         -------
         values : float or dict
-            The metric, or a dictionary where there are several.
+            The metric, or a dictionary of metrics if there are several.
         """
         estimator, X = unwrap(estimator, X)
         rows = rank_rows(estimator, X, y, self.targets, self.event)
@@ -77,7 +77,7 @@ class SessionScorer:
 
 
 def rank_rows(recommender, X, y, targets, event=None):
-    """What a fitted recommender ranks its targets, as `RankRows`."""
+    """Ranks of the targets by a fitted recommender, as `RankRows`."""
     options = {} if event is None else {"event": event}
     if targets == "next":
         return RankRows(recommender.rank_targets(X, y, **options))

@@ -1,12 +1,12 @@
 """Splits of sessions in time and within sessions, comparison, and a check for leaks.
 
-`TemporalSplit`, `SlidingWindowSplit` and `temporal_split` cut between sessions, as a
-recommender is used: all of a test session is new. `within_session_split`,
-`leave_last_out` and `LeaveLastOut` cut inside them, as the released settings of
-CLIP-SBR do. The beginning of nearly every test session is training data then, which
-makes the task easier. Compare numbers of one protocol only. `Sessions.to_prefixes`
-makes every prefix with its next item; models learn and score all prefixes of whole
-sessions anyway.
+`TemporalSplit`, `SlidingWindowSplit` and `temporal_split` cut between sessions. All of
+a test session is then new to the model, as in production. `within_session_split`,
+`leave_last_out` and `LeaveLastOut` cut inside sessions, as the released settings of
+CLIP-SBR do. The beginning of nearly every test session is then training data, which
+makes the task easier. Only compare numbers from the same protocol.
+`Sessions.to_prefixes` lists every prefix with its next item. You do not need it for
+`fit` and `score`, which read all prefixes of whole sessions.
 """
 
 from skclip.model_selection._evaluate import evaluate

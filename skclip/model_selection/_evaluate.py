@@ -76,97 +76,102 @@ def evaluate(
 ):
     """Fit recommenders, rank the same targets with each, and compare them.
 
-    Intervals come from a percentile bootstrap over whole test *sessions*, as prefixes
-    of one are not independent. Every estimator gets the same draws, so that differences
-    have intervals of their own. They say how much the numbers would move with other
-    test sessions of the same time; not with other training data, seeds or weeks.
+    Intervals come from a percentile bootstrap over whole test *sessions*, because the
+    prefixes of a session are not independent. Every estimator gets the same draws, so
+    differences have intervals, too. The intervals cover the choice of test sessions
+    from the same time. They do not cover other training data, seeds or weeks.
 
-    The same draws give two-sided p-values of the differences, and p-values adjusted by
-    the method of Holm [1]_ for comparing several models with the baseline.
+    The same draws give two-sided p-values of the differences. Holm's method [1]_
+    adjusts them for comparing several models with the baseline.
 
     Parameters
     ----------
     estimators : dict, or list of (name, estimator)
-        Recommenders, Pipelines that end in one, or searches over one. They are cloned.
+        Recommenders, or Pipelines and searches that end in one. They are cloned before
+        the fit.
     X_train, X_test : Sessions or list of lists
-        Training and test sessions; test rows with one session id are drawn together.
-        `X_train` may be None if nothing needs it, as with ``fit=False`` and ranks.
+        Training and test sessions. Test rows with the same session id are drawn
+        together. `X_train` may be None with ``fit=False`` if no metric needs it.
     y_test, y_train : array-like of shape (n_sessions,), default=None
-        Next item of each row; None takes every prefix of every session. Targets in
-        `y_train` count as training events. `y_test` with ``targets="remaining"`` has
-        one or more items for each row: Sessions, or a list of lists or sets.
+        Next item of each row. None takes every prefix of every session. Targets in
+        `y_train` count as training events. With ``targets="remaining"``, `y_test` has
+        one or more items per row: Sessions, or a list of lists or sets.
     metrics : str or sequence of str, default=("recall@20", "mrr@20")
         ``"recall@k"``, ``"precision@k"``, ``"mrr@k"``, ``"ndcg@k"``, ``"map@k"``,
-        ``"hit_rate@k"`` of the targets' ranks in the full catalog, ties against the
-        target, all from one pass; and of the lists ``"coverage@k"``, ``"gini@k"``
-        (both of the items of `X_train`), ``"novelty@k"``, ``"popularity_lift@k"``,
-        ``"cluster_diversity@k"``.
+        ``"hit_rate@k"`` use the ranks of the targets in the full catalog. Ties count
+        against the target. ``"coverage@k"``, ``"gini@k"``, ``"novelty@k"``,
+        ``"popularity_lift@k"`` and ``"cluster_diversity@k"`` describe the lists.
+        Coverage and Gini refer to the items of `X_train`.
     by : {"target_popularity", "session_length", "position"} or array-like, default=None
-        Groups of test rows to give results for, see `skclip.metrics.popularity_groups`,
-        `length_groups` and `position_groups`; or one label for each row that is
-        ranked. Rows with several targets have no ``"target_popularity"``.
+        Groups of test rows with results of their own. See
+        `skclip.metrics.popularity_groups`, `length_groups` and `position_groups`, or
+        pass one label per ranked row. ``"target_popularity"`` needs one target per
+        row.
     baseline : str, default=None
-        Name of the estimator that others are compared with; None is the first.
+        Name of the estimator that the others are compared with. None means the first.
     fit : bool, default=True
-        False takes the estimators as they are, fitted. To mix both, wrap fitted ones
-        in ``sklearn.frozen.FrozenEstimator``.
+        Whether to fit clones of the estimators. With False, they must be fitted. To mix
+        both, wrap fitted ones in ``sklearn.frozen.FrozenEstimator``.
     clusterer : SessionClusterer, default=None
-        Fitted one for ``"cluster_diversity@k"``; None fits the default on `X_train`.
+        Fitted clusterer for ``"cluster_diversity@k"``. None fits the default clusterer
+        on `X_train`.
     n_boot, confidence_level : int and float, default=10_000, 0.95
-        Number of draws (0 leaves the intervals out) and level of the intervals.
+        Number of bootstrap draws, where 0 omits the intervals, and level of the
+        intervals.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws and of the default clusterer. Estimators have their own.
+        Seed of the draws and of the default clusterer. Estimators use their own
+        `random_state`.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-        Library of the frame; it must be installed.
+        Library of the returned frame. It must be installed.
     return_estimators, verbose : bool, default=False
-        Whether to return the fitted estimators, and to show a progress bar.
+        Whether to return the fitted estimators, and whether to show a progress bar.
     targets : {"next", "remaining"}, default="next"
-        Whether a prefix is compared with the next item, or with the set of distinct
-        items that its session goes on with. Targets that are not in the catalog are
-        misses and stay in the denominators.
+        Targets of a prefix: the next item, or the set of distinct items in the rest of
+        its session. Targets outside the catalog count as misses.
     event : object or list, default=None
-        Type of the targets to rank, such as "purchase", or several types. `X_test` has
-        types then, and `y_test` is None.
+        Event type of the targets to rank, such as "purchase", or a list of types.
+        `X_test` must have event types, and `y_test` must be None.
 
     Returns
     -------
     frame : data frame
-        A row for each estimator, metric and group. Columns: ``estimator``, ``metric``,
-        ``group`` (only with `by`), ``value``, ``lower``, ``upper``, ``difference`` to
-        the baseline, ``difference_lower``, ``difference_upper``, ``p_value`` and
-        ``adjusted_p_value`` of the difference (all NaN for the baseline itself),
-        ``n_queries`` and ``n_sessions`` of the group, ``fit_seconds`` (NaN where
-        fitted before), ``predict_seconds`` (ranking all targets once, in batches) and
-        ``ms_per_query``. P-values are NaN where there is one session. Coverage and Gini
-        have no intervals and no p-values: a
-        resample holds fewer distinct sessions than the test part, which biases both.
+        One row per estimator, metric and group. The columns are ``estimator``,
+        ``metric``, ``group`` (only with `by`), ``value``, ``lower``, ``upper``,
+        ``difference`` to the baseline, ``difference_lower``, ``difference_upper``,
+        ``p_value`` and ``adjusted_p_value`` of the difference, ``n_queries`` and
+        ``n_sessions`` of the group, ``fit_seconds``, ``predict_seconds`` for all
+        targets, and ``ms_per_query``. Differences are NaN for the baseline, fit times
+        are NaN with ``fit=False``, and p-values are NaN for a single session.
+        Coverage and Gini have no intervals and no p-values: a resample holds fewer
+        distinct sessions than the test part, which biases both.
     estimators : dict
-        Fitted, by name; only if `return_estimators`.
+        Fitted estimators by name, only with ``return_estimators=True``.
 
     Raises
     ------
     ValueError
-        A metric, `by` or `baseline` is unknown, two estimators have one name, or there
-        is no target: all checked before the first fit. Or an estimator ranked other
-        targets than these.
+        A metric, `by` or `baseline` is unknown, two estimators have the same name, or
+        there is no target. These are checked before the first fit. Or an estimator
+        ranked a different number of targets.
     TypeError, ImportError
-        An estimator is no recommender; `backend` is not installed.
+        An estimator is not a recommender, or `backend` is not installed.
 
     See Also
     --------
-    skclip.model_selection.leakage_check : Run it on the same parts first.
+    skclip.model_selection.leakage_check : Check the two parts for leaks first.
     skclip.metrics.SessionScorer : The same metrics inside cross-validation.
 
     Notes
     -----
-    ``p_value`` is twice the share of draws in which the difference has the other sign
-    or is 0, one draw added to both counts: at least ``2 / (n_boot + 1)``. It is below
-    0.05 where the interval of 95 % leaves 0 out, up to a draw or two.
+    ``p_value`` is twice the share of draws in which the difference is 0 or has the
+    opposite sign. One draw is added to both counts, so it is at least
+    ``2 / (n_boot + 1)``. It is below 0.05 if the 95 % interval excludes 0, up to one or
+    two draws.
 
-    ``adjusted_p_value`` is for the family of comparisons of all other estimators with
-    the baseline, within one metric and one group. With two estimators it equals
-    ``p_value``. It is not adjusted for several metrics or groups, nor for a choice of
-    the baseline or of settings on the same rows. Intervals are not adjusted.
+    ``adjusted_p_value`` covers the comparisons of all other estimators with the
+    baseline, within one metric and one group. With two estimators it equals
+    ``p_value``. It does not cover several metrics or groups, or a baseline or settings
+    that were chosen on the same rows. Intervals are not adjusted.
 
     References
     ----------
@@ -222,7 +227,8 @@ def _named(estimators):
     names = [name for name, _ in pairs]
     if not pairs or len(set(names)) < len(names):
         raise ValueError(
-            f"estimators has the names {names}. Expected at least one, each once."
+            f"estimators has the names {names}. Expected at least one name, and "
+            "each name once."
         )
     for name, estimator in pairs:
         if isinstance(estimator, type) or not hasattr(estimator, "fit"):
@@ -241,7 +247,7 @@ def _named(estimators):
 
 
 def _parsed_metrics(metrics):
-    """Name and cut-off of each metric; all unknown ones in one message."""
+    """Return name and cut-off of each metric, or one error for all unknown ones."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     known, parsed, unknown = [*GAINS, *LIST_METRICS], {}, []
     for name in metrics:
@@ -262,13 +268,13 @@ def _parsed_metrics(metrics):
 def _check_options(estimators, baseline, n_boot, confidence_level, backend):
     if baseline is not None and baseline not in estimators:
         raise ValueError(
-            f"baseline={baseline!r} is none of the estimators {list(estimators)}."
+            f"baseline={baseline!r} is not among the estimators {list(estimators)}."
         )
     if not isinstance(n_boot, Integral) or n_boot < 0:
         raise ValueError(f"n_boot must be a whole number, at least 0, got {n_boot!r}.")
     if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
         raise ValueError(
-            f"confidence_level must lie between 0 and 1, got {confidence_level!r}."
+            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
         )
     if backend not in ("pandas", "polars", "pyarrow"):
         raise ValueError(
@@ -283,7 +289,7 @@ def _check_options(estimators, baseline, n_boot, confidence_level, backend):
 
 
 class _Queries:
-    """The test rows that every estimator answers, and the session of each."""
+    """The test rows that every estimator ranks, and the session of each."""
 
     def __init__(self, X, y, protocol, event):
         check_no_targets(event, y)
@@ -353,7 +359,7 @@ def _groups(by, queries, X_train):
 
 
 def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
-    """Add all metrics to the table; fitted estimators, and seconds to fit and rank."""
+    """Add all metrics to the table. Return fitted estimators and the seconds spent."""
     fitted, times = {}, []
     hidden = not (verbose and shows_bars())
     with tqdm(total=len(estimators), unit="model", disable=hidden) as progress:
@@ -381,7 +387,7 @@ def _run(estimators, fit_to, queries, metrics, lists, table, verbose):
 
 
 def _fitted(estimator, fit_to):
-    """The fitted estimator, and the seconds that took."""
+    """Return the fitted estimator and the seconds of the fit."""
     if fit_to is None or isinstance(estimator, FrozenEstimator):
         return estimator, np.nan
     estimator = clone(estimator)
@@ -419,7 +425,7 @@ def _clusterer(metrics, clusterer, X_train, y_train, seed):
 
 
 def _lists(metrics, training, clusterer):
-    """What computes the metrics of lists, or None where none is asked for."""
+    """Return the object that computes list metrics, or None if not needed."""
     asked = [pair for pair in metrics.values() if pair[0] in LIST_METRICS]
     if not asked:
         return None
@@ -509,7 +515,7 @@ class _Table:
         self._statistics.append((n - 1, n - 2, offset))
 
     def add_plain(self, values):
-        """A value for each group that is no ratio of sums and gets no interval."""
+        """Add a value per group that is not a ratio of sums and has no interval."""
         self._statistics.append(np.asarray(values, dtype=np.float64))
 
     def values(self):

@@ -1,4 +1,4 @@
-"""leakage_check: what of the test part a model may have seen."""
+"""leakage_check: test data that a model may have seen."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from skclip._warnings import warn_user
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, as `LeakageReport` describes it."""
+    """Result of one check, see `LeakageReport`."""
 
     check: str
     level: str
@@ -32,18 +32,19 @@ class Finding:
 
 
 class LeakageReport:
-    """What `leakage_check` found; printing it shows a line for each check.
+    """Findings of `leakage_check`. Printing it shows one line per check.
 
     Parameters
     ----------
     findings : list of Finding
-        Results of the checks: each has ``check`` (its name), ``level`` ("leak", "ok",
-        "info" or "unchecked"), ``count`` (of sessions, items or edges concerned, None
-        where it was not checked), ``message`` and ``examples`` (up to five raw ids).
+        Results of the checks. Each has a name (``check``), a ``level`` ("leak", "ok",
+        "info" or "unchecked"), a ``count`` of the sessions, items or edges concerned,
+        a ``message``, and up to five raw ids as ``examples``. The count is None for
+        checks that could not run.
 
     See Also
     --------
-    leakage_check : Makes it.
+    leakage_check : Make a report.
 
     Examples
     --------
@@ -67,12 +68,12 @@ class LeakageReport:
 
     @property
     def unchecked(self):
-        """Findings that the sessions lacked ids, times or users for."""
+        """Checks that could not run because ids, times or users are missing."""
         return [finding for finding in self.findings if finding.level == "unchecked"]
 
     @property
     def ok(self):
-        """Whether there is no leak among what could be checked."""
+        """Whether no check found a leak."""
         return not self.leaks
 
     def __getitem__(self, check):
@@ -98,55 +99,56 @@ class LeakageReport:
 def leakage_check(
     X_train, X_test, *, y_train=None, y_test=None, estimator=None, on_leak="warn"
 ):
-    """Look for what of the test part stands in the training part, or in a model.
+    """Look for test data in the training part or in a fitted model.
 
     Parameters
     ----------
     X_train, X_test : Sessions or list of lists
-        Training and test part. Ids, times and users are compared where both have them.
+        Training and test part. Ids, times and users are compared if both
+        parts have them.
     y_train, y_test : array-like of shape (n_sessions,), default=None
-        Next item of each row, where the parts are prefixes and targets.
+        Next item of each row, if the parts are prefixes with targets.
     estimator : fitted estimator, default=None
-        Recommender, Pipeline or search that holds one, or `SessionClusterer`, whose
-        catalog, counts of items and item graph are compared with the parts.
+        Recommender, Pipeline, search or `SessionClusterer`. Its catalog, item counts
+        and item graph are compared with the parts.
     on_leak : {"warn", "raise", "ignore"}, default="warn"
-        What happens if there is a leak, apart from returning the report.
+        What to do if there is a leak, in addition to returning the report.
 
     Returns
     -------
     report : LeakageReport
-        With a finding for each check. Leaks are
+        One finding per check. These checks report leaks:
 
-        - ``session_ids``: the same session in both parts (within-session protocols have
-          it by design);
+        - ``session_ids``: sessions in both parts. Within-session protocols have them by
+          design.
         - ``test_before_train_ends``: test sessions that begin before the last training
-          event, so that what was learned is later than what is asked;
-        - ``train_after_test_begins``: training sessions with events later than the
-          first test event, the same overlap from the other side. Leave out whichever
-          are fewer: one long training session overlaps with many test sessions;
-        - ``duplicates``: test sessions with the items and times of a training session
-          (for information, with the same items where times are unknown: equal short
-          sessions are common);
+          event. The model may have learned from their future.
+        - ``train_after_test_begins``: training sessions with events after the first
+          test event. This is the same overlap from the other side. Drop the smaller
+          group: one long training session can overlap with many test sessions.
+        - ``duplicates``: test sessions with the items and times of a training session.
+          Without times, sessions with equal items are reported as information only,
+          because short sessions are often equal.
         - ``catalog``, ``counts``, ``graph``: items of `estimator` that only the test
-          part has, items that it counted more often than they occur in training, and
-          edges between items that follow each other in the test part alone. What it
-          knows by `item_features` is no leak.
+          part has, items with more counts than training events, and edges between
+          items that follow each other only in the test part. Items known through
+          `item_features` are not leaks.
 
-        For information are ``users`` in both parts, and ``unseen_items``: test items
-        without a training event.
+        Two more checks are for information: ``users`` in both parts, and
+        ``unseen_items``, the test items without a training event.
 
     Raises
     ------
     ValueError
-        There is a leak and `on_leak` is "raise"; times do not rise within a session;
-        or `on_leak` is unknown.
+        There is a leak and `on_leak` is "raise", times decrease within a session, or
+        `on_leak` is unknown.
 
     Notes
     -----
-    Not seen: settings chosen on the test part, a model trained on test sessions whose
-    items and transitions all occur in training too, and parts cut from each other by
-    something that itself knew the future (such as filters by the number of events of
-    an item over both parts).
+    The check cannot find settings that were chosen on the test part. It cannot find a
+    model trained on test sessions if all their items and transitions also occur in
+    training. It cannot find preprocessing that used both parts, such as a filter by
+    item counts.
 
     Examples
     --------
@@ -266,7 +268,7 @@ def _users(X_train, X_test):
 
 
 def _labels(train, test, what):
-    """Distinct ids of both parts in order, as keys; a missing one is none."""
+    """Distinct ids of both parts in order, as keys. Missing ids are left out."""
     known, asked = (
         labels(list(dict.fromkeys(i for i in ids.tolist() if i is not None)))
         for ids in (train, test)
@@ -287,7 +289,7 @@ def _unseen_items(items):
 
 
 def _missing(check, X_train, X_test, column):
-    """A finding where a column is unknown, else None."""
+    """Return a finding if a column is missing, else None."""
     parts = {"X_train": X_train, "X_test": X_test}
     names = [name for name, X in parts.items() if getattr(X, column) is None]
     if not names:
@@ -298,7 +300,7 @@ def _missing(check, X_train, X_test, column):
 
 
 def _looked(check, found, message, examples):
-    """A finding that is a leak where anything was found."""
+    """Return a finding, which is a leak if anything was found."""
     level = "leak" if len(found) else "ok"
     return Finding(check, level, len(found), message, examples[:5])
 
@@ -335,7 +337,7 @@ def _with_targets(codes, offsets, targets):
 
 
 def _pairs(codes, offsets, kept):
-    """Which kept items follow each other, others taken out; sorted numbers."""
+    """Sorted pairs of kept items that follow each other, without other items."""
     known = kept[codes]
     offsets = np.concatenate([[0], np.cumsum(known)])[offsets]
     codes = codes[known].astype(np.int64)
@@ -352,7 +354,7 @@ def _pair_numbers(a, b, n):
 
 
 def _estimator_findings(estimator, items):
-    """What the estimators inside know, in as many findings as there is to check."""
+    """Findings on the catalog, counts and graphs of the estimators inside."""
     index = ItemIndex(items.vocabulary)
     parts = [
         (part, checked_codes(part.item_ids_, index, "the estimator") - 1)
@@ -361,7 +363,7 @@ def _estimator_findings(estimator, items):
     ]
     if not parts:
         raise TypeError(
-            f"estimator={estimator!r:.60} holds nothing fitted that has item_ids_. "
+            f"estimator={estimator!r:.60} holds no fitted recommender or clusterer. "
             "Pass a fitted recommender, Pipeline, search or SessionClusterer."
         )
     names, n = items.vocabulary.tolist(), len(items.vocabulary)

@@ -10,9 +10,9 @@ def bootstrap_p_values(draws):
 
     .. math:: p = \min(1, 2 (1 + \min(\#\{d \le 0\}, \#\{d \ge 0\})) / (1 + n))
 
-    It inverts the percentile interval: p is below 0.05 where the interval of 95 %
-    leaves 0 out, up to a draw or two. Draws that are NaN do not count; NaN if none is
-    left.
+    The p-value inverts the percentile interval: it is below 0.05 if the 95 % interval
+    excludes 0, up to one or two draws. Draws that are NaN are left out. The result is
+    NaN if no draw is left.
     """
     n = (~np.isnan(draws)).sum(axis=0)
     low, high = (draws <= _ROUNDING).sum(axis=0), (draws >= -_ROUNDING).sum(axis=0)
@@ -23,8 +23,8 @@ def bootstrap_p_values(draws):
 def holm(p_values):
     """Adjust p-values of one family by the step-down method of Holm.
 
-    The i-th smallest of m is multiplied by m - i + 1; each is at least the one before
-    it, and at most 1. NaN stays NaN and does not count.
+    The i-th smallest of m values is multiplied by m - i + 1. Each result is at least as
+    large as the one before it, and at most 1. NaN stays NaN and is not counted.
     """
     p_values = np.asarray(p_values, dtype=np.float64)
     adjusted, known = np.full(p_values.shape, np.nan), np.flatnonzero(p_values >= 0)

@@ -17,7 +17,7 @@ _STRADDLING = ("warn", "keep", "drop", "raise")
 
 
 class Splitter:
-    """What the splitters share: the number of splits, and how they print."""
+    """Base of the splitters: number of splits and representation."""
 
     n_splits = 1
 
@@ -42,10 +42,10 @@ class Splitter:
 
 
 class _TimeSplitter(Splitter):
-    """Splits in time. `_parts` says where the parts lie among rows in order of time."""
+    """Base of splits in time. `_parts` yields parts of rows in order of time."""
 
     def split(self, X, y=None, groups=None):
-        """Yield the rows of the training and the test part of each split.
+        """Yield the training and test rows of each split.
 
         Parameters
         ----------
@@ -57,21 +57,21 @@ class _TimeSplitter(Splitter):
         Yields
         ------
         train, test : ndarray of int
-            In order of time, the earliest test part first.
+            Rows in order of time. The earliest test part comes first.
 
         Raises
         ------
         TypeError
-            `X` is no `Sessions`, or a size is none that is taken.
+            `X` is not `Sessions`, or a size has the wrong type.
         ValueError
-            The times are unknown, or do not rise within a session; there are too few
-            sessions, or too little time; a part has no session; or test sessions
+            `X` has no times, or times decrease within a session. There are too few
+            sessions, or too little time. A part has no session. Or test sessions
             straddle the split and `straddling` is "raise".
 
         Warns
         -----
         UserWarning
-            Test sessions straddle a split, once for all splits.
+            Test sessions straddle a split. One warning covers all splits.
         """
         order, ends = _time_order(X, type(self).__name__, self.n_splits)
         splits = [(order[train], order[test]) for train, test in self._parts(X, ends)]
@@ -79,37 +79,40 @@ class _TimeSplitter(Splitter):
 
 
 class TemporalSplit(_TimeSplitter):
-    """Split sessions in time: train on the earlier ones, test on the next ones.
+    """Split sessions in time: train on earlier sessions, test on later ones.
 
-    The sessions are ordered by the time of their last event, equal times by session
-    id. The latest ones make the test parts, one behind the other; each split trains on
-    everything before its test part, less `gap`. Works as ``cv=`` in scikit-learn.
+    Sessions are sorted by the time of their last event, and by session id if times are
+    equal. The latest sessions form the test parts, one after the other. Each split
+    trains on everything before its test part, except for `gap`. Pass the splitter as
+    ``cv=`` to scikit-learn.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of test parts.
     test_size : int, float, timedelta or str, default=None
-        Size of each test part: a number of sessions, a share of all sessions (float),
-        or a span of time (a timedelta, or text such as ``"7D"``, ``"12h"``,
-        ``"30min"``, ``"90s"``, ``"2W"``). Spans are counted back from the last event;
-        a session belongs to the span in which it ends. None gives all parts and the
-        first training part the same number of sessions.
+        Size of each test part. An int is a number of sessions, and a float is a share
+        of all sessions. A timedelta or a text such as ``"7D"``, ``"12h"``, ``"30min"``,
+        ``"90s"`` or ``"2W"`` is a span of time, counted back from the last event. A
+        session belongs to the span in which it ends. None gives all test parts and
+        the first training part the same number of sessions.
     gap : int, float, timedelta or str, default=0
-        Size of what is left out between training and test part, in the same ways. An
-        int is a number of sessions, the last ones before the test part. A span leaves
-        out training sessions that end less than it before the test part: before its
-        span begins, or before its first session ends where `test_size` is no span.
+        Size of the gap between training and test part, in the same units. An int leaves
+        out that number of sessions before the test part. A span leaves out training
+        sessions that end within this span before the test part. The test part begins
+        with its span of time, or with the end of its first session if `test_size` is
+        not a span.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
-        What happens to test sessions that begin before the last event of their
-        training part, so that what is learned may be later than what is asked: they
-        stay, with or without a warning, leave the test part, or raise an error.
+        What to do with test sessions that begin before the last training event. The
+        model may have learned from their future. "warn" and "keep" keep them, with
+        and without a warning. "drop" removes them from the test part. "raise" raises
+        an error.
 
     See Also
     --------
     SlidingWindowSplit : A training window of fixed length.
-    leakage_check : What else may leak from test to training part.
-    sklearn.model_selection.TimeSeriesSplit : The same by row order.
+    leakage_check : Find other leaks from the test part into training.
+    sklearn.model_selection.TimeSeriesSplit : Split by the order of rows.
 
     Examples
     --------
@@ -171,30 +174,31 @@ class TemporalSplit(_TimeSplitter):
 
 
 class SlidingWindowSplit(_TimeSplitter):
-    """Split sessions into windows of fixed time that slide to the last event.
+    """Split sessions into windows of fixed length that slide through time.
 
-    Each split trains on the sessions that end in a window of `train_size` and tests on
-    those that end in the `test_size` behind it. By default the windows of two splits do
-    not overlap: with five of them, the protocol of the session-rec comparison [1]_,
-    whose results are the mean over the slices. ``step=test_size`` is a walk forward in
-    which every test part is as old as in production with a refit every `test_size`.
-    Works as ``cv=`` in scikit-learn.
+    Each split trains on the sessions that end in a window of `train_size`, and tests on
+    the sessions that end in the following `test_size`. The last window ends with the
+    last event. By default, the windows of two splits do not overlap. With five splits,
+    this is the protocol of the session-rec comparison [1]_, which averages over the
+    slices. ``step=test_size`` simulates a refit every `test_size`. Pass the splitter
+    as ``cv=`` to scikit-learn.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of test parts.
     train_size, test_size : timedelta or str
-        Spans of the two windows: a timedelta, or text such as ``"30D"``, ``"12h"``.
+        Lengths of the two windows: a timedelta, or text such as ``"30D"`` or ``"12h"``.
     gap, step : timedelta or str, default=None
-        Span left out between the two windows, and span from one split to the next; None
-        is no gap, and a step of training window, gap and test window together.
+        Span left out between the two windows, and span from one split to the next. The
+        default is no gap, and a step of training window, gap and test window
+        together.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
         As in `TemporalSplit`.
 
     See Also
     --------
-    TemporalSplit : Trains on everything before the test part.
+    TemporalSplit : Train on everything before the test part.
 
     References
     ----------
@@ -255,28 +259,37 @@ class SlidingWindowSplit(_TimeSplitter):
 
 
 def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
-    """Cut sessions into training, validation and test part in order of time.
+    """Split sessions in time into training, validation and test part.
 
-    The protocol of CLIP-SBR's text: the latest tenth of the sessions is the test part,
-    the tenth before it validates.
+    By default, the latest tenth of the sessions is the test part, and the tenth before
+    it is the validation part. The paper of CLIP-SBR describes this protocol.
 
     Parameters
     ----------
     X : Sessions
         With times.
     test_size, validation_size : int, float, timedelta or str, default=0.1
-        Size of each part: a number of sessions, a share of all, or a span of time such
-        as ``"7D"`` (see `TemporalSplit`). ``validation_size=None`` makes two parts,
-        training and test.
+        Size of each part: a number of sessions, a share of all sessions, or a span of
+        time such as ``"7D"`` (see `TemporalSplit`). ``validation_size=None`` returns
+        two parts, training and test.
     straddling : {"warn", "keep", "drop", "raise"}, default="warn"
-        What happens to sessions that begin before the last event of the part before
-        them, as in `TemporalSplit`.
+        What to do with sessions that begin before the last event of the part before
+        them, see `TemporalSplit`.
 
     Returns
     -------
     X_train, X_validation, X_test : Sessions
-        In order of the time of their last event, equal times by session id. Without
-        `X_validation` if `validation_size` is None.
+        The parts, sorted by the time of the last event, and by session id if times are
+        equal. `X_validation` is left out if `validation_size` is None.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Sessions open at the split.** Published code assigns a session by its last event
+      and keeps sessions that began before the split. skclip does the same with a
+      warning, because such a test session asks about the past; ``straddling="drop"``
+      leaves it out.
 
     Examples
     --------
@@ -312,7 +325,7 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
 
 
 def _last_part(size, n, ends, name):
-    """Where the last part of sorted sessions begins."""
+    """Position at which the last part of sorted sessions begins."""
     size, in_time = _size(size, n, name, zero=True)
     if in_time and len(ends):
         return int(np.searchsorted(ends, ends[-1] - size, side="right"))
@@ -320,7 +333,7 @@ def _last_part(size, n, ends, name):
 
 
 def _without_straddlers(X, splits, straddling):
-    """The splits, after what `straddling` says has happened to them."""
+    """Apply `straddling` to the splits."""
     if straddling not in _STRADDLING:
         raise ValueError(
             f"straddling must be one of {sorted(_STRADDLING)}, got {straddling!r}."
@@ -355,7 +368,7 @@ def _without_straddlers(X, splits, straddling):
 
 
 def _time_order(X, name, n_splits=1):
-    """Rows by time of the last event, empty ones first, then id; and these times."""
+    """Rows sorted by time of the last event and id, empty ones first, and the times."""
     if not isinstance(n_splits, Integral) or n_splits < 1:
         raise ValueError(f"n_splits must be at least 1, got {n_splits!r}.")
     if not isinstance(X, Sessions):

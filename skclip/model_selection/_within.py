@@ -7,24 +7,24 @@ from skclip.model_selection._splits import Splitter
 
 
 def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
-    """Return a session's prefixes in training, validation and test part.
+    """Return the number of prefixes in the training, validation and test part.
 
-    The rule of RecBole's ratio split, which the released settings of CLIP-SBR apply to
-    the prefixes of each session: both parts get their share, rounded down; a session
-    whose share is less than one prefix gives one to the test part and, if training
-    still has more than one, one to validation.
+    This is the rule of RecBole's ratio split, which the released settings of CLIP-SBR
+    apply to the prefixes of each session. Both parts get their share, rounded down. If
+    a share is less than one prefix, the test part gets one, and validation gets one if
+    more than one is left for training.
 
     Parameters
     ----------
     n_prefixes : int or ndarray of int
-        Prefixes that have a next item: the session's length less one.
+        Number of prefixes with a next item, which is the session length minus one.
     validation_size, test_size : float, default=0.1
-        Shares of each session's prefixes, together less than 1.
+        Shares of the prefixes of each session, together less than 1.
 
     Returns
     -------
     train, validation, test : int or ndarray of int
-        Prefixes in each part; they add up to `n_prefixes`.
+        Number of prefixes in each part. They add up to `n_prefixes`.
 
     Examples
     --------
@@ -50,25 +50,35 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
 
 
 def within_session_split(X, *, validation_size=0.1, test_size=0.1):
-    """Cut each session: its first prefixes train, the next validate, the last test.
+    """Split inside each session: first prefixes train, last prefixes test.
 
-    The protocol of CLIP-SBR's released settings, for comparison with its tables.
+    The prefixes between them are for validation. This is the protocol of the released
+    settings of CLIP-SBR. Use it only to compare with published tables.
 
     Parameters
     ----------
     X : Sessions or list of lists
         Whole sessions, shape (n_sessions,).
     validation_size, test_size : float, default=0.1
-        Shares of each session's prefixes; see `within_session_sizes`.
+        Shares of the prefixes of each session, see `within_session_sizes`.
 
     Returns
     -------
     X_train : Sessions
-        The beginnings of the sessions, whose prefixes are the training part: ``fit``
-        them without `y`. Sessions of one item are left out.
+        The beginnings of the sessions. Pass them to ``fit`` without `y`. Sessions with
+        one item are left out.
     validation, test : tuple (X, y)
-        Prefixes and their next items. Ids and users are those of the session; where
-        `X` has no ids the session's row takes their place.
+        Prefixes and their next items, with the ids and users of their sessions. If `X`
+        has no ids, the row number is the id.
+
+    Notes
+    -----
+    Differences from the paper and its code:
+
+    - **Protocol.** The CLIP-SBR paper tests on the last tenth of the sessions and
+      validates on the tenth before, while its code cuts nearly every session as this
+      function does. skclip recommends the paper's form, `temporal_split`. Here the
+      beginning of each test session is training data, which is an easier task.
 
     Examples
     --------
@@ -101,18 +111,19 @@ def _with_ids(X):
 def last_targets(X):
     """Return one row per session: all items but the last, and the last as its target.
 
-    "Last item only" evaluation: every session counts once, where every prefix counts
-    long sessions more often. Numbers of the two are not comparable.
+    Use it to evaluate the last item only, so that each session counts once. Evaluation
+    of all prefixes gives more weight to long sessions. The two are not comparable.
 
     Parameters
     ----------
     X : Sessions or list of lists
-        Whole sessions; those of fewer than two items are left out.
+        Whole sessions. Sessions with fewer than two items are left out.
 
     Returns
     -------
     X_observed : Sessions
-        With ids and users of `X`; where it has no ids the row in `X` takes their place.
+        All items except the last, with the ids and users of `X`. If `X` has no ids, the
+        row number is the id.
     y : ndarray
         Raw ids.
 
@@ -139,11 +150,11 @@ def last_targets(X):
 
 
 def leave_last_out(X):
-    """Cut off the last item of each session: it tests, what is before it trains.
+    """Split off the last item of each session for testing.
 
-    As in much of the literature on sequences. The beginning of every test session is
-    training data, and so is what other users did later: an easier task than
-    `temporal_split`, not to be compared with it.
+    This is common in the literature on sequential recommendation. The beginning of
+    every test session is training data, and so are later events of other users. The
+    task is easier than that of `temporal_split`. Do not compare the two.
 
     Parameters
     ----------
@@ -153,10 +164,10 @@ def leave_last_out(X):
     Returns
     -------
     X_train : Sessions
-        The sessions without their last item, those of one item whole. Apply
-        `leave_last_out` to it again for a validation part.
+        The sessions without their last item. Sessions with one item stay whole. Apply
+        `leave_last_out` again to get a validation part.
     test : tuple (X, y)
-        What `last_targets` returns.
+        Observed items and last items, as `last_targets` returns them.
 
     Examples
     --------
@@ -177,15 +188,16 @@ def _without_last(X):
 
 
 class LeaveLastOut(Splitter):
-    """Split prefixes inside their sessions: the longest of each session tests.
+    """Split prefixes inside sessions: the longest of each session is for testing.
 
-    ``cv=`` for instances (X, y), one split. Rows are the prefixes that
-    `Sessions.to_prefixes` makes; the target of the longest is the session's last item.
+    Pass it as ``cv=`` for instances (X, y). It makes one split. Rows are the prefixes
+    that `Sessions.to_prefixes` returns. The target of the longest prefix is the last
+    item of the session.
 
     See Also
     --------
-    leave_last_out : The same of whole sessions.
-    within_session_split : A share of each session tests.
+    leave_last_out : The same for whole sessions.
+    within_session_split : Use a share of each session for testing.
 
     Examples
     --------
@@ -199,7 +211,7 @@ class LeaveLastOut(Splitter):
     """
 
     def split(self, X, y=None, groups=None):
-        """Yield the rows of the training and the test part.
+        """Yield the training and test rows.
 
         Parameters
         ----------
@@ -216,19 +228,19 @@ class LeaveLastOut(Splitter):
         Raises
         ------
         TypeError, ValueError
-            `X` is no `Sessions` with ids; no session has two prefixes, so that nothing
+            `X` is not `Sessions` with ids, or no session has two prefixes, so nothing
             is left to train on.
         """
         if not isinstance(X, Sessions) or X.ids is None:
             what = "Sessions without ids" if isinstance(X, Sessions) else type(X)
             raise TypeError(
-                f"X is {what}. LeaveLastOut needs prefixes that know their session: "
-                "X, y = sessions.to_prefixes(), of sessions with ids."
+                f"X is {what}. LeaveLastOut needs prefixes with session ids: "
+                "X, y = sessions.to_prefixes()."
             )
         if any(i is None for i in X.ids.tolist()):
             raise ValueError(
-                "Some prefixes have no session id. LeaveLastOut needs prefixes that "
-                "know their session: drop those without, or give all sessions ids."
+                "Some prefixes have no session id. Drop these rows, or pass ids "
+                "for all sessions."
             )
         of_session = own_codes(X.ids, len(X))
         order = np.lexsort((X.lengths, of_session))

@@ -1,18 +1,18 @@
-"""From a raw click log to the sessions of a paper: functions on data frames.
+"""Functions on data frames that turn a raw click log into sessions.
 
-Each takes a frame of events, one row per click, and returns one of the same library.
-A pandas or polars frame or a pyarrow table keeps the order of its rows. Chain the
-functions, then build `Sessions.from_events`.
+Each function takes a frame of events, with one row per click, and returns a frame of
+the same library. Pandas and polars frames and pyarrow tables keep the order of their
+rows. Chain the functions, then call `Sessions.from_events`.
 
-Logs that are larger than memory stay where they are: of a polars LazyFrame, a DuckDB
-relation, a Spark or a Dask frame, the functions make another lazy frame. The engine
-runs it when its result is asked for. Three rules hold for lazy frames.
+You can also pass a log that is larger than memory, as a polars LazyFrame, a DuckDB
+relation, or a Spark or Dask frame. The functions then return another lazy frame, and
+its engine runs when you ask for the result. Three rules hold for lazy frames.
 
-- Their rows have no order. A function that depends on the order of clicks needs times,
-  and columns ``by=`` that break ties among equal times.
+- Their rows have no order. Functions that depend on the order of clicks need times, and
+  columns ``by=`` that break ties among equal times.
 - Times are numbers, dates or datetimes, not text.
-- Rows that miss an id, a time or a weight are left out. An eager frame with such rows
-  is refused.
+- Rows with a missing id, time or weight are left out. Frames in memory with such rows
+  raise an error.
 """
 
 from skclip.preprocessing._filters import (

@@ -1,4 +1,4 @@
-"""Filters: rows of a click log that are kept."""
+"""Filters that keep some rows of a click log."""
 
 from functools import partial
 from numbers import Integral
@@ -11,21 +11,21 @@ from skclip.preprocessing._reading import read, tie_breakers
 
 
 def drop_short_sessions(events, *, session, min_length):
-    """Keep sessions of at least `min_length` events.
+    """Keep sessions with at least `min_length` events.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     session : str
-        Column.
+        Name of the session column.
     min_length : int
-        Events that a session must have.
+        Minimum number of events per session.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Examples
     --------
@@ -46,21 +46,21 @@ def drop_short_sessions(events, *, session, min_length):
 def drop_rare_users(events, *, user, session, min_sessions):
     """Keep users with at least `min_sessions` sessions.
 
-    Rows without a user are dropped: nobody knows how often these guests come.
+    Rows without a user are dropped, because visits of guests cannot be linked.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     user, session : str
-        Columns; a session has one user.
+        Names of the user and session columns. Each session must have one user.
     min_sessions : int
-        Sessions that a user must have.
+        Minimum number of sessions per user.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Examples
     --------
@@ -90,14 +90,14 @@ def drop_rare_items(events, *, item, min_count):
     events : data frame
         One row per click.
     item : str
-        Column.
+        Name of the item column.
     min_count : int
-        Events that an item must have.
+        Minimum number of events per item.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Examples
     --------
@@ -116,21 +116,21 @@ def drop_rare_items(events, *, item, min_count):
 
 
 def keep_top_items(events, *, item, n_items):
-    """Keep the `n_items` items with most events; of equal ones the smaller ids.
+    """Keep the `n_items` items with the most events, and smaller ids among ties.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     item : str
-        Column.
+        Name of the item column.
     n_items : int
-        How many items to keep.
+        Number of items to keep.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Examples
     --------
@@ -150,31 +150,32 @@ def keep_top_items(events, *, item, n_items):
 
 
 def drop_duplicates(events, *, session, item, time, event=None, by=None):
-    """Drop events that equal an earlier row in session, item and time.
+    """Drop events with the session, item and time of an earlier row.
 
-    A log that was loaded twice holds each event twice.
+    Use it if a log was loaded twice, for example.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     session, item, time : str
-        Columns; times as `Sessions.from_events` takes them.
+        Names of the columns. `Sessions.from_events` lists the formats of times.
     event : str, default=None
-        Column of event types. Rows of different types are then no duplicates.
+        Name of the column of event types. Rows with different types are then no
+        duplicates.
     by : str or sequence of str, default=None
-        Columns that decide which of the equal rows stays: the one with the smallest
-        values. None keeps the first row; of a lazy frame, any.
+        Columns that decide which of the duplicates stays: the row with the smallest
+        values. None keeps the first row, or an arbitrary row of a lazy frame.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     See Also
     --------
-    Sessions.describe : Counts such duplicates.
-    drop_repeats : Drops an item that is clicked twice in a row at different times.
+    Sessions.describe : Count such duplicates.
+    drop_repeats : Drop repeated clicks on an item, also at different times.
 
     Examples
     --------
@@ -201,36 +202,37 @@ def drop_duplicates(events, *, session, item, time, event=None, by=None):
 
 
 def drop_repeats(events, *, session, item, time=None, event=None, by=None, check=False):
-    """Drop an event whose item is that of the event before it in the session.
+    """Drop events on the same item as the event before it in the session.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     session, item : str
-        Columns.
+        Names of the session and item columns.
     time : str, default=None
-        Column of times, which give the order of the events; equal times keep the order
-        of their rows. None takes the order of the rows, which must then be sorted.
+        Name of the time column, which sorts the events. Events with equal times keep
+        the order of their rows. None uses the order of the rows, which must be sorted.
     event : str, default=None
-        Column of event types. An item that is viewed and then bought is then no repeat.
+        Name of the column of event types. An item that is viewed and then bought is
+        then not a repeat.
     by : str or sequence of str, default=None
-        Columns that break ties: of clicks of a session at the same time, the one with
-        the smaller value comes first. A lazy frame needs them, or `check`; clicks that
-        are equal in these too then come in any order.
+        Columns that break ties: among clicks of a session at the same time, the one
+        with the smaller value comes first. Lazy frames need `by` or `check`. Clicks
+        with equal values in these columns come in arbitrary order.
     check : bool, default=False
-        Let the engine of a lazy frame count ties first. It goes on if there are none.
+        Whether the engine of a lazy frame counts ties first. Any tie raises an error.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Raises
     ------
     ValueError
-        A column is missing. The order of clicks in a lazy frame is left open: neither
-        `by` nor `check` is given, or `check` finds ties.
+        If a column is missing. If the order of clicks in a lazy frame is undefined,
+        because neither `by` nor `check` is given or because `check` finds ties.
 
     Examples
     --------
@@ -262,29 +264,29 @@ def truncate_sessions(events, *, session, max_length, time=None, by=None, check=
     events : data frame
         One row per click.
     session : str
-        Column.
+        Name of the session column.
     max_length : int
-        Events kept of each session.
+        Number of events to keep per session.
     time : str, default=None
-        Column of times, which give the order of the events; equal times keep the order
-        of their rows. None takes the order of the rows, which must then be sorted.
+        Name of the time column, which sorts the events. Events with equal times keep
+        the order of their rows. None uses the order of the rows, which must be sorted.
     by : str or sequence of str, default=None
-        Columns that break ties: of clicks of a session at the same time, the one with
-        the smaller value comes first. A lazy frame needs them, or `check`; clicks that
-        are equal in these too then come in any order.
+        Columns that break ties: among clicks of a session at the same time, the one
+        with the smaller value comes first. Lazy frames need `by` or `check`. Clicks
+        with equal values in these columns come in arbitrary order.
     check : bool, default=False
-        Let the engine of a lazy frame count ties first. It goes on if there are none.
+        Whether the engine of a lazy frame counts ties first. Any tie raises an error.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Raises
     ------
     ValueError
-        A column is missing. The order of clicks in a lazy frame is left open: neither
-        `by` nor `check` is given, or `check` finds ties.
+        If a column is missing. If the order of clicks in a lazy frame is undefined,
+        because neither `by` nor `check` is given or because `check` finds ties.
 
     Examples
     --------
@@ -310,4 +312,4 @@ def truncate_sessions(events, *, session, max_length, time=None, by=None, check=
 
 def _check_count(name, value):
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number, at least 1.")
+        raise ValueError(f"{name}={value!r}. Expected a whole number of at least 1.")

@@ -4,7 +4,7 @@ import narwhals.stable.v2 as nw
 
 from skclip._data import plain
 
-# Columns of ours in between; no log has such names.
+# Names of temporary columns, chosen so that no log has them.
 COUNT, VALUES, BEFORE = "_skclip_count", "_skclip_values", "_skclip_before"
 KEY = "_skclip_key"
 
@@ -14,12 +14,12 @@ def is_lazy(frame):
 
 
 def with_ids(frame, *names):
-    """Rows that have a value in each of these columns; None is passed over."""
+    """Rows with a value in each of these columns. Names of None are skipped."""
     return frame.filter(*(is_there(frame, n) for n in dict.fromkeys(names) if n))
 
 
 def is_there(frame, name):
-    """Whether a row has a value; what is no number in a column of floats is none."""
+    """Whether a row has a value. NaN and infinity are none in a column of floats."""
     column = nw.col(name)
     if frame.collect_schema()[name].is_float():
         return column.is_finite().fill_null(False)
@@ -27,20 +27,20 @@ def is_there(frame, name):
 
 
 def frequent(frame, name, least):
-    """Rows whose value in a column is that of at least so many rows."""
+    """Rows whose value in a column occurs in at least `least` rows."""
     frame = with_ids(frame, name)
     return having(frame, _counts(frame, name).filter(nw.col(COUNT) >= least), name)
 
 
 def frequent_users(frame, user, session, least):
-    """Rows of users that have at least so many sessions."""
+    """Rows of users with at least `least` sessions."""
     frame = with_ids(frame, user, session)
     counts = _counts(_counts(frame, user, session), user)
     return having(frame, counts.filter(nw.col(COUNT) >= least), user)
 
 
 def most_frequent(frame, name, n):
-    """Rows of the values that most rows have; of equal ones the smaller values."""
+    """Rows with the `n` most frequent values, and smaller values among ties."""
     frame = with_ids(frame, name)
     counts = _counts(frame, name)
     counts = counts.with_columns(sort_key(frame, name).alias(VALUES))
@@ -48,7 +48,7 @@ def most_frequent(frame, name, n):
     def top(counts):
         return counts.sort(COUNT, VALUES, descending=[True, False]).head(n)
 
-    if frame.implementation.is_dask():  # its own sort looks at all data at once
+    if frame.implementation.is_dask():  # a sort of Dask needs all data at once
         return having(frame, in_partitions(counts, None, top), name)
     return having(frame, top(counts), name)
 
@@ -58,17 +58,17 @@ def _counts(frame, *names):
 
 
 def having(frame, values, name):
-    """Rows whose value in a column is one of those of another frame."""
+    """Rows whose value in a column occurs in another frame."""
     return frame.join(values.select(name), on=name, how="semi")
 
 
 def n_rows(frame):
-    """How many rows a lazy frame has, counted by its engine."""
+    """Number of rows of a lazy frame, counted by its engine."""
     return int(collected(frame.select(nw.len())).item())
 
 
 def collected(frame):
-    """A small result in memory."""
+    """Collect a small result into memory."""
     streaming = {"engine": "streaming"} if frame.implementation.is_polars() else {}
     return frame.collect(**streaming)
 
@@ -77,19 +77,19 @@ def collected(frame):
 
 
 def check_times(frame, time):
-    """Refuse times that an engine could only sort as text."""
+    """Raise an error for times that an engine could only sort as text."""
     kind = frame.collect_schema()[time]
     if not (kind.is_numeric() or kind in (nw.Date, nw.Datetime)):
         raise ValueError(
             f"Column {time!r} (given as time=) of the lazy frame holds {kind}. "
             "Expected numbers, dates or datetimes. Cast the column in its engine "
-            "first, for instance with str.to_datetime in polars or CAST(... AS "
+            "first, for example with str.to_datetime in polars or CAST(... AS "
             "TIMESTAMP) in SQL."
         )
 
 
 def order_of(frame, session, time, by, check, *, differ=()):
-    """Columns that put the clicks of a session in order, or a ValueError.
+    """Columns that sort the clicks of a session. Raises a ValueError if undefined.
 
     Parameters
     ----------
@@ -97,26 +97,26 @@ def order_of(frame, session, time, by, check, *, differ=()):
     session : str
     time : str or None
     by : tuple of str or None
-        Tie-breakers; None where the caller has given none.
+        Tie-breakers, or None if the caller passed none.
     check : bool
-        Count the ties that are left. Without, a caller has to give tie-breakers.
+        Whether to count the remaining ties. If False, tie-breakers are required.
     differ : tuple of str, default=()
-        Tied clicks matter only where they differ in one of these columns. Without, all
-        matter.
+        Ties only count between clicks that differ in one of these columns. Without
+        columns, all ties count.
     """
     if time is not None:
         check_times(frame, time)
     elif not by:
         raise ValueError(
-            "events is a lazy frame, whose rows have no order. Pass time= (and by=, "
-            "where times may be equal)."
+            "events is a lazy frame, whose rows have no order. Pass time=, and also "
+            "by= if times may be equal."
         )
     if by is None and not check:
         raise ValueError(
-            "events is a lazy frame, whose rows have no order: clicks of a session at "
-            "the same time could come in any. Pass by= with a column that breaks such "
-            "ties, such as the number of the row, or check=True, which counts the ties "
-            "first."
+            "events is a lazy frame, whose rows have no order, so clicks of a session "
+            "at the same time could come in any order. Pass by= with a column that "
+            "breaks such ties, such as the row number, or pass check=True to count "
+            "the ties first."
         )
     order = [n for n in dict.fromkeys((time, *(by or ()))) if n is not None]
     if check:
@@ -136,18 +136,18 @@ def _refuse_ties(frame, keys, differ):
         first = collected(tied.head(1)).rows(named=True)[0]
         where = ", ".join(f"{key}={plain(first[key])!r}" for key in keys)
         raise ValueError(
-            f"{n_ties:,} times have several clicks of one session, such as the "
-            f"{first[COUNT]} of {where}. The rows of a lazy frame have no order that "
-            "could decide which comes first. Pass by= with a column that does, such as "
-            "the number of the row, or drop_duplicates first."
+            f"{n_ties:,} times have several clicks of the same session, such as the "
+            f"{first[COUNT]} of {where}. The rows of a lazy frame have no order, so "
+            "it is undefined which click comes first. Pass by= with a column that "
+            "breaks ties, such as the row number, or call drop_duplicates first."
         )
 
 
 def sort_key(frame, name):
-    """A column as engines sort it like frames in memory.
+    """A column in the form in which engines sort it like frames in memory.
 
-    Categories sort as text, not in the order of their list; what is no number sorts as
-    a missing value.
+    Categories sort as text, not in the order of their list. NaN sorts as a missing
+    value.
     """
     kind, values = frame.collect_schema()[name], nw.col(name)
     if kind in (nw.Categorical, nw.Enum):
@@ -156,7 +156,7 @@ def sort_key(frame, name):
 
 
 def _with_sort_keys(frame, order):
-    """The frame with a column for each sort key, and their names."""
+    """The frame with one column per sort key, and the names of these columns."""
     keys = {f"{KEY}_{i}": sort_key(frame, name) for i, name in enumerate(order)}
     return frame.with_columns(**keys), list(keys)
 
@@ -165,7 +165,7 @@ def _with_sort_keys(frame, order):
 
 
 def without_repeats(frame, session, same, order):
-    """Rows that differ in one of some columns from the row before in the session."""
+    """Rows that differ from the row before in the session in one of the columns."""
     names, befores = frame.collect_schema().names(), []
     frame, order = _with_sort_keys(frame, order)
     for i, name in enumerate(same):
@@ -173,7 +173,7 @@ def without_repeats(frame, session, same, order):
         shifted = nw.col(name).shift(1).over(session, order_by=order)
         frame = frame.with_columns(shifted.alias(before))
         befores.append(before)
-    # A missing event type equals another one; the first item has none before it.
+    # Missing event types equal each other. The first item of a session has none before.
     equal = [
         (nw.col(name) == nw.col(before)).fill_null(False)
         | (nw.col(name).is_null() & nw.col(before).is_null())
@@ -196,11 +196,11 @@ def first_rows(frame, keys, n, order):
 
 
 def in_partitions(frame, key, function):
-    """A function of frames on each partition of a Dask frame, which is a pandas frame.
+    """Apply a function of frames to each partition of a Dask frame, as pandas frames.
 
-    A shuffle brings the rows of one value of `key` into one partition before, all rows
-    where it is None. Dask has no window functions, so that this is how it sees clicks
-    one after the other.
+    A shuffle first brings all rows with the same value of `key` into one partition, or
+    all rows if `key` is None. Dask has no window functions, so this is the way to
+    compare a click with the one before it.
     """
 
     def of_pandas(part):

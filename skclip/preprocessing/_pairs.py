@@ -1,4 +1,4 @@
-"""How often two items follow each other: the item graph as a data frame."""
+"""Pairs of items that follow each other: the item graph as a data frame."""
 
 from functools import partial
 
@@ -25,57 +25,60 @@ def item_pairs(
 ):
     """Count how often two items follow each other, in either direction.
 
-    These are the edges of the item graph that `SessionClusterer` builds. A lazy frame
-    is counted by its engine, so that the log need not fit into memory; the pairs are
-    usually far fewer.
+    These pairs are the edges of the item graph that `SessionClusterer` builds. The
+    engine of a lazy frame counts them, so the log may be larger than memory. The
+    result is usually much smaller.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     session, item : str
-        Columns.
+        Names of the session and item columns.
     time : str or None
-        Column of times, which give the order of the events; equal times keep the order
-        of their rows. None takes the order of the rows, which must then be sorted.
+        Name of the time column, which sorts the events. Events with equal times keep
+        the order of their rows. None uses the order of the rows, which must be sorted.
     by : str or sequence of str, default=None
-        Columns that break ties: of clicks of a session at the same time, the one with
-        the smaller value comes first. A lazy frame needs them, or `check`; clicks that
-        are equal in these too then come in any order. The item column itself will do.
+        Columns that break ties: among clicks of a session at the same time, the one
+        with the smaller value comes first. Lazy frames need `by` or `check`. Clicks
+        with equal values in these columns come in arbitrary order. The item column
+        itself is sufficient.
     check : bool, default=False
-        Let the engine of a lazy frame count ties first. It goes on if there are none
-        among different items.
+        Whether the engine of a lazy frame counts ties first. A tie between different
+        items raises an error.
     self_loops : bool, default=False
-        Count transitions from an item to itself as well.
+        Whether to count transitions from an item to itself.
     per_session_binary : bool, default=False
-        Count each pair of items once per session.
+        Whether to count each pair of items only once per session.
     weight : str, default=None
-        Column of numbers, 0 or more. A transition counts as much as its second event,
-        and with `per_session_binary` the heaviest of the session counts. Weights below
-        0 are refused in memory, but not in a lazy frame: drop such rows first.
+        Name of a column of weights, 0 or more. A transition counts the weight of its
+        second event, and with `per_session_binary` the largest such weight of the
+        session. A negative weight in a frame in memory raises an error. Lazy frames are
+        not checked, so drop these rows first.
 
     Returns
     -------
     pairs : data frame
-        One row for each pair of items that follow each other, with the columns ``low``
-        and ``high``, raw ids, and ``weight``. The smaller id is ``low``. Categories
-        come as text. Pairs of an eager frame are sorted.
+        One row for each pair of items that follow each other. The columns ``low`` and
+        ``high`` are raw ids, the smaller one first, and ``weight`` is the count.
+        Categories become text. Pairs of a frame in memory are sorted.
 
     Raises
     ------
     ValueError
-        A column is missing. The order of clicks in a lazy frame is left open: neither
-        `by` nor `check` is given, or `check` finds ties.
+        If a column is missing. If the order of clicks in a lazy frame is undefined,
+        because neither `by` nor `check` is given or because `check` finds ties.
 
     See Also
     --------
-    skclip.SessionClusterer : Builds the same graph, as ``graph_``, and clusters it.
+    skclip.SessionClusterer : Build and cluster the same graph, as ``graph_``.
 
     Notes
     -----
-    An item that no other follows or precedes is in no pair. A lazy frame is sorted
-    within sessions by one window function and grouped by pair. On Dask, a shuffle by
-    session comes first; each partition counts its pairs, which are then summed.
+    Items without a neighbor in any session are in no pair. A lazy frame is sorted
+    within sessions by one window function, and grouped by pair. On Dask, the rows are
+    first shuffled by session. Each partition then counts its pairs, and the counts are
+    summed.
 
     Examples
     --------
@@ -120,7 +123,7 @@ def item_pairs(
 def _transitions(
     frame, session, item, order, *, self_loops, per_session_binary, weight
 ):
-    """Pairs of items, one after the other in a session, not yet counted."""
+    """Pairs of items that follow each other in a session, before counting."""
     places = {f"place_{i}": _lazy.sort_key(frame, n) for i, n in enumerate(order)}
     counts = {} if weight is None else {"weight": nw.col(weight).cast(nw.Float64)}
     clicks = frame.select(
@@ -146,7 +149,7 @@ def _transitions(
 def _of_eager(
     frame, session, item, time, by, *, self_loops, per_session_binary, weight
 ):
-    """The same of a frame in memory, counted and sorted."""
+    """Pairs of a frame in memory, counted and sorted."""
     (rows,) = codes_of(frame, session=session)
     ids, codes = column(frame, item, "item")
     order = in_order(frame, rows, time, by)
@@ -164,7 +167,7 @@ def _of_eager(
         (low, high, _), counts = _grouped(np.maximum, counts, low, high, rows[second])
     (low, high), counts = _grouped(np.add, counts, low, high)
     low, high, counts = (values[counts > 0] for values in (low, high, counts))
-    row_of = np.zeros(len(ids), dtype=np.int64)  # one of each item
+    row_of = np.zeros(len(ids), dtype=np.int64)  # some row of each item
     row_of[codes] = np.arange(len(codes))
     parts = [
         nw.maybe_reset_index(frame.select(nw.col(item).alias(name))[row_of[codes]])
@@ -176,7 +179,7 @@ def _of_eager(
 
 
 def _grouped(function, values, *keys):
-    """Distinct keys in order, and values of equal ones put together by a ufunc."""
+    """Sorted distinct keys, with values of equal keys combined by a ufunc."""
     order = np.lexsort(keys[::-1])
     keys = [key[order] for key in keys]
     new = np.ones(len(order), dtype=bool)

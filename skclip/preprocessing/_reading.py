@@ -1,10 +1,10 @@
-"""What a caller passes: a frame in memory or a lazy one, columns, tie-breakers."""
+"""Arguments of the functions: eager or lazy frames, columns and tie-breakers."""
 
 from skclip._data import as_frame, check_columns
 
 
 def read(events, *, by=None, **columns):
-    """The frame, in memory or lazy, after a look at the names of its columns."""
+    """Read an eager or lazy frame, and check that its columns exist."""
     frame = as_frame(events, lazy=True)
     check_columns(frame, **columns)
     for name in by or ():
@@ -13,7 +13,7 @@ def read(events, *, by=None, **columns):
 
 
 def tie_breakers(by):
-    """Columns as a tuple, or None where there are none."""
+    """Tie-breaking columns as a tuple, or None if there are none."""
     if not isinstance(by, str | list | tuple | None):
         raise TypeError(
             f"by={by!r}. Expected the name of a column, or a list of names."

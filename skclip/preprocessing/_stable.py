@@ -1,4 +1,4 @@
-"""Filters over and over, until none drops a row."""
+"""Repeat filters until none of them drops a row."""
 
 import shutil
 from pathlib import Path
@@ -11,37 +11,37 @@ from skclip.preprocessing._reading import read
 
 
 def until_stable(events, *filters, scratch=None):
-    """Apply filters in turn, over and over, until none drops a row.
+    """Apply filters in turn, again and again, until none of them drops a row.
 
     Parameters
     ----------
     events : data frame
         One row per click.
     *filters : callable
-        ``filter(events)`` -> events, for instance a `functools.partial` of a function
-        of this module.
+        Functions from a frame of events to a frame of events, for example a
+        `functools.partial` of a function in this module.
     scratch : str or path, default=None
-        Folder for the rows that are left after each round, which a lazy frame needs.
-        It must have room for two such files, and all workers must reach it. Earlier
-        files are removed; the frame that is returned reads the last one.
+        Folder for the remaining rows after each round. Lazy frames need it. It needs
+        space for two such files, and all workers must be able to access it. Earlier
+        files are removed, and the returned frame reads the last one.
 
     Returns
     -------
     events : data frame
-        The rows that are kept, in their order.
+        The remaining rows, in their original order.
 
     Raises
     ------
     ValueError
-        There is no filter, one added rows, or a lazy frame comes without `scratch`, or
-        with one that is no folder of a file system.
+        If there is no filter, or if a filter adds rows. If `scratch` is missing for a
+        lazy frame, or is not a folder in a file system.
     TypeError
-        A filter collected a lazy frame.
+        If a filter collects a lazy frame.
 
     Notes
     -----
-    Of a lazy frame, each round is one run of the engine that ends in Parquet files, and
-    a count of their rows. Without these files every round would repeat all before it.
+    For a lazy frame, each round runs the engine once, writes Parquet files and counts
+    their rows. Without these files, every round would repeat all rounds before it.
 
     Examples
     --------
@@ -60,13 +60,13 @@ def until_stable(events, *filters, scratch=None):
         return _stable(events, filters, _n_rows)
     if scratch is None:
         raise ValueError(
-            "until_stable on a lazy frame writes what is left after each round. Pass "
-            "scratch= with a folder that has room for it."
+            "until_stable on a lazy frame writes the remaining rows after each round. "
+            "Pass scratch= with a folder that has space for two such files."
         )
     if "://" in str(scratch):
         raise ValueError(
-            f"scratch is {scratch!r}. Pass a folder of a file system that every worker "
-            "sees, such as a mounted bucket."
+            f"scratch is {scratch!r}. Pass a folder in a file system that every worker "
+            "can access, such as a mounted bucket."
         )
     folder = Path(scratch) / f"until_stable-{uuid4().hex}"
     folder.mkdir(parents=True)
@@ -92,14 +92,16 @@ def _stable(events, filters, n_rows):
             events = keep(events)
         n = n_rows(events)
         if n > left:
-            raise ValueError("A filter of until_stable added rows; it may only drop.")
+            raise ValueError(
+                "A filter of until_stable added rows. Pass filters that only drop rows."
+            )
         if n == left or n == 0:
             return events
         left = n
 
 
 class _Store:
-    """Writes lazy frames into a folder; only the last one stays there.
+    """Write lazy frames into a folder, and keep only the last one.
 
     A call returns the same rows as a frame that reads the file.
     """
@@ -112,8 +114,9 @@ class _Store:
         frame, earlier = read(events), self._file
         if not _lazy.is_lazy(frame):
             raise TypeError(
-                f"A filter of until_stable made a {type(events).__name__} of a lazy "
-                "frame. Pass filters that return a lazy frame, or collect events first."
+                f"A filter of until_stable turned a lazy frame into a "
+                f"{type(events).__name__}. Pass filters that return a lazy frame, or "
+                "collect events first."
             )
         self._round += 1
         self._file = self._folder / f"round-{self._round}.parquet"
@@ -125,12 +128,12 @@ class _Store:
     def _stored(self, frame, path):
         native, library = frame.to_native(), frame.implementation
         if library.is_dask():
-            native.to_parquet(path, write_index=False)  # ours would be one column more
+            native.to_parquet(path, write_index=False)  # it would add a column
         else:
             frame.sink_parquet(path)
         if library.is_duckdb():
-            # On the connection of the log, and so with its limit of memory. The query
-            # reads the file alone.
+            # On the connection of the log, which keeps its memory limit. The query only
+            # reads the file.
             quoted = path.replace("'", "''")
             query = f"SELECT * FROM read_parquet('{quoted}')"
             return self._log.query("skclip_log", query)

@@ -1,4 +1,4 @@
-"""Visits: users' clicks in runs, by idle gap or by windows of time."""
+"""Split the clicks of users into visits, by idle gap or by windows of time."""
 
 from datetime import timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from skclip.preprocessing._eager import codes_of
 from skclip.preprocessing._reading import read
 
 _DAY = 86_400
-# Columns in between; no log has such names.
+# Names of temporary columns, chosen so that no log has them.
 _TIME, _ALONE, _BEFORE = "_skclip_time", "_skclip_alone", "_skclip_before"
 _NEW, _NUMBER = "_skclip_new", "_skclip_number"
 
@@ -25,43 +25,45 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     events : data frame
         One row per click.
     user, time : str
-        Columns; times as `Sessions.from_events` takes them. A row without a user is a
-        visit of its own, as nobody knows which of them belong together.
+        Names of the user and time columns. `Sessions.from_events` lists the formats of
+        times. Each row without a user becomes a visit of its own.
     gap : float, timedelta or str, default=None
-        A visit ends where the next event of the user comes later than this span: a
-        number of seconds, a timedelta, or text such as ``"30min"``. The CLIP-SBR data
-        sets use 8 h (Last.fm), 30 min (Xing), 1 h (Reddit).
+        Longest idle time within a visit: a number of seconds, a timedelta, or text such
+        as ``"30min"``. A later event of the user starts a new visit. The CLIP-SBR data
+        sets use 8 h (Last.fm), 30 min (Xing) and 1 h (Reddit).
     window : float, timedelta or str, default=None
-        Instead of `gap`: a visit is what a user does in one window of this span.
-        ``"day"`` makes one visit per user and day. Windows are counted from 1970-01-01,
-        whole weeks from a Monday, on the clock of the time zone that the column or the
-        text has. So days begin at local midnight, also where clocks change. Times
-        without a zone and numbers are taken as they are.
+        Length of fixed windows, as an alternative to `gap`. A visit is then all clicks
+        of a user in one window. ``"day"`` makes one visit per user and day. Windows
+        start at 1970-01-01, and windows of whole weeks start on Mondays. They use the
+        clock of the time zone of the column or the text, so days start at local
+        midnight even if clocks change. Numbers and times without a zone are used as
+        they are.
     session : str, default="session"
-        Column to write: 0, 1, ... in order of user, then time. On a lazy frame it is
-        text, ``"ann/3"`` of user and number, or ``"1700000000/1/guest"`` of time and
-        number without a user.
+        Name of the new column. It numbers the visits 0, 1, ..., sorted by user and
+        time. For a lazy frame it is text: ``"ann/3"`` from user and number, or
+        ``"1700000000/1/guest"`` from time and number for rows without a user.
 
     Returns
     -------
     events : data frame
-        Sorted by user and time (equal times keep the order of their rows), with the
-        new column. Rows without a user come last. A lazy frame is not sorted.
+        The frame with the new column, sorted by user and time. Rows with equal times
+        keep their order, and rows without a user come last. Lazy frames are not sorted.
 
     Raises
     ------
     ValueError
-        A column is missing, `session` is a column already, a time does not parse, or
-        not exactly one of `gap` and `window` is a positive span. A lazy frame has text
-        as times.
+        If a column is missing, if `session` already exists, if a time cannot be parsed,
+        or if the times of a lazy frame are text. If not exactly one of `gap` and
+        `window` is given, or if it is not a positive span.
 
     Notes
     -----
-    Clicks of a user at the same time are in the same visit, so that a lazy frame needs
-    no tie-breakers. It gets the same visits as an eager one, under other names: one
-    count over all users would need all rows in one place. Numbers by `gap` begin at 0
-    for each user; those by `window` count from 1970. Gaps between dates are compared to
-    the microsecond. DuckDB and Spark show clocks in the time zone of their session.
+    Clicks of a user at the same time are in the same visit, so lazy frames need no
+    tie-breakers. A lazy frame gets the same visits as a frame in memory, under other
+    names. One count over all users would require all rows in one place. With `gap`,
+    numbers start at 0 for each user. With `window`, they count windows since 1970. Gaps
+    between dates are compared to the microsecond. DuckDB and Spark show clocks in the
+    time zone of their session.
 
     Examples
     --------
@@ -73,14 +75,14 @@ def sessionize(events, *, user, time, gap=None, window=None, session="session"):
     """
     if (gap is None) == (window is None):
         raise ValueError(
-            f"gap={gap!r} and window={window!r}. Pass one of the two, such as "
+            f"gap={gap!r} and window={window!r}. Pass exactly one of them, such as "
             "gap='30min'."
         )
     frame = read(events, user=user, time=time)
     if session in frame.collect_schema().names():
         raise ValueError(
-            f"events has a column {session!r} already. Pass another name for the new "
-            "column, such as session='visit', or drop the old one first."
+            f"events already has a column {session!r}. Pass another name for the new "
+            "column, such as session='visit', or drop the old column first."
         )
     name, span = ("gap", gap) if window is None else ("window", window)
     seconds = span_seconds(span, name, numbers=True)
@@ -117,10 +119,10 @@ def _of_eager(frame, user, time, session, gap=None, window=None):
 
 
 def _of_lazy(frame, user, time, session, gap=None, window=None):
-    """Visits named by their user and a number, which needs no count over all users.
+    """Visits named by user and a number, so that no count over all users is needed.
 
-    The rows of guests would all be in one window, and so in one worker of a cluster.
-    Those of one time are in a window of their own instead (`_ALONE`).
+    The rows of guests would share one window, and so one worker of a cluster. Instead,
+    rows of guests only share a window if they have the same time (`_ALONE`).
     """
     names = frame.collect_schema().names()
     known = _lazy.is_there(frame, user)
@@ -154,8 +156,8 @@ def _by_gap(frame, user, known, gap):
     frame = frame.with_columns((late | ~known).cast(nw.Int64).alias(_NEW))
     number = nw.col(_NEW).cum_sum().over(user, _ALONE, order_by=_TIME)
     frame = frame.with_columns(number.alias(_NUMBER))
-    # Clicks at one time are in one visit. The two windows above may have put them in
-    # different orders, so that some of them miss the beginning of their visit.
+    # Clicks at the same time are in one visit. The two windows above may have sorted
+    # them in different ways, so some of them may miss the start of their visit.
     last = nw.col(_NUMBER).max().over(user, _TIME)
     return frame.with_columns(
         nw.when(known).then(last).otherwise(nw.col(_NUMBER)).alias(_NUMBER)
@@ -171,7 +173,7 @@ def _by_window(frame, user, known, seconds):
 
 
 def _window(frame, seconds):
-    """Number of the window that each time is in; those of whole weeks begin Mondays."""
+    """Number of the window of each time. Windows of whole weeks start on Mondays."""
     monday = 3 * _DAY if seconds % (7 * _DAY) == 0 else 0
     kind, times = frame.collect_schema()[_TIME], nw.col(_TIME)
     if not kind.is_numeric():
@@ -182,10 +184,10 @@ def _window(frame, seconds):
 
 
 def _microseconds():
-    """What a clock in the time zone of the column shows, counted from 1970.
+    """Time on the clock in the time zone of the column, in microseconds from 1970.
 
-    From its parts, since not every engine tells the time since 1970, and none on the
-    clock of a zone.
+    It is computed from its parts, because not every engine returns the time since 1970,
+    and none returns it on the clock of a time zone.
     """
     names = "year", "ordinal_day", "hour", "minute", "second", "microsecond"
     parts = [getattr(nw.col(_TIME).dt, name)().cast(nw.Int64) for name in names]

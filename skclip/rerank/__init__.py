@@ -1,7 +1,7 @@
-"""A second stage over a recommender: more diverse lists, learned order of candidates.
+"""Second stages over a recommender: more diverse lists, and a learned order.
 
-Both estimators put the first items of a recommender in another order, and leave the
-rest of its list as it is.
+Both estimators reorder the first items of a recommender's list, and leave the rest of
+the list as it is.
 """
 
 from skclip.rerank._candidates import CandidateRanker

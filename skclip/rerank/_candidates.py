@@ -1,4 +1,4 @@
-"""`CandidateRanker`: a classifier puts the candidates of a recommender in order."""
+"""`CandidateRanker`: a classifier that reorders the candidates of a recommender."""
 
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -31,98 +31,102 @@ from skclip.rerank._similarity import check_clusters_items
 
 
 class CandidateRanker(ListReranker):
-    """Let a classifier put the first items of a recommender in order.
+    """Reorder the first items of a recommender by a classifier.
 
-    A recommender finds candidates, and a classifier that knows more about each of them
-    orders them: two stages, as in large shops. The classifier learns from the latest
-    training sessions. The recommender has not seen these at that time: on sessions
-    that it was trained on, its scores would look far too good.
+    This makes two stages, as in large shops. The recommender finds candidates, and a
+    classifier with more features of each candidate orders them. The classifier learns
+    from the latest training sessions, which are held out from the recommender until
+    then. On its own training sessions, the scores of a recommender look far too good.
 
     Parameters
     ----------
     estimator : recommender, or Pipeline or search that ends in one
-        The base. `fit` clones and fits it, unless `prefit`.
+        Base recommender. `fit` clones and fits it, unless `prefit` is True.
     classifier : classifier of scikit-learn, default=None
-        What learns which candidate is the next item: any classifier with
-        ``predict_proba`` or ``decision_function``. It is cloned. None is
+        Classifier that learns which candidate is the next item. It needs
+        ``predict_proba`` or ``decision_function``, and is cloned. None means
         ``HistGradientBoostingClassifier(learning_rate=0.05, max_leaf_nodes=15)``.
     n_candidates : int, default=100
-        Number of first items of the base that are put in order. The rest follows in
-        the order of the base. What ties with the first item of the rest belongs to it.
+        Number of first items of the base to reorder. The rest follows in the order of
+        the base. Items that tie with the first item of the rest belong to the rest.
     held_out_fraction : float, default=0.2
-        Share of the sessions that the classifier learns from. They are the latest
-        sessions where times are known, else the last rows.
+        Share of the sessions that the classifier learns from. These are the latest
+        sessions, or the last rows if there are no times.
     n_negatives : int or None, default=20
-        Number of other candidates that are drawn for each target. None takes all.
+        Number of other candidates to draw for each target. None uses all.
     max_targets : int or None, default=20_000
-        Number of held-out targets that are learned from at most, evenly spread. None
-        sets no limit.
+        Largest number of held-out targets to learn from, evenly spread. None sets no
+        limit.
     clusterer : clusterer or None, default=None
-        What finds the clusters of items. It is cloned. None is
-        ``SessionClusterer()``. `skclip.controls.OneCluster` switches clusters off.
+        Clusterer of the items. It is cloned. None means ``SessionClusterer()``. To turn
+        clusters off, pass `skclip.controls.OneCluster`.
     item_columns : ItemFeatures, data frame or mapping, default=None
         Further features of the items, by item id. Every item of the catalog needs a
-        row. Fill missing values, and add a column that says which are missing.
+        row. Fill missing values, and add a column that marks them.
     refit : bool, default=True
-        Whether the base is fitted a second time, on all sessions. False saves time;
-        items that only the latest sessions have are then missing.
+        Whether to fit the base a second time, on all sessions. False saves time, but
+        items that only occur in the latest sessions are then missing.
     prefit : bool, default=False
-        Whether `estimator` is fitted and taken as it is, also by clones. It must not
-        have seen the latest `held_out_fraction` of the sessions given to `fit`. This
-        cannot be checked.
+        Whether `estimator` is already fitted. `fit` and clones then use it unchanged.
+        It must not have seen the latest `held_out_fraction` of the sessions that you
+        pass to `fit`. skclip cannot check this.
     random_state : int, RandomState instance or None, default=None
-        Seed of the negatives, and of the classifier and the clusterer where they have
-        none.
+        Seed for drawing the negatives. It also seeds the classifier and the clusterer
+        if they have no seed.
 
     Attributes
     ----------
     estimator_ : recommender
         The fitted base.
     classifier_ : classifier or None
-        The fitted classifier; None if there was nothing to learn. Lists are then those
-        of the base.
+        The fitted classifier, or None if there was nothing to learn. Lists are then
+        those of the base.
     feature_names_ : ndarray of shape (n_features,)
-        Names of the columns that the classifier gets.
+        Names of the features that the classifier gets.
     candidate_recall_ : float
-        Share of the held-out targets that were among the candidates. No order of them
-        can find more.
+        Share of the held-out targets that are among the candidates. This is an upper
+        bound for every reordering.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the catalog: that of the base.
+        Raw ids of the catalog, which is that of the base.
 
     See Also
     --------
-    MMRReranker : Makes lists more diverse.
-    VotingRecommender : Adds up the probabilities of several recommenders.
+    MMRReranker : Make lists more diverse.
+    VotingRecommender : Combine several recommenders.
 
     Notes
     -----
-    Features of a session and a candidate: ``score`` and ``rank`` in the base, and
-    ``relative_score``, which is 1 for the best candidate and 0 for the last;
-    ``session_recency`` is 1 / (1 + clicks since the last one on the candidate) or 0,
-    ``session_clicks`` the number of clicks on it, ``session_length`` that of all;
-    ``followed_last`` is the share of the clicks after the last item that went to the
-    candidate, and ``same_cluster`` whether it is in its cluster. If the base has
-    ``item_vectors_``, ``similarity_to_last`` is their cosine. Of the candidate alone:
-    ``log_popularity``; with times ``days_since_click``, the days from the last session
-    that has it to the end of the training sessions; ``cluster``, its number, -1 for
-    none; and `item_columns`. None is ever NaN.
+    Features of the list of the base are ``score`` and ``rank``, and ``relative_score``,
+    which is 1 for the best candidate and 0 for the last. Features of the session are
+    ``session_length``, the number of its clicks, ``session_clicks``, the number of
+    clicks on the candidate, and ``session_recency``. The latter is 1 / (1 + clicks
+    since the last one on the candidate), or 0 if there is none.
 
-    For the classifier all of these come from the other sessions, none of which is held
-    out. Then the base and the features are those of all sessions, but the clusters stay
-    as they are, since the classifier knows their numbers.
+    Features of the last item and the candidate are ``followed_last``, the share of the
+    clicks after the last item that went to the candidate, and ``same_cluster``. If the
+    base has ``item_vectors_``, ``similarity_to_last`` is the cosine of their vectors.
 
-    Bases that count, such as `SessionKNN` and rules, give higher scores when they are
-    fitted again on more sessions. A classifier that splits on ``score`` then meets
-    another scale, while ``relative_score`` and ``rank`` keep theirs. Where a second fit
-    makes lists worse, compare with ``refit=False``, or pass a Pipeline that drops the
-    first column as `classifier`.
+    Features of the candidate alone are ``log_popularity``, ``cluster`` and
+    `item_columns`. ``cluster`` is its number, or -1 for no cluster. With times,
+    ``days_since_click`` is added: the days from the last session with the candidate
+    to the end of the training sessions. No feature is ever NaN.
 
-    Candidates to which the classifier gives the same value are in the order of the
-    base, and equal if they are equal there. Scores of the candidates are those that the
-    base gave them, in the new order. `n_candidates` is read at prediction too.
+    To train the classifier, all of these are computed without the held-out sessions.
+    Afterwards the base and the features are computed from all sessions. The clusters
+    stay as they are, because the classifier has learned their numbers.
 
-    `skclip.save` cannot carry a fitted classifier of scikit-learn. Use joblib for files
-    that you alone open.
+    Bases that count, such as `SessionKNN` and rules, give higher scores after a second
+    fit on more sessions. A classifier that splits on ``score`` then sees another
+    scale, while ``relative_score`` and ``rank`` keep theirs. If the second fit makes
+    lists worse, compare with ``refit=False``, or pass a Pipeline that drops the first
+    column as `classifier`.
+
+    If the classifier gives two candidates the same value, they keep the order of the
+    base, and stay tied if the base ties them. The scores of the candidates are those of
+    the base, assigned in the new order. You can change `n_candidates` after `fit`.
+
+    `skclip.save` cannot store a fitted classifier of scikit-learn. Use joblib for files
+    that only you open.
 
     Examples
     --------
@@ -198,14 +202,14 @@ class CandidateRanker(ListReranker):
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). Whole sessions are the recommended
-            input: of prefixes of one session, only some might be held out.
+            Training sessions, shape (n_sessions,). Pass whole sessions if you have
+            them: with prefixes, a session may be held out only in part.
         y : array-like of shape (n_sessions,), default=None
             Next items.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more, for the base, the clusterer and, where its
-            `fit` takes them, the classifier. A row of weight 0 is left out. None is 1
-            for all.
+            Weights of the rows, 0 or more, for the base and the clusterer. The
+            classifier gets them if its `fit` takes `sample_weight`. Rows with weight 0
+            are left out. None gives each row the weight 1.
 
         Returns
         -------
@@ -215,17 +219,18 @@ class CandidateRanker(ListReranker):
         Raises
         ------
         TypeError
-            The base is no recommender of skclip, or the classifier has neither
-            ``predict_proba`` nor ``decision_function``. `fit` of the base or of the
-            clusterer takes no `sample_weight`.
+            If the base is not a recommender of skclip, if the classifier has neither
+            ``predict_proba`` nor ``decision_function``, or if `fit` of the base or of
+            the clusterer takes no `sample_weight`.
         ValueError
-            An item of the catalog has no row in `item_columns`.
+            If an item of the catalog has no row in `item_columns`.
 
         Warns
         -----
         TrainingWarning
-            There was nothing to learn: no held-out target is among the candidates, or
-            no candidate is another item. Lists are then those of the base.
+            If there is nothing to learn, because no held-out target is among the
+            candidates or because all candidates are targets. Lists are then those of
+            the base.
         """
         rng = check_random_state(self.random_state)
         self._check_base()
@@ -277,25 +282,25 @@ class CandidateRanker(ListReranker):
         )
 
     def _new_parts(self, rng):
-        """Classifier and clusterer to fit, with seeds where they have none."""
+        """Classifier and clusterer to fit, seeded if they have no seed."""
         parts = self._parts()
         inside = estimators_inside(parts["classifier"])
         if any(hasattr(part, "predict_topk") for part in inside):
             raise TypeError(
                 f"classifier is a {type(parts['classifier']).__name__}, which is or "
-                "holds a recommender. Pass a classifier of scikit-learn, such as "
+                "contains a recommender. Pass a classifier of scikit-learn, such as "
                 "HistGradientBoostingClassifier()."
             )
         if _method_of(parts["classifier"]) is None:
             raise TypeError(
                 f"classifier is a {type(parts['classifier']).__name__}, which has "
-                "neither predict_proba nor decision_function. Pass a classifier that "
-                "has, such as HistGradientBoostingClassifier()."
+                "neither predict_proba nor decision_function. Pass a classifier with "
+                "one of them, such as HistGradientBoostingClassifier()."
             )
         return [_seeded(clone(part), rng) for part in parts.values()]
 
     def _own_columns(self, data):
-        """`item_columns` as `ItemFeatures` and names, or None; refuses wrong ones."""
+        """`item_columns` as `ItemFeatures` and checked names, or None."""
         features = as_item_features(self.item_columns, "item_columns")
         if features is None:
             return None
@@ -303,14 +308,14 @@ class CandidateRanker(ListReranker):
         return features, column_names(self.item_columns, features.shape[1])
 
     def _learned(self, classifier, estimator, facts, held_out, rng, weights):
-        """The fitted classifier, None if nothing can be learned; candidate recall."""
+        """The fitted classifier, or None if it cannot learn, and candidate recall."""
         sessions, y = held_out
         seed, n_targets, n_hits, labels = rng.randint(2**31 - 1), 0, 0, np.empty(0)
         if len(sessions):
             base, _ = base_of(estimator, None)
             queries = query_data(sessions, base._index, y, every_prefix=y is None)
             weights = _target_weights(sessions, queries, y, weights)
-            if weights is not None:  # what counts nothing is no target
+            if weights is not None:  # events of weight 0 are no targets
                 queries = queries.take(np.flatnonzero(weights > 0))
                 weights = weights[weights > 0]
             some = _evenly(len(queries), self.max_targets)
@@ -326,8 +331,8 @@ class CandidateRanker(ListReranker):
             base, _ = base_of(estimator, None)
             why = self._why_nothing(base, sessions, n_targets, n_hits)
             warn_user(
-                "The classifier has nothing to learn, and lists are those of the "
-                f"base. {why}",
+                "The classifier has nothing to learn, so lists are those of the base. "
+                f"{why}",
                 TrainingWarning,
             )
             return None, recall
@@ -337,23 +342,23 @@ class CandidateRanker(ListReranker):
         return classifier.fit(features, labels, **of_pairs), recall
 
     def _why_nothing(self, base, held_out, n_targets, n_hits):
-        """Why there is nothing to learn, and what to do about it."""
+        """Reason why there is nothing to learn, and what to do about it."""
         of_latest = f"of the latest {len(held_out)} sessions"
         if len(held_out) == 0:
             fraction = self.held_out_fraction
             size = "larger" if fraction <= 0.5 else "smaller"
             return (
-                f"held_out_fraction={fraction} does not divide so few sessions in two. "
+                f"held_out_fraction={fraction} cannot split so few sessions in two. "
                 f"Pass more sessions, or a {size} held_out_fraction."
             )
         if not shares_items(base, held_out.vocabulary):
-            what = "sessions of items that it knows" if self.prefit else "more sessions"
+            what = "sessions with items of the base" if self.prefit else "more sessions"
             return (
                 f"None of the items {of_latest} is in the catalog of the base. Pass "
                 f"{what}."
             )
         if n_targets == 0:
-            return f"None {of_latest} has 2 items. Pass more sessions of 2 items."
+            return f"None {of_latest} has 2 items. Pass more sessions with 2 items."
         if n_hits == 0:
             return (
                 f"None of the {n_targets} targets {of_latest} is among the first "
@@ -361,15 +366,15 @@ class CandidateRanker(ListReranker):
                 "larger n_candidates."
             )
         return (
-            f"Each of the candidates {of_latest} is a target, and no other item is "
-            "beside it. Pass more sessions, or a larger n_candidates."
+            f"All candidates {of_latest} are targets, so there are no other items to "
+            "compare them with. Pass more sessions, or a larger n_candidates."
         )
 
     def candidate_features(self, X, y=None):
-        """Return what the classifier is told about the candidates of some targets.
+        """Return the features that the classifier gets, for the candidates of targets.
 
-        For a look inside, such as ``sklearn.inspection.permutation_importance`` of
-        `classifier_`.
+        Use it for inspection, for example with
+        ``sklearn.inspection.permutation_importance`` of `classifier_`.
 
         Parameters
         ----------
@@ -381,8 +386,8 @@ class CandidateRanker(ListReranker):
         Returns
         -------
         features : ndarray of shape (n_pairs, n_features), float32
-            Columns are `feature_names_`; all candidates of the targets that are among
-            them, best first in the base.
+            Features of all candidates, best first in the base, for the targets that
+            are among their candidates. The columns are `feature_names_`.
         labels : ndarray of shape (n_pairs,), int64
             1 for the target, 0 for other candidates.
         rows : ndarray of shape (n_pairs,)
@@ -409,17 +414,17 @@ class CandidateRanker(ListReranker):
 
 
 def _check_lengths(early, y, n_sessions):
-    """Refuse to fit on early sessions none of which has two items."""
+    """Raise an error if no early session has two items."""
     if (early.lengths + (y is not None) < 2).all():
         raise ValueError(
-            f"Of {n_sessions} sessions {len(early)} are not held out, and none of "
-            "these has 2 items, so no item follows another. Pass more sessions of 2 "
-            "items or more."
+            f"{len(early)} of {n_sessions} sessions are not held out, and none of "
+            "these has 2 items, so no item follows another. Pass more sessions with 2 "
+            "or more items."
         )
 
 
 def _facts_of(base, clusterer, data, columns, before=None):
-    """`ItemFacts` from training sessions; of the same kinds as some before."""
+    """`ItemFacts` from training sessions, with the same columns as `before`."""
     timed = data.end_times is not None and not np.isnan(data.end_times).all()
     if before is not None:
         timed = before.timed
@@ -427,9 +432,9 @@ def _facts_of(base, clusterer, data, columns, before=None):
 
 
 def places_by(values, base_values):
-    """Place of each candidate by value, then by the base; equal ones share the first.
+    """Rank of each candidate by value, then by the base. Equal ones share the first.
 
-    Both have shape (n, m); `base_values` do not rise along a row.
+    Both have shape (n, m). `base_values` do not increase along a row.
     """
     order = np.argsort(-values, axis=1, kind="stable")
     keys = [np.take_along_axis(part, order, axis=1) for part in (values, base_values)]
@@ -442,9 +447,9 @@ def places_by(values, base_values):
 
 
 def _pairs(estimator, facts, queries, n_candidates, n_negatives=None, seed=0):
-    """Features, labels and queries of candidates, of the targets that are among them.
+    """Features, labels and queries of candidates, for targets that are among them.
 
-    `n_negatives` of the other candidates are drawn for each, or all taken.
+    `n_negatives` of the other candidates are drawn for each target. None uses all.
     """
     base, _ = base_of(estimator, None)
     asked = np.flatnonzero(queries.targets > 0)
@@ -471,7 +476,7 @@ def _pairs(estimator, facts, queries, n_candidates, n_negatives=None, seed=0):
 
 
 def _drawn(keys, able, n):
-    """`n` of those that are able to be drawn in each row, at random, or all of them."""
+    """Draw `n` of the `able` candidates in each row at random, or take all of them."""
     if n is None or n >= able.shape[1]:
         return able
     keys = np.where(able, keys, 2)
@@ -479,7 +484,7 @@ def _drawn(keys, able, n):
 
 
 def _target_weights(sessions, queries, y, of_rows):
-    """Weight of each target, of its event and its row; None where each is 1."""
+    """Weight of each target, by its event and its row, or None if each is 1."""
     own = getattr(sessions, "weights", None)
     if y is None and own is not None:
         own = own[sessions.offsets[:-1][queries.rows] + queries.ends]
@@ -492,14 +497,14 @@ def _target_weights(sessions, queries, y, of_rows):
 
 
 def _evenly(n, most):
-    """Positions of at most so many of `n` things, evenly spread."""
+    """Positions of at most `most` of `n` things, evenly spread."""
     if most is None or n <= most:
         return np.arange(n)
     return np.linspace(0, n - 1, most).astype(np.int64)
 
 
 def _method_of(classifier):
-    """Name of the method that tells how likely a candidate is the target, or None."""
+    """Name of the method that scores candidates by likelihood, or None."""
     methods = ("predict_proba", "decision_function")
     return next((name for name in methods if hasattr(classifier, name)), None)
 
@@ -510,7 +515,7 @@ def _values_of(classifier, features):
 
 
 def _seeded(estimator, rng):
-    """An estimator with a seed drawn for each random state that has none."""
+    """An estimator with a drawn seed for each `random_state` that is None."""
     params = estimator.get_params()
     names = [name for name in params if name.split("__")[-1] == "random_state"]
     seeds = {n: rng.randint(2**31 - 1) for n in names if params[n] is None}

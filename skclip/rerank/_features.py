@@ -1,4 +1,4 @@
-"""What a classifier is told about a session and a candidate."""
+"""Features of sessions and candidates for a classifier."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ _OF_ITEMS = ("log_popularity", "days_since_click", "cluster")
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """What training sessions and others tell of the items of a catalog.
+    """Facts about the items of a catalog, from training sessions and other sources.
 
     `columns` (n_items, n_columns) are features of an item alone, with `names`.
     `followers` is sparse, (n_items, n_items): the share of the clicks after an item
-    that went to each other one. `clusters` (n_items,) are -1 where there is none.
-    `vectors` (n_items, n_dims), of length 1 or 0, are None if the base has none.
+    that went to each other item. `clusters` (n_items,) are -1 for items without one.
+    `vectors` (n_items, n_dims) have length 1 or 0, and are None if the base has none.
     """
 
     names: tuple
@@ -34,7 +34,7 @@ class ItemFacts:
 
     @property
     def timed(self):
-        """Whether times of clicks were known."""
+        """Whether the training sessions had times."""
         return "days_since_click" in self.names
 
     @property
@@ -46,21 +46,21 @@ class ItemFacts:
 
 
 def column_names(item_columns, n_columns):
-    """Names of further features; refuses those that other features have."""
+    """Names of further features. Raises an error for names that are taken."""
     own = getattr(item_columns, "columns", None)
     own = [f"item_{i}" for i in range(n_columns)] if own is None else map(str, own)
     names, taken = list(own), [*_OF_LISTS, *_OF_SESSIONS, *_OF_PAIRS, *_OF_ITEMS]
     twice = [name for i, name in enumerate(names) if name in taken + names[:i]]
     if twice:
         raise ValueError(
-            f"item_columns has a column {twice[0]!r}, and another feature has this "
+            f"item_columns has a column {twice[0]!r}, but another feature has this "
             "name. Rename the column."
         )
     return names
 
 
 def item_facts(data, base, clusterer, own_columns, timed):
-    """`ItemFacts` of the catalog of a base, from `TrainingData` of any items.
+    """`ItemFacts` for the catalog of a base, from `TrainingData` of any items.
 
     `own_columns` are `ItemFeatures` and the names of their columns, or None.
     """
@@ -90,9 +90,10 @@ def item_facts(data, base, clusterer, own_columns, timed):
 
 
 def _days_since_click(codes, data, n_items):
-    """Days from the last session with an item to the end; the most where none has it.
+    """Days from the last session with an item to the end of the training sessions.
 
-    Not from the time of the query: sessions need no times at prediction.
+    Items without a session get the maximum. Days are not counted from the time of the
+    query, because sessions need no times at prediction.
     """
     ends = np.repeat(data.end_times, np.diff(data.offsets))
     known = ~np.isnan(ends)
@@ -102,7 +103,7 @@ def _days_since_click(codes, data, n_items):
 
 
 def _followers(codes, data, n_items):
-    """Shares of the transitions from each item, those to itself included."""
+    """Shares of the transitions from each item, including those to itself."""
     before, after = (codes[at] for at in data.pairs(1))
     known = (before > 0) & (after > 0)
     pairs = before[known] - 1, after[known] - 1
@@ -114,7 +115,7 @@ def _followers(codes, data, n_items):
 
 
 def candidate_features(facts, queries, candidates):
-    """Features of each candidate of some queries, (n, n_candidates, n_features)."""
+    """Features of each candidate of each query, (n, n_candidates, n_features)."""
     columns, shape = candidates.columns, candidates.columns.shape
     seen = _Observed(queries, len(facts.columns))
     recency, clicks = seen.of(columns)
@@ -138,7 +139,7 @@ def candidate_features(facts, queries, candidates):
 
 
 def _pairs_of(matrix, rows, columns):
-    """Entries (rows[i], columns[i, j]) of a sparse matrix; 0 where a row is -1."""
+    """Entries (rows[i], columns[i, j]) of a sparse matrix, and 0 for rows of -1."""
     if matrix.nnz == 0:
         return np.zeros(columns.shape, dtype=np.float32)
     n = matrix.shape[1]
@@ -151,7 +152,7 @@ def _pairs_of(matrix, rows, columns):
 
 
 def _looked_up(keys, values, wanted):
-    """Value of each wanted key, 0 where it is not among the keys, which ascend."""
+    """Value of each wanted key, and 0 if it is not among the sorted keys."""
     if len(keys) == 0:
         return np.zeros(wanted.shape, dtype=np.float32)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
@@ -159,7 +160,7 @@ def _looked_up(keys, values, wanted):
 
 
 class _Observed:
-    """Known items of some queries: how recently and how often each was clicked."""
+    """Known items of queries: how recently and how often each was clicked."""
 
     def __init__(self, queries, n_items):
         rows, codes, steps = newest_first(queries)

@@ -1,4 +1,4 @@
-"""The first items of a base, in another order: who they are, and what they score."""
+"""Reorder the first items of a base recommender, and assign their scores."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _PAIRS = 2**18  # of sessions and candidates at a time
 
 @dataclass(frozen=True)
 class Candidates:
-    """First items of some sessions in the base: arrays of shape (n, n_candidates).
+    """First items of sessions in the base, as arrays of shape (n, n_candidates).
 
-    Their columns, best first, and their scores. Only the first places of a row are
-    `valid`: those above the first score that is left out. So what ties with an item
-    outside is no candidate either, and the order of the catalog decides nothing.
+    `columns` holds the items, best first, and `values` their scores. `valid` marks the
+    items above the first score that is left out. Items that tie with an item outside
+    are therefore no candidates, and the order of the catalog has no effect.
     """
 
     columns: np.ndarray
@@ -41,10 +41,10 @@ class Candidates:
         return np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
 
     def relative_scores(self):
-        """Scores, 1 for the best candidate of a session and 0 for the last."""
+        """Scores scaled to 1 for the best candidate of a session, 0 for the last."""
         last = np.maximum(self.lengths - 1, 0)[:, None]
         low = np.take_along_axis(self.values, last, axis=1)
-        low = np.where(self.valid[:, :1], low, 0)  # -inf where there is no candidate
+        low = np.where(self.valid[:, :1], low, 0)  # -inf if there is no candidate
         values = np.where(self.valid, self.values, low)
         spread = values[:, :1] - low
         relative = np.zeros_like(values)
@@ -55,7 +55,7 @@ class Candidates:
 
 
 def first_candidates(scores, n):
-    """The first `n` items of each row of scores, a tensor, as `Candidates`."""
+    """The first `n` items of each row of a tensor of scores, as `Candidates`."""
     n_items = scores.shape[1]
     if n >= n_items:
         columns, values = topk_codes(scores, n_items)
@@ -66,10 +66,10 @@ def first_candidates(scores, n):
 
 
 def put_in_order(scores, candidates, places):
-    """Give the scores of the candidates out again: `places` (n, n_candidates), from 0.
+    """Assign the scores of the candidates by `places` (n, n_candidates), from 0.
 
-    Candidates with equal places stay equal. All others keep their scores, so that the
-    candidates stay before them.
+    Candidates with equal places stay equal. All other items keep their scores, so they
+    stay behind the candidates.
     """
     values = _falling(candidates.values, candidates.valid)
     values = np.take_along_axis(values, places, axis=1)[candidates.valid]
@@ -82,10 +82,11 @@ def put_in_order(scores, candidates, places):
 
 
 def _falling(values, valid):
-    """Values that do not rise along a row, where equal the later one the smaller.
+    """Make scores decrease strictly along a row, with the smallest possible changes.
 
-    Floats are looked at as integers, which have their order, so that the next larger
-    float is one more. Each becomes as small as it can, and none smaller.
+    `values` do not increase along a row. Among equal values, the earlier one is raised.
+    The integers with the same bits are sorted as the floats are, and the next larger
+    float is the next integer. No value gets smaller.
     """
     bits = np.ascontiguousarray(values).view(np.int32).astype(np.int64)
     whole = np.where(bits < 0, (bits ^ 0x7FFFFFFF) + 1, bits)  # -0.0 is 0.0
@@ -98,20 +99,20 @@ def _falling(values, valid):
 
 
 class ListReranker(RerankingMixin, SessionEstimator):
-    """Put the first `n_candidates` of a base in another order.
+    """Reorder the first `n_candidates` of a base.
 
     ``_places(candidates, queries)`` of a subclass returns the place of each candidate,
-    from 0; those that share one, the first of theirs. What the base ranks by popularity
-    stays as it is.
+    from 0. Candidates that share places get the first of them. Sessions that the base
+    ranks by popularity are not reordered.
     """
 
-    _keeps_base = False  # the list of the base, bit for bit
+    _keeps_base = False  # True returns the list of the base, bit for bit
 
     def _check_rows(self, features, data, name):
-        """Refuse features without rows for the training items, before a fit.
+        """Raise an error before a fit if a training item has no row of features.
 
-        Only where these are the catalog for sure. Steps of a pipeline, say, and
-        ``min_item_count`` leave items out, which need no row.
+        This is only done if the training items are certainly the catalog. Steps of a
+        pipeline or ``min_item_count`` may leave out items, which then need no row.
         """
         base = self.estimator
         alone = isinstance(base, RankingMixin) and not held_by(base)
@@ -138,11 +139,11 @@ class ListReranker(RerankingMixin, SessionEstimator):
 
 
 def shares_items(base, item_ids):
-    """Whether the catalog of a base has any of some items."""
+    """Whether any of the items is in the catalog of a base."""
     return base._index.codes_of(item_ids).any()
 
 
 def blocks(n_rows, n_candidates):
-    """Slices of rows, so few that what is made for each pair has room."""
+    """Slices of rows, small enough to hold an array of all their pairs."""
     step = max(1, _PAIRS // n_candidates)
     return [slice(start, start + step) for start in range(0, n_rows, step)]

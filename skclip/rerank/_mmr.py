@@ -1,4 +1,4 @@
-"""`MMRReranker`: lists that trade relevance against similarity within."""
+"""`MMRReranker`: lists that trade relevance against similarity of their items."""
 
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -12,73 +12,73 @@ from skclip.exceptions import UnseenItemWarning
 from skclip.rerank._lists import ListReranker, shares_items
 from skclip.rerank._similarity import item_table, read_similarity, similarities
 
-_ROOM = 2**22  # similarities, or numbers of vectors, at a time
-_LEFT_OUT = np.float32(-1e30)  # places behind the candidates
+_ROOM = 2**22  # number of similarities, or of values of vectors, computed at a time
+_LEFT_OUT = np.float32(-1e30)  # sorts behind all candidates
 
 
 class MMRReranker(ListReranker):
     r"""Make the lists of a recommender more diverse, by maximal marginal relevance.
 
-    Of the first `n_candidates` of the base, one item after the other is chosen: the
-    one that is relevant and unlike those chosen before it [1]_,
+    Items are chosen one by one from the first `n_candidates` of the base. Each choice
+    is relevant and dissimilar to the items chosen before it [1]_:
 
     .. math::
         \operatorname*{arg\,max}_{i \notin S} \;
         (1 - \lambda)\, \mathrm{rel}(i) - \lambda \max_{j \in S} \mathrm{sim}(i, j)
 
-    with :math:`\lambda` the `diversity`. The first place stays. Lists get more diverse
-    and, as a rule, less accurate: use it where a page needs variety.
+    with :math:`\lambda` the `diversity`. The first place stays the same. Lists get more
+    diverse and usually less accurate. Use it for pages that need variety.
 
     Parameters
     ----------
     estimator : recommender, or Pipeline or search that ends in one
-        The base. `fit` clones and fits it, unless `prefit`.
+        Base recommender. `fit` clones and fits it, unless `prefit` is True.
     diversity : float, default=0.1
-        Weight :math:`\lambda` of dissimilarity, from 0 to 1. 0 is the list of the base,
-        bit for bit. Clusters are alike or not, with nothing between, and need a
-        smaller one than vectors.
+        Weight :math:`\lambda` of dissimilarity, from 0 to 1. With 0, you get exactly
+        the list of the base. Similarity of clusters is only 0 or 1 and needs a smaller
+        weight than similarity of vectors.
     n_candidates : int, default=100
-        Number of first items of the base that are put in order. The rest follows in
-        the order of the base. What ties with the first item of the rest belongs to it.
+        Number of first items of the base to reorder. The rest follows in the order of
+        the base. Items that tie with the first item of the rest belong to the rest.
     similarity : str, clusterer or item features, default="auto"
-        What :math:`\mathrm{sim}` is. "vectors": the cosine of ``item_vectors_`` of the
-        base. "clusters": 1 for items of one cluster, else 0; the clusters are those of
-        the base or of its pipeline if there are any, else those of a
-        `SessionClusterer`. "auto": vectors if the base has them, else clusters. A
-        clusterer is cloned, fitted, and its clusters are compared.
-        `skclip.features.ItemFeatures`, a data frame or a mapping by item id: the cosine
-        of their rows.
+        Similarity :math:`\mathrm{sim}` of two items. "vectors" is the cosine of
+        ``item_vectors_`` of the base. "clusters" is 1 for items of the same cluster,
+        else 0. It uses the clusters of the base or of its pipeline, or fits a
+        `SessionClusterer` if there are none. "auto" uses vectors if the base has them,
+        else clusters. A clusterer is cloned and fitted to get the clusters. For
+        `skclip.features.ItemFeatures`, a data frame or a mapping by item id,
+        similarity is the cosine of the rows.
     relevance : {"scores", "ranks"}, default="scores"
-        What :math:`\mathrm{rel}` is. "scores": scores of the base, scaled to 0..1
-        within the candidates of a session. "ranks": the same of minus the place, for
-        bases whose first scores are far above the others.
+        Relevance :math:`\mathrm{rel}` of an item. "scores" are the scores of the base,
+        scaled to 0..1 within the candidates of a session. "ranks" scales ranks in the
+        same way. Use it if the first scores of the base are far above the others.
     prefit : bool, default=False
-        Whether `estimator` is fitted and taken as it is, also by clones. `fit` then
-        only reads the sessions for clusters.
+        Whether `estimator` is already fitted. `fit` and clones then use it unchanged,
+        and `fit` only reads the sessions to find clusters.
     random_state : int, RandomState instance or None, default=None
-        Seed of a `SessionClusterer` that `fit` makes.
+        Seed of the `SessionClusterer` that `fit` makes if there is no other.
 
     Attributes
     ----------
     estimator_ : recommender
         The fitted base.
     item_ids_ : ndarray of shape (n_items,)
-        Raw ids of the catalog: that of the base.
+        Raw ids of the catalog, which is that of the base.
     similarity_ : {"vectors", "clusters", "features"}
-        What "auto" has become.
+        Kind of similarity that is used.
 
     See Also
     --------
-    CandidateRanker : Puts candidates in order by a classifier.
-    skclip.metrics.cluster_diversity : Measures how diverse lists are.
+    CandidateRanker : Reorder candidates by a classifier.
+    skclip.metrics.cluster_diversity : Measure how diverse lists are.
 
     Notes
     -----
-    A candidate is chosen with every place, so `n_candidates` is the number of steps.
-    Equal values stand in the order of the base. Scores of the candidates are those that
-    the base gave them, in the new order; equal ones are raised to the next larger
-    number. `diversity`, `n_candidates` and `relevance` are read at prediction, so they
-    can be changed without a new `fit`.
+    The number of steps is `n_candidates`, because each step chooses one item. Items
+    with equal values stay in the order of the base. The scores of the candidates are
+    those of the base, assigned in the new order. Equal scores are raised to the next
+    larger number. `diversity`, `n_candidates` and `relevance` are read at prediction,
+    so you can change them without a new `fit`.
 
     References
     ----------
@@ -135,18 +135,18 @@ class MMRReranker(ListReranker):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the base, and learn what is similar.
+        """Fit the base, and prepare the similarity of its items.
 
         Parameters
         ----------
         X : Sessions or list of lists
-            Training sessions, shape (n_sessions,). With `prefit` those that the base
-            was fitted on.
+            Training sessions, shape (n_sessions,). With ``prefit=True``, pass the
+            sessions that the base was fitted on.
         y : array-like of shape (n_sessions,), default=None
             Next items.
         sample_weight : array-like of shape (n_sessions,), default=None
-            Weights of the rows, 0 or more, for the base and the clusterer. A row of
-            weight 0 is left out. None is 1 for all.
+            Weights of the rows, 0 or more, for the base and the clusterer. Rows with
+            weight 0 are left out. None gives each row the weight 1.
 
         Returns
         -------
@@ -156,16 +156,16 @@ class MMRReranker(ListReranker):
         Raises
         ------
         TypeError
-            The base is no recommender of skclip, or has no vectors where
-            ``similarity="vectors"``. `fit` of the base or of the clusterer takes no
-            `sample_weight`.
+            If the base is not a recommender of skclip, if it has no vectors with
+            ``similarity="vectors"``, or if `fit` of the base or of the clusterer takes
+            no `sample_weight`.
         ValueError
-            An item of the catalog has no row of the item features.
+            If an item of the catalog has no row of item features.
 
         Warns
         -----
         UnseenItemWarning
-            With `prefit`, the base knows none of the items.
+            If none of the items is in the catalog of a base with ``prefit=True``.
         """
         self._check_base()
         data = training_data(X, y, sample_weight=sample_weight)
@@ -176,8 +176,9 @@ class MMRReranker(ListReranker):
             estimator, base, _ = self._fitted_base(X, y, sample_weight)
             if not shares_items(base, data.index.item_ids):
                 warn_user(
-                    "None of the items of the sessions is in the catalog of the base "
-                    "(prefit=True). Pass the sessions that the base was fitted on.",
+                    "None of the items in X is in the catalog of the base, which was "
+                    "fitted before (prefit=True). Clusters learned from X have no "
+                    "effect. Pass the sessions that the base was fitted on.",
                     UnseenItemWarning,
                 )
             kind, table = item_table(
@@ -224,15 +225,16 @@ def relative_places(lengths, n):
 def mmr_places(relevance, similarity, valid, diversity):
     """Place of each candidate by maximal marginal relevance, (n, m), from 0.
 
-    `relevance` and `valid` (n, m), `similarity` (n, m, m). What is not valid is last.
-    Equal values stand in the order of the columns.
+    Shapes are (n, m) for `relevance` and `valid`, and (n, m, m) for `similarity`.
+    Candidates that are not valid come last. Equal values stay in the order of the
+    columns.
     """
     n, m = relevance.shape
     rows = np.arange(n)
     gain = np.float32(1 - diversity) * relevance
     gain[~valid] = _LEFT_OUT
     places = np.empty((n, m), dtype=np.int64)
-    nearest = np.zeros((n, m), dtype=np.float32)  # of those chosen, none yet
+    nearest = np.zeros((n, m), dtype=np.float32)  # similarity to the chosen items
     for place in range(m):
         best = (gain - np.float32(diversity) * nearest).argmax(axis=1)
         places[rows, best] = place

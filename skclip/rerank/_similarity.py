@@ -1,4 +1,4 @@
-"""How alike items are: cosine of vectors, or whether clusters are the same."""
+"""Similarity of items: cosine of vectors, or 1 for the same cluster."""
 
 import numpy as np
 from sklearn.base import clone
@@ -11,9 +11,9 @@ from skclip._ranking import clusters_of
 
 
 def read_similarity(similarity, X, y, sample_weight=None):
-    """A similarity as text, a fitted clusterer or `ItemFeatures`; refuses wrong ones.
+    """Check a similarity and return it as text, a fitted clusterer or `ItemFeatures`.
 
-    It needs no base, so it comes before time goes into fitting one.
+    It needs no base, so errors are raised before the base is fitted.
     """
     if isinstance(similarity, str):
         return similarity
@@ -26,10 +26,10 @@ def read_similarity(similarity, X, y, sample_weight=None):
 
 
 def item_table(similarity, estimator, base, X, y, random_state, sample_weight=None):
-    """Kind of a similarity of `read_similarity`, and what it is computed from.
+    """Return the kind of a similarity, and the table to compute it from.
 
-    The second is an array (n_items, n_dims) of vectors of length 1 or 0, float32, or
-    (n_items, 1) of clusters, int32, -1 = none.
+    `similarity` comes from `read_similarity`. The table has vectors of length 1 or 0,
+    (n_items, n_dims), float32, or clusters, (n_items, 1), int32, -1 for none.
     """
     if not isinstance(similarity, str):
         if not isinstance(similarity, ItemFeatures):
@@ -56,7 +56,7 @@ def _clusters(clusterer, base):
 
 
 def check_clusters_items(clusterer):
-    """Refuse a fitted estimator that clusters no items."""
+    """Raise an error for a fitted estimator that does not cluster items."""
     if not hasattr(clusterer, "membership_"):
         raise TypeError(
             f"{type(clusterer).__name__} has no membership_ after fit. Pass a "
@@ -65,7 +65,7 @@ def check_clusters_items(clusterer):
 
 
 def similarities(table, columns):
-    """Similarity of the items of each row, (n, m, m), float32; `columns` (n, m)."""
+    """Similarity of the items of each row of `columns` (n, m): (n, m, m), float32."""
     values = table[columns]
     if values.dtype == np.float32:
         return values @ values.transpose(0, 2, 1)

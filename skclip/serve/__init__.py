@@ -1,7 +1,8 @@
-"""An HTTP server for saved models, with a page to try them.
+"""HTTP server for saved models, with a page to try them.
 
-``python -m skclip.serve model.skclip`` starts it. It needs FastAPI and uvicorn
-(``pip install 'skclip[serve]'``). Other ASGI servers run what `create_app` returns::
+Start it with ``python -m skclip.serve model.skclip``. It needs FastAPI and uvicorn
+(``pip install 'skclip[serve]'``). Other ASGI servers can run the application that
+`create_app` returns::
 
     gunicorn --preload -w 2 -k uvicorn_worker.UvicornWorker \\
         "skclip.serve:create_app('model.skclip')"
@@ -23,53 +24,55 @@ def create_app(
 ):
     """Make the ASGI application that answers requests with saved models.
 
-    The models are loaded here, so that processes that are forked later share their
-    memory. Files are watched from the start of the application on. Where one changes,
-    its new model is loaded beside the old one and takes over for the next requests. A
-    file that cannot be loaded is logged and shown by ``/health``; the old model stays.
+    This function loads the models, so processes that are forked later share their
+    memory. Once the application runs, it watches the files. When a file changes, the
+    new model is loaded beside the old one and answers the next requests. If the file
+    cannot be loaded, the old model stays. The error is logged and shown by ``/health``.
 
     Parameters
     ----------
     models : path-like, or list of one or two
-        Files that `skclip.save` wrote, with a recommender or a Pipeline that ends in
-        one. Item ids must be text or whole numbers. Requests call the first model "a"
-        and the second "b".
+        Model files written by `skclip.save`. Each holds a recommender, or a Pipeline
+        that ends in one. Item ids must be text or whole numbers. Requests call the
+        first model "a" and the second "b".
     titles : path-like, default=None
-        CSV file in UTF-8 with a header: item ids in the first column, and a column
-        ``title``. Ids are converted to the type of the model's. It is watched, too.
+        CSV file in UTF-8 with a header. The first column has the item ids, and a later
+        column ``title`` has the titles. Ids are converted to the type of the model's
+        ids. The file is watched, too.
     reload_seconds : float, default=2.0
-        Seconds between two looks at the files; 0 never looks.
+        Seconds between two checks of the files. With 0, files are not checked.
     max_body : int, default=1048576
-        Size of the largest request body, in bytes.
+        Largest size of a request body, in bytes.
     rules : path-like, default=None
-        JSON file of rules for ``/recommend``: "boost", "boost_seen", "max_per_group",
-        "groups" and "deny", in the sense of ``predict_topk``, or such objects under "a"
-        and "b". It is watched, too.
+        JSON file with rules for ``/recommend``. Its keys are "boost", "boost_seen",
+        "max_per_group", "groups" and "deny", as in ``predict_topk``. For rules per
+        model, the file has the keys "a" and "b" with such objects. The file is watched,
+        too.
 
     Returns
     -------
     app : fastapi.FastAPI
-        Its ``/openapi.json`` describes the requests.
+        Application whose ``/openapi.json`` describes the requests.
 
     Raises
     ------
     ImportError
         FastAPI is not installed.
     FileNotFoundError
-        There is no such file.
+        A file does not exist.
     ValueError, TypeError, NotFittedError
-        An option is out of range. A file holds no fitted recommender, its ids cannot
-        stand in JSON, or the titles are not as described or match no item of any model.
-        The rules are no JSON, or a model cannot follow them.
+        An option is out of range. A model file has no fitted recommender, or ids that
+        JSON cannot hold. The titles are not as described, or match no item of any
+        model. The rules are not JSON, or a model cannot follow them.
 
     See Also
     --------
-    skclip.save : Writes model files.
+    skclip.save : Write model files.
 
     Notes
     -----
-    Processes that are forked from one that has used a GPU cannot use it. Where there is
-    one, start ``gunicorn --preload`` with ``CUDA_VISIBLE_DEVICES=""``.
+    After a process has used a GPU, its forked processes cannot use the GPU. On a
+    machine with a GPU, start ``gunicorn --preload`` with ``CUDA_VISIBLE_DEVICES=""``.
 
     Examples
     --------

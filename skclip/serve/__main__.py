@@ -1,4 +1,4 @@
-"""The command: ``python -m skclip.serve model.skclip``."""
+"""Command line of the server: ``python -m skclip.serve model.skclip``."""
 
 import argparse
 import contextlib
@@ -21,10 +21,10 @@ _SETTINGS = "SKCLIP_SERVE"  # where worker processes find the arguments of creat
 
 
 def app_from_environment():
-    """The application of a worker process, once its files can be read.
+    """Make the application of a worker process, once its files can be read.
 
-    A worker that takes the place of a dead one may find a damaged file. It waits for a
-    sound one, as the other workers answer meanwhile.
+    A worker that replaces a dead one may find a damaged file. It then waits for a valid
+    file, while the other workers answer requests.
     """
     settings = json.loads(os.environ[_SETTINGS])
     told = None
@@ -36,14 +36,14 @@ def app_from_environment():
                 if told != str(error):
                     told = str(error)
                     logger.error(
-                        "A new worker waits for files that it can read: %s", told
+                        "A new worker cannot read its files and tries again: %s", told
                     )
             time.sleep(settings["reload_seconds"] or RELOAD_SECONDS)
 
 
 @contextlib.contextmanager
 def _ended_by_signals():
-    """Signals end the process at once; the handlers of uvicorn would wait."""
+    """Let signals end the process at once. The handlers of uvicorn would wait."""
     stopping = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, signal.SIG_DFL) for each in stopping]
     try:
@@ -71,7 +71,7 @@ def main(arguments=None):
     }
     log_config = _log_config(uvicorn.config.LOGGING_CONFIG)
     logging.config.dictConfig(log_config)
-    try:  # with workers as well, which would only say so again and again
+    try:  # also with workers, each of which would repeat the error
         app = create_app(**settings)
     except OSError as error:
         sys.exit(f"skclip.serve: {error.filename}: {error.strerror}.")
@@ -79,7 +79,7 @@ def main(arguments=None):
         sys.exit(f"skclip.serve: {error}")
     if not _is_loopback(options.host):
         logger.warning(
-            "Whoever reaches %s can use the server: it asks for no password.",
+            "Everyone who can reach %s can use the server, because it has no password.",
             options.host,
         )
     if options.workers > 1:
@@ -101,32 +101,37 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m skclip.serve",
-        description="Answer requests over HTTP with models that skclip.save wrote. "
-        "The server watches the files and takes new models without a restart.",
+        description="Answer HTTP requests with models that skclip.save wrote. The "
+        "server watches the files and loads new models without a restart.",
     )
     add = parser.add_argument
     add(
         "models",
         nargs="+",
         metavar="model.skclip",
-        help="model file; a second one is compared with it on the page",
+        help="model file; the page compares a second model with the first",
     )
-    add("--titles", metavar="CSV", help="item ids, and a column 'title'")
-    add("--rules", metavar="JSON", help="boosts, caps for groups, items left out")
-    add("--host", default="127.0.0.1", help="address (default: %(default)s)")
-    add("--port", type=_port, default=8000, help="default: %(default)s")
+    add("--titles", metavar="CSV", help="file with item ids and a column 'title'")
+    add("--rules", metavar="JSON", help="file with boosts, group limits, exclusions")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s)",
+    )
+    add("--port", type=_port, default=8000, help="port (default: %(default)s)")
     add(
         "--workers",
         type=_at_least(1),
         default=1,
-        help="processes, each with the models in its memory (default: %(default)s)",
+        help="number of processes, each with its own copy of the models (default: "
+        "%(default)s)",
     )
     add(
         "--reload-seconds",
         type=_seconds,
         default=RELOAD_SECONDS,
         metavar="S",
-        help="time between two looks at the files; 0 never looks (default: "
+        help="seconds between two checks of the files; 0 turns them off (default: "
         "%(default)s)",
     )
     add(
@@ -134,14 +139,14 @@ def _parser():
         type=_at_least(1),
         default=MAX_BODY,
         metavar="BYTES",
-        help="size of the largest request body (default: %(default)s)",
+        help="largest size of a request body (default: %(default)s)",
     )
     add(
         "--stop-seconds",
         type=_at_least(1),
         default=30,
         metavar="S",
-        help="time that open requests have to end when the server stops (default: "
+        help="seconds for open requests to end when the server stops (default: "
         "%(default)s)",
     )
     return parser
@@ -167,7 +172,9 @@ def _port(text):
 def _seconds(text):
     number = _number(text, float)
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number of seconds, 0 or more"
+        )
     return number
 
 
@@ -176,7 +183,7 @@ def _number(text, kind):
         return kind(text)
     except ValueError:
         what = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}") from None
 
 
 def _check_address(host, port):
@@ -186,13 +193,13 @@ def _check_address(host, port):
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind) as probe:
-            if os.name == "posix":  # elsewhere it would hide who listens
+            if os.name == "posix":  # elsewhere it would hide another listener
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
         sys.exit(
             f"skclip.serve: cannot listen on {host}, port {port}: {error.strerror}. "
-            "Pass another --port or --host, or stop what uses this one."
+            "Pass another --port or --host, or stop the program that uses this one."
         )
 
 
@@ -204,7 +211,7 @@ def _is_loopback(host):
 
 
 def _log_config(of_uvicorn):
-    """The configuration of uvicorn's log, in which ours is told too."""
+    """Return uvicorn's log configuration, extended by the logger of skclip."""
     config = copy.deepcopy(of_uvicorn)
     config["loggers"]["skclip.serve"] = {"handlers": ["default"], "level": "INFO"}
     return config

@@ -1,4 +1,4 @@
-"""The application: endpoints, errors, and what runs beside the requests."""
+"""The application: endpoints, errors, and background tasks."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ def new_app(models, reload_seconds, max_body):
     app = FastAPI(
         title="skclip",
         version=VERSION,
-        description="Recommendations for sessions, by models that skclip.save wrote.",
-        docs_url=None,  # it would load from another site
+        description="Recommendations for sessions, from models that skclip.save wrote.",
+        docs_url=None,  # it would load files from another site
         redoc_url=None,
         lifespan=_lifespan(models, reload_seconds),
     )
@@ -44,7 +44,7 @@ def new_app(models, reload_seconds, max_body):
 def _lifespan(models, reload_seconds):
     @contextlib.asynccontextmanager
     async def lifespan(app):
-        # More predictions at once than cores would only make each of them slower.
+        # More predictions at once than cores would only slow each of them down.
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = max(2, cpu_count())
         watcher = asyncio.create_task(_watch(models, reload_seconds))
@@ -57,7 +57,7 @@ def _lifespan(models, reload_seconds):
 
 
 async def _watch(models, seconds):
-    """Look at the files for ever, beside the threads that answer requests."""
+    """Check the files until the end, beside the threads that answer requests."""
     own = anyio.CapacityLimiter(1)
     while seconds > 0:
         await anyio.to_thread.run_sync(
@@ -76,7 +76,7 @@ def _model(models, name):
 
 
 def _head(request, model):
-    """What each answer with rankings says first."""
+    """Return the first fields of each answer with rankings."""
     return {
         "model": request.model,
         "version": model.version,
@@ -95,7 +95,7 @@ def _add_rankings(app, models):
         responses=_ERRORS,
     )
     def recommend(request: schema.RecommendRequest):
-        """The best next items of one session or of many."""
+        """Recommend next items for one session, or for many."""
         model = _model(models, request.model)
         catalog, filters = model.catalog, request.filters
         filters["exclude_seen"] = request.exclude_seen
@@ -123,14 +123,14 @@ def _add_rankings(app, models):
         responses=_ERRORS,
     )
     def similar(request: schema.SimilarRequest):
-        """The items that are most similar to an item or to each of many."""
+        """Find the items that are most similar to one item, or to each of many."""
         model = _model(models, request.model)
         if model.similar_by is None:
             name = type(model.recommender).__name__
             raise HTTPException(
                 422,
-                f"Model {request.model} is a {name}, which has neither vectors nor "
-                "neighbors of items, so it knows no similar ones.",
+                f"Model {request.model} is a {name}. It has neither vectors nor "
+                "neighbors of items, so it cannot find similar items.",
             )
         many = "items" in request.model_fields_set
         asked = request.items if many else [request.item]
@@ -144,14 +144,14 @@ def _add_rankings(app, models):
 def _add_items(app, models):
     @app.get("/items", response_model=schema.FoundItems, responses=_ERRORS)
     def search_items(request: Annotated[schema.SearchRequest, Query()]):
-        """Items by the words of their ids and titles, most clicked first."""
+        """Search items by the words of their ids and titles, most clicked first."""
         catalog = _model(models, request.model).catalog
         items, total = catalog.search(request.q, request.limit)
         return JSONResponse({"items": items, "total": total})
 
     @app.post("/items", response_model=schema.Items, responses=_ERRORS)
     def describe_items(request: schema.ItemsRequest):
-        """Titles, clusters and clicks of given items."""
+        """Return titles, clusters and clicks of items."""
         catalog = _model(models, request.model).catalog
         return JSONResponse({"items": catalog.records(request.ids)})
 
@@ -159,13 +159,13 @@ def _add_items(app, models):
 def _add_states(app, models):
     @app.get("/models", response_model=schema.ModelDescriptions)
     async def describe_models():
-        """The models that answer, and where they come from."""
+        """List the models and their files."""
         return JSONResponse({"models": models.describe()})
 
-    @app.head("/health", include_in_schema=False)  # as some load balancers ask
+    @app.head("/health", include_in_schema=False)  # some load balancers use HEAD
     @app.get("/health", response_model=schema.Health)
     async def health():
-        """Whether the server answers, and with which versions of the models."""
+        """Report that the server answers, and the versions of its models."""
         states = [{key: m[key] for key in _STATE} for m in models.describe()]
         return JSONResponse({"status": "ok", "skclip": VERSION, "models": states})
 
@@ -183,20 +183,21 @@ def _add_page(app):
 # -- errors ----------------------------------------------------------------------------
 
 _OF_BODIES = {
-    "json_invalid": "The body is no JSON.",
-    "model_attributes_type": "The body is no JSON object.",
-    "string_unicode": "The body has half a character in it.",
+    "json_invalid": "The body is not valid JSON.",
+    "model_attributes_type": "The body is not a JSON object.",
+    "string_unicode": "The body has an unpaired surrogate, which is not valid text.",
 }
 
 
 async def _refuse(request, error):
-    """Say what is wrong with a request. What was sent is not sent back.
+    """Describe the error in a request, without repeating the request.
 
-    It may hold what no JSON can say, such as NaN or half a character.
+    A request may hold values that JSON cannot hold, such as NaN or an unpaired
+    surrogate.
     """
     first = error.errors()[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query")]
-    where = [part for part in where if "[" not in part]  # kinds inside of pydantic
+    where = [part for part in where if "[" not in part]  # internal types of pydantic
     problem = first["msg"].removeprefix("Value error, ").rstrip(".")
     text = f"{'.'.join(where)}: {problem}." if where else f"{problem}."
     text = _OF_BODIES.get(first["type"], text)
@@ -214,7 +215,7 @@ async def _refuse_body(request, error):
 
 
 async def _refuse_method(request, error):
-    """Name the methods of all endpoints at the path, not only of the first."""
+    """Name the methods of all endpoints at a path, not only of the first one."""
     path = request.url.path
     found = [r.methods for r in request.app.routes if getattr(r, "path", "") == path]
     allow = {"Allow": ", ".join(sorted(set().union(*found)))}
@@ -222,5 +223,5 @@ async def _refuse_method(request, error):
 
 
 async def _fail(request, error):
-    """Answer outside of all middleware, so the headers are given here."""
+    """Answer outside of all middleware, with the headers added here."""
     return JSONResponse({"detail": "Internal server error."}, 500, SAFE_HEADERS)

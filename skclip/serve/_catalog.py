@@ -1,4 +1,4 @@
-"""The items of a model: their ids in JSON, titles, clusters, clicks, and a search."""
+"""Items of a model: their ids in JSON, titles, clusters, clicks, and a search."""
 
 import bisect
 import re
@@ -13,7 +13,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Catalog:
-    """What a server tells about items. Nothing in it changes once it is made."""
+    """Items of a model, as the server describes them. It never changes."""
 
     def __init__(self, estimator, recommender, titles_path):
         item_ids = recommender.item_ids_
@@ -40,20 +40,20 @@ class Catalog:
         return None if self.clusters is None else int(self.clusters.max(initial=-1)) + 1
 
     def codes_of(self, ids):
-        """Codes 1..n of a list of ids, 0 where an id is unknown."""
+        """Return codes 1..n of a list of ids, and 0 for unknown ids."""
         array = np.empty(len(ids), dtype=object)
         array[:] = ids
         return self._index.codes_of(array)
 
     def unknown(self, ids):
-        """Those of the ids that the model does not know, each once."""
+        """Return the ids that are not in the catalog, each once."""
         if not ids or self._index.codes_of_known(ids) is not None:
             return []
         ids = list(dict.fromkeys(ids))
         return [i for i, code in zip(ids, self.codes_of(ids), strict=True) if not code]
 
     def record(self, code):
-        """What is told about an item."""
+        """Describe an item."""
         at = code - 1
         cluster = -1 if self.clusters is None else int(self.clusters[at])
         return {
@@ -65,16 +65,16 @@ class Catalog:
         }
 
     def records(self, ids):
-        """The same for given ids, known or not."""
+        """Describe items by their ids, known or unknown."""
         return [
             self.record(code) if code else _unknown_record(item)
             for item, code in zip(ids, self.codes_of(ids).tolist(), strict=True)
         ]
 
     def search(self, text, limit):
-        """Items whose id and title have all words of a text, and how many there are.
+        """Find and count the items whose id and title have all words of a text.
 
-        The last letters of a word may be missing. Items with most clicks come first.
+        The beginning of a word is enough. Items with the most clicks come first.
         """
         words = _WORD.findall(text.casefold())
         if text.strip() and not words:
@@ -86,7 +86,7 @@ class Catalog:
         return [self.record(code) for code in codes.tolist()], len(places)
 
     def _positions_by_clicks(self):
-        """Positions in the catalog, most clicks first."""
+        """Return the positions in the catalog, most clicks first."""
         if self.clicks is None:
             return np.arange(len(self))
         return np.argsort(-self.clicks, kind="stable")
@@ -97,10 +97,10 @@ class Catalog:
 
 
 class _Words:
-    """The places of texts by the words in them, found by how a word begins.
+    """Index of the places of texts by the beginning of their words.
 
-    Words are sorted, and so are their places one after the other. Those of all words
-    that begin alike stand side by side.
+    Words are sorted, and their places are stored in the same order. So the places of
+    all words with the same beginning are adjacent.
     """
 
     def __init__(self, texts):
@@ -122,7 +122,7 @@ class _Words:
 
 
 def json_ids(ids):
-    """An array of ids as a list of text and whole numbers, floats among them."""
+    """Convert ids to a list. Floats that are whole numbers become int."""
     ids = ids.tolist()
     return [int(i) if isinstance(i, float) and i.is_integer() else i for i in ids]
 
@@ -133,20 +133,20 @@ def _check_ids(ids):
             raise TypeError(
                 f"The model has item ids such as {item!r:.60} "
                 f"({type(item).__name__}). The server needs ids that are text or whole "
-                "numbers, as requests in JSON can hold. Fit the model on such ids."
+                "numbers, because requests are JSON. Fit the model on such ids."
             )
         if isinstance(item, str):
             try:
                 item.encode()
             except UnicodeEncodeError:
                 raise ValueError(
-                    f"The item id {item!r:.60} has half a character, which no answer "
-                    "can hold. Fit the model on other ids."
+                    f"The item id {item!r:.60} has an unpaired surrogate, which an "
+                    "answer in UTF-8 cannot hold. Fit the model on other ids."
                 ) from None
 
 
 def _other_than(ids):
-    """A value that is no item's id, for the places of a list that stay empty."""
+    """Return a value that is not an item id, for empty places of a list."""
     texts = [item for item in ids if isinstance(item, str)]
     return max(texts) + "!" if texts else max(ids) + 1
 
@@ -159,7 +159,7 @@ def with_catalog(estimator, item_ids):
 
 
 def _of_each_item(estimator, name, item_ids):
-    """A fitted attribute of the first part that has it for these items, or None."""
+    """Return a fitted attribute of the first part with it for these items, or None."""
     parts = with_catalog(estimator, item_ids)
     found = (getattr(part, name, None) for part in parts)
     return next((np.asarray(values) for values in found if values is not None), None)

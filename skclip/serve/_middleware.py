@@ -1,4 +1,4 @@
-"""What happens to every request and every answer."""
+"""Middleware for every request and every answer."""
 
 import anyio
 from fastapi.responses import JSONResponse
@@ -16,7 +16,7 @@ _ENCODED = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.item
 
 
 class SafeHeaders:
-    """Adds headers that keep a browser to what the server itself sends."""
+    """Add headers that restrict a browser to the files of this server."""
 
     def __init__(self, app):
         self._app = app
@@ -32,7 +32,7 @@ class SafeHeaders:
 
 
 class BodyLimit:
-    """Reads the body of a request, and refuses one that is too long or too slow."""
+    """Read the body of a request, and refuse one that is too long or too slow."""
 
     def __init__(self, app, max_body, seconds=_READ_SECONDS):
         self._app, self._max_body, self._seconds = app, max_body, seconds

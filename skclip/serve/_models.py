@@ -1,4 +1,4 @@
-"""Models that a server answers with: load, watch their files, take the new ones."""
+"""Models of a server: load them, watch their files, and reload them."""
 
 import contextlib
 import ctypes
@@ -24,14 +24,15 @@ from skclip.serve._rules import Rules, read_rules
 logger = logging.getLogger("skclip.serve")
 
 NAMES = ("a", "b")
-_TRIES = 5  # to read a file that is replaced meanwhile
+_TRIES = 5  # to read a file that is replaced during the read
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A model as it was in its file at one time, with its items. It never changes.
+    """A model and its items, as in its file at one time. It never changes.
 
-    A request takes one from `Models` and uses no other, whatever is loaded meanwhile.
+    A request gets one of these from `Models` and uses it to its end, even if a new
+    model is loaded meanwhile.
     """
 
     version: str
@@ -41,7 +42,7 @@ class Model:
     recommender: object
     catalog: Catalog
     titles_version: str | None
-    similar_by: object  # the part that knows similar items, or None
+    similar_by: object  # the part with `similar_items`, or None
     rules: Rules
     rules_version: str | None
 
@@ -50,9 +51,9 @@ class Model:
         return {"return_scores": True, "fill_value": self.catalog.no_id}
 
     def recommend(self, sessions, k, columns=None, **filters):
-        """The best items of each session and their scores; filled places left out.
+        """Return the best items of each session and their scores, without filling.
 
-        `columns` are types and times of clicks, as `Sessions.from_lists` takes them.
+        `columns` are types and times of clicks, as for `Sessions.from_lists`.
         """
         if columns:
             sessions = Sessions.from_lists(sessions, **columns)
@@ -65,7 +66,7 @@ class Model:
         return _lists(items, scores)
 
     def similar(self, ids, k, **filters):
-        """The same for items that are most similar to each id."""
+        """Return the items that are most similar to each id, and their scores."""
         k = min(k, len(self.catalog))
         with told_already():
             items, scores = self.similar_by.similar_items(
@@ -74,7 +75,7 @@ class Model:
         return _lists(items, scores)
 
     def explain(self, sessions, k, columns=None, **filters):
-        """Recommendations for one session, and their drops without each click."""
+        """Recommend for one session, with the drops of scores without each click."""
         if sessions == [[]]:
             return *self.recommend(sessions, k, **filters)[0], []
         if columns:
@@ -101,7 +102,7 @@ def _number(value):
 
 
 class Models:
-    """One or two models by name, each from the newest sound state of its file."""
+    """One or two models by name, each from the newest valid state of its file."""
 
     def __init__(self, paths, titles=None, rules=None):
         if isinstance(paths, (str, os.PathLike)):
@@ -123,17 +124,17 @@ class Models:
         return name in self._watched
 
     def refresh(self):
-        """Take new models from files that have changed."""
+        """Load new models from files that have changed."""
         for watched in self._watched.values():
             watched.refresh()
 
     def describe(self):
-        """What is told about each model."""
+        """Describe each model."""
         return [watched.describe() for watched in self._watched.values()]
 
 
 class _Watched:
-    """A file, the model that was last read from it, and what went wrong since."""
+    """A file, the last model that was read from it, and the error since then."""
 
     def __init__(self, name, path, titles, rules):
         self._name, self._path = name, Path(path)
@@ -149,11 +150,11 @@ class _Watched:
             return
         try:
             self._tried, self.model = self._read(self.model)
-        except Exception as error:  # whatever it is, the old model goes on
+        except Exception as error:  # of any type, because the old model stays
             self._tried = state
             self.reload_error = self._without_folders(f"{error}")
             logger.error(
-                "Model %s stays at version %s: %s",
+                "Model %s could not be reloaded and stays at version %s: %s",
                 self._name,
                 self.model.version,
                 self.reload_error,
@@ -187,9 +188,9 @@ class _Watched:
         }
 
     def _read(self, before=None):
-        """State of the files, and the model in them.
+        """Return the state of the files, and the model in them.
 
-        What has no other content than `before` is not opened again.
+        A model file with the same content as `before` is not loaded again.
         """
         for _ in range(_TRIES):
             state = _state(self._files)
@@ -197,12 +198,15 @@ class _Watched:
                 self._name, self._path, self._titles, self._rules, before=before
             )
             if _state(self._files) != state:
-                continue  # else the version might not be of what was loaded
+                continue  # or version and content might not match
             mismatch = model.catalog.mismatch
             if mismatch and before is not None and not before.catalog.mismatch:
                 raise ValueError(mismatch)
             return state, model
-        raise ValueError(f"{self._path} was replaced each time while it was read.")
+        raise ValueError(
+            f"{self._path} was replaced during each of {_TRIES} attempts to read it. "
+            "Write it less often."
+        )
 
     def _log_loaded(self):
         model = self.model
@@ -222,15 +226,16 @@ class _Watched:
         )
         if model.rules.unknown:
             logger.warning(
-                "The rules name %s items that model %s does not know, such as %r.",
-                f"{len(model.rules.unknown):,}",
+                "The rules name ids that are not in the catalog of model %s "
+                "(%s, such as %r). They have no effect. Check these ids.",
                 self._name,
+                f"{len(model.rules.unknown):,}",
                 min(map(str, model.rules.unknown)),
             )
 
 
 def _state(paths):
-    """What changes when files are replaced or written to."""
+    """Return values that change when files are replaced or written."""
     return [_state_of_file(path) for path in paths]
 
 
@@ -267,7 +272,7 @@ def _read_model(name, path, titles, rules, *, before=None):
 
 
 def _rules_of(name, estimator, recommender, path):
-    """The rules of a model, which has followed them once."""
+    """Read the rules of a model, and try them once."""
     if path is None:
         return Rules({}, estimator, recommender)
     read = read_rules(path, name, NAMES)
@@ -282,8 +287,8 @@ def _rules_of(name, estimator, recommender, path):
 
 
 def _digest(path):
-    if path.exists() and not path.is_file():  # a pipe would hold up the reader
-        raise ValueError(f"{path} is no regular file.")
+    if path.exists() and not path.is_file():  # a pipe would block the read
+        raise ValueError(f"{path} is not a regular file.")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):
@@ -292,17 +297,17 @@ def _digest(path):
 
 
 def _return_freed_memory():
-    """Return the memory of models that are gone to the system.
+    """Return the memory of deleted models to the system.
 
-    The C library of Linux keeps it in pieces, and would take more for each new model.
+    The C library of Linux keeps it in fragments, so each new model would take more.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # of another C library
+        with contextlib.suppress(AttributeError):  # with another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def _try(estimator, recommender):
-    """Rank once, before a model has to answer; the part that knows similar items."""
+    """Rank once before the first request. Return the part with `similar_items`."""
     item_ids = recommender.item_ids_
     first = item_ids[:1].tolist()
     parts = with_catalog(recommender, item_ids)

@@ -1,4 +1,4 @@
-"""Requests and answers as pydantic models; the OpenAPI description shows them."""
+"""Requests and answers as pydantic models, which the OpenAPI description shows."""
 
 from typing import Annotated, Literal
 
@@ -18,13 +18,13 @@ MANY = 100  # with more lists than this, none may be longer than this
 
 
 def _whole(value):
-    """1.0 is a whole number in JSON as 1 is; larger floats may stand for another."""
+    """Convert 1.0 to 1, as in JSON. Larger floats may stand for another number."""
     exact = type(value) is float and abs(value) <= 2**53 and value.is_integer()
     return int(value) if exact else value
 
 
 def _as_float(value):
-    """Seconds are numbers, whole or not; strict floats would refuse 1."""
+    """Convert whole seconds to float, because strict floats would refuse 1."""
     return float(value) if type(value) is int and abs(value) < 2**63 else value
 
 
@@ -36,7 +36,7 @@ def _item_id(value):
         try:
             value.encode()
         except UnicodeEncodeError:  # no answer could hold it
-            raise ValueError("An id has half a character") from None
+            raise ValueError("An id has an unpaired surrogate") from None
     return value
 
 
@@ -58,18 +58,18 @@ Name = Literal["a", "b"]
 
 
 def _one_of(*names):
-    """JSON schema that asks for exactly one of some fields."""
+    """Return a JSON schema that requires exactly one of some fields."""
     return {"oneOf": [{"required": [name]} for name in names]}
 
 
 def _check_one_of(request, *names):
     if len(request.model_fields_set & set(names)) != 1:
-        raise ValueError(f"Expected one of {' and '.join(names)}.")
+        raise ValueError(f"Expected either {' or '.join(names)}.")
     return request
 
 
 def _long_lists(name):
-    """JSON schema that asks for few lists where they are long."""
+    """Return a JSON schema that limits the number of long lists."""
     return {
         "if": {"properties": {"k": {"minimum": MANY + 1}}, "required": ["k"]},
         "then": {"properties": {name: {"maxItems": MANY}}},
@@ -79,17 +79,17 @@ def _long_lists(name):
 def _check_long_lists(request, name):
     if request.k > MANY and len(getattr(request, name)) > MANY:
         raise ValueError(
-            f"A k above {MANY} takes at most {MANY} {name}. Send them in several "
-            "requests, or pass a smaller k."
+            f"With k above {MANY}, a request takes at most {MANY} {name}. Send them in "
+            "several requests, or pass a smaller k."
         )
     return request
 
 
-_OF_CLICKS = "{} One list for session, a list of lists for sessions."
+_OF_CLICKS = "{} Send a list with session, and a list of lists with sessions."
 
 
 def _how_many(name):
-    return f"At most {MAX_SESSIONS:,} {name}; at most {MANY} where k is above {MANY}."
+    return f"At most {MAX_SESSIONS:,} {name}, or at most {MANY} if k is above {MANY}."
 
 
 class _Request(BaseModel):
@@ -108,7 +108,7 @@ class _Ranking(_Request):
 
     @property
     def filtered(self):
-        """Ids of both filters."""
+        """Return the ids of both filters."""
         return [*(self.allow or []), *self.deny]
 
 
@@ -122,7 +122,7 @@ _EXPLAINED = {
 
 
 class RecommendRequest(_Ranking):
-    """One session, or many."""
+    """Request with one session, or with many."""
 
     model_config = ConfigDict(
         json_schema_extra=_one_of("session", "sessions")
@@ -137,11 +137,11 @@ class RecommendRequest(_Ranking):
     explain: bool = False
     events: Annotated[
         Types | Annotated[list[Types], Field(max_length=MAX_SESSIONS)] | None,
-        Field(description=_OF_CLICKS.format("Type of each click, null = unknown.")),
+        Field(description=_OF_CLICKS.format("Type of each click, or null if unknown.")),
     ] = None
     times: Annotated[
         Times | Annotated[list[Times], Field(max_length=MAX_SESSIONS)] | None,
-        Field(description=_OF_CLICKS.format("Seconds of each click, in order.")),
+        Field(description=_OF_CLICKS.format("Times of clicks in seconds, in order.")),
     ] = None
 
     @property
@@ -150,12 +150,12 @@ class RecommendRequest(_Ranking):
 
     @property
     def asked(self):
-        """The sessions, also where there is one."""
+        """Return the sessions as a list, even if there is only one."""
         return self.sessions if self.many else [self.session]
 
     @property
     def columns(self):
-        """Rows of types and times, as `Sessions.from_lists` takes them."""
+        """Return rows of types and times, as for `Sessions.from_lists`."""
         given = {"events": self.events, "times": self.times}
         given = {name: rows for name, rows in given.items() if rows is not None}
         return given if self.many else {name: [row] for name, row in given.items()}
@@ -173,19 +173,19 @@ class RecommendRequest(_Ranking):
 
 
 def _check_rows(name, rows, sessions, many):
-    """Refuse types or times that are not one for each click, in order."""
+    """Refuse types or times unless there is one per click, in order."""
     are_rows = all(type(row) is list for row in rows)
     fits = are_rows and [*map(len, rows)] == [*map(len, sessions)]
     if not fits or any(type(value) is list for row in rows for value in row):
-        what = "a value for each click"
-        what = f"a list for each session, of {what}" if many else what
-        raise ValueError(f"{name} has another shape. Expected {what}.")
+        what = "one value per click"
+        what = f"one list per session, with {what}" if many else what
+        raise ValueError(f"{name} does not match the clicks. Expected {what}.")
     if name == "times" and any(row != sorted(row) for row in rows):
-        raise ValueError("times must not fall within a session.")
+        raise ValueError("times must not decrease within a session.")
 
 
 class SimilarRequest(_Ranking):
-    """One item, or many."""
+    """Request with one item, or with many."""
 
     model_config = ConfigDict(
         json_schema_extra=_one_of("item", "items") | _long_lists("items")
@@ -234,7 +234,7 @@ class _Answer(BaseModel):
     version: str
     unknown_filters: Annotated[
         list[str | int],
-        Field(description="Ids of allow and deny that the model does not know."),
+        Field(description="Ids in allow and deny that are not in the catalog."),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Rules of a shop in a file: boosts, reminders, caps for groups, items left out."""
+"""Rules of a shop in a file: boosts, reminders, group limits, exclusions."""
 
 import json
 
@@ -9,30 +9,30 @@ _KEYS = ("boost", "boost_seen", "max_per_group", "groups", "deny")
 _WHAT = (
     "Expected a JSON object with some of "
     + ", ".join(map(repr, _KEYS))
-    + (", or with such objects under 'a' and 'b', the models.")
+    + (", or such objects under 'a' and 'b', the names of the models.")
 )
 
 
 def read_rules(path, name, names):
-    """What the file says about the model `name`, one of `names`; see `Rules`.
+    """Read the rules for the model `name`, one of `names`, as `Rules` needs them.
 
     Raises
     ------
     ValueError
-        It holds no such JSON, for this model or another. The message names the key.
+        The JSON is wrong, for this model or another. The message names the key.
     """
     try:
         text = path.read_text(encoding="utf-8")
         rules = json.loads(text, object_pairs_hook=_without_repeats)
-    except ValueError as error:  # JSON and UTF-8 have their own kinds of it
-        raise ValueError(f"{path.name} is no JSON in UTF-8: {error}.") from None
+    except ValueError as error:  # from JSON or UTF-8
+        raise ValueError(f"{path.name} is not JSON in UTF-8: {error}.") from None
     if not isinstance(rules, dict):
         raise ValueError(f"{path.name} holds a {type(rules).__name__}. {_WHAT}")
     several = rules and set(rules) <= set(names)
     parts = rules if several else {name: rules}
     for part, of_part in parts.items():
         if not isinstance(of_part, dict):
-            raise ValueError(f"{path.name}: {part!r} is no JSON object. {_WHAT}")
+            raise ValueError(f"{path.name}: {part!r} is not a JSON object. {_WHAT}")
         for key, value in of_part.items():
             _check(path.name, key, value)
     return {k: v for k, v in parts.get(name, {}).items() if v is not None}
@@ -53,21 +53,21 @@ def _check(file, key, value):
     if value is None:
         return
     if key == "boost" and not isinstance(value, dict):
-        raise ValueError(f"{file}: 'boost' is no object of ids and factors.")
+        raise ValueError(f"{file}: 'boost' is not an object of ids and factors.")
     if key == "groups" and value != "cluster" and not isinstance(value, dict):
         raise ValueError(
             f"{file}: 'groups' is neither \"cluster\" nor an object of ids and groups."
         )
     are_ids = isinstance(value, list) and all(type(i) in (str, int) for i in value)
     if key == "deny" and not are_ids:
-        raise ValueError(f"{file}: 'deny' is no list of ids.")
+        raise ValueError(f"{file}: 'deny' is not a list of ids.")
 
 
 class Rules:
-    """Rules as options of `predict_topk`, in ids of a model. They never change.
+    """Rules as options of `predict_topk`, with the ids of a model. They never change.
 
-    Keys of a JSON object are text. One that is no id as it stands, but would be one as
-    a number, means that number.
+    Keys of a JSON object are text. If a key is an id only after conversion to a number,
+    it stands for that number.
     """
 
     def __init__(self, rules, estimator, recommender):
@@ -96,7 +96,7 @@ class Rules:
             self.groups = Groups(recommender, groups)
 
     def options(self, exclude_seen=False, deny=None, **options):
-        """Options of a request, with what the rules add to them."""
+        """Return the options of a request, extended by the rules."""
         options |= {"exclude_seen": exclude_seen, "deny": [*(deny or []), *self.deny]}
         options["deny"] = options["deny"] or None
         if self.boost:

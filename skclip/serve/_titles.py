@@ -9,19 +9,19 @@ _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,40})(\.0+)?\s*")
 
 
 def read_titles(path):
-    """Titles by id, both as they are written in a CSV file.
+    """Read titles by id from a CSV file, both as text.
 
     Raises
     ------
     ValueError
-        There is no column of titles, the file is no CSV in UTF-8, or an item has two
+        There is no column of titles, the file is not CSV in UTF-8, or an item has two
         titles.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return _titles_by_id(csv.reader(file, strict=True), path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV file in UTF-8: {error}.") from error
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}.") from error
 
 
 def _titles_by_id(rows, path):
@@ -29,7 +29,7 @@ def _titles_by_id(rows, path):
     if "title" not in header[1:]:
         raise ValueError(
             f"{path} has the columns {header!s:.200}. Expected item ids in the first "
-            "one, and a column 'title' behind it."
+            "column, and a later column 'title'."
         )
     at, titles = header.index("title", 1), {}
     for row in rows:
@@ -53,16 +53,16 @@ def _add(titles, item, title, path):
 
 
 def match_titles(titles, index, path):
-    """Titles in the order of a catalog, None where an item has none.
+    """Return titles in the order of a catalog, and None for items without a title.
 
-    Ids of the file are text. They stand for numbers where the catalog has no such text
-    but the number.
+    Ids of the file are text. An id stands for a number if the catalog has the number
+    but not the text.
 
     Returns
     -------
     titles : list
     mismatch : str or None
-        What is wrong where the file has none of the items.
+        Error message if the file has none of the items.
 
     Raises
     ------
@@ -81,14 +81,14 @@ def match_titles(titles, index, path):
     if not found:
         mismatch = (
             f"{path} has titles of {len(titles):,} items, and none of them is in the "
-            f"model. Its ids are such as {next(iter(titles), '')!r:.60}, those of the "
-            f"model such as {index.item_ids[:1].tolist()[0]!r:.60}."
+            f"model. Its ids look like {next(iter(titles), '')!r:.60}, and those of "
+            f"the model like {index.item_ids[:1].tolist()[0]!r:.60}."
         )
     return [found.get(code) or None for code in range(1, len(index) + 1)], mismatch
 
 
 def _coded(titles, index):
-    """Code, id and title of each line whose item is in the catalog."""
+    """Return code, id and title of each line whose item is in the catalog."""
     items = np.empty(len(titles), dtype=object)
     items[:] = list(titles)
     codes = index.codes_of(items)

@@ -167,7 +167,7 @@ CASES = {
     ("lessr", "official"): (LESSR(), _lessr(4)),
 }
 
-# Variants that imitate how padding leaks in other programs; docs/deviations.
+# Variants that imitate how padding leaks in other programs.
 SKIPPED = {
     ("tagnn", "padded_to_7"),
     ("gcegnn", "unmasked_hop1"),

@@ -50,10 +50,10 @@ class Own(BackboneSpec):
 @pytest.mark.parametrize(
     ("broken", "error", "message"),
     [
-        ("encode", ValueError, r"Network: query.* shape \(\d+, 7\), expected .*8\b"),
-        ("sequence", ValueError, r"has shape \(\d+, \d, 8\), expected \(\d+, 8\)"),
-        ("keys", ValueError, r"keys\(item_table\) has shape \(3, 8\), expected \(4, 8"),
-        ("score_chunk", ValueError, r"score_chunk.*expected \(\d+, 4\): \(n_quer"),
+        ("encode", ValueError, r"Network: query.* shape \(\d+, 7\)\. Expected .*8\b"),
+        ("sequence", ValueError, r"has shape \(\d+, \d, 8\)\. Expected \(\d+, 8\)"),
+        ("keys", ValueError, r"item_table\) has shape \(3, 8\)\. Expected \(4, 8"),
+        ("score_chunk", ValueError, r"score_chunk.*Expected \(\d+, 4\): \(n_quer"),
         ("build", TypeError, r"Own.build returned a Linear.*skclip.backbones.Backbone"),
         ("nothing", NotImplementedError, r"Own must define build\(embedding_dim, n_it"),
     ],
@@ -150,7 +150,7 @@ def test_a_state_of_two_tensors():
     model = small(Pair(), similarity=None, unseen_items="vote").fit(ROWS)
     with pytest.warns(UserWarning, match="not seen in fit"):
         assert model.predict([["zz", "a"], ["zz"]]).shape == (2,)
-    with pytest.raises(TypeError, match=r"must define normalize\(state\)"):
+    with pytest.raises(TypeError, match=r"does not define normalize\(state\)"):
         model.set_params(similarity="cosine").fit(ROWS)
 
 

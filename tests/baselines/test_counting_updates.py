@@ -176,11 +176,11 @@ def test_what_prediction_reads_can_change():
 def test_times_are_there_always_or_never(name):
     X, _ = make_sessions(n_sessions=50, n_items=20, random_state=0)
     with_times = clone(MODELS[name]).fit(X)
-    with pytest.raises(ValueError, match="these have none. Pass time="):
+    with pytest.raises(ValueError, match="these sessions have none. Pass time="):
         with_times.partial_fit(X.to_lists())
     if name in ORDERED:
         without = clone(MODELS[name]).fit(X.to_lists())
-        with pytest.raises(ValueError, match=r"these have times.* Pass X.to_lists\(\)"):
+        with pytest.raises(ValueError, match=r"have times.* Pass X.to_lists\(\)"):
             without.partial_fit(X)
         without.partial_fit(X.to_lists())
 
@@ -195,5 +195,5 @@ def test_times_do_not_matter_where_none_are_read(name):
 def test_a_model_of_before_says_what_to_do():
     model = PopularityRecommender().fit([["a"]])
     del model._fit_params
-    with pytest.raises(ValueError, match="without partial_fit. Fit it again"):
+    with pytest.raises(ValueError, match="without partial_fit. Call fit with"):
         model.partial_fit([["a"]])

@@ -169,8 +169,8 @@ def test_plain_lists_are_answered_with_one_warning_of_each_kind(fitted):
         warnings.simplefilter("error")
         model.predict_topk([["item-002"]], k=3)
     texts = sorted(str(warning.message) for warning in got)
-    assert ["reads event types" in text for text in texts] == [False, True]
-    assert ["have no times" in text for text in texts] == [True, False]
+    assert ["no event types" in text for text in texts] == [True, False]
+    assert ["have no times" in text for text in texts] == [False, True]
 
 
 def test_files_keep_types(fitted, clicks, tmp_path):
@@ -213,7 +213,7 @@ def test_rows_in_another_order_give_the_same_model(clicks):
     ("asked", "match"),
     [
         (("event", "colour"), "'colour'. Pass some of"),
-        (("gap", "gap"), "names one twice"),
+        (("gap", "gap"), "has a name twice"),
         ("auto event", "Pass some of"),
     ],
 )
@@ -240,7 +240,7 @@ def test_times_that_fall_inside_a_session_are_refused(fitted):
 
 def test_a_graph_of_items_alone_is_not_exported(fitted, tmp_path):
     pytest.importorskip("onnxruntime")
-    with pytest.raises(ValueError, match="exported graph is given item ids alone"):
+    with pytest.raises(ValueError, match="exported graph only gets item ids"):
         export_onnx(fitted, tmp_path / "model.onnx")
 
 
@@ -258,10 +258,10 @@ def test_new_features_of_items_keep_the_types(clicks, tmp_path):
 
 def test_further_sessions_with_other_columns_are_told(fitted, clicks):
     lists, times = clicks[:20].to_lists(), np.split(clicks.times, clicks.offsets[1:-1])
-    with pytest.warns(UnseenItemWarning, match="further sessions have none"):
+    with pytest.warns(UnseenItemWarning, match="have no event types, but the model"):
         joblib_copy(fitted).partial_fit(Sessions.from_lists(lists, times=times[:20]))
     bare = small(max_epochs=1).fit(without_types(clicks))
-    with pytest.warns(UnseenItemWarning, match="reads no types. Fit it again"):
+    with pytest.warns(UnseenItemWarning, match="The types are ignored. Fit again"):
         bare.partial_fit(clicks[:20])
 
 

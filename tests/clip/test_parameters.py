@@ -1,6 +1,8 @@
 """Parameters: parts by name or as objects, nested keys, presets, "auto"."""
 
+import inspect
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -89,7 +91,7 @@ def test_all_that_can_be_searched_is_listed():
         ({"prompt": None, "prompt__gate": "add"}, "prompt=None has no parameters"),
         ({"item_features__kind": "add"}, "item_features=None has no parameters"),
         ({"backbone": "nram", "backbone__x": 1}, "backbone='nram' has no parameters"),
-        ({"max_time__x": 1}, "max_time=None has no parameters of its own"),
+        ({"max_time__x": 1}, "max_time=None has no parameters"),
     ],
     ids=str,
 )
@@ -102,8 +104,8 @@ def test_wrong_keys_suggest_the_right_one(params, message):
     ("params", "message"),
     [
         ({"prompt": "item"}, "'prompt' parameter"),
-        ({"prompt": ("cluster", "shop")}, "has the kind 'shop'. Pass one of"),
-        ({"prompt": ("user", "user")}, "names a kind twice"),
+        ({"prompt": ("cluster", "shop")}, "has the unknown kind 'shop'. Pass one of"),
+        ({"prompt": ("user", "user")}, "has a kind twice"),
         ({"prompt": "user"}, "needs sessions with users.*user= to Sessions.from_event"),
         ({"prompt__gate": "sum"}, "'gate' parameter of Prompt"),
         ({"prompt__session": "mean"}, "'session' parameter of Prompt"),
@@ -335,7 +337,7 @@ def test_the_default_says_what_it_chose(train):
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
-        ("strong", "preset='strong' is the default now. Leave preset at None"),
+        ("strong", "preset='strong' was removed.* Leave preset at None"),
         ("papr", "preset='papr' is unknown. Pass None.*or 'paper'"),
         (3, "preset=3 is unknown. Pass None.*or 'paper'"),
         (["paper"], "unknown. Pass None"),
@@ -385,3 +387,17 @@ def test_what_wins(parameters, rate):
     """The parameter, the backbone's `training`, the preset, its `default_training`."""
     model = CLIPSessionRecommender(**parameters)
     assert settings_of(model).values["learning_rate"] == rate
+
+
+def test_the_groups_of_the_docstring_hold_each_parameter_once_in_order():
+    text = CLIPSessionRecommender.__doc__.split("The parameters come in groups:")[1]
+    groups = text.split("A parameter at")[0]
+    named = re.findall(r"`(\w+)`", groups)
+    signature = inspect.signature(CLIPSessionRecommender)
+    assert named == list(signature.parameters)
+    assert named == list(CLIPSessionRecommender._parameter_constraints)
+    assert sorted(named) == sorted(CLIPSessionRecommender().get_params(deep=False))
+    described = re.findall(r"^    (\w+) : ", CLIPSessionRecommender.__doc__, re.M)
+    assert described[: len(named)] == named
+    words = ["Model", "Prompt", "Features", "Loss", "Training", "Run"]
+    assert re.findall(r"- \*\*(\w+)\*\*:", groups) == words

@@ -109,10 +109,10 @@ def test_bad_input_leaves_the_model_alone(model, train):
     with pytest.raises(TypeError, match="OneCluster has no partial_fit"):
         other.partial_fit(NEW)
     clusterer = SessionClusterer(random_state=0).fit(train)
-    with pytest.raises(ValueError, match="has a clusterer of its own"):
+    with pytest.raises(ValueError, match="has its own clusterer"):
         model.partial_fit(clusterer.transform(train))
     piped = small().fit(clusterer.transform(train))
-    with pytest.raises(ValueError, match="carried clusters; these carry none"):
+    with pytest.raises(ValueError, match="carried clusters, but these carry none"):
         piped.partial_fit(NEW)
     piped.partial_fit(clusterer.partial_fit(NEW).transform(NEW))
     assert "new-a" in piped.item_ids_

@@ -99,7 +99,7 @@ def test_carried_clusters_are_used(train):
     assert model.clusterer_ is None
     np.testing.assert_array_equal(model.membership_, clusterer.membership_)
     model.set_params(clusterer=SessionClusterer())
-    with pytest.warns(UserWarning, match="carry clusters already"):
+    with pytest.warns(UserWarning, match="already carry clusters"):
         model.fit(clusterer.transform(train))
 
 

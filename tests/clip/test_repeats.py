@@ -259,7 +259,7 @@ def test_a_resumed_fit_has_the_same_bias(tmp_path):
 
 
 def test_a_backbone_that_scores_repeats_itself():
-    with pytest.raises(ValueError, match="repeats=True, but TAGNN scores"):
+    with pytest.raises(ValueError, match="repeats=True, but TAGNN has its own"):
         small("tagnn", repeats=True).fit(returning(50))
     model = small("tagnn", repeats="auto").fit(returning(50))
     assert model.resolved_params_["repeats"] is False
@@ -277,7 +277,7 @@ def test_few_held_out_clicks_decide_nothing():
 
 
 def test_a_bias_without_anything_to_learn_it_from_is_told():
-    with pytest.warns(UserWarning, match="repeats=True needs held-out sessions"):
+    with pytest.warns(UserWarning, match="repeats=True learns a bias from held-out"):
         model = small(repeats=True).fit([[1, 2, 1], [2, 1]])
     assert model.repeat_bias_ is None
 

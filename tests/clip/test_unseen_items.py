@@ -87,7 +87,8 @@ def test_partial_fit_keeps_the_rule(train, rule):
 
 
 @pytest.mark.parametrize(
-    ("rule", "text"), [("drop", "They are ignored;"), ("vote", "vote for;")]
+    ("rule", "text"),
+    [("drop", "They are ignored."), ("vote", "vote for that")],
 )
 def test_the_warning_says_what_happens(train, rule, text):
     model = small(unseen_items=rule).fit(train)

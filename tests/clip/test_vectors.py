@@ -16,7 +16,7 @@ def test_products_of_the_vectors_are_the_scores(backbone, train):
     similarity = "cosine" if backbone == "narm" else None
     model = small(backbone, max_epochs=1, similarity=similarity).fit(train[:60])
     if backbone == "tagnn":
-        with pytest.raises(ValueError, match="TAGNN scores each item by a vector of"):
+        with pytest.raises(ValueError, match="TAGNN has no session vectors"):
             model.session_vectors(QUESTIONS)
         assert not hasattr(model, "item_vectors_")
         with pytest.raises(AttributeError, match="Use predict_topk"):

@@ -300,14 +300,14 @@ def test_another_clusterer(levels, sizes):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"membership": [0, 1]}, r"shape \(2,\), expected \(3,\).*sorted item ids"),
-        ({"membership": [0.5, 1.0, 0.0]}, "membership_ holds float64"),
-        ({"membership": [0, -2, 1]}, "membership_ holds int.* down to -2"),
+        ({"membership": [0, 1]}, r"shape \(2,\)\. Expected \(3,\).*sorted item ids"),
+        ({"membership": [0.5, 1.0, 0.0]}, "membership_ has the type float64"),
+        ({"membership": [0, -2, 1]}, "membership_ has .* int.* the minimum -2"),
         ({"membership": None}, "has no membership_ after fit"),
-        ({"levels": [[0, 2]]}, r"shape \(1, 2\), expected \(3, n_levels\)"),
+        ({"levels": [[0, 2]]}, r"shape \(1, 2\)\. Expected \(3, n_levels\)"),
         ({"levels": [[0, 1, 0], [2, 1, 0]]}, r"levels_ has shape \(2, 3\)"),
         ({"levels": [[2, 0], [1, 1], [0, 0]]}, "first column of .*levels_ differs"),
-        ({"levels": [[0, 0.5], [1, 1], [0, 0]]}, "levels_ holds float64"),
+        ({"levels": [[0, 0.5], [1, 1], [0, 0]]}, "levels_ has the type float64"),
     ],
     ids=str,
 )

@@ -162,7 +162,7 @@ ROWS = [("a", "b", 1.0), ("b", "c", 2.0)]
         ({"weight": [np.inf, 1.0]}, ValueError, "Row 0 of pairs has weight inf"),
         ({"weight": [1.0, np.nan]}, ValueError, "Row 1 of pairs has no weight"),
         ({"weight": ["x", "y"]}, TypeError, "Column 'weight' .* Expected numbers"),
-        ({"weight": [1e308, 1e308]}, ValueError, "pairs add up to infinity. Divide"),
+        ({"weight": [1e308, 1e308]}, ValueError, "all pairs is infinite. Divide"),
         ({"weight": [0.0, 0.0]}, ValueError, "None of 2 pairs has a weight above 0"),
         ({"low": ["a", None]}, ValueError, "Row 1 of pairs has no item: column 'low'"),
         ({"low": [1.0, np.inf]}, ValueError, "Row 1 of pairs has item inf"),

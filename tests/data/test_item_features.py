@@ -77,7 +77,7 @@ def test_features_of_known_and_new_items_are_joined():
     new = ItemFeatures([7], [[0.5, 0.5]])
     for both in (ItemFeatures.concat([known, new]), known.concat(new)):
         assert both.rows_of(np.array([7, 1])).tolist() == [[0.5, 0.5], [1.0, 0.0]]
-    with pytest.raises(ValueError, match=r"columns. Join features of one encoder"):
+    with pytest.raises(ValueError, match=r"columns. Join features of the same"):
         ItemFeatures.concat([known, ItemFeatures([7], [[0.5]])])
     with pytest.raises(ValueError, match="twice|more than once|repeat"):
         ItemFeatures.concat([known, known])
@@ -255,7 +255,7 @@ def test_further_rows_are_encoded_wherever_features_went():
         ({"item": "id"}, ValueError, r"frame has no column 'id' \(given as item=\)"),
         ({"columns": ["cost"]}, ValueError, "no column 'cost' .*columns=.*'price'"),
         ({"columns": "price"}, TypeError, r"'price' is one name. Pass a list: \['pri"),
-        ({"columns": []}, ValueError, "no column to take as a feature beside 'item'"),
+        ({"columns": []}, ValueError, "no column besides 'item'"),
         (
             {},
             ValueError,
@@ -316,7 +316,7 @@ def test_what_is_no_frame_and_what_is_no_mapping():
     features = ItemFeatures.from_mapping({"a": [1.0]})
     with pytest.raises(TypeError, match="rows is a list. .*made from a mapping"):
         features.encode(["b"])
-    with pytest.raises(ValueError, match="do not know how they were made"):
+    with pytest.raises(ValueError, match="hold no transformer"):
         ItemFeatures(["a"], [[1.0]]).encode({"b": [1.0]})
 
 

@@ -72,18 +72,18 @@ def test_indexing_gathers_every_column(X, key):
 def test_wrong_keys_raise(X):
     with pytest.raises(IndexError, match=r"mask for 4 sessions"):
         X[np.array([True, False])]
-    with pytest.raises(IndexError, match="indexed by integers"):
+    with pytest.raises(IndexError, match="cannot be indexed by"):
         X[[0.5]]
     with pytest.raises(IndexError):
         X[[0, 9]]
     for key in (np.array([[0, 1]]), np.ones((2, 2), bool), [[]], np.array(0), (0, 1)):
-        with pytest.raises(IndexError, match="Sessions have one dimension: pass"):
+        with pytest.raises(IndexError, match="Sessions have one dimension. Pass"):
             X[key]
 
 
 @pytest.mark.parametrize("item", [["b", "a"], "b", 7])
 def test_in_says_what_to_ask_instead(X, item):
-    with pytest.raises(TypeError, match=r"`in` does not say.*X.to_lists\(\)"):
+    with pytest.raises(TypeError, match=r"`in` is ambiguous.*X.to_lists\(\)"):
         item in X  # noqa: B015
 
 
@@ -259,7 +259,7 @@ def test_time_that_does_not_parse(library, text):
 
 
 def test_milliseconds_are_noticed():
-    with pytest.warns(UserWarning, match="1700000000000 a date .* milliseconds by"):
+    with pytest.warns(UserWarning, match="1700000000000 seconds is .* milliseconds by"):
         read({"s": [1, 1], "i": ["a", "b"], "t": [1.7e12, 1.7e12 + 5]})
 
 
@@ -442,7 +442,7 @@ def test_ways_to_call_concat(X):
     for call, error, message in (
         (X.concat, TypeError, "nothing to join.*first.concat"),
         (lambda: Sessions.concat(X), TypeError, "nothing to join.*first, second"),
-        (lambda: Sessions.concat([]), ValueError, "at least one part"),
+        (lambda: Sessions.concat([]), ValueError, "Pass at least one"),
         (lambda: Sessions.concat(pd.DataFrame(EVENTS)), TypeError, "given a DataFrame"),
         (lambda: X.concat(pd.DataFrame(EVENTS)), TypeError, "X is a data frame"),
     ):
@@ -511,7 +511,7 @@ def test_items_instead_of_sessions(X):
 def test_a_missing_value_reads_as_in_the_frame():
     nan = np.float64("nan")
     for items in ([2.5, nan], pd.Series(["a", nan], dtype=object)):
-        with pytest.raises(ValueError, match="'i' holds nan there"):
+        with pytest.raises(ValueError, match="'i' holds nan"):
             read({"s": [1, 1], "i": items})
     with pytest.raises(ValueError, match=r"y\[1\] is nan"):
         check_targets(np.array(["a", nan], dtype=object), 2)

@@ -128,7 +128,7 @@ def test_busy_servers_are_tried_again(server, home):
 
 def test_what_is_not_there_says_what_to_do(server, home, tmp_path):
     path = tmp_path / "skclip" / FILE
-    what = f"get {server.url}/{FILE} elsewhere, put it at {path} and call"
+    what = f"download {server.url}/{FILE}, save it as {path} and call"
     with pytest.raises(OSError, match=what):
         fetch_rsc15_100k("test", **home, download_if_missing=False)
     assert not server.requests
@@ -147,14 +147,16 @@ def test_what_is_not_there_says_what_to_do(server, home, tmp_path):
 def test_another_file_is_refused(server, home, tmp_path):
     path = tmp_path / "skclip" / FILE
     server.files[f"/{FILE}"] = CLICKS + b"2\t5\t30\n"
-    with pytest.raises(OSError, match=r"What http.* gave is not the .*its SHA256 is"):
+    with pytest.raises(
+        OSError, match=r"download of http.* is not the published .*its SHA256 is"
+    ):
         fetch_rsc15_100k("test", **home)
     assert names_in(tmp_path) == []
     path.write_bytes(CLICKS[:-1])
     with pytest.raises(OSError, match=rf"{path} is not the published.*Delete it"):
         fetch_rsc15_100k("test", **home)
     server.files["/lastfm.tar.gz"] = tar_gz([(TSV, PLAYS + PLAYS)])
-    with pytest.raises(OSError, match="its MD5 is .* take userid-.* out of it"):
+    with pytest.raises(OSError, match="its MD5 is .* extract userid-.* from it"):
         fetch_lastfm_1k(**home)
 
 
@@ -185,7 +187,7 @@ def test_archives_without_the_file_or_damaged(server, home, tmp_path):
 def test_wrong_arguments(home):
     with pytest.raises(ValueError, match=r"subset='valid' must be one of \['train_fu"):
         fetch_rsc15_100k("valid")
-    with pytest.raises(ValueError, match="n_retries=-1 must not be negative"):
+    with pytest.raises(ValueError, match="n_retries=-1 is negative"):
         fetch_rsc15_100k(**home | {"n_retries": -1})
 
 

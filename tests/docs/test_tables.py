@@ -1,8 +1,10 @@
 """The tables of the pages are those of the committed results."""
 
 import functools
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -10,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+LAB = ROOT / "benchmarks" / "lab"
 METRICS = ("recall@20", "mrr@20")
 
 
@@ -38,17 +41,15 @@ def numbers(cell):
 
 
 def test_every_marked_table_has_rows():
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *LAB.glob("*.md")]:
         for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
             assert table(page, name), f"{page.name}: {name}"
 
 
 def test_means_over_seeds():
     file = "backbones_rsc15.json"
-    shown = {
-        m: values
-        for m, *values in table(DOCS / "guide" / "which_model.md", "backbones")
-    }
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    shown = {m: values for m, *values in table(page, "backbones")}
     assert set(shown) == {row["model"] for row in results(file)}
     for model, values in shown.items():
         runs = [row for row in results(file) if row["model"] == model]
@@ -68,28 +69,31 @@ def eight_logs(log, model, metric):
     )
 
 
-def test_the_timed_fit_is_that_of_the_results():
-    (row,) = results("first_fit.json")
-    text = f"{row['items']:,} items takes {row['fit_seconds']:.0f} s"
-    assert text in (ROOT / "README.md").read_text()
+def test_table_of_one_log():
+    shown = table(ROOT / "README.md", "one_log")
+    models = ("popularity", "neighbors", "repeats", "blend")
+    for model, (_, *cells) in zip(models, shown, strict=True):
+        values = [eight_logs("retailrocket_last8days", model, m) for m in METRICS]
+        assert cells == [f"{value:.3f}" for value in values], model
 
 
-def test_short_table_of_eight_logs():
-    shown = table(ROOT / "README.md", "eight_logs")
-    assert len(shown) == len({row["log"] for row in results("eight_logs.jsonl")})
-    for log, *cells in shown:
-        models = ("popularity", "neighbors", "default", "repeats", "blend")
-        for model, cell in zip(models, cells, strict=True):
-            values = [f"{eight_logs(log, model, m):.3f}"[1:] for m in METRICS]
-            assert cell == " / ".join(values), (log, model)
+def test_numbers_of_the_first_screen():
+    (shown,) = table(DOCS / "index.md", "first_screen")
+    found = [eight_logs("retailrocket_last8days", model, "recall@20")
+             for model in ("neighbors", "blend")]  # fmt: skip
+    assert shown == [f"{value:.3f}" for value in found]
 
 
 @pytest.mark.parametrize(
-    ("name", "best"), [("eight_logs", "default"), ("eight_logs_blend", "blend")]
+    ("name", "best", "note"),
+    [
+        ("eight_logs", "default", "2026-11-29-default-beside-its-neighbors.md"),
+        ("eight_logs_blend", "blend", "2026-11-30-blend-and-bias-for-repeats.md"),
+    ],
 )
-def test_long_tables_of_eight_logs(name, best):
+def test_long_tables_of_eight_logs(name, best, note):
     models = {"no bias for repeats": "default", "default": "repeats"}
-    for log, shown, *cells in table(DOCS / "comparison.md", name):
+    for log, shown, *cells in table(LAB / note, name):
         model = models.get(shown, shown)
         for at, metric in enumerate(METRICS):
             value = eight_logs(log, model, metric)
@@ -106,7 +110,8 @@ def test_speed_of_the_backbones():
         for row in results("speed/results/train.json")
         if (row["data"], row["form"]) == ("rsc15_100k", "bare")
     }
-    for name, _, _, speed, *_ in table(DOCS / "guide" / "which_model.md", "backbones"):
+    page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+    for name, _, _, speed, *_ in table(page, "backbones"):
         assert speed == measured[name]
 
 
@@ -121,7 +126,7 @@ def test_approximate_indexes():
         ]
         for row in rows
     }
-    shown = table(DOCS / "guide" / "scaling.md", "nearest")
+    shown = table(LAB / "2026-11-30-approximate-indexes.md", "nearest")
     assert len(shown) == len({(row["vectors"], row["index"]) for row in rows})
     sizes = {row["vectors"]: f"{row['n_items']:,}" for row in rows}
     for vectors, size, index, *values in shown:
@@ -130,10 +135,8 @@ def test_approximate_indexes():
 
 
 def test_graphs_for_onnx_runtime():
-    shown = {
-        name: cells
-        for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_latency")
-    }
+    page = LAB / "2026-12-01-speed-of-onnx-graphs.md"
+    shown = {name: cells for name, *cells in table(page, "onnx_latency")}
     rows = results("speed/results/onnx.json")
     assert list(shown) == [row["backbone"] for row in rows]
     for row in rows:
@@ -142,14 +145,13 @@ def test_graphs_for_onnx_runtime():
         assert ratio == f"{times['predict_topk'] / times['onnx']:.1f}"
         assert file == f"{row['file_bytes'] / 2**20:.0f} MB"
     rows = results("onnx_parity.jsonl")
-    for name, *cells in table(DOCS / "guide" / "onnx.md", "onnx_parity"):
+    shown = table(LAB / "2026-12-01-agreement-of-onnx-graphs.md", "onnx_parity")
+    for name, *cells in shown:
         own = [row for row in rows if row["backbone"] == name]
         *cells, same = cells
         assert cells == [f"{row['largest_difference']:.1e}" for row in own]
         assert same == f"{min(row['same_lists'] for row in own):.1%}"
-    assert {name for name, *_ in table(DOCS / "guide" / "onnx.md", "onnx_parity")} == {
-        row["backbone"] for row in rows
-    }
+    assert {name for name, *_ in shown} == {row["backbone"] for row in rows}
 
 
 @pytest.mark.parametrize("data", ["rsc15", "diginetica", "tmall"])
@@ -157,12 +159,13 @@ def test_comparison(data):
     rows = {
         row["model"]: row for row in results("compare.jsonl") if row["data"] == data
     }
-    shown = table(DOCS / "comparison.md", data)
+    shown = table(LAB / "2026-11-22-every-model-on-three-logs.md", data)
     assert {name for name, *_ in shown} == set(rows)
     for name, *values in shown:
         assert values[:2] == [f"{rows[name][metric]:.4f}" for metric in METRICS], name
     if data == "rsc15":
-        for name, *values in table(DOCS / "guide" / "which_model.md", "baselines"):
+        page = LAB / "2026-11-21-backbones-beside-neighbors.md"
+        for name, *values in table(page, "baselines"):
             expected = [f"{rows[name][metric]:.3f}" for metric in METRICS]
             assert values == [*expected, f"{rows[name]['fit_seconds']:.2f}"], name
 
@@ -179,9 +182,14 @@ def reproduced(**asked):
 
 
 def test_reproduction():
-    page = DOCS / "reproduction.md"
     variants = {"CLIP": "leiden", "no prompt": "none", "random": "random", "one": "one"}
-    for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text()):
+    found_in = {
+        name: page
+        for page in LAB.glob("*.md")
+        for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text())
+    }
+    assert len(found_in) == 8
+    for name, page in found_in.items():
         _, data, form = name.split("_")
         for backbone, variant, *values in table(page, name):
             found = reproduced(data=data, form=form, every=1, backbone=backbone,
@@ -189,7 +197,9 @@ def test_reproduction():
             assert values[2].split()[0] == f"{mean(found):.4f}", name
             assert values[6] == str(len(found)), name
     variants = ("levels", "leiden", "none", "random levels", "one")
-    for data, _, form, backbone, *values in table(page, "tuned"):
+    for data, _, form, backbone, *values in table(
+        LAB / "2026-11-28-every-variant-tuned-alike.md", "tuned"
+    ):
         for variant, value in zip(variants, values, strict=False):
             found = reproduced(data=data, form=form, every=8, backbone=backbone,
                                variant=variant)  # fmt: skip
@@ -200,7 +210,7 @@ def test_reproduction():
 def test_memory_of_workers():
     shown = [
         [int(cell) for cell in row[1:]]
-        for row in table(DOCS / "guide" / "deployment.md", "workers")
+        for row in table(LAB / "2026-11-30-memory-of-server-workers.md", "workers")
     ]
     found = [list(row["memory_mb"].values()) for row in results("workers.json")]
     assert shown == [[round(value) for value in row] for row in found]
@@ -211,7 +221,7 @@ STAGES = {"alone": "base", "`CandidateRanker`": "candidates", "`MMRReranker`": "
 
 def test_second_stages():
     rows = results("report/results/second_stage.jsonl")
-    shown = table(DOCS / "guide" / "second_stage.md", "second_stage")
+    shown = table(LAB / "2026-11-30-second-stages.md", "second_stage")
     assert len(shown) == len(rows)
     log = base = None
     for first, second, stage, *cells in shown:
@@ -234,7 +244,7 @@ def test_second_stages():
 def test_kinds_of_item_features():
     rows = results("report/results/item_features.jsonl")
     rows = sorted(rows, key=lambda row: row["log"])
-    shown = table(DOCS / "guide" / "item_features.md", "item_features")
+    shown = table(LAB / "2026-12-01-kinds-of-item-features.md", "item_features")
     assert len(shown) == len(rows)
     metrics = ["recall@20", *(f"recall@20, {g}" for g in ("0", "1-5", "6-20", ">20"))]
     log = None
@@ -250,7 +260,7 @@ def test_kinds_of_item_features():
 
 def test_cost_of_a_small_language_model():
     rows = [row for row in results("llm_amazon_beauty.json") if "usage" in row]
-    shown = table(DOCS / "guide" / "llm_reranking.md", "small model, cost")
+    shown = table(LAB / "2026-11-30-small-language-model.md", "small model, cost")
     assert [cells[0] for cells in shown] == [row["mode"] for row in rows]
     for row, (_, n, usable, failures, *cells) in zip(rows, shown, strict=True):
         usage, failed = row["usage"], row["fallbacks"]
@@ -273,7 +283,7 @@ def test_cost_of_a_small_language_model():
 )
 def test_lists_of_a_small_language_model(mode, lengths):
     rows = [row for row in results("llm_amazon_beauty.json") if row["mode"] == mode]
-    shown = table(DOCS / "guide" / "llm_reranking.md", f"small model, {mode}")
+    shown = table(LAB / "2026-11-30-small-language-model.md", f"small model, {mode}")
     assert {way for way, *_ in shown} == {row["way"] for row in rows}
     for way, *cells in shown:
         for cell, metric in zip(
@@ -286,7 +296,7 @@ def test_lists_of_a_small_language_model(mode, lengths):
 
 def test_types_and_weights_of_events():
     rows = results("event_types.jsonl")
-    page = DOCS / "guide" / "event_types.md"
+    page = LAB / "2026-12-01-types-and-weights-of-events.md"
     shown = table(page, "event_types")
     assert {cells[0] for cells in shown} == {row["model"] for row in rows}
     for model, *cells, n_seeds in shown:
@@ -310,7 +320,7 @@ def test_types_and_weights_of_events():
 
 def test_times_as_features():
     rows, compared = results("time_features.jsonl"), results("time_features.json")
-    shown = table(DOCS / "guide" / "event_types.md", "time_features")
+    shown = table(LAB / "2026-12-01-time-inside-a-session.md", "time_features")
     for log, features, *cells in shown:
         names = [] if features == "none" else features.split(", ")
         own = [
@@ -336,32 +346,117 @@ def test_times_as_features():
 
 
 def test_figures_of_scaling_out():
-    page = DOCS / "guide" / "scale_out.md"
-    for row, cells in zip(results("pairs.json"), table(page, "pairs"), strict=False):
+    shown = table(LAB / "2026-12-01-pairs-of-a-log-larger-than-memory.md", "pairs")
+    for row, cells in zip(results("pairs.json"), shown, strict=False):
         assert numbers(cells[2]) == [row["pairs"]]
         assert cells[3:] == [f"{row['seconds']:.0f} s", f"{row['peak_gib']:.1f} GiB"]
     steps = results("data_parallel.json")
-    for one, two, cells in zip(
-        steps[::2], steps[1::2], table(page, "data_parallel"), strict=True
-    ):
+    shown = table(LAB / "2026-12-01-two-processes-train-together.md", "data_parallel")
+    for one, two, cells in zip(steps[::2], steps[1::2], shown, strict=True):
         ratio = two["seconds_a_step"] / one["seconds_a_step"]
         assert numbers(cells[4]) == [round(ratio, 2)]
         if cells[6]:  # what is sent is what the formula says, and some small messages
             assert 1 <= numbers(cells[5])[0] / numbers(cells[6])[0] < 1.2
-    costs = table(page, "scale_out")
+    costs = table(LAB / "2026-12-01-what-many-machines-would-cost.md", "scale_out")
     assert len(costs) * 3 == len(results("scale_out.json"))
-    text = " ".join(page.read_text().split())
-    (scored,) = [
+    (cells,) = table(
+        LAB / "2026-12-01-lists-for-20-million-sessions.md", "score_everywhere"
+    )
+    (row,) = [
         row for row in results("score_everywhere.json") if row["sessions"] == 20_000_000
     ]
-    assert f"sessions in {scored['seconds']:.0f} seconds" in text
-    assert f"{round(scored['sessions_per_second'], -2):,.0f} sessions a second" in text
-    peaks = [process["peak_mb"] for process in scored["processes"]]
-    assert f"took {max(peaks) / 1000:.2f} GB" in text
-    seconds = {
-        row["engine"]: f"{row['cpu_seconds']:.0f}"
-        for row in results("graph.json")
-        if row["graph"] == "simulated"
-    }
-    shown = f"leidenalg took {seconds['leidenalg']} seconds, igraph {seconds['igraph']}"
-    assert f"{shown} and NetworKit {seconds['networkit']}," in text
+    peak = max(process["peak_mb"] for process in row["processes"])
+    measured = [row["sessions"], row["seconds"], row["sessions_per_second"], peak]
+    assert [numbers(cell) for cell in cells[:4]] == [
+        [round(value)] for value in measured
+    ]
+    shown = table(LAB / "2026-12-01-what-a-search-ships.md", "shipping")
+    found = [row["searches"][0]["mb"] for row in results("shipping.json")]
+    assert sorted(numbers(cells[2])[0] for cells in shown) == sorted(map(round, found))
+
+
+def test_updates_day_by_day():
+    rows = results("incremental.json")
+    shown = table(LAB / "2026-11-30-what-updates-bring.md", "incremental")
+    for day, model, *cells in shown:
+        own = [row for row in rows if (str(row["day"]), row["model"]) == (day, model)]
+        assert cells[:2] == [f"{mean(row[m] for row in own):.3f}" for m in METRICS]
+    assert len(shown) == 6
+
+
+def test_page_of_results():
+    page = DOCS / "results.md"
+    found = json.loads((ROOT / "benchmarks/report/results/eight_logs.json").read_text())
+    controls = ("no prompts", "random clusters")
+    shown = table(page, "results_prompts")
+    logs = sorted(found["clicks_per_item"], key=found["clicks_per_item"].get)
+    for log, (_, clicks, *cells) in zip(logs, shown, strict=True):
+        assert float(clicks) == found["clicks_per_item"][log]
+        pairs = [(c, m) for c in controls for m in METRICS]
+        for cell, (control, metric) in zip(cells, pairs, strict=True):
+            expected = [100 * x for x in found["differences"][log][control][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, control)
+    blends = ROOT / "benchmarks/report/results/eight_logs_blend.json"
+    found = json.loads(blends.read_text())["differences"]
+    for log, (name, *cells) in zip(logs, table(page, "results_models"), strict=True):
+        for model, cell in zip(("neighbors", "repeats", "blend"), cells, strict=False):
+            values = [eight_logs(name, model, metric) for metric in METRICS]
+            assert cell == " / ".join(f"{100 * value:.1f}" for value in values), (
+                log,
+                model,
+            )
+        for cell, metric in zip(cells[3:], METRICS, strict=True):
+            expected = [100 * x for x in found[log]["neighbors"][metric]]
+            assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, metric)
+    shown = table(page, "results_backbones")
+    assert len(shown) == 12
+    gains = json.loads(
+        (ROOT / "benchmarks/report/results/reproduce_gains.json").read_text()
+    )["gains"]
+    asked = {"data": "rsc15", "form": "strong", "every": 1, "variant": "leiden"}
+    for name, _, mrr, *cells in shown:
+        asked["backbone"] = name.lower().replace("-", "")
+        assert mrr == f"{100 * mean(reproduced(**asked)):.1f}", name
+        (gain,) = [
+            g for g in gains if (asked | {"control": "none"}).items() <= g.items()
+        ]
+        for cell, metric in zip(cells, METRICS, strict=True):
+            assert numbers(cell) == pytest.approx(gain[metric], abs=0.06), name
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("choose.pomrec", ["table"]),
+        ("choose.updates", ["table"]),
+        ("report.incremental", ["--table"]),
+        ("report.recipes", ["--table"]),
+        ("report.repeats", ["--table"]),
+        ("report.reproduce_tables", []),
+        ("report.results_page", []),
+        ("report.sasrec", ["table"]),
+        ("report.unseen", ["--table"]),
+        ("speed.onnx", ["--table"]),
+        ("speed.scale_out", []),
+    ],
+)
+def test_tables_are_those_that_the_script_writes(script, arguments, monkeypatch):
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module(f"benchmarks.{script}")
+    written = {}
+
+    def keep(page, name, text):
+        lines = [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
+        written[ROOT / page, name] = lines
+
+    monkeypatch.setattr(module, "replace_table", keep)
+    for name in ("save", "draw_figure", "draw_figures"):  # these write files
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    module.main()
+    assert written
+    for (page, name), lines in written.items():
+        assert table(page, name) == lines, name

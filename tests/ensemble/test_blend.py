@@ -530,9 +530,12 @@ def test_a_reranker_around_a_blend(shop):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"weights": [1]}, r"weights=\[1\]. Expected one finite number.*2 estimators"),
-        ({"weights": [1, -1]}, "Expected one finite number of at least 0"),
-        ({"weights": [0, 0]}, r"weights=\[0, 0\]. method='blend' needs one above 0"),
+        ({"weights": [1]}, r"weights=\[1\]. Expected 2 finite numbers"),
+        ({"weights": [1, -1]}, "Expected 2 finite numbers of at least 0"),
+        (
+            {"weights": [0, 0]},
+            r"weights=\[0, 0\]. method='blend' needs a weight",
+        ),
         (
             {"weights": "auto", "method": "rrf"},
             "weights='auto' with method='rrf'. Only",

@@ -90,7 +90,7 @@ def test_no_failure_loses_the_base_ranking(endpoint, case):
         timeout = 0.6 if case == "late" else 20.0
         params = endpoint(server, timeout=timeout, max_concurrency=1)
         llm = fit(**params, weight=0.9)
-        with pytest.warns(UserWarning, match=rf"1 rows keep .* \({reason} 1\)") as seen:
+        with pytest.warns(UserWarning, match=rf"1 row keeps .* \({reason} 1\)") as seen:
             top, scores = llm.predict_topk(ITEMS[:3], k=6, return_scores=True)
         assert len(seen) == 1
         assert llm.fallbacks_ == {reason: 1}
@@ -220,7 +220,7 @@ def test_a_form_that_is_ignored_is_followed_by_a_weaker_one(endpoint):
 
     with serving(script) as server:
         llm = fit(**endpoint(server, max_concurrency=1), weight=0.9)
-        with pytest.warns(UserWarning, match=r"1 rows keep .* \(not_json 1\)"):
+        with pytest.warns(UserWarning, match=r"1 row keeps .* \(not_json 1\)"):
             assert llm.predict([[item] for item in titles]).tolist() == ["e", "a", "e"]
     forms = list(map(form_of, server.requests))
     assert forms == ["limited", "strict", "beside", "beside", "beside"]
@@ -597,7 +597,7 @@ def test_a_file_of_answers(tmp_path):
 def test_files_that_are_no_cache_or_break(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("my notes " * 200)
     llm = fit(egg_timer, weight=0.9, cache=tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match=r"notes.txt' is no cache of skclip"):
+    with pytest.raises(ValueError, match=r"notes.txt' is not a cache of skclip"):
         llm.predict([["a"]])
     assert (tmp_path / "notes.txt").read_text() == "my notes " * 200
 

@@ -131,7 +131,7 @@ def test_ids_that_are_tuples_stand_in_plain_lists():
     lists, ids = [[("s", 1), ("m", 2)], [("s", 1), ""]], [("s", 1), ("m", 2), ("l", 3)]
     assert catalog_coverage(lists, ids) == pytest.approx(2 / 3)
     assert novelty(lists, [[("s", 1), ("m", 2)]]) == 1.0
-    with pytest.raises(ValueError, match="lists of 1 to 2 ids.*Fill short ones"):
+    with pytest.raises(ValueError, match="lists of 1 to 2 ids.*Fill short lists"):
         catalog_coverage([[1, 2], [3]], [1, 2, 3])
 
 

@@ -70,7 +70,7 @@ ROWS = [[0.1, 0.9], [0.2, 0.8]]
     ("call", "message"),
     [
         (lambda: target_ranks([[1.0, 2.0], [1.0, np.nan]], [0, 0]),
-         "Row 1 of scores is not finite"),
+         "Row 1 of scores has a value"),
         (lambda: target_ranks([[1.0]], [0], ties="lucky"), "ties must be one of"),
         (lambda: target_ranks(ROWS, [0.5, 1]), "targets holds .*Expected columns"),
         (lambda: target_ranks(ROWS, [True, True]), "targets holds .*Expected columns"),

@@ -504,5 +504,5 @@ def test_bad_input(model_of, features, train):
     zeros = ItemFeatures(features.item_ids, np.zeros((len(features), 3)))
     with pytest.raises(ValueError, match="All 82 rows of item_features are zero"):
         model_of(features=zeros).fit(train)
-    with pytest.raises(ValueError, match="'late'.* adds two cosines"):
+    with pytest.raises(ValueError, match="'late'.* adds two cosine scores"):
         model_of("late", similarity="dot").fit(train)

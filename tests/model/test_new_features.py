@@ -320,7 +320,11 @@ def row(**changes):
         ({"a": [1.0, 2.0]}, ValueError, "2 columns, but .* with 8. Encode the items"),
         ({7: np.ones(8)}, ValueError, r"features has ids of another type .* id 7 \(nu"),
         ({" item-003": np.ones(8)}, ValueError, "looks like 'item-003' .*strip spaces"),
-        ({"cold": np.zeros(8)}, ValueError, "1 items .* such as 'cold', and no clicks"),
+        (
+            {"cold": np.zeros(8)},
+            ValueError,
+            "1 items .* training, such as 'cold'",
+        ),
         ({"a": np.full(8, np.nan)}, ValueError, "hold NaN or infinity, such as .* 'a'"),
     ],
 )
@@ -335,9 +339,9 @@ def test_bad_features(given, error, match, model_of, test):
 def test_models_that_take_no_features(fitted, model_of, features, new):
     with pytest.raises(NotFittedError):
         small(item_features=features).set_item_features(new)
-    with pytest.raises(ValueError, match="fitted without item_features, so no weight"):
+    with pytest.raises(ValueError, match="fitted without item_features, so it"):
         copy.deepcopy(fitted).set_item_features(new)
-    match = r"kind='init'.* 1 of 3 items .* such as 'item-003'. Pass the others alone"
+    match = r"kind='init'.* 1 of 3 items .* such as 'item-003'. Pass the other items"
     with pytest.raises(ValueError, match=match):
         model_of("init").set_item_features(new)
     model = model_of().set_params(item_features={"a": [1.0]})
@@ -350,9 +354,7 @@ def test_a_frame_without_ids_is_refused():
     X = [[3, 1, 2], [2, 3], [1, 3, 2], [2, 1]] * 5
     model = small(item_features={i: [i, 1.0] for i in (1, 2, 3)}, max_epochs=1).fit(X)
     frame = pandas.DataFrame({"price": [5.0, 6.0], "one": 1.0})
-    with pytest.raises(
-        ValueError, match="numbers of its rows, and 1 of 2 .* such as 0"
-    ):
+    with pytest.raises(ValueError, match="row numbers, and 1 of its 2 .* such as 0"):
         model.set_item_features(frame)
     frame.index = [1, 2]
     assert model.set_item_features(frame).n_items_ == 3

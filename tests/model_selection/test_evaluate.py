@@ -432,7 +432,7 @@ class Fails(NoRanks):
         ({"estimators": {"x": Fails(), "y": make_pipeline(SessionClusterer())}},
          TypeError, "SessionClusterer holds no recommender"),
         ({"estimators": {"x": NoRanks()}}, TypeError, "NoRanks has no rank_targets"),
-        ({"baseline": "knn"}, ValueError, r"'knn' is none of the estimators \['x'\]"),
+        ({"baseline": "knn"}, ValueError, r"'knn' is not among the estimators \['x'\]"),
         ({"by": "weekday"}, ValueError, "by='weekday' is unknown.*session_length"),
         ({"n_boot": -1}, ValueError, "got -1"),
         ({"confidence_level": 95}, ValueError, "got 95"),

@@ -242,12 +242,12 @@ def test_unsorted_times_are_named(split):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        ({"test_size": "7 moons"}, ValueError, "'7 moons' is no span"),
-        ({"test_size": [3]}, TypeError, r"\[3\] is no span"),
-        ({"test_size": True}, TypeError, "True is no span"),
+        ({"test_size": "7 moons"}, ValueError, "'7 moons' is not a time span"),
+        ({"test_size": [3]}, TypeError, r"\[3\] is not a time span"),
+        ({"test_size": True}, TypeError, "True is not a time span"),
         ({"test_size": 1.5}, ValueError, "1.5 is a float, a share"),
         ({"test_size": -1}, ValueError, "must not be negative"),
-        ({"test_size": "0s"}, ValueError, "positive span"),
+        ({"test_size": "0s"}, ValueError, "positive time span"),
         ({"test_size": "100s"}, ValueError, "too few.*'100s'"),
         ({"test_size": 1, "gap": 9}, ValueError, "gap=9 leaves no session"),
         ({"test_size": "1s", "gap": "1D"}, ValueError, "gap='1D' leaves no session"),
@@ -282,7 +282,7 @@ def test_sliding_windows_straddle_and_fail(X):
     sparse = sessions_at([(0, 0), (50, 50), (99, 99)])
     for arguments, error, message in (
         ((X, 5, "3s", "1s"), ValueError, "span 0.0001.*Pass fewer splits"),
-        ((X, 1, 3, "1s"), TypeError, "train_size=3 is no span"),
+        ((X, 1, 3, "1s"), TypeError, "train_size=3 is not a time span"),
         ((sparse, 1, "10s", "5s"), ValueError, "training window.*larger train_size"),
         ((sparse, 2, "50s", "10s", "20s"), ValueError, "test window.*0.*larger test_"),
     ):

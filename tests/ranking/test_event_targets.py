@@ -107,10 +107,10 @@ def test_what_cannot_be_picked_is_named(model, shop):
         model.rank_targets(shop, event="gift")
     with pytest.raises(ValueError, match="have no event types. Pass event="):
         model.score(lists, event="buy")
-    with pytest.raises(ValueError, match="y is given"):
+    with pytest.raises(ValueError, match="the items of y have no"):
         model.score(shop, [row[-1] for row in lists], event="buy")
     one = Sessions.from_lists([["a", "b"]], events=[["buy", "view"]])
-    with pytest.raises(ValueError, match="no session has such an event behind"):
+    with pytest.raises(ValueError, match="no session has such an event after"):
         model.rank_targets(one, event="buy")
     with pytest.raises(ValueError, match="no session of X_test has such an event"):
         evaluate({"m": model}, None, one, event="buy", fit=False)

@@ -95,7 +95,7 @@ def test_filters_are_any_collection(kind):
     assert popular.predict_topk([[]] * 3, k=1, deny=rows).tolist() == [[2], [3], [4]]
     assert popular.predict_topk([[]], k=1, deny=kind([1, 2])).tolist() == [[3]]
     assert popular.predict_topk([[]], k=1, allow=kind([4, 99])).tolist() == [[4]]
-    with pytest.raises(TypeError, match=r"allow\[1\] is a int: 2, others are lists"):
+    with pytest.raises(TypeError, match=r"allow\[1\] is a int: 2, but other"):
         popular.predict_topk([[1], [2]], allow=[[1], 2])
 
 

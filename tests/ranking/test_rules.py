@@ -190,7 +190,7 @@ def test_votes_and_rerankers(train, markov):
     found = vote.predict_topk(SESSIONS, 9, boost={"item-049": 50.0})
     assert found.tolist() == walk(scores, vote.item_ids_, 9)
     rerank = MMRReranker(markov, prefit=True).fit(train)
-    with pytest.raises(ValueError, match="MMRReranker say an order.*Boost the recomm"):
+    with pytest.raises(ValueError, match="MMRReranker only define .*Boost the recomm"):
         rerank.predict_topk(SESSIONS, boost={"item-049": 2.0})
     brands = {f"item-{n:03}": n % 2 for n in range(50)}
     found = rerank.predict_topk(SESSIONS, 2, max_per_group=1, groups=brands)

@@ -89,7 +89,7 @@ def test_what_has_no_similar_items_names_what_has():
     }
     with pytest.raises(TypeError) as caught:
         PopularityRecommender().similar_items(["a"])
-    told = re.search("fitted (.*?)[.] predict_topk", str(caught.value))[1]
+    told = re.search("fitted (.*?)[.] To rank", str(caught.value))[1]
     assert set(re.split(", | or ", told)) == names
 
 
@@ -99,7 +99,10 @@ def test_what_has_no_similar_items_names_what_has():
         (None, "^ids is None. Pass a list of ids"),
         (3, r"^ids is an int: 3.* Wrap a single one: \[3\]"),
         (np.array("item-003"), r"^ids is a str: 'item-003'.* \['item-003'\]"),
-        (Sessions.from_lists([["item-003"]]), "^ids are Sessions. Pass a list of item"),
+        (
+            Sessions.from_lists([["item-003"]]),
+            "^ids are Sessions. Expected a list of",
+        ),
     ],
     ids=["None", "int", "0-d", "sessions"],
 )

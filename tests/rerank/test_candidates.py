@@ -359,9 +359,13 @@ def test_over_a_pipeline_and_below_mmr(train, test):
         (
             {"classifier": SessionKNN()},
             TypeError,
-            "SessionKNN, which is or holds",
+            "SessionKNN, which is or contains",
         ),
-        ({"classifier": make_pipeline(StandardScaler(), SLIST())}, TypeError, "holds"),
+        (
+            {"classifier": make_pipeline(StandardScaler(), SLIST())},
+            TypeError,
+            "contains",
+        ),
         (
             {"item_columns": {"a": ["x"]}},
             ValueError,
@@ -412,10 +416,10 @@ def test_items_that_the_base_leaves_out_need_no_row(train):
 @pytest.mark.parametrize("name", ["score", "cluster", "similarity_to_last"])
 def test_names_of_columns_are_not_those_of_other_features(name, train):
     frame = pd.DataFrame({"price": 1.0, name: 0.0}, index=train.vocabulary)
-    with pytest.raises(ValueError, match=f"has a column '{name}', and another"):
+    with pytest.raises(ValueError, match=f"has a column '{name}', but another"):
         ranker(SessionKNN(), item_columns=frame).fit(train)
     frame.columns = ["price", "price"]
-    with pytest.raises(ValueError, match="has a column 'price', and another"):
+    with pytest.raises(ValueError, match="has a column 'price', but another"):
         ranker(SessionKNN(), item_columns=frame).fit(train)
 
 
@@ -436,8 +440,8 @@ def test_why_there_is_nothing_to_learn(train):
         (SessionKNN(), pairs * 5, {"held_out_fraction": 0.99}, "a smaller held_out_f"),
         (SessionKNN(), pairs, {}, "a larger held_out_fraction"),
         (SessionKNN(), pairs * 4 + short, {}, "of the latest 2 sessions has 2 items"),
-        (base, pairs * 5, {"prefit": True}, "catalog.*sessions of items that it"),
-        (SessionKNN(), [["a", "a"]] * 5, {}, "Each of the candidates .* target"),
+        (base, pairs * 5, {"prefit": True}, "catalog.*sessions with items of the base"),
+        (SessionKNN(), [["a", "a"]] * 5, {}, "All candidates .* are targets"),
         (PopularityRecommender(), [*popular, *[["c", "c"]] * 3], {"n_candidates": 2},
          "None of the 3 targets .* or a larger n_candidates"),
     ):  # fmt: skip
@@ -447,7 +451,7 @@ def test_why_there_is_nothing_to_learn(train):
 
 
 def test_sessions_without_a_transition_are_counted(train):
-    with pytest.raises(ValueError, match="Of 3 sessions 2 are not held out, and none"):
+    with pytest.raises(ValueError, match="2 of 3 sessions are not held out, and none"):
         ranker(MarkovRecommender()).fit([["a"], ["b"], ["a"]])
 
 

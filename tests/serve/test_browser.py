@@ -227,7 +227,7 @@ def test_an_unknown_item(page):
     page.press("\ue007")  # Enter
     page.until_clicks(1)
     assert "Not in the catalog: ignored" in page.text("#clicks li")
-    assert set(page.texts(".because")) == {"Popular: no click of the session is known"}
+    assert set(page.texts(".because")) == {"Popular: no click is in the catalog"}
     page.all("#results [role=option]")[0].click()
     page.until_clicks(2)
     assert "because" in page.text(".because").lower()

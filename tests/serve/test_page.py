@@ -117,11 +117,11 @@ def test_endpoints_of_the_script_exist(client):
 
 def test_curl_commands_of_the_documentation():
     """Each is sent to a model of the page; all of them are understood."""
-    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/guide/serving.md").read_text()
     commands = re.findall(
         r"^curl -s '?localhost:8000(/[^\s']+)'?(?: -H.*\n +-d '(.*)')?$", text, re.M
     )
-    assert len(commands) == text.count("curl -s") == 8
+    assert len(commands) == text.count("curl -s") > 4
     sessions = [[f"item-{i:03}" for i in range(first, 30)] for first in range(3)]
     with TemporaryDirectory() as folder:
         skclip.save(

@@ -128,7 +128,10 @@ def test_similar_items_are_bounded(client):
     body = {"items": ["item-003"] * 101, "k": 101, "model": "b"}
     answer = client.post("/similar", json=body)
     assert answer.status_code == 422
-    assert "A k above 100 takes at most 100 items." in answer.json()["detail"]
+    assert (
+        "With k above 100, a request takes at most 100 items."
+        in answer.json()["detail"]
+    )
     assert client.post("/similar", json=body | {"k": 100}).is_success
 
 

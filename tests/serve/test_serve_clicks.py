@@ -69,12 +69,18 @@ def test_types_alone_and_unknown_types_are_fine(client):
 @pytest.mark.parametrize(
     ("columns", "detail"),
     [
-        ({"events": ["view"]}, "events has another shape. Expected a value for each"),
-        ({"times": [[0, 1]]}, "times has another shape. Expected a value for each"),
-        ({"times": [1, 0]}, "times must not fall within a session"),
+        (
+            {"events": ["view"]},
+            "events does not match the clicks. Expected one value per",
+        ),
+        (
+            {"times": [[0, 1]]},
+            "times does not match the clicks. Expected one value per",
+        ),
+        ({"times": [1, 0]}, "times must not decrease within a session"),
         ({"times": [0, "1"]}, "times"),
         ({"times": [0, None]}, "times"),
-        ({"events": [["view"], ["buy"]]}, "events has another shape"),
+        ({"events": [["view"], ["buy"]]}, "events does not match the clicks"),
     ],
 )
 def test_what_does_not_fit_the_clicks_is_refused(client, columns, detail):
@@ -88,4 +94,4 @@ def test_rows_of_several_sessions_must_fit_each(client):
     body = {"sessions": SESSIONS, "events": EVENTS[:2]}
     answer = client.post("/recommend", json=body)
     assert answer.status_code == 422
-    assert "a list for each session" in answer.json()["detail"]
+    assert "one list per session" in answer.json()["detail"]

@@ -34,8 +34,8 @@ def client(path):
 
 
 BAD = [
-    ("{}", "Expected one of session and sessions."),
-    ('{"session": ["a"], "sessions": []}', "Expected one of session and sessions."),
+    ("{}", "Expected either session or sessions."),
+    ('{"session": ["a"], "sessions": []}', "Expected either session or sessions."),
     ('{"session": "abc"}', "session: Input should be a valid list."),
     ('{"session": null}', "session: Input should be a valid list."),
     ('{"session": [true]}', "session.0: An id is text of at most 1,000"),
@@ -43,7 +43,7 @@ BAD = [
     ('{"session": [NaN]}', "session.0: An id is text"),
     ('{"session": [["a"]]}', "session.0: An id is text"),
     ('{"session": ["%s"]}' % ("a" * 1001), "session.0: An id is text"),
-    ('{"session": ["\\ud800"]}', "session.0: An id has half a character."),
+    ('{"session": ["\\ud800"]}', "session.0: An id has an unpaired surrogate."),
     (json.dumps({"session": ["a"] * 1001}), "session: List should have at most 1000"),
     (json.dumps({"sessions": [[]] * 1001}), "sessions: List should have at most"),
     ('{"session": [], "k": 0}', "k: Input should be greater than or equal to 1."),
@@ -52,7 +52,7 @@ BAD = [
     ('{"session": [], "k": true}', "k: Input should be a valid integer."),
     ('{"session": [], "k": 1e400}', "k: Input should be a valid integer."),
     ('{"session": [], "top": 3}', "top: Extra inputs are not permitted."),
-    ('{"session": [], "\\ud800": 3}', "The body has half a character in it."),
+    ('{"session": [], "\\ud800": 3}', "The body has an unpaired surrogate"),
     ('{"session": [9007199254740994.0]}', "session.0: An id is text"),
     ('{"session": [], "model": "b"}', "model: the server has no model 'b'."),
     ('{"session": [], "model": "c"}', "model: Input should be 'a' or 'b'."),
@@ -63,12 +63,12 @@ BAD = [
     ),
     (
         json.dumps({"sessions": [[]] * 101, "k": 101}),
-        "A k above 100 takes at most 100 sessions. Send them in several requests",
+        "takes at most 100 sessions. Send them in several requests",
     ),
-    ("[]", "The body is no JSON object."),
-    ("null", "The body is no JSON object."),
+    ("[]", "The body is not a JSON object."),
+    ("null", "The body is not a JSON object."),
     ("", "The body is missing."),
-    ("{", "The body is no JSON."),
+    ("{", "The body is not valid JSON."),
 ]
 
 
@@ -159,7 +159,7 @@ def test_files_without_a_recommender_are_refused(path, tmp_path):
     with pytest.raises(FileNotFoundError):
         create_app(tmp_path / "none.skclip")
     joblib.dump(PopularityRecommender().fit(X), tmp_path / "model.joblib")
-    with pytest.raises(ValueError, match="is no skclip model file.*joblib"):
+    with pytest.raises(ValueError, match="is not a skclip model file.*joblib"):
         create_app(tmp_path / "model.joblib")
     skclip.save(SessionClusterer(random_state=0).fit(X), tmp_path / "clusters")
     with pytest.raises(TypeError, match="SessionClusterer holds no recommender"):
@@ -182,14 +182,14 @@ def test_ids_that_json_cannot_hold_are_refused(ids, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"columns \[\]. Expected item ids in the first one"),
-        ("item,name\na,x\n", "a column 'title' behind it"),
-        ("title,item\nx,a\n", "a column 'title' behind it"),
+        ("", r"columns \[\]. Expected item ids in the first column"),
+        ("item,name\na,x\n", "a later column 'title'"),
+        ("title,item\nx,a\n", "a later column 'title'"),
         ("item,title\na,x\na,y\n", "two titles for the item 'a': 'x' and 'y'"),
         ("item,title\nz,x\n", "titles of 1 items, and none of them is in the model"),
         ("item,title\na\n", "line 2: expected 2 columns, found 1"),
-        (b"item,title\na,\xff\n", "no CSV file in UTF-8"),
-        ('item,title\na,"x\n', "no CSV file in UTF-8"),
+        (b"item,title\na,\xff\n", "not a CSV file in UTF-8"),
+        ('item,title\na,"x\n', "not a CSV file in UTF-8"),
     ],
 )
 def test_bad_titles_are_refused(path, tmp_path, text, message):
@@ -258,14 +258,14 @@ def test_a_missing_package_is_named(path, monkeypatch):
 def test_half_a_character_in_an_id_of_the_model(tmp_path):
     path = tmp_path / "model.skclip"
     skclip.save(PopularityRecommender().fit([["a", "\ud800"]]), path)
-    with pytest.raises(ValueError, match="has half a character"):
+    with pytest.raises(ValueError, match="has an unpaired surrogate"):
         create_app(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
 def test_a_pipe_in_the_place_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "model.skclip")
-    with pytest.raises(ValueError, match="is no regular file"):
+    with pytest.raises(ValueError, match="is not a regular file"):
         create_app(tmp_path / "model.skclip")
 
 

@@ -140,7 +140,7 @@ def test_a_model_that_cannot_rank_is_not_taken(path, monkeypatch):
 def test_a_file_that_never_rests_is_refused(path, monkeypatch):
     states = iter(range(100))
     monkeypatch.setattr("skclip.serve._models._state_of_file", lambda _: next(states))
-    with pytest.raises(ValueError, match="was replaced each time"):
+    with pytest.raises(ValueError, match="was replaced during each"):
         create_app(path)
 
 

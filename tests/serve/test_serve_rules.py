@@ -102,7 +102,7 @@ def test_a_changed_file_takes_effect_and_a_broken_one_does_not(folder, caplog):
         watched.refresh()
         watched.refresh()
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
-    assert "watched.json: 'deny' is no list" in caplog.text
+    assert "watched.json: 'deny' is not a list" in caplog.text
     assert watched["a"].recommend([ROW], 3)[0][0] == after
     assert watched.describe()[0]["reload_error"].startswith("watched.json")
 
@@ -113,7 +113,7 @@ def test_unknown_items_are_logged_once(folder, caplog):
     with caplog.at_level(logging.WARNING, "skclip.serve"):
         Models([folder / "a.skclip"], rules=path)
     (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
-    assert "name 1 items that model a does not know, such as 'nobody'" in record.message
+    assert "not in the catalog of model a (1, such as 'nobody')" in record.message
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_unknown_items_are_logged_once(folder, caplog):
         ([], "holds a list. Expected a JSON object with some of 'boost'"),
         ({"bost": {}}, "has the key 'bost'"),
         ({"a": {}, "c": {}}, "has the key 'a'"),
-        ({"a": []}, "'a' is no JSON object"),
-        ({"boost": [1]}, "'boost' is no object"),
+        ({"a": []}, "'a' is not a JSON object"),
+        ({"boost": [1]}, "'boost' is not an object"),
         ({"boost": {"item-001": 0}}, "json: boost.'item-001'. is 0"),
         ({"boost_seen": "much"}, "json: boost_seen is 'much'"),
         ({"max_per_group": 1}, "json: max_per_group is given alone"),
         ({"max_per_group": 1, "groups": "brand"}, "'groups' is neither"),
-        ({"deny": "item-001"}, "'deny' is no list"),
-        ({"deny": [True]}, "'deny' is no list"),
-        ({"deny": [["item-001"]]}, "'deny' is no list"),
-        ({"a": {}, "b": {"deny": 1}}, "'deny' is no list"),
+        ({"deny": "item-001"}, "'deny' is not a list"),
+        ({"deny": [True]}, "'deny' is not a list"),
+        ({"deny": [["item-001"]]}, "'deny' is not a list"),
+        ({"a": {}, "b": {"deny": 1}}, "'deny' is not a list"),
     ],
 )
 def test_wrong_rules_are_refused_at_the_start(folder, rules, match):
@@ -142,7 +142,7 @@ def test_wrong_rules_are_refused_at_the_start(folder, rules, match):
 def test_files_that_are_no_json_are_refused(folder):
     path = folder / "no.json"
     path.write_text("{boost")
-    with pytest.raises(ValueError, match="no.json is no JSON in UTF-8"):
+    with pytest.raises(ValueError, match="no.json is not JSON in UTF-8"):
         create_app([folder / "a.skclip"], rules=path)
     path.write_text('{"boost": {"a": 1}, "boost": {}}')
     with pytest.raises(ValueError, match="the key 'boost' is given twice"):

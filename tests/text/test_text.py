@@ -166,7 +166,7 @@ def test_the_cache_keeps_numbers_alone_and_refuses_two_lengths(tmp_path):
         kept = file.execute("select value from entries").fetchall()
     assert sorted(len(row[0]) for row in kept) == [8, 20]  # float32
     path.write_bytes(b"my thesis" * 99)
-    with pytest.raises(ValueError, match=r"vectors.sqlite' is no cache of skclip"):
+    with pytest.raises(ValueError, match=r"vectors.sqlite' is not a cache of skclip"):
         ItemTextEncoder(Letters(), cache_dir=tmp_path).fit(["abc"])
 
 
@@ -187,7 +187,7 @@ def test_what_was_encoded_is_kept_if_the_rest_fails(tmp_path):
 
 
 def test_the_cache_knows_objects_by_name_and_folders_by_files(tmp_path):
-    with pytest.raises(ValueError, match="has no cache_id"):
+    with pytest.raises(ValueError, match="needs an encoder with a cache_id"):
         ItemTextEncoder(lambda texts: None, cache_dir=tmp_path).fit(TITLES)
     (tmp_path / "model").mkdir()
     encoder = ItemTextEncoder(str(tmp_path / "model"))
@@ -225,7 +225,7 @@ def test_state_survives(tmp_path):
         ({"x": ["tea"]}, TypeError, "The title of 'x' is a list"),
         ([None, ""], ValueError, "All 2 titles are missing"),
         (np.array([["a", "b"]]), ValueError, r"titles has shape \(1, 2\)"),
-        ([chr(0x4E00 + i) for i in range(60)], ValueError, "60 titles share no part"),
+        ([chr(0x4E00 + i) for i in range(60)], ValueError, "60 titles have no word"),
     ],
 )
 def test_bad_titles(titles, error, match):

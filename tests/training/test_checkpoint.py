@@ -99,11 +99,11 @@ def test_another_run_is_refused(train, tmp_path):
     with pytest.raises(ValueError, match="truncated"):
         clone(model).fit(train)
     path.write_bytes(b"something else" * 9)
-    with pytest.raises(ValueError, match="is no skclip checkpoint"):
+    with pytest.raises(ValueError, match="is not a skclip checkpoint"):
         clone(model).fit(train)
     for change, message in (
         ({"random_state": None}, "integer random_state"),
-        ({"checkpoint": tmp_path / "no" / "run"}, "there is no folder"),
+        ({"checkpoint": tmp_path / "no" / "run"}, "does not exist"),
         ({"checkpoint": str(tmp_path)}, "is a folder"),
     ):
         with pytest.raises(ValueError, match=message):

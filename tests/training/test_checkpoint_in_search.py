@@ -146,12 +146,12 @@ def test_save_and_checkpoint_leave_named_pipes_alone(fifo, fitted):
     link = fifo.with_name("link")
     link.symlink_to(fifo)
     for path in (fifo, link):
-        with pytest.raises(ValueError, match="is no regular file.* Pass another path"):
+        with pytest.raises(ValueError, match="not a regular file.* Pass another path"):
             skclip.save(fitted, path)
         model = small(checkpoint=path)
-        with pytest.raises(ValueError, match="is no regular file. Pass another path"):
+        with pytest.raises(ValueError, match="not a regular file. Pass another path"):
             model.fit(X)
-        with pytest.raises(ValueError, match="is no regular file. Pass another path"):
+        with pytest.raises(ValueError, match="not a regular file. Pass another path"):
             GridSearchCV(model, GRID, cv=2, error_score="raise").fit(X)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
     assert sorted(fifo.parent.iterdir()) == [link, fifo]
@@ -165,7 +165,7 @@ def test_sockets_and_folders_are_left_alone_too(tmp_path, fitted, monkeypatch):
         for name in ("socket", "folder"):
             with pytest.raises((ValueError, OSError)):
                 skclip.save(fitted, name)
-            with pytest.raises(ValueError, match="no regular file|is a folder"):
+            with pytest.raises(ValueError, match="not a regular file|is a folder"):
                 small(checkpoint=name).fit(X)
         assert stat.S_ISSOCK(os.stat("socket").st_mode)
     assert sorted(os.listdir()) == ["folder", "socket"]

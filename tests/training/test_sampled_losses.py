@@ -228,9 +228,9 @@ def test_bad_sample_sizes():
     with pytest.raises(ValueError, match="n_negatives=9 exceeds the catalog of 3"):
         small(loss=BPR(9)).fit([["a", "b", "c"]] * 4)
     for kind, sizes, message in (
-        ("sampled_softmax", (1_000_000, 1000), r"3.7 GiB a step.*n_negatives <= 536"),
-        ("bpr-max", (1_000_000, 1000), r"takes 33.5 GiB a step.*n_negatives <= 59"),
-        ("bpr", (4096, 1900, 64), r"takes 3\.9 GiB a step"),  # samples of their own
+        ("sampled_softmax", (1_000_000, 1000), r"3.7 GiB per step.*n_negatives <= 536"),
+        ("bpr-max", (1_000_000, 1000), r"takes 33.5 GiB per step.*n_negatives <= 59"),
+        ("bpr", (4096, 1900, 64), r"takes 3\.9 GiB per step"),  # samples of their own
     ):
         with pytest.raises(ValueError, match=message):
             check_sample_fits(SAMPLED_LOSSES[kind](), *sizes)

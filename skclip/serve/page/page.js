@@ -1,14 +1,14 @@
-// The page of `python -m skclip.serve`. The session stands in the fragment of the
-// address: a click writes it there, and each change of the address draws the page anew.
-// So the back button undoes a click, and a reload or a link brings the session back.
+// The page of `python -m skclip.serve`. The fragment of the address holds the session.
+// A click writes it there, and each change of the address draws the page again. So the
+// back button undoes a click, and a reload or a link restores the session.
 
 import { ask, Failed, fromJSON, isId, keyOf, Refused, toJSON } from "./server.js";
 
 const LISTED = 10;
 const FOUND = 20;
 const BLOCK = 1000; // ids that the server describes in one request
-const SMALL = 0.05; // share of the largest drop from which on a click is named
-const POLL = 5000; // milliseconds between two looks at the models
+const SMALL = 0.05; // smallest share of the largest drop for which a click is named
+const POLL = 5000; // milliseconds between two checks of the models
 
 const $ = (id) => document.getElementById(id);
 const wide = matchMedia("(min-width: 45.01rem)");
@@ -16,22 +16,22 @@ const wide = matchMedia("(min-width: 45.01rem)");
 const state = {
   models: [],
   session: [],
-  lists: [], // one a model: {session, items, scores, explanation, moved} or {problem}
+  lists: [], // one per model: {session, items, scores, explanation, moved} or {problem}
   opened: new Set(), // recommendations whose bars are open
-  records: new Map(), // what the server said about items, by model, versions and id
+  records: new Map(), // descriptions of items from the server, by model, versions and id
   found: { query: null, items: [], total: 0 },
   active: -1, // the chosen option of the search
   popup: false, // whether a narrow screen shows the options
 };
 
-// ---- What is known of items
+// ---- Descriptions of items
 
 const versionsOf = (model) =>
   `${model.version} ${model.titles_version} ${model.rules_version}`;
 const placeOf = (model, id) => `${model.name} ${versionsOf(model)} ${keyOf(id)}`;
 const recordOf = (model, id) => state.records.get(placeOf(model, id));
 
-/** Ask for the records of items (title, cluster, known) that no answer has brought. */
+/** Request the missing descriptions of items: title, cluster, known. */
 async function learn(model, ids, signal) {
   const missing = ids.filter((id) => !recordOf(model, id));
   for (let begin = 0; begin < missing.length; begin += BLOCK) {
@@ -42,7 +42,7 @@ async function learn(model, ids, signal) {
   }
 }
 
-/** One task at a time: a new one ends the one before, whose answer is never drawn. */
+/** Run one task at a time. A new one stops the last one, whose answer is dropped. */
 function latestOnly(task) {
   let controller = new AbortController();
   return async (...values) => {
@@ -92,14 +92,14 @@ function move(i, step) {
   changeSession(session, `Moved ${nameOf(state.session[i])} to place ${i + step + 1}.`);
 }
 
-/** What a person typed as an id: a number where the catalog has numbers. */
+/** The id for a typed text: a number if the catalog has numbers. */
 function typedId(text) {
   const ids = state.lists.flatMap(({ items }) => items);
   const numbers = ids.length > 0 && ids.every((id) => typeof id !== "string");
   return numbers && /^-?(0|[1-9]\d*)$/.test(text) ? fromJSON(text) : text;
 }
 
-// ---- What the models recommend
+// ---- Recommendations
 
 const refresh = latestOnly(async (signal) => {
   $("lists").setAttribute("aria-busy", "true");
@@ -135,7 +135,7 @@ async function listOf(model, before, session, signal) {
   }
 }
 
-/** With an explanation, or without one and with the reason why there is none. */
+/** Recommend with an explanation, or with a note why there is none. */
 async function recommend(body, signal) {
   if (!body.session.length) return ask("recommend", { body, signal });
   try {
@@ -146,7 +146,7 @@ async function recommend(body, signal) {
   }
 }
 
-/** How many places each item went up, or "new"; nothing where no list was before. */
+/** Number of places that each item rose, or "new". All 0 for the first list. */
 function moves(before, after) {
   if (!before?.length) return after.map(() => 0);
   const ranks = new Map(before.map((id, rank) => [keyOf(id), rank]));
@@ -155,7 +155,7 @@ function moves(before, after) {
   );
 }
 
-/** Known clicks by what the item loses without them, the largest first. */
+/** Known clicks, sorted by the drop of the item without them, largest first. */
 function driversOf({ session, unknown, explanation }, j) {
   if (!explanation) return [];
   const strange = new Set(unknown.map(keyOf));
@@ -169,11 +169,11 @@ function sentenceOf(drivers, { session, unknown, explanation }) {
   if (!session.length) return "Popular";
   const strange = new Set(unknown.map(keyOf));
   const known = session.filter((id) => !strange.has(keyOf(id)));
-  if (!known.length) return "Popular: no click of the session is known";
+  if (!known.length) return "Popular: no click is in the catalog";
   if (known.length === 1) return `Because of ${nameOf(known[0])}`;
   if (!explanation) return "";
   const [first, second] = drivers.filter(({ drop }) => drop > 0);
-  if (!first) return "No single click raises it";
+  if (!first) return "No single click raises its score";
   const name = ({ click }) => `${click + 1}. ${nameOf(session[click])}`;
   if (!second || second.drop < SMALL * first.drop) return `Because of ${name(first)}`;
   const mostly = first.drop >= 2 * second.drop ? "Mostly because" : "Because";
@@ -192,7 +192,7 @@ function nameOf(id) {
 
 const letter = (m) => state.models[m].name.toUpperCase();
 
-// ---- Drawing. All text goes in as text: titles and ids come from files.
+// ---- Drawing. Titles and ids come from files, so they are inserted as plain text.
 
 function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
@@ -253,7 +253,7 @@ const similarButton = (key, id) =>
 
 let wanted = []; // keys of the controls that should have the focus after drawing
 
-/** Draw, and leave the focus on its control, or on the one that took its place. */
+/** Draw, and keep the focus on its control, or on the control in its place. */
 function draw() {
   const key = document.activeElement?.dataset?.key;
   const keys = wanted.length ? wanted : key ? [key] : [];
@@ -275,8 +275,8 @@ function drawSession() {
   const n = state.session.length;
   $("clear").disabled = n === 0;
   $("session-note").textContent = n
-    ? `${n} ${n === 1 ? "click" : "clicks"}, the oldest first.`
-    : "No clicks yet. Choose an item, or click one of the list.";
+    ? `${n} ${n === 1 ? "click" : "clicks"}, oldest first.`
+    : "No clicks yet. Search for an item, or click one in the list.";
   $("clicks").replaceChildren(...state.session.map(clickRow));
 }
 
@@ -360,7 +360,7 @@ function listArticle(list, m) {
   if (list.problem) article.append(el("p", { className: "problem" }, list.problem));
   if (list.note) article.append(el("p", { className: "note" }, list.note));
   if (!list.problem && !list.items.length)
-    article.append(el("p", {}, "Nothing is left to recommend."));
+    article.append(el("p", {}, "No items are left to recommend."));
   article.append(
     el("ol", {}, ...list.items.map((id, j) => recommendation(list, m, id, j))),
   );
@@ -425,7 +425,7 @@ function tags(list, m, id, j) {
     found.push(
       el(
         "span",
-        { className: "tag", title: "Places since the list before" },
+        { className: "tag", title: "Change of rank since the previous list" },
         hidden(moved > 0 ? "up " : "down "),
         el("span", { "aria-hidden": "true" }, `${sign} `),
         `${Math.abs(moved)}`,
@@ -479,7 +479,7 @@ function whyPanel(drivers, session) {
   );
 }
 
-/** Show in the session which clicks drove the recommendation of a row, or of none. */
+/** Mark the clicks that drove the recommendation of a row, or no clicks. */
 function point(chosen) {
   $("lists")
     .querySelectorAll(".shown")
@@ -546,7 +546,7 @@ function drawAbout() {
           el(
             "p",
             { className: "problem" },
-            "The file changed, but could not be loaded. The older model goes on. ",
+            "The file changed, but could not be loaded. The older model stays in use. ",
             model.reload_error,
           ),
         );
@@ -582,7 +582,7 @@ function showProblem(text) {
   if (text !== null) $("lists").setAttribute("aria-busy", "false");
 }
 
-/** Look at the models; draw all anew if one was reloaded or the server is back. */
+/** Check the models. Draw all again if one was reloaded or the server is back. */
 const look = latestOnly(async (signal) => {
   const { models } = await ask("models", { signal });
   if (signal.aborted) return;
@@ -634,7 +634,7 @@ const search = latestOnly(async (signal) => {
   drawFound();
 });
 
-/** What was found, and the typed text as an id where no item has that id. */
+/** The items found, and the typed text as an id if no item has that id. */
 function optionsOf({ query, items }) {
   const options = items.map(({ id }) => id);
   if (query && !items.some(({ id }) => String(id) === query))
@@ -653,7 +653,7 @@ function drawFound() {
     ? `${count} found.`
     : items[0]?.clicks
       ? "The most clicked of all items."
-      : "The first items.";
+      : "The first items of the catalog.";
   if (query && !items.length)
     $("found").textContent = "No item found. Enter adds the text as an id.";
   $("results").dataset.query = query;
@@ -721,7 +721,7 @@ function choose(id) {
   }
 }
 
-/** Enter takes the chosen option, else the best one of what is typed by now. */
+/** On Enter, take the chosen option, or else the best one for the typed text. */
 async function enter() {
   clearTimeout(pause);
   if (state.active < 0 && state.found.query !== $("query").value.trim()) await search();

@@ -2,7 +2,7 @@
 
 const PATIENCE = 20000; // milliseconds until a silent server counts as unreachable
 const AWAY =
-  "The server does not answer. Your session is kept. The list may be an older one.";
+  "The server does not answer. Your session is kept. The list may be out of date.";
 
 // Numbers of more than 53 bits are ids, too: as BigInt they keep all digits.
 
