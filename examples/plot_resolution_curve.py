@@ -32,7 +32,7 @@ from skclip.metrics import SessionScorer
 from skclip.model_selection import TemporalSplit
 
 X, _ = make_sessions(1000, 150, n_communities=10, p_stray=0.1, random_state=0)
-resolutions = [0.1, 1.0, 10.0, 40.0]
+resolutions = [0.1, 1.0, 10.0]
 for resolution in resolutions:
     clusterer = SessionClusterer(resolution, random_state=0).fit(X)
     print(
