@@ -2,19 +2,20 @@
 Does a blend beat its members?
 ==============================
 
-**Question.** A network and nearest neighbors rank the same sessions. Is their mixture
-better than either, and who should decide how much each counts?
+**Question.** A neural network and a nearest neighbor model rank the same sessions. Is a
+weighted mean of both better than either one, and how do you choose the weights?
 
 **Answer.** ``VotingRecommender(method="blend", weights="auto")`` learns the weights on
-the latest training sessions. Where each member knows something that the other does not,
-the mixture is ahead of both.
+the latest training sessions. If each member finds items that the other one misses, the
+blend beats both.
 """
 
 # %%
 # Members
 # -------
-# Each is fitted twice: without the latest tenth of the sessions, from which weights and
-# temperatures are learned, and then on all of them.
+# The blend fits each member twice. The first fit leaves out the latest tenth of the
+# sessions. The blend learns the weights and temperatures on that tenth. The second fit
+# uses all sessions.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,10 +42,10 @@ for name, weight, temperature in zip(
     print(f"{name:<10} weight {weight:.2f}, temperature {temperature:.2f}")
 
 # %%
-# Every weight there is
-# ---------------------
-# The members stay as they are; a blend of fitted members with fixed weights is
-# made in an instant.
+# Try all weights
+# ---------------
+# With ``prefit=True`` the members are not fitted again, so a blend with fixed weights
+# takes almost no time.
 
 fitted = list(blend.named_estimators_.items())
 shares = np.linspace(0, 1, 11)
@@ -65,30 +66,34 @@ for name, found in ranks.items():
     print(f"{name:<12}{recall_at_k(found, 20):>10.3f}{mrr_at_k(found, 20):>8.3f}")
 
 # %%
-# The learned weight among all others
-# -----------------------------------
+# Compare the learned weight with the others
+# ------------------------------------------
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for ax, metric, values, label in zip(
     axes, [recall_at_k, mrr_at_k], np.transpose(curve), ["Recall@20", "MRR@20"],
     strict=True,
 ):  # fmt: skip
-    ax.plot(shares, values, color="0.3", marker="o", label="fixed weights")
+    ax.plot(shares, values, color="0.3", marker="o", label="blend with this weight")
     at = blend.weights_[1], metric(ranks["blend"], 20)
-    ax.plot(*at, "D", color="tab:red", markersize=9, label="learned")
+    ax.plot(
+        *at, "D", color="tab:red", markersize=9, label="blend with the learned weight"
+    )
     popular = metric(ranks["popularity"], 20)
-    ax.text(0, 0.03, f"popularity: {popular:.3f}", transform=ax.transAxes, color="0.4")
-    ax.set(xlabel="weight of the neighbors", title=label)
+    ax.text(
+        0.03, 0.03, f"popularity: {popular:.3f}", transform=ax.transAxes, color="0.4"
+    )
+    ax.set(xlabel="weight of the neighbors (0 = network alone)", title=label)
     ax.margins(y=0.15)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("on later sessions")
+axes[0].set_ylabel("score on later sessions")
 handles, labels = axes[0].get_legend_handles_labels()
 fig.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
 # The left end of each curve is the network alone, the right end the neighbors alone.
-# These visitors often return to an item. With ``p_habit=0.6`` they follow habits of the
-# last item instead: the neighbors then rank worse, and the same blend finds more items
-# but has a lower MRR than the network. So compare a blend with its members on your own
-# later sessions. :doc:`/guide/blend` says when it is not worth its time.
+# These simulated visitors often return to an item. A blend does not always win. With
+# ``p_habit=0.6`` the next click depends more on the last item, and the neighbors rank
+# worse. The same blend then finds more items but has a lower MRR than the network.
+# Compare a blend with its members on your own later sessions. See :doc:`/guide/blend`.

@@ -1,21 +1,21 @@
 """
-What becomes of items that are new?
-===================================
+How well are new items ranked?
+==============================
 
-**Question.** Items that went on sale yesterday have few clicks. How well are they
-ranked, and do cluster prompts help them?
+**Question.** Items that went on sale yesterday have few clicks. How well does a model
+rank such cold items, and do cluster prompts help?
 
-**Answer.** Rare targets are much harder for every model. Cluster prompts lend them
-something of what the items around them have learned; nearest neighbors, which learn
-nothing, find most of them here. An item without any click in training is in no catalog,
-and no model of ids can rank it.
+**Answer.** Every model ranks rare items much worse than frequent ones. Cluster prompts
+help the network, because a rare item shares the prompt of the items around it. Nearest
+neighbors find the most rare items here. Without any click in training, an item is
+not in the catalog, and a model that reads only item ids cannot rank it.
 """
 
 # %%
-# A shop with late arrivals
-# -------------------------
-# A quarter of the items appear in the last third of the month only. The latest 15 % of
-# the sessions is the future.
+# Simulate a shop with new items
+# ------------------------------
+# A quarter of the items appear only in the last third of the month. The latest 15% of
+# the sessions are the test part.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,10 +46,10 @@ bins = {
 print({name: int(inside.sum()) for name, inside in bins.items()})
 
 # %%
-# Four models, one look
-# ----------------------
-# ``rank_targets`` gives the rank of every target in the whole catalog; from there on
-# metrics of any part are plain functions.
+# Fit four models
+# ---------------
+# ``rank_targets`` returns the rank of each target among all items. Metrics for any
+# group of targets follow from these ranks.
 
 
 def network(**options):
@@ -76,8 +76,8 @@ for name, model in models.items():
     print(f"{name:<16}", "  ".join(f"{value:.3f}" for value in recall[name]))
 
 # %%
-# Recall by familiarity
-# ---------------------
+# Recall by number of training clicks
+# -----------------------------------
 
 fig, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
 looks = [("0.95", ""), ("0.8", "//"), ("0.5", ""), ("0.15", "")]
@@ -91,11 +91,16 @@ ax.set_xticks(
     range(len(bins)),
     [f"{name}\n(n = {int(inside.sum())})" for name, inside in bins.items()],
 )
-ax.set(xlabel="clicks of the target in training", ylabel="Recall@20", ylim=(0, 1.12))
+ax.set(
+    xlabel="clicks of the target item in training (n = number of targets)",
+    ylabel="Recall@20 (share of targets found)",
+    ylim=(0, 1.12),
+)
 ax.legend(loc="upper left", frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# Report such a table beside every mean: a mean over all targets hides the left side,
-# because most clicks go to items that are known well.
+# Report such a table together with the mean. Most clicks are on frequent items, so the
+# mean over all targets hides the results for new ones. To rank items without any click,
+# see :ref:`sphx_glr_gallery_plot_item_titles.py`.

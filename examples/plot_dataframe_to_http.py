@@ -1,18 +1,20 @@
 """
-From a data frame to an answer over HTTP?
-=========================================
+From a data frame to a web service
+==================================
 
-**Question.** The clicks are in a data frame. What is on the way to a service that
-answers a session with ten items?
+**Task.** The clicks are in a data frame. Build a service that answers a session with
+ten recommended items.
 
-**Answer.** Five steps: sessions, fit, check, save, serve. The file opens without the
-training data and runs no code; ``python -m skclip.serve`` answers with it.
+**Steps.** Make sessions, fit, evaluate, save, serve. The saved file opens without the
+training data, and loading it runs no code. ``python -m skclip.serve`` loads it and
+answers HTTP requests.
 """
 
 # %%
-# Clicks, one row each
-# --------------------
-# Any pandas or polars frame or pyarrow table with a session, an item and a time.
+# Load the clicks
+# ---------------
+# Use a pandas or polars data frame or a pyarrow table with one row per click. It needs
+# a column for the session, one for the item and one for the time.
 
 import json
 import socket
@@ -42,8 +44,9 @@ clicks = log.to_frame().rename(columns={"session": "sid", "item": "sku", "time":
 print(clicks.head(3))
 
 # %%
-# Fit, and check on the future
-# ----------------------------
+# Fit the model and evaluate it on later sessions
+# -----------------------------------------------
+# Compare it with two baselines: popularity and nearest neighbors.
 
 X = Sessions.from_events(clicks, session="sid", item="sku", time="ts")
 train, _, test = temporal_split(X, test_size=0.1, validation_size=0)
@@ -53,8 +56,8 @@ for baseline in (PopularityRecommender(), SessionKNN("vstan")):
     print(f"{baseline}: {baseline.fit(train).score(test):.3f}")
 
 # %%
-# One file
-# --------
+# Save the model to a file
+# ------------------------
 
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "model.skclip"
@@ -62,11 +65,11 @@ skclip.save(model, path)
 print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 # %%
-# Serve
-# -----
-# In a terminal: ``python -m skclip.serve model.skclip``. Here the command runs beside
-# this script, on a free port. It listens to this machine alone, and
-# ``http://127.0.0.1:8000/`` is a page to try the model.
+# Start the service
+# -----------------
+# In a terminal, run ``python -m skclip.serve model.skclip``. The service accepts
+# connections from the same computer only. Open ``http://127.0.0.1:8000/`` to try the
+# model in a browser. This script starts the same command on a free port.
 
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
@@ -99,8 +102,8 @@ answer = recommend(visit)
 print(visit, "->", answer["items"][:3], "...")
 
 # %%
-# How long does one answer take, HTTP included? Unknown items and empty sessions are
-# answered too.
+# Measure how long one answer takes, including HTTP. The service also answers unknown
+# items and empty sessions.
 
 visits = [row[:3].tolist() for row in test[:50]] + [["never seen"], []]
 milliseconds = []
@@ -113,10 +116,10 @@ server.terminate()
 server.wait()
 
 # %%
-# The answer, looked at
-# ---------------------
-# The softmax of all scores says how sure the model is. The shade of a bar is the
-# community that its item belongs to.
+# Look at one answer
+# ------------------
+# The softmax turns the scores of all items into probabilities. The shade of a bar is
+# the simulated community of its item.
 
 scores = model.decision_function([visit])[0]
 share = np.exp(scores - scores.max())
@@ -128,13 +131,13 @@ for place, item in enumerate(answer["items"]):
     bar = ax.barh(-place, share[item], color=shade, edgecolor="k")
     ax.bar_label(bar, [f"{share[item]:.1%}"], padding=4, fontsize=9)
 ax.set_yticks(range(0, -10, -1), answer["items"])
-ax.set(xlabel="probability", title=f"after {visit[0]}, {visit[1]}")
+ax.set(xlabel="probability", title=f"Recommended after {visit[0]}, {visit[1]}")
 ax.margins(x=0.12)
 ax.legend(
     handles=[
         Patch(facecolor="0.8", edgecolor="k", label=f"community of {visit[0]}"),
         Patch(facecolor="0.3", edgecolor="k", label=f"community of {visit[1]}"),
-        Patch(facecolor="white", edgecolor="k", label="another one"),
+        Patch(facecolor="white", edgecolor="k", label="another community"),
     ],
     loc="lower right",
     frameon=False,

@@ -1,18 +1,18 @@
 """
-Which resolution, and which learning rate?
-==========================================
+Tune hyperparameters with a grid search
+=======================================
 
-**Question.** The clusterer and the network have parameters that belong together. How
-are they searched in one go, and without looking into the future?
+**Question.** The clusterer and the network both have hyperparameters. How do you tune
+them together without using clicks from the future?
 
-**Answer.** Put both into a ``Pipeline``, hand it to scikit-learn's ``GridSearchCV``,
-and cut in time with :class:`~skclip.model_selection.TemporalSplit`.
+**Answer.** Put both into a ``Pipeline``, pass it to scikit-learn's ``GridSearchCV``,
+and split by time with :class:`~skclip.model_selection.TemporalSplit`.
 """
 
 # %%
-# Hold the future out
-# -------------------
-# The latest fifth of the sessions is the test part. It is looked at once, at the end.
+# Hold out the latest sessions
+# ----------------------------
+# The latest fifth of the sessions is the test part. Use it only once, at the end.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,11 +34,11 @@ X, _ = make_sessions(800, 120, random_state=0)
 train, _, test = temporal_split(X, test_size=0.2, validation_size=0)
 
 # %%
-# The search
-# ----------
-# Each fit clusters its own training part, so that no validation click enters the graph.
-# ``TemporalSplit(1, test_size=0.2)`` makes one validation part, the latest fifth of
-# the rest; more parts are safer and cost as many fits more.
+# Run the search
+# --------------
+# Each fit clusters only its own training part. No validation click enters the graph.
+# ``TemporalSplit(1, test_size=0.2)`` makes one validation part, the latest fifth of the
+# training sessions. More parts make the choice more reliable but need more fits.
 
 pipeline = make_pipeline(
     SessionClusterer(random_state=0),
@@ -63,19 +63,20 @@ search = GridSearchCV(
 print(search.best_params_)
 
 # %%
-# The winner was fitted again on all training sessions. It ranks through the pipeline:
+# The search fits the best pipeline again on all training sessions. Use it to recommend,
+# and compare it with the baselines on the test part.
 
 print(skclip.predict_topk(search, test[:2], k=3))
 score = SessionScorer("mrr@20")
 popular = PopularityRecommender().fit(train)
-print(f"MRR@20 of the future: {score(search, test):.3f}", end=", ")
+print(f"MRR@20 on the test part: {score(search, test):.3f}", end=", ")
 neighbors = SessionKNN("vstan").fit(train)
-print(f"by popularity {score(popular, test):.3f}", end=", ")
-print(f"by neighbors {score(neighbors, test):.3f}")
+print(f"popularity {score(popular, test):.3f}", end=", ")
+print(f"nearest neighbors {score(neighbors, test):.3f}")
 
 # %%
-# What the search saw
-# -------------------
+# Plot the scores of the grid
+# ---------------------------
 
 names = list(grid)
 table = search.cv_results_["mean_test_score"].reshape(
@@ -89,12 +90,12 @@ for (column, row), value in np.ndenumerate(table):
     ax.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink)
 ax.set_xticks(range(3), grid["clipsessionrecommender__learning_rate"])
 ax.set_yticks(range(3), grid["sessionclusterer__resolution"])
-ax.set(xlabel="learning rate", ylabel="resolution")
-fig.colorbar(image, label="MRR@20, validation part")
+ax.set(xlabel="learning rate", ylabel="resolution of the clusters")
+fig.colorbar(image, label="MRR@20 on the validation part")
 plt.show()
 
 # %%
-# Look at the spread of the columns against that of the rows: the learning rate decides
-# more than the resolution, so with few fits to spend, spend them there.
-# ``CLIPSessionRecommender`` alone can be searched as well, over
-# ``clusterer__resolution`` and ``backbone__hidden_dim``.
+# The scores differ more between columns than between rows. The learning rate matters
+# more than the resolution here, so tune it first if you can afford only a few fits. You
+# can also search ``CLIPSessionRecommender`` without a pipeline. Its parameters are then
+# called ``clusterer__resolution`` and ``backbone__hidden_dim``. See :doc:`/guide/tune`.

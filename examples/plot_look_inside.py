@@ -1,18 +1,19 @@
 """
-Why does it recommend that?
-===========================
+Why does the model recommend this item?
+=======================================
 
-**Question.** A model is fitted. Does its lead hold at every cut-off, do rare items lean
-on their prompts, and why did this visitor get this list?
+**Question.** Does the lead of a fitted model hold at every cut-off? Do rare items rely
+on their prompts? Why did this visitor get this list?
 
-**Answer.** Three displays of :mod:`skclip.inspection`, each one line: ranks over k, the
-shares of item and prompt by frequency, and a session with what each click has done.
+**Answer.** Three displays of :mod:`skclip.inspection` answer these questions in one
+line each. They draw the scores over k, the shares of item and prompt, and the effect of
+each click of a session.
 """
 
 # %%
-# A model and a baseline
-# -----------------------
-# All displays work on fitted estimators, also inside a Pipeline or a search.
+# Fit a model
+# -----------
+# The displays take fitted estimators, also in a Pipeline or a search.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,8 +41,8 @@ clip = CLIPSessionRecommender(
 # %%
 # Does the lead depend on k?
 # --------------------------
-# A table has one cut-off, and it may be the one that suits a model. Curves that cross
-# say so.
+# A table of scores has one cut-off, which may favor one model. If curves cross, the
+# order of the models depends on k.
 
 others = {
     "V-SKNN": SessionKNN(n_neighbors=100).fit(train),
@@ -55,42 +56,42 @@ for name, values in curves.recall.items():
     )
 
 # %%
-# Here they do: the network puts the target first more often, the neighbors have it
-# among the first five more often.
+# Here the curves cross. The network ranks the target first more often. The neighbors
+# have it among the first five more often.
 #
-# Do rare items lean on their cluster?
+# Do rare items rely on their cluster?
 # ------------------------------------
-# The gate lets a part of the item's own vector through and a part of its cluster's
-# prompt. The line is the median of the items of a bin, the band the middle half.
+# The model reads the sum of an item's own vector and its cluster's prompt. The display
+# shows the share of the prompt, by the number of clicks of the item.
 
 gates = GateDisplay.from_estimator(clip)
 plt.show()
-print("median share of the prompt, by bin:", gates.bin_quartiles_[1].round(3))
+print("median share of the prompt in each bin:", gates.bin_quartiles_[1].round(3))
 
 # %%
-# Here they do not: after so few epochs item and prompt have about equal parts, whatever
-# the frequency.
+# Here they do not. After few epochs item and prompt have about equal shares, whatever
+# the number of clicks.
 #
-# Why this list?
-# --------------
-# A session that passed through two clusters. Each click is left out in turn; what falls
-# then was held up by it.
+# Why did this visitor get this list?
+# -----------------------------------
+# Take a session with clicks in two clusters. The display leaves out each click in turn.
+# If the score of a recommendation drops, the click had raised it.
 
+# sphinx_gallery_thumbnail_number = 3
 cluster = dict(zip(clip.item_ids_, clip.membership_, strict=True))
 visited = [len({cluster.get(item, -1) for item in items}) for items in test.to_lists()]
 session = test[(np.array(visited) == 2) & (test.lengths == 6)][:1]
 print(session.to_lists()[0])
-SessionExplanationDisplay.from_estimator(clip, session, k=5, exclude_seen=True)
+SessionExplanationDisplay.from_estimator(clip, session, k=5)
 plt.show()
 
 # %%
-# The last click holds up the whole list; the clicks in the other cluster speak against
-# it, and without them these items would score higher.
+# The last click raises most of the list. Clicks in the other cluster lower the scores
+# of these items.
 #
-# The same numbers as a frame, for as many sessions as you like: for each
-# recommendation the click that held it up most.
+# ``explain`` returns a data frame for one session or many. It has one row per
+# recommended item and names the clicked item that raised it most.
 
-frame = explain(clip, session, k=5, exclude_seen=True)
-most = frame.loc[frame.groupby("rank")["drop"].idxmax()]
+frame = explain(clip, session, k=5)
 columns = ["rank", "item", "item_cluster", "click", "click_cluster", "drop"]
-print(most[columns].round(2).to_string(index=False))
+print(frame[columns].round(2).to_string(index=False))

@@ -1,25 +1,25 @@
 """
-When does an approximate index pay?
-===================================
+When is an approximate index worth it?
+======================================
 
-**Question.** An index of nearest neighbors finds items without looking at all of them.
-What does it miss, how fast is it, and what does it not know?
+**Question.** An index of nearest neighbors finds items without scoring all of them. How
+many does it miss, how much faster is it, and what does it leave out?
 
 **Answer.** It finds nearly all items of the exact lists, and the gain grows with the
-catalog. For a few thousand items exact ranking is fast enough. An index knows neither
-filters nor the learned bias for items of the session. Fetch more than you show, then
-add the bias and filter.
+catalog. For a few thousand items exact ranking is fast enough. An index has no filters
+and no learned bias for items of the session. Fetch more items than you show, add the
+bias, and then filter.
 """
 
 # %%
-# One model, two questions
-# ------------------------
-# Which items are nearest to a session, and which to an item? The products of
+# Compute vectors of sessions and items
+# -------------------------------------
+# The index finds the items nearest to a session or to another item. The products of
 # ``session_vectors`` and ``item_vectors_`` are the scores of a session. With
-# ``similarity="cosine"``, the default, item vectors have length 1. Then products of
-# item vectors are cosines, and one index by inner product answers both questions.
-# Otherwise build a second one for similar items: leave out the last column if the
-# backbone has a bias for each item, and divide each vector by its length.
+# ``similarity="cosine"``, the default, item vectors have length 1. Their products are
+# cosines, and one index by inner product serves both purposes. Otherwise build a second
+# index for similar items. Leave out the last column if the backbone has a bias for each
+# item, and divide each vector by its length.
 
 import time
 
@@ -45,11 +45,11 @@ norms = np.linalg.norm(item_vectors, axis=1)
 print(f"{len(item_ids):,} items, lengths {norms.min():.3f} to {norms.max():.3f}")
 
 # %%
-# The index
-# ---------
-# faiss is released often, has a wheel for every Python since 3.10, and offers exact and
-# approximate search by the same call. This index puts the items into 64 clusters of its
-# own. A query looks at the items of the ``nprobe`` nearest clusters.
+# Build the index
+# ---------------
+# The package faiss offers exact and approximate search with the same call. This index
+# divides the items into 64 clusters of its own. A query compares only the items of the
+# ``nprobe`` nearest clusters.
 
 faiss.omp_set_num_threads(1)
 dim = item_vectors.shape[1]
@@ -77,10 +77,10 @@ def recall(found, wanted):
 
 
 # %%
-# Recall and speed
-# ----------------
-# An item is the nearest one to itself, so its list is searched one item longer. The
-# exact lists, and their time, are those of ``similar_items``.
+# Measure recall and speed
+# ------------------------
+# Each item is nearest to itself, so search for one more item. The exact lists and their
+# time come from ``similar_items``.
 
 _, best = exact.search(session_vectors, K)
 some = np.arange(0, len(item_ids), 3)
@@ -97,7 +97,8 @@ for index.nprobe in (1, 2, 4, 8, 16, 32, 64):
     print(f"{index.nprobe:>6}{shares[0]:>22.3f}{shares[1]:>27.3f}{speed:>19.1f}")
 
 # %%
-# Sessions gain less, because the network reads them first. No index makes that faster.
+# Sessions gain less, because the network must read them first. An index does not make
+# that step faster.
 
 reading = seconds(model.session_vectors, future) / seconds(
     model.predict_topk, future, K
@@ -105,12 +106,12 @@ reading = seconds(model.session_vectors, future) / seconds(
 print(f"\nshare of predict_topk that the network takes: {reading:.0%}")
 
 # %%
-# What an index does not know
-# ---------------------------
-# The model adds a learned bias to the items of the session (``repeat_bias_``), and a
-# page leaves out what is sold out. Here that is every eighth item. So fetch more
-# candidates than the page shows, add the items of the session, add their bias, then
-# filter.
+# Add the bias and the filters
+# ----------------------------
+# The model adds a learned bias to the items of the session (``repeat_bias_``). A shop
+# also leaves out items that are sold out, here every eighth item. An index does
+# neither. Fetch more candidates than you show and add the items of the session. Then
+# add their bias and filter.
 
 place_of = {item: place for place, item in enumerate(item_ids.tolist())}
 sold_out = item_ids[::8]
@@ -140,29 +141,33 @@ for n in (K, K + 5, 2 * K, 4 * K):
     print(f"{n:>10}{recall([rank(*part, K) for part in parts], wanted):>12.3f}")
 
 # %%
-# ``allow`` with few items leaves little of any candidates. Use ``predict_topk`` then.
+# If ``allow`` has few items, few candidates remain. Use ``predict_topk`` instead.
 #
-# Recall against speed
-# --------------------
+# Plot recall against speed
+# -------------------------
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 of_sessions, of_items, speeds = np.transpose(rows)
 ax.plot(speeds, of_sessions, color="0.3", marker="o", label="sessions")
-ax.plot(speeds, of_items, color="tab:red", marker="s", label="similar items")
+ax.plot(speeds, of_items, "s--", color="tab:red", label="similar items")
 for nprobe, share, speed in zip((1, 2, 4, 8), of_sessions, speeds, strict=False):
     offset = {"xytext": (-6, -10), "textcoords": "offset points", "ha": "right"}
     ax.annotate(f"nprobe {nprobe}", (speed, share), color="0.3", fontsize=8, **offset)
 ax.axvline(1, color="0.6", linestyle=":")
-ax.set(xscale="log", xlabel="speed of similar items, exact = 1", ylabel="recall@20")
+ax.set(
+    xscale="log",
+    xlabel="speed (1 = exact similar items)",
+    ylabel="recall@20 (share of the exact list)",
+)
 ax.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
 ax.minorticks_off()
-ax.set_title(f"{len(item_ids):,} items")
+ax.set_title(f"Approximate search in {len(item_ids):,} items")
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(frameon=False, loc="lower left")
 plt.show()
 
 # %%
-# ``predict_topk`` and ``similar_items`` are exact and know filters and bias. Nothing
-# has to be built again after each fit. Prefer them while a query takes a few
-# milliseconds, as it does with tens of thousands of items. :doc:`/guide/scaling` compares
-# both on larger catalogs.
+# ``predict_topk`` and ``similar_items`` are exact and apply filters and bias. You need
+# not build an index after each fit. Prefer them while a query takes a few milliseconds.
+# That holds for tens of thousands of items. :doc:`/guide/scaling` compares both on
+# larger catalogs.

@@ -1,21 +1,22 @@
 """
-Which resolution ranks best?
-============================
+Which cluster resolution ranks best?
+====================================
 
-**Question.** A higher resolution makes more and smaller clusters. Which one ranks best,
-and is the difference larger than the spread between parts of the log?
+**Question.** A higher resolution gives more and smaller clusters. Which resolution
+ranks best, and is the difference larger than the spread between parts of the log?
 
-**Answer.** scikit-learn's ``ValidationCurveDisplay`` draws a score over any parameter
-of the recommender, ``clusterer__resolution`` among them. In this simulated shop with
-ten communities, one cluster for all items is clearly worse. From ten clusters on the
-curve is nearly flat, and the parts of the log differ more than the resolutions.
+**Answer.** scikit-learn's ``ValidationCurveDisplay`` plots the score against any
+parameter of the recommender, such as ``clusterer__resolution``. In this simulated shop
+with ten communities, a single cluster for all items is clearly worse. From ten clusters
+on the curve is nearly flat. Scores differ more between parts of the log than between
+resolutions.
 """
 
 # %%
-# Clusters over the resolution
-# ----------------------------
-# The number of clusters and the modularity come from the item graph alone. Modularity
-# says how well the clusters fit that graph, not how much their prompts help.
+# Count the clusters
+# ------------------
+# The number of clusters and the modularity depend only on the item graph. Modularity
+# measures how well the clusters fit that graph, not how much their prompts help.
 
 import matplotlib.pyplot as plt
 from sklearn.model_selection import ValidationCurveDisplay, cross_val_score
@@ -31,7 +32,7 @@ from skclip.metrics import SessionScorer
 from skclip.model_selection import TemporalSplit
 
 X, _ = make_sessions(1000, 150, n_communities=10, p_stray=0.1, random_state=0)
-resolutions = [0.1, 1.0, 10.0, 40.0]
+resolutions = [0.1, 1.0, 10.0]
 for resolution in resolutions:
     clusterer = SessionClusterer(resolution, random_state=0).fit(X)
     print(
@@ -40,10 +41,10 @@ for resolution in resolutions:
     )
 
 # %%
-# Scores over the resolution
-# --------------------------
-# Each point is the mean over three later parts of the log, the band one standard
-# deviation. Every fit clusters its own training part.
+# Plot the scores against the resolution
+# --------------------------------------
+# Each point is the mean over three later parts of the log. The band is one standard
+# deviation. Each fit clusters only its own training part.
 
 recommender = CLIPSessionRecommender(
     "gru4rec",
@@ -79,11 +80,13 @@ for ax, metric in zip(axes, ["recall@20", "mrr@20"], strict=True):
         score = cross_val_score(baseline, X, cv=cv, scoring=scorer).mean()
         ax.axhline(score, color="0.3", linestyle=style, label=name)
         print(f"{metric:<10} {name:<11} {score:.3f}")
-    ax.set(xlabel="resolution", ylim=(0, None))
+    title = {"recall@20": "Recall@20", "mrr@20": "MRR@20"}[metric]
+    ax.set(xlabel="resolution of the clusters", ylim=(0, None), title=title)
+    ax.set_ylabel(f"{title} on later sessions")
     ax.legend(loc="lower right")
 plt.show()
 
 # %%
-# Keep the default where the curve stays inside the band, and leave it where the curve
-# does not. To search several parameters at once, see
+# Keep the default if the curve stays inside the band. Change the resolution only if a
+# difference is larger than the band. To tune several parameters at once, see
 # :ref:`sphx_glr_gallery_plot_grid_search.py`.

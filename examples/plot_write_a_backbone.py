@@ -1,22 +1,25 @@
 """
-Can I bring my own network?
-===========================
+Use your own network
+====================
 
-**Question.** None of the backbones does what I have in mind. How much must be written?
+**Question.** None of the backbones fits your idea. How much code do you have to
+write?
 
 **Answer.** Two classes: a network with the equations, and a spec with the parameters.
-Prompts, losses, early stopping, ranking, searches and files come with the recommender.
+The recommender adds prompts, losses, early stopping, ranking, hyperparameter searches
+and saving.
 """
 
 # %%
-# A mean that fades
-# -----------------
-# The session vector is a weighted mean of the item vectors; an event that is
-# :math:`a` clicks old has the weight :math:`e^{-a / h}`, normalized over the prefix:
+# Write the network and its spec
+# ------------------------------
+# The session vector is a weighted mean of the item vectors. An event that is :math:`a`
+# clicks old has the weight :math:`e^{-a / h}`, normalized over the session:
 #
 # .. math:: s = W \sum_t \frac{e^{-a_t / h}}{\sum_u e^{-a_u / h}} x_t
 #
-# With a large :math:`h` all clicks count alike, with a small one only the last.
+# With a large :math:`h` all clicks count equally. With a small :math:`h` only the last
+# click counts.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +27,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
-from skclip import CLIPSessionRecommender, PopularityRecommender
+from skclip import CLIPSessionRecommender, PopularityRecommender, SessionKNN
 from skclip.backbones import Backbone, BackboneSpec
 from skclip.datasets import make_sessions
 from skclip.model_selection import TemporalSplit, temporal_split
@@ -53,9 +56,9 @@ class FadingMean(BackboneSpec):
 
 
 # %%
-# It is a backbone like any other
-# -------------------------------
-# Its parameter is searched as ``backbone__half_life``.
+# Use it like any other backbone
+# ------------------------------
+# Tune its parameter as ``backbone__half_life``.
 
 X, _ = make_sessions(800, 120, p_return=0.2, random_state=0)
 train, _, test = temporal_split(X, test_size=0.2, validation_size=0)
@@ -73,10 +76,11 @@ search = GridSearchCV(
 print(search.best_params_)
 
 # %%
-# Beside a network of the library, and popularity:
+# Compare it with GRU4Rec and with two baselines:
 
 scores = {
     "popularity": PopularityRecommender().fit(train).score(test),
+    "nearest neighbors": SessionKNN("vstan").fit(train).score(test),
     "GRU4Rec": model.set_params(backbone="gru4rec").fit(train).score(test),
     "fading mean, best half-life": search.score(test),
 }
@@ -84,8 +88,8 @@ for name, score in scores.items():
     print(f"{name:<28} MRR@20 {score:.3f}")
 
 # %%
-# What the search found
-# ---------------------
+# Plot the result of the search
+# -----------------------------
 
 curve = search.cv_results_["mean_test_score"]
 fig, ax = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
@@ -101,13 +105,13 @@ ax.annotate(
 ax.margins(y=0.15)
 ax.set_xscale("log", base=2)
 ax.set_xticks(half_lives, half_lives)
-ax.set(xlabel="half_life, clicks", ylabel="MRR@20, validation part")
+ax.set(xlabel="half_life (clicks)", ylabel="MRR@20 on the validation part")
 ax.grid(axis="y", color="0.9")
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# In this shop the next click follows from the current item, so that old clicks are
-# mostly noise; but the axis is short, and the curve of one seed: neighboring values do
-# not differ. What else a backbone may define is on the page "Write your own
-# backbone".
+# In this shop the next click depends on the current item, so old clicks are mostly
+# noise. The curve comes from one seed and its scale is short. Neighboring values do not
+# really differ. See :doc:`/guide/write_a_backbone` for everything else that a backbone
+# can define.

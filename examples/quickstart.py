@@ -1,6 +1,6 @@
-"""From clicks to a top 10: train, compare, recommend, save, load.
+"""Train, compare, recommend, save and load a model.
 
-Without arguments it simulates a shop::
+Without arguments, the script simulates a shop::
 
     python examples/quickstart.py
 
@@ -34,7 +34,7 @@ def main():
     print("Sessions:", summary(X))
 
     train, test = hold_out_later(X)
-    print(f"Train on {len(train)} sessions, test on the {len(test)} that end last.\n")
+    print(f"Train on {len(train)} sessions, test on the latest {len(test)}.\n")
 
     clip = CLIPSessionRecommender(arguments.backbone, random_state=0, verbose=True)
     models = {
@@ -49,7 +49,7 @@ def main():
         model.fit(train)
         rows.append((name, metrics(model, test), time.perf_counter() - begun))
 
-    print("\nEvery prefix of the test sessions, the whole catalog ranked:")
+    print("\nPredict each click of the test sessions among all items of the catalog:")
     print(f"{'model':<20}{'Recall@20':>10}{'MRR@20':>10}{'fit + score':>14}")
     for name, values, seconds in rows:
         print(
@@ -58,7 +58,7 @@ def main():
         )
 
     print(
-        f"\nThe CLIP model found {clip.clusterer_.n_clusters_} item clusters "
+        f"\nThe CLIP model uses {clip.clusterer_.n_clusters_} item clusters "
         f"(modularity {clip.clusterer_.modularity_:.2f}) among {clip.n_items_} items."
     )
     new_session = max(test, key=len)[:2].tolist()
@@ -73,7 +73,10 @@ def main():
     skclip.save(clip, path)
     again = skclip.load(path).predict_topk([new_session], k=top.shape[1])
     same = "the same" if np.array_equal(top, again) else "ANOTHER"
-    print(f"\nSaved {path.stat().st_size / 1e6:.1f} MB, loaded: {same} ranking.")
+    print(
+        f"\nSaved {path.stat().st_size / 1e6:.1f} MB. "
+        f"The loaded model gives {same} ranking."
+    )
     print(path)
 
 
@@ -82,9 +85,9 @@ def parse_arguments():
     parser.add_argument("--events", type=Path, help="CSV or parquet file of clicks")
     parser.add_argument("--session", help="column of session ids")
     parser.add_argument("--item", help="column of item ids")
-    parser.add_argument("--time", help="column of times, for the order of clicks")
+    parser.add_argument("--time", help="column of times, to sort the clicks")
     parser.add_argument("--backbone", default="gru4rec")
-    parser.add_argument("--save", type=Path, help="where to leave the model")
+    parser.add_argument("--save", type=Path, help="file to save the model to")
     arguments = parser.parse_args()
     if arguments.events and not (arguments.session and arguments.item):
         parser.error("--events needs --session COL and --item COL")
@@ -97,7 +100,9 @@ def read_sessions(arguments):
     try:
         import pandas as pd
     except ImportError as error:
-        raise SystemExit("Reading files needs pandas: pip install pandas") from error
+        raise SystemExit(
+            "Reading files needs pandas. Run pip install pandas."
+        ) from error
     read = pd.read_parquet if arguments.events.suffix == ".parquet" else pd.read_csv
     try:
         return Sessions.from_events(

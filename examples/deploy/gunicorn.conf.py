@@ -12,11 +12,13 @@ bind = "127.0.0.1:8000"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "uvicorn_worker.UvicornWorker"
 
-# The model is loaded before the workers are forked. They share it until it is replaced.
+# Load the model before forking the workers. They share it until it is replaced.
 preload_app = True
 
-timeout = 60  # seconds without a sign of life after which a worker is replaced
-graceful_timeout = 30  # seconds that open requests have to end
-control_socket_disable = True  # it would need a home directory
+timeout = 60  # replace a worker that does not respond for this many seconds
+graceful_timeout = 30  # seconds for open requests to finish
+control_socket_disable = True  # the socket needs a home directory
 
-logging.basicConfig(level=logging.INFO)  # which models were loaded, and which were not
+logging.basicConfig(
+    level=logging.INFO
+)  # logs which models were loaded and which failed

@@ -2,8 +2,8 @@
 
     python pairs_duckdb.py
 
-DuckDB filters the log and counts pairs of items within a limit of memory. The clusters
-are those of the whole log; the model learns from its latest sessions.
+DuckDB filters the log and counts pairs of items within a memory limit. The clusters
+come from the whole log. The model learns from the latest sessions.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ COLUMNS = {"session": "session", "item": "item", "time": "time"}
 
 
 def write_log(folder):
-    """Simulated clicks as Parquet."""
+    """Write simulated clicks as Parquet."""
     X, _ = make_sessions(500, 100, random_state=0)
     X.to_frame("polars").write_parquet(folder / "clicks.parquet")
 
@@ -43,7 +43,7 @@ def main():
             partial(drop_short_sessions, session="session", min_length=2),
             scratch=folder,
         )
-        # Items break ties: clicks of a session at the same time come in their order.
+        # Clicks of a session at the same time are sorted by item.
         pairs = item_pairs(clicks, **COLUMNS, by="item")
         clusterer = SessionClusterer(random_state=0).fit_pairs(pairs)
         ((middle,),) = clicks.aggregate("median(time)").fetchall()

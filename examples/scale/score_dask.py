@@ -17,7 +17,7 @@ from skclip.scoring import TopK
 
 
 def write_log_and_model(folder):
-    """Simulated clicks as Parquet, and a model of them."""
+    """Write simulated clicks as Parquet, and fit a model."""
     X, _ = make_sessions(500, 100, random_state=0)
     clicks = X.to_frame().sort_values("time")
     dd.from_pandas(clicks, npartitions=4, sort=False).to_parquet(folder / "clicks")
@@ -26,7 +26,7 @@ def write_log_and_model(folder):
 
 
 def rank_clicks(clicks, top):
-    """Lists for all sessions of a partition."""
+    """Recommend items for all sessions of a partition."""
     sessions = clicks.sort_values("time").groupby("session")["item"].agg(list)
     return top(sessions.reset_index(name="items"))
 

@@ -2,8 +2,8 @@
 
     python score_polars.py
 
-The log is read, grouped and ranked in batches, and the lists go to a file, so that
-neither has to fit into memory.
+polars reads, groups and ranks the log in batches and writes the lists to a file.
+Neither the log nor the lists have to fit in memory.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from skclip.scoring import TopK
 
 
 def write_log_and_model(folder):
-    """Simulated clicks as Parquet, and a model of them."""
+    """Write simulated clicks as Parquet, and fit a model."""
     X, _ = make_sessions(500, 100, random_state=0)
     X.to_frame("polars").write_parquet(folder / "clicks.parquet")
     model = skclip.CLIPSessionRecommender(max_epochs=1, random_state=0).fit(X)

@@ -2,8 +2,8 @@
 
     python score_ray.py
 
-It needs ``pip install 'skclip[ray]'``. The file has one session per row; polars makes
-it of the clicks.
+This script needs ``pip install 'skclip[ray]'``. The file has one session per row.
+polars makes it from the clicks.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from skclip.scoring import TopK
 
 
 def write_sessions_and_model(folder):
-    """Simulated sessions as Parquet, a list in each row, and a model of them."""
+    """Write simulated sessions as Parquet, one list per row, and fit a model."""
     X, _ = make_sessions(500, 100, random_state=0)
     clicks = X.to_frame("polars").sort("time")
     sessions = clicks.group_by("session", maintain_order=True).agg(items="item")

@@ -2,7 +2,7 @@
 
     python score_spark.py
 
-It needs Java, and ``pip install 'skclip[spark]'``.
+This script needs Java and ``pip install 'skclip[spark]'``.
 """
 
 import os
@@ -19,7 +19,7 @@ from skclip.scoring import TopK
 
 
 def write_log_and_model(folder):
-    """Simulated clicks as Parquet, and a model of them."""
+    """Write simulated clicks as Parquet, and fit a model."""
     X, _ = make_sessions(500, 100, random_state=0)
     X.to_frame().to_parquet(folder / "clicks.parquet")
     model = skclip.CLIPSessionRecommender(max_epochs=1, random_state=0).fit(X)
@@ -27,7 +27,7 @@ def write_log_and_model(folder):
 
 
 def session_on_two_cores():
-    """Spark whose workers run this Python, each with one thread."""
+    """Start Spark. Its workers use this Python, with one thread each."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     return (
         SparkSession.builder.master("local[2]")

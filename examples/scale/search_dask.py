@@ -1,9 +1,9 @@
-"""Search parameters on a Dask cluster.
+"""Tune hyperparameters on a Dask cluster.
 
     python search_dask.py
 
-Each worker has one thread, and each candidate too: fits side by side in one process
-would wait for each other. The sessions travel to each worker once.
+Each worker runs one fit at a time on one thread, because several fits in one process
+would wait for each other. Each worker receives the sessions once.
 """
 
 import joblib

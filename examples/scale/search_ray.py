@@ -1,9 +1,9 @@
-"""Search parameters on a Ray cluster.
+"""Tune hyperparameters on a Ray cluster.
 
     python search_ray.py
 
-Ray puts the sessions into memory that all workers of a machine share. Each candidate
-has one thread.
+Ray keeps the sessions in memory that all workers of a machine share. Each candidate
+uses one thread.
 """
 
 import joblib

@@ -2,8 +2,8 @@
 
     python train_dask.py
 
-One task on each worker opens a group of torch.distributed and calls `fit` in it. All of
-them meet at an address of the first worker.
+One task on each worker joins a torch.distributed group and calls `fit`. The tasks
+connect through an address of the first worker.
 """
 
 import socket

@@ -2,7 +2,7 @@
 
     python train_ray.py
 
-Ray Train starts the workers and opens the group of torch.distributed between them.
+Ray Train starts the workers and connects them in a torch.distributed group.
 """
 
 import tempfile

@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 2 train_torchrun.py
 
-Every process runs this script with the same sessions and parameters. `fit` shares the
-batches out, and all processes end with the same model. The first one saves it.
+Each process runs this script with the same sessions and parameters. `fit` divides the
+batches among the processes. All processes end with the same model, and the first one
+saves it.
 """
 
 import tempfile

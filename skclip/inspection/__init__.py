@@ -1,9 +1,9 @@
-"""Displays of what was learned, and explanations as a frame.
+"""Figures of fitted models, and explanations of recommendations.
 
-Displays follow scikit-learn: ``from_estimator`` computes and plots, the object keeps
-the numbers, ``plot`` draws them again. The panels are ``axes_``, their figure is
-``figure_``, and ``ax_`` is the Axes that was given, or the first panel. matplotlib is
-imported when something is drawn (``pip install skclip[plot]``).
+The displays follow scikit-learn. ``from_estimator`` computes and plots, the object
+keeps the numbers, and ``plot`` draws them again. The attribute ``axes_`` holds the
+panels, ``figure_`` their figure, and ``ax_`` the given Axes or the first panel. Figures
+need matplotlib (``pip install skclip[plot]``).
 """
 
 from skclip.inspection._cluster_map import ClusterMapDisplay

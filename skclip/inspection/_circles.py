@@ -1,9 +1,10 @@
 """The layout of the cluster map: circles that do not overlap, linked ones near.
 
 First points are placed by a force-directed layout, as if circles had no size. Then
-circles grow around the points from a tenth of their radius to all of it. In each step
-linked ones are drawn together, less and less, and those that overlap push each other
-apart, the lighter one more. In the end only pushing is left, until nothing overlaps.
+circles grow around the points from a tenth of their radius to the full radius. In each
+step linked circles attract each other, with decreasing force. Circles that overlap push
+each other apart, and the smaller one moves more. The last steps only push, until no
+circles overlap.
 """
 
 import numpy as np
@@ -73,7 +74,7 @@ def _place_points(pull, random_state):
 
 
 def _pushed_apart(at, touch, yields, random_state):
-    """Move circles half way out of each other; and the largest overlap before."""
+    """Move circles half way out of each other. Also return the largest overlap."""
     distance = cdist(at, at)
     np.fill_diagonal(distance, np.inf)
     overlap = np.maximum(touch - distance, 0)
@@ -88,7 +89,7 @@ def _pushed_apart(at, touch, yields, random_state):
 def sunflower(n):
     """Points (n, 2) that lie evenly on the unit disc, from the middle outwards.
 
-    Each turns by the golden angle from the last, as the seeds of a sunflower do.
+    The angle between successive points is the golden angle, as in a sunflower.
     """
     at = np.arange(n)
     angle, distance = at * np.pi * (3 - 5**0.5), np.sqrt((at + 0.5) / n)

@@ -1,58 +1,86 @@
-"""ClusterMapDisplay: the item communities as a map."""
+"""ClusterMapDisplay: the item clusters as a map."""
 
+import re
+import textwrap
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.utils import check_random_state
 
 from skclip._inside import clusterer_inside, estimators_inside
 from skclip.inspection._circles import pack_circles, sunflower
-from skclip.inspection._figure import Display, namer
+from skclip.inspection._figure import Display, namer, shortened
+
+_KEY = 0.22  # height of the legend below the map, in widths of the map
+_LIST = 0.6, 0.4  # left edge and width of the list in given Axes
+_TEXT, _SIZE = 0.11, 0.83  # left and right edges of columns of the list
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClusterMapDisplay(Display):
-    """Map of the item clusters: their sizes, links, cohesion and leading items.
+    """Map of the item clusters: their sizes, links and most clicked items.
 
-    Each circle is a cluster, its area the number of its items. Clusters whose items
-    follow each other lie close together, the strongest links are lines; distances
-    between clusters that are not linked mean nothing. Dots are items, a sample of them
-    in a large catalog, with those that have most transitions in the middle; their color
-    is the share of the item's transitions that stay inside its cluster. The list names
-    the items with most transitions.
+    A transition is a click on one item right after a click on another one in the same
+    session. The map shows:
 
-    Springs, repulsion and gravity place the clusters [1]_. Then circles grow around
-    them and push each other apart, in some 1,000 steps over n_drawn squared numbers.
+    - a circle for each cluster. Its area is the number of items, and the number in it
+      is the cluster in ``membership_``.
+    - a line between clusters with many transitions between them. A thicker line means a
+      larger share of their transitions. Linked clusters lie close together. The
+      distance between clusters without a line means nothing.
+    - a dot for each item, or for a sample of the items of a large catalog. The items
+      with most transitions are in the middle. The color is the share of the item's
+      transitions that stay in its cluster.
+
+    The list beside the map has a row for each of the largest clusters, and a row that
+    sums up the others. It names the items with most transitions. With titles or
+    categories of the items it also describes the cluster.
 
     Parameters
     ----------
     sizes, clusters : ndarray of shape (n_drawn,)
-        Sizes and numbers (as in ``membership_``) of the drawn clusters, largest first.
+        Number of items of each drawn cluster, and its number in ``membership_``,
+        largest cluster first.
     centers, radii : ndarray of shape (n_drawn, 2) and (n_drawn,)
         Circles that do not overlap. Radii are the square roots of the sizes.
     links : csr_array of shape (n_drawn, n_drawn)
-        Transitions between the clusters.
+        Number of transitions between the clusters.
     inside_share : ndarray of shape (n_drawn,)
-        Share of each cluster's transitions that stay inside.
+        Share of each cluster's transitions that stay inside it.
     item_ids, item_strength, item_inside_share : ndarray of shape (n_items,)
-        The catalog, transitions of each item, and the share of them inside the item's
-        cluster, NaN without any.
+        Ids of the catalog, number of transitions of each item, and the share of them
+        that stay in the item's cluster. The share is NaN without any transition.
     members : list of ndarray
-        Positions in `item_ids` of each drawn cluster's items, by decreasing strength.
+        Positions in `item_ids` of each drawn cluster's items, by decreasing number of
+        transitions.
     n_left_out : tuple of int
-        Numbers of clusters that are not drawn, and of their items.
-    item_names : dict, default=None
-        Labels of items by id, where they differ from the id.
+        Number of clusters that are not drawn, and number of their items.
+    inside_share_left_out : float, default=nan
+        Share of the transitions of the clusters not drawn that stay inside a cluster.
+    item_names : mapping, default=None
+        Labels of items by id. An item without a label is shown by its id.
+    cluster_labels : list of str, default=None
+        Short description of each drawn cluster.
+    label_kind : str, default="description"
+        Kind of the descriptions, for the heading of the list.
 
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        The map and, unless ``n_labels=0``, the list.
+        Map and list. With ``n_labels=0`` only the map.
 
     See Also
     --------
     skclip.SessionClusterer : Finds the clusters.
+
+    Notes
+    -----
+    Springs, repulsion and gravity place the clusters [1]_. Then circles grow around
+    them and push each other apart. The layout takes about 1,000 steps, each over
+    n_drawn squared distances.
 
     References
     ----------
@@ -83,7 +111,10 @@ class ClusterMapDisplay(Display):
     item_inside_share: np.ndarray
     members: list
     n_left_out: tuple = (0, 0)
+    inside_share_left_out: float = np.nan
     item_names: dict | None = None
+    cluster_labels: list | None = None
+    label_kind: str = "description"
 
     @classmethod
     def from_estimator(cls, estimator, **options):
@@ -92,28 +123,29 @@ class ClusterMapDisplay(Display):
         Parameters
         ----------
         estimator : SessionClusterer, recommender, Pipeline or search
-            Fitted estimator. Of a Pipeline the clusterer step is taken where the
+            Fitted estimator. The clusterer step of a Pipeline is used if the
             recommender has no clusterer of its own.
         **options : dict
-            Options of `from_membership`.
+            Options of `from_membership`, such as `item_names`.
 
         Returns
         -------
         display : ClusterMapDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
 
         Raises
         ------
         ValueError
-            There is no fitted clusterer in it, or one without a ``graph_``.
+            `estimator` holds no fitted clusterer, or one without a ``graph_``.
         """
         clusterer = clusterer_inside(estimator)
         if clusterer is None:
             *_, inner = estimators_inside(estimator)
             raise ValueError(
-                f"{type(estimator).__name__} holds no fitted clusterer (innermost: "
-                f"{type(inner).__name__}). Fit it first; pass a SessionClusterer, a "
-                "recommender that has clusterer_, or the Pipeline whose step it is."
+                f"{type(estimator).__name__} holds no fitted clusterer (innermost "
+                f"estimator: {type(inner).__name__}). Pass a fitted SessionClusterer, "
+                "a fitted recommender that has clusterer_, or the Pipeline with the "
+                "clusterer."
             )
         if not hasattr(clusterer, "graph_"):
             raise ValueError(
@@ -132,7 +164,8 @@ class ClusterMapDisplay(Display):
         *,
         item_ids=None,
         item_names=None,
-        max_clusters=300,
+        item_categories=None,
+        max_clusters=60,
         random_state=0,
         **options,
     ):
@@ -143,13 +176,19 @@ class ClusterMapDisplay(Display):
         graph : sparse array of shape (n_items, n_items)
             Symmetric edge weights, as ``SessionClusterer.graph_``.
         membership : ndarray of shape (n_items,)
-            Cluster 0, 1, ... of each item, -1 = none.
+            Cluster 0, 1, ... of each item. -1 means none.
         item_ids : ndarray of shape (n_items,), default=None
-            Raw ids; None numbers the items from 0.
-        item_names : dict, default=None
-            Labels of items by id, where they differ from the id.
-        max_clusters : int, default=300
-            Number of clusters to draw, the largest ones; the title counts the rest.
+            Raw ids. None numbers the items from 0.
+        item_names : mapping, default=None
+            Titles of items by id: a dict, or a pandas Series indexed by id. The words
+            that are typical of a cluster's titles describe it, unless there are
+            categories.
+        item_categories : mapping, default=None
+            Categories of items by id, in the same form. The most frequent category
+            among a cluster's items describes it.
+        max_clusters : int, default=60
+            Number of clusters to draw, the largest ones. The title and the list sum up
+            the others. More than 100 circles are hard to read.
         random_state : int, RandomState instance or None, default=0
             Seed of the layout. The same number gives the same map.
         **options : dict
@@ -158,80 +197,112 @@ class ClusterMapDisplay(Display):
         Returns
         -------
         display : ClusterMapDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         numbers = _numbers(graph, np.asarray(membership), max_clusters)
         links, radii = numbers["links"].toarray(), np.sqrt(numbers["sizes"])
+        item_ids = np.arange(graph.shape[0]) if item_ids is None else item_ids
+        labels, kind = None, "description"
+        if item_categories is not None:
+            kind = "most frequent category"
+            labels = _by_categories(numbers["members"], item_ids, item_categories)
+        elif item_names is not None:
+            kind = "typical words of the titles"
+            labels = _by_words(numbers["members"], item_ids, item_names)
         return cls(
             **numbers,
             centers=pack_circles(links, radii, check_random_state(random_state)),
             radii=radii,
-            item_ids=np.arange(graph.shape[0]) if item_ids is None else item_ids,
+            item_ids=item_ids,
             item_names=item_names,
+            cluster_labels=labels,
+            label_kind=kind,
         ).plot(**options)
 
-    def plot(self, ax=None, *, max_items=5000, n_labels=12, n_top_items=3):
+    def plot(self, ax=None, *, max_items=5000, n_labels=15, n_top_items=3):
         """Draw the map.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw map and list. None makes a figure.
+            Axes for map and list. None makes a figure.
         max_items : int, default=5000
             Approximate number of dots. If there are more items, the same share of each
-            cluster is drawn, evenly from the most to the least connected items.
-        n_labels : int, default=12
-            Number of clusters in the list, the largest ones, as far as there is room; 0
-            leaves it out. Every circle that is large enough bears its number.
+            cluster is drawn, evenly from its most to its least connected items.
+        n_labels : int, default=15
+            Number of clusters in the list, the largest ones. Fewer are listed if they
+            do not fit. 0 omits the list.
         n_top_items : int, default=3
-            Number of items named for each.
+            Number of items to name for each cluster in the list.
 
         Returns
         -------
         display : ClusterMapDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         self._make_axes(self._pyplot(), ax, n_labels > 0)
         panel = self.axes_[0]
         low = (self.centers - self.radii[:, None]).min(axis=0)
         high = (self.centers + self.radii[:, None]).max(axis=0)
         middle, half = (low + high) / 2, 0.52 * (high - low).max()
-        panel.set_xlim(middle[0] - half, middle[0] + half)
-        panel.set_ylim(middle[1] - half, middle[1] + half)
+        left, bottom = middle - half
+        width = 2 * half
+        panel.set_xlim(left, left + width)
+        panel.set_ylim(bottom - _KEY * width, bottom + width)
         panel.set_aspect("equal")
         panel.set_axis_off()
-        self._draw_circles(panel)
-        n_dots = self._draw_dots(panel, max_items)
-        self._write_numbers(panel, 2 * half)
+        points = self._points(panel, width)
+        self._draw_lines(panel)
+        self._draw_circles(panel, self.centers, self.radii)
+        shown, n_dots = self._draw_dots(panel, max_items)
+        self._write_numbers(panel, points)
+        self._draw_key(panel, shown, np.array([left, bottom]), width)
         if n_labels:
             self._write_list(n_labels, n_top_items)
         self._write_title(panel, n_dots)
         return self
 
     def _make_axes(self, plt, ax, with_list):
-        if ax is None and with_list:
-            shape = {"width_ratios": [7, 3.4], "figsize": (10.8, 7.2)}
-            self.axes_ = list(plt.subplots(1, 2, layout="constrained", **shape)[1])
-        elif ax is None:
-            self.axes_ = [plt.subplots(figsize=(7.2, 7.2), layout="constrained")[1]]
+        if ax is None:
+            place = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.93}
+            options = {"gridspec_kw": place, "figsize": (6.2, 7.9)}
+            if with_list:
+                place |= {"width_ratios": [6.1, 4.7], "wspace": 0.03}
+                options["figsize"] = (11, 7.9)
+            figure, grid = plt.subplots(1, 1 + with_list, squeeze=False, **options)
+            figure.patch.set_facecolor("white")
+            self.axes_ = list(grid[0])
         elif with_list:
             ax.set_axis_off()
-            bounds = [0, 0.08, 0.68, 0.92], [0.7, 0.08, 0.3, 0.92]
+            left, width = _LIST
+            bounds = [0, 0, left - 0.02, 1], [left, 0, width, 1]
             self.axes_ = [ax.inset_axes(place) for place in bounds]
         else:
             self.axes_ = [ax]
         self.ax_ = self.axes_[0] if ax is None else ax
         self.figure_ = self.ax_.figure
 
-    def _draw_circles(self, panel):
-        from matplotlib.collections import LineCollection, PatchCollection
-        from matplotlib.patches import Circle
+    def _points(self, panel, width):
+        """Points (of 1/72 inch) per unit of the map."""
+        box = self.ax_.get_window_extent()
+        if panel is not self.ax_:  # an inset of it, placed when it is drawn
+            box = box.shrunk(_LIST[0] - 0.02, 1)
+        pixels = min(box.width, box.height / (1 + _KEY))
+        return pixels / width * 72 / self.figure_.dpi
+
+    def _draw_lines(self, panel):
+        from matplotlib.collections import LineCollection
 
         pairs, widths = self._strongest_links()
-        style = {"linewidths": widths, "colors": "0.5", "zorder": 1}
+        style = {"linewidths": widths, "colors": "0.45", "zorder": 1}
         panel.add_collection(LineCollection(self.centers[pairs], **style))
-        circles = [Circle(c, r) for c, r in zip(self.centers, self.radii, strict=True)]
-        style = {"facecolor": "0.96", "edgecolor": "0.25", "linewidth": 0.8}
+
+    def _draw_circles(self, panel, centers, radii):
+        from matplotlib.collections import PatchCollection
+        from matplotlib.patches import Circle
+
+        circles = [Circle(c, r) for c, r in zip(centers, radii, strict=True)]
+        style = {"facecolor": "#eef2f7", "edgecolor": "0.25", "linewidth": 0.8}
         panel.add_collection(PatchCollection(circles, zorder=2, **style))
 
     def _strongest_links(self):
@@ -251,21 +322,19 @@ class ClusterMapDisplay(Display):
         # The light end of viridis would vanish on the circles.
         dark = colormaps["viridis"](np.linspace(0.88, 0, 256))
         colormap = colors.LinearSegmentedColormap.from_list("viridis_dark", dark)
+        shares = self.item_inside_share[items]
         shown = panel.scatter(
             *dots.T,
-            c=np.ma.masked_invalid(self.item_inside_share[items]),
+            c=np.ma.masked_invalid(shares),
             cmap=colormap.with_extremes(bad="0.6"),
-            vmin=0,
+            vmin=_lowest_color(shares),
             vmax=1,
-            s=float(np.clip(9000 / max(1, len(items)), 3.5, 24)),
+            s=float(np.clip(9000 / max(1, len(items)), 3.5, 36)),
             linewidths=0,
             zorder=3,
             plotnonfinite=True,
         )
-        where = panel.inset_axes([0.2, -0.04, 0.6, 0.025])
-        bar = self.figure_.colorbar(shown, cax=where, orientation="horizontal")
-        bar.set_label("share of an item's transitions inside its cluster")
-        return len(items)
+        return shown, len(items)
 
     def _dots(self, max_items):
         """Places of the items that are drawn (n, 2), and which they are."""
@@ -278,59 +347,258 @@ class ClusterMapDisplay(Display):
             items.append(members[(np.arange(n) + 0.5).astype(int) * len(members) // n])
         return np.concatenate(places), np.concatenate(items)
 
-    def _write_numbers(self, panel, extent):
-        """Write numbers into the circles that are large enough for 5.5 points."""
-        box = self.ax_.get_window_extent()
-        if panel is not self.ax_:  # an inset of it, placed when it is drawn
-            box = box.shrunk(0.68, 0.92)
-        points = min(box.width, box.height) / extent * 72 / self.figure_.dpi
-        label = {"boxstyle": "round,pad=0.15", "facecolor": "0.96", "alpha": 0.85}
-        style = {"ha": "center", "va": "center", "zorder": 4}
-        style["bbox"] = label | {"edgecolor": "none"}
-        circles = zip(self.clusters, self.centers, self.radii, strict=True)
-        for number, center, radius in circles:
-            size = min(11.0, 0.75 * radius * points)
-            if size >= 5.5:
-                panel.text(*center, str(number), fontsize=size, **style)
+    def _write_numbers(self, panel, points):
+        """Write numbers, and labels that fit, into the circles with room for them."""
+        box = {"boxstyle": "round,pad=0.12", "facecolor": "#eef2f7", "alpha": 0.85}
+        style = {"ha": "center", "va": "center", "zorder": 4, "linespacing": 1.0}
+        style["bbox"] = box | {"edgecolor": "none"}
+        for i, (center, radius) in enumerate(
+            zip(self.centers, self.radii, strict=True)
+        ):
+            room, number = points * radius, str(self.clusters[i])
+            label = self.cluster_labels[i] if self.cluster_labels else ""
+            largest = 9.0 if self.cluster_labels else 11.0
+            words = _lines_that_fit(label.split(" (")[0].replace(",", ""), room)
+            if words:
+                small = style | {"fontsize": 7, "va": "top"}
+                panel.text(center[0], center[1] - 2 / points, words, **small)
+                up = center + [0, 5 / points]
+                panel.text(*up, number, fontsize=9, fontweight="bold", **style)
+            elif 0.75 * room >= 5.5:
+                panel.text(*center, number, fontsize=min(largest, 0.75 * room), **style)
+
+    def _draw_key(self, panel, shown, corner, width):
+        """The legend below the map; its circles have the scale of the map."""
+        from matplotlib.ticker import MaxNLocator
+
+        small = {"fontsize": 7.5, "va": "center", "zorder": 4}
+
+        def at(x, y):  # in shares of the width of the map
+            return corner + width * np.array([x, y])
+
+        x, sizes = 0.01, _nice_sizes(self.sizes, (0.06 * width) ** 2)
+        panel.text(*at(x, -0.025), "circle: a cluster; area: number of items", **small)
+        for size in sizes:
+            r = np.sqrt(size) / width
+            self._draw_circles(panel, [at(x + r, -0.105)], [width * r])
+            unit = "item" if size == 1 else "items"
+            panel.text(*at(x + 2 * r + 0.01, -0.105), f"{size:,} {unit}", **small)
+            x += 2 * r + 0.15
+        ends = np.array([at(0.01, -0.19), at(0.06, -0.19)])
+        panel.plot(*ends.T, color="0.45", linewidth=2.5)
+        text = (
+            "line: transitions between two clusters;\nthicker: a larger share of theirs"
+        )
+        panel.text(*at(0.075, -0.19), text, **small, linespacing=1.2)
+        text = "dot: an item; color: share of its transitions\nthat stay in its cluster"
+        panel.text(*at(0.53, -0.045), text, **small, linespacing=1.2)
+        where = [0.54, 0.09 / (1 + _KEY), 0.44, 0.02]
+        bar = self.figure_.colorbar(
+            shown,
+            cax=panel.inset_axes(where),
+            orientation="horizontal",
+            extend="min" if shown.norm.vmin > 0 else "neither",
+        )
+        bar.locator = MaxNLocator(6, steps=[1, 2, 5, 10])
+        bar.formatter = "{x:.0%}"
+        bar.update_ticks()
+        bar.ax.tick_params(labelsize=7.5)
 
     def _write_list(self, n_labels, n_top_items):
-        panel, label = self.axes_[1], namer(self.item_names)
+        panel, name = self.axes_[1], namer(self.item_names)
         panel.set_axis_off()
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 1)
         inches = self.ax_.get_window_extent().height / self.figure_.dpi
-        room = max(1, int(inches / (0.36 if n_top_items else 0.2)))
-        rows = min(n_labels, len(self.sizes), room)
-        style = {"xycoords": "axes fraction", "va": "center", "fontsize": "small"}
-        for i in range(rows):
-            y = 1 - (i + 0.5) / max(rows, min(room, 12))
-            number, text = str(self.clusters[i]), self._described(i, n_top_items, label)
-            panel.annotate(number, (0.08, y), ha="right", fontweight="bold", **style)
-            panel.annotate(text, (0.12, y), ha="left", **style)
+        per_row = (
+            0.2 + 0.13 * (n_top_items > 0) + 0.13 * (self.cluster_labels is not None)
+        )
+        n_below = (len(self.sizes) > 1) + (self.n_left_out[0] > 0)
+        room = max(1, int((inches - 0.55 - 0.3 * n_below) / per_row))
+        n = min(n_labels, len(self.sizes), room)
+        step = min(0.5, (inches - 0.55 - 0.3 * n_below) / n) / inches
+        small = {"fontsize": 8, "va": "center"}
+        top = 1 - 0.18 / inches
+        for x, text, side in (
+            (0.05, "cluster", "center"),
+            (_TEXT, self._heading(n_top_items), "left"),
+            (_SIZE, "number\nof items", "right"),
+            (1.0, "transitions\nthat stay\ninside", "right"),
+        ):
+            style = small | {"fontsize": 7.5, "color": "0.35", "linespacing": 1.1}
+            panel.text(x, top, text, ha=side, **style)
+        panel.axhline(1 - 0.4 / inches, color="0.6", linewidth=0.8)
+        y = 1 - 0.44 / inches
+        for i in range(n):
+            y -= step
+            middle = y + step / 2
+            number = str(self.clusters[i])
+            panel.text(0.05, middle, number, ha="center", fontweight="bold", **small)
+            self._write_lines(panel, middle, self._described(i, n_top_items, name))
+            self._write_row(panel, middle, self.sizes[i], self.inside_share[i])
+        self._write_others(panel, n, y, inches)
 
-    def _described(self, i, n_top_items, label):
+    def _write_others(self, panel, n, y, inches):
+        """Rows that sum up the clusters that the list does not name."""
+        rows = []
+        if n < len(self.sizes):
+            inside = self._inside_share_of(np.arange(n, len(self.sizes)))
+            text = f"{len(self.sizes) - n} more on the map, {_range(self.sizes[n:])}"
+            rows.append((text, self.sizes[n:].sum(), inside))
+        if self.n_left_out[0]:
+            text = f"{self.n_left_out[0]:,} smaller clusters, not drawn"
+            rows.append((text, self.n_left_out[1], self.inside_share_left_out))
+        for text, n_items, inside in rows:
+            y -= 0.28 / inches
+            middle = y + 0.1 / inches
+            panel.axhline(y + 0.25 / inches, color="0.8", linewidth=0.8)
+            text = shortened(text, self._columns())
+            panel.text(_TEXT, middle, text, color="0.35", fontsize=8, va="center")
+            self._write_row(panel, middle, n_items, inside, color="0.35")
+
+    def _write_row(self, panel, y, n_items, inside, **style):
+        style |= {"fontsize": 8, "va": "center", "ha": "right"}
+        panel.text(_SIZE, y, f"{n_items:,}", **style)
+        panel.text(1.0, y, "none" if np.isnan(inside) else f"{inside:.0%}", **style)
+
+    def _inside_share_of(self, which):
+        """Share of the transitions of several clusters that stay inside each."""
+        strength = [self.item_strength[self.members[i]].sum() for i in which]
+        shares = np.nan_to_num(self.inside_share[which])
+        whole = np.sum(strength)
+        return np.dot(shares, strength) / whole if whole > 0 else np.nan
+
+    def _described(self, i, n_top_items, name):
         ids = self.item_ids[self.members[i][:n_top_items]].tolist()
-        inside = self.inside_share[i]
-        tight = "" if np.isnan(inside) else f", {inside:.0%} inside"
-        names = ", ".join(label(item, 12) for item in ids)
-        return f"{self.sizes[i]:,} items{tight}" + (f"\n{names}" if names else "")
+        label = self.cluster_labels[i] if self.cluster_labels else ""
+        width = 14 if self.cluster_labels is None else 26
+        names = ", ".join(name(item, width) for item in ids)
+        lines = textwrap.wrap(names, self._columns(), break_long_words=False)[:2]
+        lines = [label.replace("$", r"\$")] * bool(label) + lines
+        return [shortened(line, self._columns()) for line in lines]
+
+    def _columns(self):
+        """Number of letters of 8 points in a line of the list."""
+        inches = self.ax_.get_window_extent().width / self.figure_.dpi
+        panel = self.axes_[1]
+        if panel.figure.axes.count(panel):  # else an inset of given Axes
+            inches = panel.get_window_extent().width / self.figure_.dpi
+        else:
+            inches *= _LIST[1]
+        return max(10, int((_SIZE - _TEXT - 0.1) * inches * 72 / 4.5))
+
+    def _write_lines(self, panel, middle, lines):
+        inches = self.ax_.get_window_extent().height / self.figure_.dpi
+        for j, line in enumerate(lines):
+            y = middle + ((len(lines) - 1) / 2 - j) * 0.14 / inches
+            style = {"fontsize": 8, "va": "center"}
+            if self.cluster_labels and j == 0:
+                style["fontweight"] = "bold"
+            panel.text(_TEXT, y, line, **style)
+
+    def _heading(self, n_top_items):
+        lines = [self.label_kind] * (self.cluster_labels is not None)
+        lines += ["items with most transitions"] * (n_top_items > 0)
+        return "\n".join(lines)
 
     def _write_title(self, panel, n_dots):
         n_items, (n_clusters, n_others) = int(self.sizes.sum()), self.n_left_out
         title = f"{n_items:,} items in {len(self.sizes)} clusters"
-        if n_dots < n_items:
-            title += f" ({n_dots:,} items drawn)"
         if n_clusters:
-            title += f"\n{n_clusters:,} smaller clusters with {n_others:,} items are"
-            title += " left out"
-        panel.set_title(title)
+            title = (
+                f"The {len(self.sizes)} largest of {len(self.sizes) + n_clusters:,} "
+                f"clusters: {n_items:,} of {n_items + n_others:,} items"
+            )
+        if n_dots < n_items:
+            title += f"\n{n_dots:,} items are drawn as dots"
+        panel.set_title(title, fontsize=11)
+
+
+def _lowest_color(shares):
+    """Low end of the color scale, a multiple of a tenth: few items lie below it."""
+    shares = shares[np.isfinite(shares)]
+    low = np.quantile(shares, 0.05) if len(shares) else 0.0
+    return min(0.8, np.floor(10 * low) / 10)
+
+
+def _nice_sizes(sizes, largest):
+    """Two numbers of items, such as 20 and 100, whose circles make a scale."""
+    steps = np.outer(10 ** np.arange(9), [1, 2, 5]).reshape(-1)
+    upper = steps[steps <= max(1, min(largest, sizes.max()))][-1]
+    lower = steps[steps <= upper / 4]
+    return [int(size) for size in [*lower[-1:], upper]]
+
+
+def _range(sizes):
+    low, high = sizes.min(), sizes.max()
+    return f"{high:,} items each" if low == high else f"{low:,} to {high:,} items each"
+
+
+def _lines_that_fit(label, room):
+    """The words of a label in lines of a circle of radius `room`, or nothing."""
+    width = int(1.7 * room / 4.0)  # a letter of 7 points is about 4 points wide
+    if not label or width < 7 or room < 20:
+        return ""
+    lines = []
+    for word in label.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        elif len(word) <= width:
+            lines.append(word)
+        else:
+            break
+    return "\n".join(lines[: 1 + (room > 26)]).replace("$", r"\$")
+
+
+def _by_categories(members, item_ids, categories):
+    """The most frequent category of each cluster's items, and its share of them."""
+    labels = []
+    for rows in members:
+        found = [categories.get(item) for item in item_ids[rows].tolist()]
+        counts = Counter(str(value) for value in found if _is_known(value))
+        label = ""
+        if counts:
+            best, n = max(counts.items(), key=lambda pair: (pair[1], pair[0]))
+            label = f"{best} ({n / len(rows):.0%} of its items)"
+        labels.append(label)
+    return labels
+
+
+def _by_words(members, item_ids, names, n_words=3):
+    """Words that are more frequent in a cluster's titles than in those of all drawn."""
+    found = []
+    for rows in members:
+        titles = [names.get(item) for item in item_ids[rows].tolist()]
+        titles = [str(title).lower() for title in titles if _is_known(title)]
+        words = [set(re.findall(r"[^\W\d_]{3,}", title)) for title in titles]
+        found.append((Counter(word for row in words for word in row), len(titles)))
+    n_titles = sum(n for _, n in found)
+    total = sum((counts for counts, _ in found), Counter())
+    labels = []
+    for counts, n in found:
+        gain = {
+            word: count / n * np.log(count * n_titles / (n * total[word]))
+            for word, count in counts.items()
+            if count > 1
+            and count * n_titles > n * total[word]
+            and word not in ENGLISH_STOP_WORDS
+        }
+        best = sorted(gain, key=lambda word: (-gain[word], word))[:n_words]
+        labels.append(", ".join(best))
+    return labels
+
+
+def _is_known(value):
+    return value is not None and value == value  # NaN differs from itself
 
 
 def _numbers(graph, membership, max_clusters):
-    """What the map shows of items and clusters, but for the places of the circles."""
+    """Numbers of the items and clusters, without the places of the circles."""
     n_items = graph.shape[0]
     if membership.shape != (n_items,) or membership.max(initial=-1) < 0:
         raise ValueError(
-            f"membership has shape {membership.shape} and reaches up to "
-            f"{membership.max(initial=-1)}. Expected a cluster 0, 1, ... for each of "
+            f"membership has shape {membership.shape} and its largest value is "
+            f"{membership.max(initial=-1)}. Expected one cluster 0, 1, ... for each of "
             f"the {n_items} items of the graph."
         )
     if max_clusters < 1:
@@ -356,6 +624,8 @@ def _numbers(graph, membership, max_clusters):
     order = order[own[order] >= 0]
     totals = [np.bincount(own[order], part[order]) for part in (inside, strength)]
     n_others = int((all_sizes > 0).sum()) - len(sizes)
+    others = (own < 0) & (membership >= 0)
+    left_out = [np.array([part[others].sum()]) for part in (inside, strength)]
     return {
         "sizes": sizes,
         "clusters": clusters,
@@ -365,6 +635,7 @@ def _numbers(graph, membership, max_clusters):
         "item_inside_share": _share(inside, strength),
         "members": np.split(order, np.cumsum(sizes)[:-1]),
         "n_left_out": (n_others, int(all_sizes.sum() - sizes.sum())),
+        "inside_share_left_out": float(_share(*left_out)[0]),
     }
 
 

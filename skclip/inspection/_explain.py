@@ -1,4 +1,4 @@
-"""explain: which clicks and clusters drove a recommendation, by leaving them out."""
+"""explain: the clicks and clusters that raised a recommendation, by occlusion."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,20 @@ from skclip._data import (
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._warnings import told_already
-from skclip.inspection._figure import DARK, SMALL, Display, namer
+from skclip.inspection._figure import DARK, LIGHT, SMALL, Display, namer
 
 _MEASURES = ("score", "log_probability")
+_ROWS = ("items", "clicks")
+_ROUNDING = 1e-5  # relative to the score: a smaller drop is none
+
+# Reasons of missing values, in the column `note`.
+_EMPTY = "The session is empty."
+_UNKNOWN = "No item of the session was seen in fit."
+_ONLY_ITEM = "Without this item the session has no known item."
+_ONLY_CLICK = "Without this click the session has no known item."
+_ONLY_CLUSTER = "Without this cluster the session has no known item."
+_NONE_RAISED = "No clicked item raised this score."
+_NEW_ITEM = "This item was not seen in fit."
 
 
 def explain(
@@ -28,141 +39,233 @@ def explain(
     X,
     k=None,
     *,
+    rows="items",
     measure="score",
-    exclude_seen=False,
+    exclude_seen=True,
     allow=None,
     deny=None,
     backend="pandas",
 ):
-    """Measure how each click and each cluster changed each recommendation.
+    """Explain recommendations by the clicks that raised them.
 
-    The method is occlusion: how far the score of a recommendation drops when a click is
-    left out of the session, and when all clicks of its cluster are. A click with a
-    positive drop raised the recommendation, one with a negative drop lowered it. Drops
-    of several clicks do not add up to the score.
+    The method is occlusion: leave a click out of the session and measure how far the
+    score of a recommendation drops. A positive drop means that the click raised the
+    recommendation, a negative one that it lowered it. Drops of several clicks do not
+    add up to the score.
 
-    The model reads every session once without each click and once without each cluster,
-    and scores the whole catalog, 64 MiB at a time: for tens to thousands of sessions.
+    The model reads each session once without each click, once without each item, and
+    once without each cluster. Each time it scores the whole catalog, 64 MiB at a time.
+    Use it for tens to thousands of sessions.
 
     Parameters
     ----------
     estimator : fitted recommender, Pipeline or search
-        Any of this library, or one with ``predict_topk``, ``decision_function`` and
-        ``item_ids_``. Shortened sessions go through all steps of a pipeline.
+        Fitted estimator of this library, or another one with ``predict_topk``,
+        ``decision_function`` and ``item_ids_``. Shortened sessions pass through all
+        steps of a pipeline.
     X : Sessions or list of lists
         Observed sessions, shape (n_sessions,).
     k : int, default=None
-        Recommendations per session; None is the smaller of 5 and the catalog.
+        Number of recommendations per session. None is the smaller of 5 and the number
+        of items in the catalog.
+    rows : {"items", "clicks"}, default="items"
+        Rows of the frame. "items" has one row per recommended item and names the
+        clicked item that raised it most. "clicks" has one row per recommended item and
+        click.
     measure : {"score", "log_probability"}, default="score"
-        Number whose drop is measured. A click that lifts all items alike counts in
-        "score", not in "log_probability" (log of the softmax over the catalog).
-    exclude_seen, allow, deny : bool, list or None
-        Filters of the lists, see ``CLIPSessionRecommender.predict_topk``.
+        Number whose drop is measured. "log_probability" is the logarithm of the softmax
+        over the catalog. It ignores a click that raises all items by the same amount;
+        "score" counts it.
+    exclude_seen : bool, default=True
+        Whether to leave the items of a session out of its recommendations. Pass False
+        to explain the lists that ``predict_topk`` returns by default. They may begin
+        with the item just clicked.
+    allow, deny : list or None, default=None
+        Items that may, and that may not, be recommended. See
+        ``CLIPSessionRecommender.predict_topk``.
     backend : {"pandas", "polars", "pyarrow"}, default="pandas"
-        Library of the frame; it must be installed.
+        Library of the frame. It must be installed.
 
     Returns
     -------
     frame : data frame
-        A row for each click of each recommendation, in order of ``session`` (its id,
-        or row number), ``rank`` (1 = best) and ``position`` of the click (0 = first).
-        ``item``, ``item_cluster`` and ``score`` are the recommendation, ``click`` and
-        ``click_cluster`` the item clicked. ``drop`` is that of the measure without this
-        click, ``cluster_drop`` without all clicks of its cluster; NaN where nothing is
-        left that the model could read. Empty sessions have no rows.
+        One row per recommended item, in the order of ``session`` (id or row number) and
+        ``rank`` (1 = best). Filters may leave fewer than `k` rows of a session. The
+        other columns are:
 
-        The columns of clusters are there if the recommender has ``membership_``, whose
-        numbers they hold; -1 = none. An item that was not seen in `fit` has none,
-        unless the recommender reads it as the prompt of a cluster
-        (``unseen_items="vote"``).
+        - ``item``, ``item_cluster``, ``score``: the recommendation.
+        - ``click``, ``click_cluster``: the clicked item that raised the score most, and
+          its cluster. Missing and -1 if no single item did.
+        - ``drop``: drop of the measure without all clicks on that item.
+        - ``cluster_drop``: drop without all clicks of its cluster.
+        - ``note``: reason why ``click``, ``drop`` or ``cluster_drop`` is missing, else
+          an empty string.
+
+        With ``rows="clicks"`` a row is one click: ``position`` (0 = first) comes before
+        ``click``, and ``drop`` leaves out this click only. An empty session then has no
+        rows. The ``note`` also marks items that were not seen in `fit`.
+
+        The columns of clusters exist if the recommender has ``membership_``. They hold
+        its numbers, and -1 for an item without a cluster. An item that was not seen in
+        `fit` has a cluster only with ``unseen_items="vote"``.
 
     Raises
     ------
     ValueError
-        `measure` is unknown, or `k` exceeds the catalog.
-    TypeError, NotFittedError
-        There is no recommender in `estimator`; it is not fitted.
+        `rows` or `measure` is unknown, or `k` exceeds the catalog.
+    TypeError
+        `estimator` holds no recommender.
+    NotFittedError
+        The recommender is not fitted.
 
     See Also
     --------
-    SessionExplanationDisplay : The same for one session, as a figure.
+    SessionExplanationDisplay : Figure of the clicks of one session.
 
     Examples
     --------
-    >>> from skclip import CLIPSessionRecommender
-    >>> from skclip.datasets import make_sessions
+    >>> from skclip import SessionKNN
     >>> from skclip.inspection import explain
-    >>> X, _ = make_sessions(n_sessions=300, n_items=60, random_state=0)
-    >>> rec = CLIPSessionRecommender("gru4rec", max_epochs=2, random_state=0).fit(X)
-    >>> frame = explain(rec, [["item-003", "item-011", "item-040"]], k=2)
-    >>> frame[["rank", "position", "click"]].values.tolist()[:3]
-    [[1, 0, 'item-003'], [1, 1, 'item-011'], [1, 2, 'item-040']]
+    >>> X = [["tea", "cup"], ["tea", "cup"], ["saw", "nail"]]
+    >>> knn = SessionKNN("sknn").fit(X)
+    >>> frame = explain(knn, [["saw", "tea"], ["tea"]], k=1)
+    >>> frame[["item", "click", "drop"]].values.tolist()
+    [['cup', 'tea', 1.0], ['cup', 'tea', nan]]
+    >>> frame["note"].tolist()
+    ['', 'Without this item the session has no known item.']
     """
+    if rows not in _ROWS:
+        raise ValueError(f"rows={rows!r}. Expected one of {_ROWS}.")
     filters = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny}
-    columns = _columns(occlusion(estimator, X, k, measure, filters))
+    found = occlusion(estimator, X, k, measure, filters, by_item=rows == "items")
+    columns = _rows_of_items(found) if rows == "items" else _rows_of_clicks(found)
+    columns = {
+        name: _plain(values, backend)
+        for name, values in columns.items()
+        if values is not None
+    }
     return nw.from_dict(columns, backend=backend).to_native()
 
 
-def _columns(found):
-    """Columns of the frame, a row for each click of each recommendation."""
+def _rows_of_items(found):
+    """Columns of the frame, one row per recommendation."""
+    sessions, scores = found["sessions"], found["scores"]
+    row, rank = np.nonzero(np.isfinite(scores))
+    columns = _recommendations(found, row, rank)
+    drop, known = found["item_drop"], found["known"]
+    n_known = np.bincount(_rows_of_events(sessions)[known], minlength=len(sessions))
+    best = np.full(len(row), -1)  # the event that is named
+    value, of_cluster = np.full((2, len(row)), np.nan)
+    note = np.full(len(row), "", dtype=object)
+    for i, (r, j) in enumerate(zip(row, rank, strict=True)):
+        begin, end = sessions.offsets[r], sessions.offsets[r + 1]
+        drops = drop[begin:end, j]
+        if begin == end:
+            note[i] = _EMPTY
+        elif n_known[r] == 0:
+            note[i] = _UNKNOWN
+        elif np.isnan(drops).any():  # all known clicks are on one item
+            best[i], note[i] = begin + np.flatnonzero(np.isnan(drops))[-1], _ONLY_ITEM
+        elif drops.max() <= _ROUNDING * max(1.0, abs(scores[r, j])):
+            note[i] = _NONE_RAISED
+        else:
+            best[i] = begin + np.flatnonzero(drops == drops.max())[-1]
+            value[i] = drop[best[i], j]
+            if found["cluster_drop"] is not None:
+                of_cluster[i] = found["cluster_drop"][best[i], j]
+                note[i] = _ONLY_CLUSTER if np.isnan(of_cluster[i]) else ""
+    is_named = best >= 0
+    clicks = np.full(len(row), None, dtype=object)
+    clicks[is_named] = sessions.vocabulary[sessions.codes[best[is_named]]].tolist()
+    clusters = found["click_clusters"]
+    if clusters is not None:
+        clusters = np.append(clusters, -1)[np.where(is_named, best, -1)]
+    columns |= {"click": clicks, "click_cluster": clusters, "drop": value}
+    of_cluster = None if clusters is None else of_cluster
+    return columns | {"cluster_drop": of_cluster, "note": note}
+
+
+def _rows_of_clicks(found):
+    """Columns of the frame, one row per click of each recommendation."""
     sessions = found["sessions"]
     kept = np.isfinite(found["scores"])  # what filters left empty is no item
     row, rank = np.nonzero(kept & (sessions.lengths > 0)[:, None])
     event, offsets = flat_positions(sessions.offsets[row], sessions.lengths[row])
     of_event = np.repeat(np.arange(len(row)), np.diff(offsets))
     row, rank = row[of_event], rank[of_event]
-    named = found["item_clusters"] is not None
-    columns = {
+    with_clusters = found["click_clusters"] is not None
+    drop, known = found["drop"][event, rank], found["known"]
+    of_cluster = found["cluster_drop"][event, rank] if with_clusters else None
+    n_known = np.bincount(_rows_of_events(sessions)[known], minlength=len(sessions))
+    note = np.full(len(event), "", dtype=object)
+    if with_clusters:
+        note[np.isnan(of_cluster)] = _ONLY_CLUSTER
+    note[np.isnan(drop)] = _ONLY_CLICK
+    note[~known[event]] = _NEW_ITEM
+    note[n_known[row] == 0] = _UNKNOWN
+    return _recommendations(found, row, rank) | {
+        "position": event - sessions.offsets[row],
+        "click": sessions.vocabulary[sessions.codes[event]],
+        "click_cluster": found["click_clusters"][event] if with_clusters else None,
+        "drop": drop,
+        "cluster_drop": of_cluster,
+        "note": note,
+    }
+
+
+def _recommendations(found, row, rank):
+    sessions, clusters = found["sessions"], found["item_clusters"]
+    return {
         "session": row if sessions.ids is None else sessions.ids[row],
         "rank": rank + 1,
         "item": found["items"][row, rank],
-        "item_cluster": found["item_clusters"][row, rank] if named else None,
+        "item_cluster": None if clusters is None else clusters[row, rank],
         "score": found["scores"][row, rank],
-        "position": event - sessions.offsets[row],
-        "click": sessions.vocabulary[sessions.codes[event]],
-        "click_cluster": found["click_clusters"][event] if named else None,
-        "drop": found["drop"][event, rank],
-        "cluster_drop": found["cluster_drop"][event, rank] if named else None,
     }
-    return {
-        name: values.tolist() if values.dtype.kind in "OU" else values
-        for name, values in columns.items()
-        if values is not None
-    }
+
+
+def _plain(values, backend):
+    """Lists of ids and texts; pandas keeps objects, so that None changes no integer."""
+    if values.dtype.kind not in "OU":
+        return values
+    plain = values.tolist()
+    return values if backend == "pandas" and None in plain else plain
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SessionExplanationDisplay(Display):
-    """Weights of the clicks and clusters of one session for its recommendations.
+    """Influence of each click of one session on its recommendations.
 
-    The bars are the weight of each click. Below them are the clusters in order of the
-    session, each with the mean drop when all its clicks are left out. The table says
-    how far each recommendation drops without each click (see `explain`). A dash means
-    that nothing would be left of the session.
+    The bars are the mean drop of each click over the recommendations. The row below
+    shows the clusters of the clicks, in order, each with the mean drop without all its
+    clicks. The table has a row per recommendation. Each cell is the drop of its score
+    without one click (see `explain`). A dash means that the session has no known item
+    without that click or cluster, so that nothing can be measured.
 
     Parameters
     ----------
     clicks, click_clusters : ndarray of shape (n_clicks,)
         Items of the session, in order, and their clusters.
     items, scores, item_clusters : ndarray of shape (k,)
-        The recommendations, best first, and their clusters.
+        Recommendations, best first, with their scores and clusters.
     drop, cluster_drop : ndarray of shape (n_clicks, k)
         Drop of each recommendation without the click, and without all clicks of its
-        cluster; NaN where nothing would be left. Clusters are -1 where an item has
-        none, and None where the recommender knows none.
+        cluster. NaN if the session has no known item without them. A cluster is -1 for
+        an item that has none. `cluster_drop` and both arrays of clusters are None if
+        the recommender has no clusters.
     measure : {"score", "log_probability"}, default="score"
         Number whose drop was measured.
-    item_names : dict, default=None
-        Labels of items by id, where they differ from the id.
+    item_names : mapping, default=None
+        Labels of items by id. An item without a label is shown by its id.
 
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        The panels: weights, clusters where they are known, table.
+        Panels: bars, clusters if the recommender has any, table.
 
     See Also
     --------
-    explain : The same for many sessions, as a frame.
+    explain : Data frame of explanations for many sessions.
 
     Examples
     --------
@@ -195,77 +298,81 @@ class SessionExplanationDisplay(Display):
         k=None,
         *,
         measure="score",
+        exclude_seen=True,
+        allow=None,
+        deny=None,
         item_names=None,
         max_clicks=12,
         ax=None,
-        **filters,
     ):
-        """Explain the recommendations of one session and plot it.
+        """Explain the recommendations of one session and plot the result.
 
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-            What holds a recommender as its last step or best estimator.
+            Fitted recommender, or a pipeline or search that ends in one.
         X : Sessions or list of lists
-            One session: ``X[[0]]``, ``[["a", "b"]]``.
-        k, measure : object
-            See `explain`.
-        item_names : dict, default=None
-            Labels of items by id, where they differ from the id.
+            One session, such as ``X[[0]]`` or ``[["a", "b"]]``.
+        k, measure, exclude_seen, allow, deny : object
+            Parameters of `explain`.
+        item_names : mapping, default=None
+            Labels of items by id. An item without a label is shown by its id.
         max_clicks, ax : object
-            See `plot`.
-        **filters : dict
-            `exclude_seen`, `allow` and `deny`, see `explain`.
+            Parameters of `plot`.
 
         Returns
         -------
         display : SessionExplanationDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
 
         Raises
         ------
         ValueError
-            `X` is not one session, or it is empty.
+            `X` is not one session, the session is empty, or the filters leave no item.
         """
         sessions = as_sessions(X)
         if len(sessions) != 1 or sessions.n_events == 0:
             raise ValueError(
                 f"X has {len(sessions)} sessions with {sessions.n_events} clicks. "
-                "Expected one session that is not empty, such as X[[0]]."
+                "Expected one session with at least one click, such as X[[0]]."
             )
+        filters = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny}
         found = occlusion(estimator, sessions, k, measure, filters)
         kept = np.isfinite(found["scores"][0])
         if not kept.any():
             raise ValueError(
-                "The filters leave no item to recommend. Pass a longer `allow`, or a "
+                "The filters leave no item to recommend. Pass a longer `allow` or a "
                 "shorter `deny`."
             )
         for name in ("items", "scores", "item_clusters"):  # of the one session
             found[name] = None if found[name] is None else found[name][0][kept]
         for name in ("drop", "cluster_drop"):
             found[name] = None if found[name] is None else found[name][:, kept]
+        del found["known"], found["item_drop"]  # columns of `explain`
         found |= {"clicks": found.pop("sessions")[0], "measure": measure}
         return cls(**found, item_names=item_names).plot(ax, max_clicks=max_clicks)
 
     @property
     def weight(self):
-        """Mean drop of each click over the recommendations, (n_clicks,)."""
+        """Mean drop of each click over the recommendations, shape (n_clicks,)."""
         return self.drop.mean(axis=1)
 
     def plot(self, ax=None, *, max_clicks=12):
-        """Draw the weights, the path through the clusters, and the table.
+        """Draw the bars, the clusters of the clicks, and the table.
 
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Axes to divide into the panels, or one for each. None makes a figure.
+            One Axes to divide into the panels, or one Axes per panel. None makes a
+            figure.
         max_clicks : int, default=12
-            Of a longer session only the latest ones are drawn.
+            Largest number of clicks to draw. A longer session shows its latest clicks,
+            and the label of the axis counts the others.
 
         Returns
         -------
         display : SessionExplanationDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         if max_clicks < 1:
             raise ValueError(f"max_clicks={max_clicks!r}. Expected at least 1.")
@@ -284,30 +391,32 @@ class SessionExplanationDisplay(Display):
         slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
         table.set_xticks(range(n), names, **slanted)
         left_out = len(self.clicks) - n
-        note = f"; {left_out} earlier ones are not drawn" if left_out else ""
-        table.set_xlabel(f"clicks of the session, in order{note}")
+        note = f" ({left_out} earlier ones are not drawn)" if left_out else ""
+        table.set_xlabel(f"clicks of the session, first to last{note}")
+        bars.set_title("What each click adds to the recommendations")
         table.set_xlim(-0.5, n - 0.5)
         return self
 
     def _draw_weights(self, panel, weights):
         x, against = np.arange(len(weights)), weights < 0
         for which, color, hatch, name in (
-            (~against, DARK, None, "for"),
-            (against, "white", "////", "against"),
+            (~against, DARK, None, "raises the list"),
+            (against, "white", "////", "lowers the list"),
         ):
             if np.isfinite(weights[which]).any():
                 style = {"color": color, "hatch": hatch, "edgecolor": DARK}
                 panel.bar(x[which], weights[which], width=0.7, label=name, **style)
-        panel.set_ylabel("weight\n(mean drop)")
+        panel.set_ylabel(f"mean drop of\n{self._measure_name}")
         panel.margins(y=0.15)
         panel.tick_params(axis="x", length=0)
-        if against.any():
+        if panel.containers:
             panel.legend(loc="best", fontsize="small")
         if np.isfinite(weights).any():
             panel.axhline(0, color="0.3", linewidth=0.8)
         else:
             where = panel.transAxes
-            panel.text(0.5, 0.5, "nothing is left without it", transform=where, **SMALL)
+            text = "not measured: without this item the session has no known item"
+            panel.text(0.5, 0.5, text, transform=where, wrap=True, **SMALL)
             panel.set_yticks([])
 
     def _draw_path(self, panel, shown):
@@ -320,29 +429,39 @@ class SessionExplanationDisplay(Display):
             shade = "0.88" if i % 2 else "0.96"
             panel.axvspan(begin - 0.46, end - 0.54, color=shade, zorder=0)
             number = "none" if clusters[begin] < 0 else f"{clusters[begin]}"
-            words = f"{number}\n({text(means[begin])})"
+            words = f"{number}\n{text(means[begin])}"
             panel.text((begin + end - 1) / 2, 0.5, words, **SMALL)
         panel.set_ylim(0, 1)
-        panel.set_yticks([0.5], ["cluster\n(mean drop)"])
+        panel.set_yticks([0.5], ["cluster,\nmean drop"])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
 
+    @property
+    def _measure_name(self):
+        return self.measure.replace("_", " ")
+
     def _draw_table(self, panel, values):
+        from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.patches import Rectangle
+
         finite = values[np.isfinite(values)]
-        low = min(0.0, finite.min(initial=0.0))
-        high = max(finite.max(initial=0.0), low + 1e-12)
-        lightest = {"vmin": low, "vmax": high + 0.25 * (high - low)}
-        panel.imshow(values, aspect="auto", cmap="Blues", **lightest)
+        most = max(np.abs(finite).max(initial=0.0), 1e-12)
+        colors = LinearSegmentedColormap.from_list("drops", [LIGHT, "white", DARK])
+        scale = {"vmin": -1.25 * most, "vmax": 1.25 * most}  # white is no drop
+        panel.imshow(values, aspect="auto", cmap=colors, **scale)
         text = _formatter(finite)
         for (rank, at), value in np.ndenumerate(values):
-            dark = (value - low) > 0.72 * (high - low)
-            color = "white" if dark else "black"
+            color = "white" if value > 0.62 * most else "black"
             panel.text(at, rank, text(value), color=color, **SMALL)
-        panel.set_ylabel(f"drop of\n{self.measure.replace('_', ' ')}")
+            if value < -0.1 * most:  # tells it from a rise on a gray print
+                style = {"fill": False, "linewidth": 0, "edgecolor": "0.55"}
+                corner = at - 0.5, rank - 0.5
+                panel.add_patch(Rectangle(corner, 1, 1, hatch="///", **style))
+        panel.set_ylabel(f"drop of the\n{self._measure_name} of")
 
     def _write_items(self, panel, label):
         names = [
-            f"{label(item)}  {rank}" for rank, item in enumerate(self.items.tolist(), 1)
+            f"{rank}. {label(item)}" for rank, item in enumerate(self.items.tolist(), 1)
         ]
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
@@ -374,8 +493,11 @@ def _formatter(values):
 # -- occlusion -------------------------------------------------------------------------
 
 
-def occlusion(estimator, X, k, measure, filters):
-    """Recommendations (n, k), and drops of each event (n_events, k), as arrays."""
+def occlusion(estimator, X, k, measure, filters, by_item=False):
+    """Recommendations (n, k), and drops of each event (n_events, k), as arrays.
+
+    With `by_item` all clicks on the item of an event are left out, too ("item_drop").
+    """
     if measure not in _MEASURES:
         raise ValueError(f"measure={measure!r}. Expected one of {_MEASURES}.")
     item_ids = recommender_inside(estimator).item_ids_
@@ -406,14 +528,22 @@ def occlusion(estimator, X, k, measure, filters):
         pairs = np.stack([_rows_of_events(sessions), clusters])
         _, group = np.unique(pairs, axis=1, return_inverse=True)
         cluster_drop = drop(group.reshape(-1))
+    alone, item_drop = drop(np.arange(n_events)), None
+    if by_item:
+        pairs = np.stack([_rows_of_events(sessions), sessions.codes])
+        of_items, group = np.unique(pairs, axis=1, return_inverse=True)
+        repeated = of_items.shape[1] < n_events
+        item_drop = drop(group.reshape(-1)) if repeated else alone
     return {
         "sessions": sessions,
         "items": items,
         "scores": scores,
         "item_clusters": None if clusters is None else membership[columns],
         "click_clusters": clusters,
-        "drop": drop(np.arange(n_events)),
+        "drop": alone,
+        "item_drop": item_drop,
         "cluster_drop": cluster_drop,
+        "known": known,
     }
 
 

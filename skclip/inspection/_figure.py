@@ -1,7 +1,7 @@
-"""What the displays share in drawing: axes, line styles, labels.
+"""Axes, line styles and labels of the displays.
 
-Line styles and markers tell curves apart without color, and the colors differ in
-lightness, so that a figure survives a gray printer.
+Line styles and markers tell curves apart without color. The colors differ in lightness,
+so that a figure can be printed in gray.
 """
 
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
@@ -15,8 +15,8 @@ SMALL = {"ha": "center", "va": "center", "fontsize": "small"}
 class Display:
     """What the displays share: they draw panels below each other.
 
-    A display without options of drawing says how high its panels are (`_HEIGHTS`, in
-    any unit), and draws on them in `_draw`.
+    A display without drawing options sets the heights of its panels (`_HEIGHTS`, in any
+    unit) and draws on them in `_draw`.
     """
 
     def plot(self, ax=None):
@@ -25,12 +25,13 @@ class Display:
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Axes to divide into the panels, or one for each. None makes a figure.
+            One Axes to divide into the panels, or one Axes per panel. None makes a
+            figure.
 
         Returns
         -------
         display : Display
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         self._draw(*self._make_panels(ax, self._HEIGHTS, self._FIGSIZE))
         return self
@@ -40,9 +41,8 @@ class Display:
             import matplotlib.pyplot as plt
         except ImportError as error:
             raise ImportError(
-                f"{type(self).__name__} draws with matplotlib, which is not installed. "
-                "Install it with pip install skclip[plot]; the numbers are attributes "
-                "of the display."
+                f"{type(self).__name__} needs matplotlib, which is not installed. "
+                "Install it with pip install skclip[plot]."
             ) from error
         return plt
 
@@ -60,8 +60,8 @@ class Display:
             panels = list(getattr(ax, "flat", ax))
             if len(panels) != n:
                 raise ValueError(
-                    f"ax holds {len(panels)} Axes, {type(self).__name__} draws {n} "
-                    f"panels. Pass {n} Axes, or one, which is then divided."
+                    f"ax holds {len(panels)} Axes, but {type(self).__name__} draws {n} "
+                    f"panels. Pass {n} Axes, or one Axes to divide."
                 )
             ax = panels[0]
         else:

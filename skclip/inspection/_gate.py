@@ -1,4 +1,4 @@
-"""GateDisplay: how much prompt and item bring, by how often the item is clicked."""
+"""GateDisplay: shares of item and prompt, by how often the item is clicked."""
 
 from dataclasses import dataclass
 
@@ -13,39 +13,42 @@ _CHUNK = 2**16  # items gated at a time
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GateDisplay(Display):
-    r"""How much an item's own vector and its cluster's prompt bring, by frequency.
+    r"""Shares of an item's own vector and its cluster's prompt, by frequency.
 
-    The backbone sees the sum of an item's part and a prompt's part, as the gate lets
-    them through: :math:`\sigma(W_x \hat{x} + b_x) \odot \hat{x}` and
-    :math:`\sigma(W_p \hat{p} + b_p) \odot \hat{p}` for the elementwise gate of CLIP-SBR
-    (section 3.3 of [1]_), :math:`g \hat{x}` and :math:`(1 - g) \hat{p}` for the scalar
-    one. The share of each is its Euclidean length over the sum of both lengths. If rare
-    items depend on their cluster, the share of the prompt falls with the clicks of an
-    item. With ``gate="add"`` and unit vectors both shares are one half. The gate reads
-    the item table once. Prompts of users and sessions take no part, as in a session
-    that has none. Length is not influence: `explain` measures that.
+    The backbone reads the sum of two parts, one of the item and one of the prompt. For
+    the elementwise gate of CLIP-SBR (section 3.3 of [1]_) they are
+    :math:`\sigma(W_x \hat{x} + b_x) \odot \hat{x}` and
+    :math:`\sigma(W_p \hat{p} + b_p) \odot \hat{p}`. For the scalar gate they are
+    :math:`g \hat{x}` and :math:`(1 - g) \hat{p}`. The share of a part is its Euclidean
+    length divided by the sum of both lengths.
+
+    If rare items depend on their cluster, the share of the prompt falls as an item gets
+    more clicks. With ``gate="add"`` and unit vectors both shares are one half. Prompts
+    of users and sessions are left out. A share measures length, not influence on the
+    ranking. Use `explain` to measure influence.
 
     Parameters
     ----------
     item_ids, frequency : ndarray of shape (n_items,)
-        The catalog, and the training events of each item.
+        Ids of the catalog, and the number of clicks of each item in training.
     item_share, prompt_share : ndarray of shape (n_items,)
-        Shares of the item's own vector and of the prompt; they add up to 1.
+        Shares of the item's own vector and of the prompt. They add up to 1.
     gate : str
-        Kind of the gate.
+        Kind of gate: "elementwise", "scalar" or "add".
 
     Attributes
     ----------
     bin_edges_ : ndarray of shape (n_bins + 1,)
-        Powers of two: bin i holds the items of frequency ``bin_edges_[i]`` up to, but
-        without, ``bin_edges_[i + 1]``. Empty bins are joined to the one below.
+        Edges of the bins, powers of two. Bin i holds the items with at least
+        ``bin_edges_[i]`` and fewer than ``bin_edges_[i + 1]`` clicks. An empty bin is
+        merged into the one below.
     bin_sizes_ : ndarray of shape (n_bins,)
         Number of items in each bin.
     bin_quartiles_ : ndarray of shape (3, n_bins)
         Lower quartile, median and upper quartile of `prompt_share`.
     axes_ : list of matplotlib Axes
-        The panels: share of the prompt (median of each bin, and the middle half of it)
-        and number of items, over the frequency.
+        Panels: share of the prompt, with the median and the middle half of each bin,
+        and number of items. Both are drawn over the frequency.
 
     References
     ----------
@@ -87,24 +90,27 @@ class GateDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Read the gate of a fitted recommender with cluster prompts and plot it.
+        """Compute the shares of a fitted recommender and plot them.
 
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-            What holds a recommender as its last step or best estimator.
+            Fitted recommender with cluster prompts, or a pipeline or search that ends
+            in one.
         ax : object
-            See `plot`.
+            Parameter of `plot`.
 
         Returns
         -------
         display : GateDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
 
         Raises
         ------
-        ValueError, NotFittedError
-            The recommender has no cluster prompts; it is not fitted.
+        ValueError
+            The recommender has no cluster prompts.
+        NotFittedError
+            The recommender is not fitted.
         """
         recommender = recommender_inside(estimator)
         model = getattr(fitted_of(recommender), "model", None)
@@ -113,8 +119,8 @@ class GateDisplay(Display):
             given = getattr(recommender, "prompt", None)
             raise ValueError(
                 f"{type(recommender).__name__} (prompt={given!r}) has no cluster "
-                "prompts, so there is no gate to look at. Fit a CLIPSessionRecommender "
-                "with prompt='cluster'."
+                "prompts and therefore no gate. Fit a CLIPSessionRecommender with "
+                "prompt='cluster'."
             )
         item, prompt = _lengths(model, prompts)
         total = item + prompt
@@ -132,22 +138,23 @@ class GateDisplay(Display):
         edges, (low, median, high) = self.bin_edges_, self.bin_quartiles_
         centers = np.sqrt(edges[:-1] * edges[1:])
         band = {"color": DARK, "alpha": 0.25, "linewidth": 0}
-        upper.fill_between(centers, low, high, label="middle half", **band)
+        upper.fill_between(centers, low, high, label="middle half of the items", **band)
         upper.plot(centers, median, color=DARK, marker="o", label="median item")
         line = {"color": "0.3", "linestyle": "--", "linewidth": 1}
-        upper.axhline(0.5, label="equal parts", **line)
+        upper.axhline(0.5, label="equal shares", **line)
         least, most = min(0.48, low.min()), max(0.52, high.max())
         margin = 0.15 * (most - least)
         upper.set_ylim(max(0, least - margin), min(1, most + margin))
-        upper.set_ylabel("share of the prompt")
+        upper.set_ylabel("share of the prompt (0 to 1)")
+        upper.set_title("How much of an item's vector is its cluster prompt")
         upper.legend(loc="best", title=f"{self.gate} gate")
         light_grid(upper)
         style = {"align": "edge", "color": "0.75", "edgecolor": "0.35"}
         lower.bar(edges[:-1], self.bin_sizes_, width=np.diff(edges), **style)
-        lower.set_ylabel("items")
+        lower.set_ylabel("number of\nitems")
         lower.set_xscale("log")
         whole_numbers(lower.xaxis, on_log=True)
-        lower.set_xlabel("training events of the item")
+        lower.set_xlabel("clicks of the item in training")
 
 
 def _lengths(model, prompts):

@@ -12,25 +12,25 @@ from skclip.inspection._figure import DARK, LIGHT, Display, light_grid, whole_nu
 class TrainingHistoryDisplay(Display):
     """Training loss and validation score over epochs.
 
-    It shows whether the model still learns, overfits, or was stopped early. Epochs of a
-    later ``partial_fit`` continue the curve; they have no validation score.
+    Use it to see whether the model still improves, overfits, or stopped early. Epochs
+    of a later ``partial_fit`` continue the curve and have no validation score.
 
     Parameters
     ----------
     epochs, train_loss, validation_score, seconds : ndarray of shape (n_epochs,)
-        Number, mean loss, score (NaN where there was no validation part) and duration
-        of each epoch.
+        Number, mean loss, validation score and duration in seconds of each epoch. The
+        score is NaN if there was no validation part.
     score_name : str, default="score"
         Name of the validation score.
 
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        The panels: loss and, where known, validation score.
+        Panels: loss, and validation score if there is one.
 
     See Also
     --------
-    sklearn.model_selection.LearningCurveDisplay : Scores over the number of sessions.
+    sklearn.model_selection.LearningCurveDisplay : Scores by the number of sessions.
 
     Examples
     --------
@@ -54,31 +54,35 @@ class TrainingHistoryDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, against="epoch"):
-        """Read the history of a fitted recommender and plot it.
+        """Plot the training history of a fitted recommender.
 
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-            With ``history_``.
+            Fitted recommender with ``history_``, or a pipeline or search that ends in
+            one.
         ax, against : object
-            See `plot`.
+            Parameters of `plot`.
 
         Returns
         -------
         display : TrainingHistoryDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
 
         Raises
         ------
-        TypeError, NotFittedError
-            The recommender is not trained in epochs; it is not fitted.
+        TypeError
+            The recommender is not trained in epochs.
+        NotFittedError
+            The recommender is not fitted.
         """
         recommender = recommender_inside(estimator)
         history = getattr(recommender, "history_", None)
         if not history:
             raise TypeError(
-                f"{type(recommender).__name__} has no history_: it is not trained in "
-                "epochs. Pass a fitted CLIPSessionRecommender, or what holds one."
+                f"{type(recommender).__name__} has no history_, because it is not "
+                "trained in epochs. Pass a fitted CLIPSessionRecommender, or a "
+                "pipeline or search that ends in one."
             )
         columns = {
             name: np.array([row.get(name, np.nan) for row in history])
@@ -92,7 +96,7 @@ class TrainingHistoryDisplay(Display):
 
     @property
     def best_epoch(self):
-        """Epoch of the best validation score, the first of equal ones; or None."""
+        """Epoch of the best validation score, the first of equal scores, or None."""
         if np.isnan(self.validation_score).all():
             return None
         return int(self.epochs[np.nanargmax(self.validation_score)])
@@ -103,14 +107,15 @@ class TrainingHistoryDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Axes to divide into the panels, or one for each. None makes a figure.
+            One Axes to divide into the panels, or one Axes per panel. None makes a
+            figure.
         against : {"epoch", "seconds"}, default="epoch"
-            The horizontal axis: number of the epoch, or seconds since the first began.
+            Horizontal axis: number of the epoch, or training time in seconds.
 
         Returns
         -------
         display : TrainingHistoryDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         if against not in {"epoch", "seconds"}:
             raise ValueError(f"against={against!r}. Pass 'epoch' or 'seconds'.")
@@ -120,12 +125,13 @@ class TrainingHistoryDisplay(Display):
         upper, lower = panels[0], panels[-1]
         upper.plot(x, self.train_loss, color=DARK, marker="o", markersize=4)
         upper.set_ylabel("training loss")
+        upper.set_title("Training history")
         if n == 2:
             style = {"color": LIGHT, "marker": "s", "linestyle": "--"}
             lower.plot(x, self.validation_score, markersize=4, **style)
             lower.set_ylabel(f"validation {self.score_name}")
             self._mark_best(x, panels)
-        lower.set_xlabel("epoch" if against == "epoch" else "seconds of training")
+        lower.set_xlabel("epoch" if against == "epoch" else "training time (seconds)")
         if against == "epoch":
             whole_numbers(lower.xaxis)
         for panel in panels:

@@ -1,4 +1,4 @@
-"""What PoMRec's interests are, how they are weighted, and what they read."""
+"""Vectors, weights and attention of PoMRec's interests."""
 
 import numpy as np
 import torch
@@ -16,14 +16,16 @@ def interest_vectors(recommender, X):
     Parameters
     ----------
     recommender : fitted CLIPSessionRecommender, Pipeline or search
-        With ``backbone="pomrec"``.
+        Fitted recommender with ``backbone="pomrec"``, or a pipeline or search that ends
+        in one.
     X : Sessions or list of lists
         Observed sessions, shape (n_sessions,).
 
     Returns
     -------
     vectors : ndarray of shape (n_sessions, n_interests, embedding_dim), float32
-        Before they are weighted; NaN for sessions of which nothing could be read.
+        Vectors of the interests before they are weighted. NaN for a session without a
+        known item.
 
     Examples
     --------
@@ -45,17 +47,18 @@ def interest_weights(recommender, X):
     Parameters
     ----------
     recommender, X : object
-        As in `interest_vectors`.
+        Parameters of `interest_vectors`.
 
     Returns
     -------
     weights : ndarray of shape (n_sessions, n_interests), float32
-        Each row sums to 1, or is NaN where nothing could be read.
+        Weights of each session, which sum to 1. NaN for a session without a known
+        item.
 
     Raises
     ------
     ValueError
-        With ``aggregation="max"`` no interest is weighed against another.
+        The backbone has ``aggregation="max"`` and therefore no weights.
 
     Examples
     --------
@@ -69,8 +72,8 @@ def interest_weights(recommender, X):
     fitted, X = _fitted(recommender, X)
     if fitted.model.network.aggregation == "max":
         raise ValueError(
-            "PoMRec(aggregation='max') has no weights: each item is scored by the "
-            "interest nearest to it. Fit with aggregation='weighted'."
+            "PoMRec(aggregation='max') has no weights, because it scores each item by "
+            "the nearest interest. Fit with aggregation='weighted'."
         )
     (weights,) = fitted.read(X, lambda batch: (_interests(fitted, batch).weights,))
     return weights
@@ -78,22 +81,23 @@ def interest_weights(recommender, X):
 
 @torch.no_grad()
 def interest_assignments(recommender, X):
-    """Return which events make which interest.
+    """Return the attention of each interest to each event.
 
     Parameters
     ----------
     recommender, X : object
-        As in `interest_vectors`.
+        Parameters of `interest_vectors`.
 
     Returns
     -------
     assignments : list of ndarray of shape (n_read, n_interests), float32
-        For each session the attention that each interest pays to the events that
-        were read: the latest `max_session_length` ones, unseen items only with
-        ``unseen_items="vote"``. An event may feed several interests.
+        Attention of each interest to the events of each session. The model reads the
+        latest `max_session_length` events. It reads items that were not seen in `fit`
+        only with ``unseen_items="vote"``. Several interests may attend to the same
+        event.
     prompt_share : ndarray of shape (n_sessions, n_interests), float32
-        Attention paid to the extractor's prompt tokens; with a column of the
-        assignments it sums to 1. NaN where nothing could be read.
+        Attention to the extractor's prompt tokens. Together with a column of the
+        assignments it sums to 1. NaN for a session without a known item.
 
     Examples
     --------
@@ -112,7 +116,9 @@ def interest_assignments(recommender, X):
         return found.prompt_share, found.assignments
 
     queries = query_data(X, fitted.index)
-    warn_unknown(queries, fitted.index, "What is not known of them is left out.")
+    read = "The model reads only the prompts of their clusters."
+    ignored = "They are ignored."
+    warn_unknown(queries, fitted.index, read if fitted.votes else ignored)
     instances = fitted.observed(queries)
     lengths = instances.stops - instances.starts
     n_interests = fitted.model.network.n_interests
@@ -127,31 +133,34 @@ def interest_assignments(recommender, X):
 
 
 def interest_report(recommender, X):
-    """Return signs of interests that do their work.
+    """Return statistics that show whether the interests are used.
 
     Parameters
     ----------
     recommender, X : object
-        As in `interest_vectors`.
+        Parameters of `interest_vectors`.
 
     Returns
     -------
     report : dict
-        Means over the sessions of which something could be read. ``mean_weights``,
-        list of n_interests floats: an interest below 0.02 is idle (None with
-        ``aggregation="max"``). ``interest_cosine``: between pairs of interests;
-        above 0.95 they are alike (None with one interest). ``dominance``:
-        length of the weighted dispersion over the sum of its and the center's;
-        above 0.9 the centers are drowned. ``prompt_share``: the extractor's
-        attention on its prompt tokens; above 0.8 the events are.
-        ``prompt_norm_ratio``: length of the extractor's prompt tokens over that of
-        the events, positions included; None without them. Neither looks at the
-        aggregator's prompts.
+        Means over the sessions with a known item. The prompts of the aggregator are
+        not included.
+
+        - ``mean_weights``: list of n_interests floats, or None with
+          ``aggregation="max"``. An interest below 0.02 is not used.
+        - ``interest_cosine``: mean cosine of pairs of interests, or None with one
+          interest. Above 0.95 the interests are nearly the same.
+        - ``dominance``: length of the weighted dispersion, divided by the sum of its
+          length and the length of the center. Above 0.9 the centers hardly matter.
+        - ``prompt_share``: attention of the extractor to its prompt tokens. Above 0.8
+          the events hardly matter.
+        - ``prompt_norm_ratio``: length of the extractor's prompt tokens, divided by the
+          length of the events with their positions. None without prompt tokens.
 
     Raises
     ------
     ValueError
-        Nothing could be read of any session.
+        No session has a known item.
 
     Examples
     --------
@@ -167,8 +176,8 @@ def interest_report(recommender, X):
     parts = fitted.read(X, lambda batch: _signs(fitted.model, batch))
     if np.isnan(parts[0]).all():
         raise ValueError(
-            f"Nothing could be read of the {len(parts[0])} sessions: they hold no item "
-            "that was seen in fit. Pass sessions with known items."
+            f"None of the {len(parts[0])} sessions has an item that was seen in fit. "
+            "Pass sessions with known items."
         )
     dominance, share, weights, alike, lengths = (
         np.nanmean(part, axis=0) if not np.isnan(part).all() else None for part in parts
@@ -186,7 +195,7 @@ def interest_report(recommender, X):
 
 
 def _signs(model, batch):
-    """Numbers (n_queries, ...) whose means are reported."""
+    """Values (n_queries, ...) whose means are reported."""
     network = model.network
     x, batch = model.inputs(batch)
     found = network.interests(x, batch)
@@ -205,7 +214,7 @@ def _signs(model, batch):
 
 
 def _fitted(recommender, X):
-    """What was fitted with PoMRec, and X as it reads it."""
+    """The fitted model with PoMRec, and X in the form that it reads."""
     recommender_inside(recommender)  # an error where nothing is fitted
     recommender, X = unwrap(recommender, X)
     fitted = fitted_of(recommender)

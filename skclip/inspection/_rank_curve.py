@@ -13,25 +13,26 @@ from skclip.metrics import mrr_at_k, recall_at_k
 class RankCurveDisplay(Display):
     """Recall@k and MRR@k over the cut-off k, for one model or several.
 
-    A single cut-off may favor one model by chance. Where curves cross, the order of the
-    models depends on it. All cut-offs share one ranking of the targets per model. Ties
-    count against the target, one outside the catalog is a miss.
+    A single cut-off may favor one model by chance. If curves cross, the order of the
+    models depends on the cut-off. Each model ranks the targets once for all cut-offs.
+    Ties count against the target, and a target outside the catalog is a miss.
 
     Parameters
     ----------
     ks : ndarray of shape (n_ks,)
         Cut-offs, ascending.
     recall, mrr : dict
-        Values of each model by its name: ndarray of shape (n_ks,).
+        Values by name of the model, each an ndarray of shape (n_ks,).
 
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        The panels: Recall@k, MRR@k.
+        Panels: Recall@k and MRR@k.
 
     See Also
     --------
-    skclip.metrics.recall_at_k, skclip.metrics.mrr_at_k : The numbers.
+    skclip.metrics.recall_at_k : Recall at one cut-off.
+    skclip.metrics.mrr_at_k : Mean reciprocal rank at one cut-off.
 
     Examples
     --------
@@ -53,25 +54,26 @@ class RankCurveDisplay(Display):
 
     @classmethod
     def from_estimators(cls, estimators, X, y=None, *, ks=None, ax=None):
-        """Rank the same targets by several fitted recommenders and plot the curves.
+        """Rank the same targets with several recommenders and plot the curves.
 
         Parameters
         ----------
         estimators : dict
             Fitted recommenders, Pipelines or searches by name.
         X : Sessions or list of lists
-            Sessions, shape (n_sessions,), that were not trained on.
+            Test sessions, shape (n_sessions,).
         y : array-like of shape (n_sessions,), default=None
-            Next item of each row; None takes every prefix of every session.
+            Next item of each session. None predicts every click from the clicks before
+            it in the session.
         ks : array-like of int, default=None
-            Cut-offs. None is 1 to 20, or to the size of the smallest catalog.
+            Cut-offs. None means 1 to 20, or up to the size of the smallest catalog.
         ax : object
-            See `plot`.
+            Parameter of `plot`.
 
         Returns
         -------
         display : RankCurveDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         if not hasattr(estimators, "items") or not estimators:
             raise TypeError(
@@ -90,23 +92,23 @@ class RankCurveDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, ks=None, name=None, ax=None):
-        """Rank targets by one fitted recommender and plot the curves.
+        """Rank targets with one recommender and plot the curves.
 
         Parameters
         ----------
         estimator : fitted recommender, Pipeline or search
-            What holds a recommender as its last step or best estimator.
+            Fitted recommender, or a pipeline or search that ends in one.
         X, y, ks : object
-            As in `from_estimators`.
+            Parameters of `from_estimators`.
         name : str, default=None
-            Name in the legend; None is the class of the recommender.
+            Name in the legend. None means the class of the recommender.
         ax : object
-            See `plot`.
+            Parameter of `plot`.
 
         Returns
         -------
         display : RankCurveDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         if name is None:
             name = type(recommender_inside(estimator)).__name__
@@ -114,22 +116,23 @@ class RankCurveDisplay(Display):
 
     @classmethod
     def from_ranks(cls, ranks, *, ks=None, ax=None):
-        """Plot the curves of ranks that were computed before.
+        """Plot the curves of given ranks.
 
         Parameters
         ----------
         ranks : dict
-            Ranks of the targets by name of the model: array-like of shape (n,), 1 =
-            best, ``inf`` = not in the catalog, as ``rank_targets`` returns them.
+            Ranks of the targets by name of the model, as ``rank_targets`` returns them:
+            array-like of shape (n,), where 1 is best and ``inf`` is outside the
+            catalog.
         ks : array-like of int, default=None
-            Cut-offs. None is 1 to 20.
+            Cut-offs. None means 1 to 20.
         ax : object
-            See `plot`.
+            Parameter of `plot`.
 
         Returns
         -------
         display : RankCurveDisplay
-            With the numbers, drawn.
+            Display with the numbers, already drawn.
         """
         ks = np.arange(1, 21) if ks is None else np.unique(ks)
         if len(ks) == 0 or ks.dtype.kind not in "iu" or ks[0] < 1:
@@ -143,7 +146,11 @@ class RankCurveDisplay(Display):
     def _draw(self, upper, lower):
         on_log = self.ks[-1] > 50
         every = max(1, len(self.ks) // 10)
-        curves_of = (upper, self.recall, "Recall@k"), (lower, self.mrr, "MRR@k")
+        curves_of = (
+            (upper, self.recall, "Recall@k\nshare of targets in the top k"),
+            (lower, self.mrr, "MRR@k\nmean of 1 / rank in the top k"),
+        )
+        upper.set_title("Quality of the ranking by length of the list")
         for panel, curves, label in curves_of:
             for i, (name, values) in enumerate(curves.items()):
                 panel.plot(self.ks, values, label=name, markevery=every, **style_of(i))
@@ -153,5 +160,5 @@ class RankCurveDisplay(Display):
                 panel.set_xscale("log")
             light_grid(panel)
         whole_numbers(lower.xaxis, on_log=on_log)
-        lower.set_xlabel("cut-off k")
+        lower.set_xlabel("cut-off k (number of recommended items)")
         upper.legend(loc="best")

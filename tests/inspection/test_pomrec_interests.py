@@ -54,7 +54,7 @@ def test_interests_of_what_cannot_be_read(pomrec):
     assert [row.shape for row in assignments] == [(0, 3), (1, 3)]
     assert np.isnan(share[0]).all()
     assert np.isfinite(share[1]).all()
-    with pytest.raises(ValueError, match="Nothing could be read of the 2 sessions"):
+    with pytest.raises(ValueError, match="None of the 2 sessions has an item"):
         interest_report(pomrec, [[], []])
 
 

@@ -138,7 +138,7 @@ def test_similar_items_are_bounded(client):
 def test_an_explanation_has_the_drops_of_explain(client, fitted):
     session = ["item-003", "never seen", "item-019"]
     found = post(client, "/recommend", session=session, k=4, explain=True)
-    frame = explain(fitted, [session], k=4, exclude_seen=True)
+    frame = explain(fitted, [session], k=4, rows="clicks")
     table = frame.pivot(index="position", columns="rank", values="drop")
     assert found["items"] == frame.drop_duplicates("rank")["item"].tolist()
     assert found["explanation"]["clicks"] == table.index.tolist()
