@@ -103,10 +103,14 @@ def read_sessions(arguments):
         raise SystemExit(
             "Reading files needs pandas. Run pip install pandas."
         ) from error
-    read = pd.read_parquet if arguments.events.suffix == ".parquet" else pd.read_csv
+    if arguments.events.suffix == ".parquet":
+        clicks = pd.read_parquet(arguments.events)
+    else:  # ids stay as they are written: "0007" would become the number 7
+        ids = {arguments.session: str, arguments.item: str}
+        clicks = pd.read_csv(arguments.events, dtype=ids)
     try:
         return Sessions.from_events(
-            read(arguments.events),
+            clicks,
             session=arguments.session,
             item=arguments.item,
             time=arguments.time,

@@ -127,6 +127,14 @@ def test_quickstart_reads_parquet_as_csv(clicks, quickstart):
     np.testing.assert_array_equal(read[0].times, read[1].times)
 
 
+def test_quickstart_keeps_the_zeros_of_ids(tmp_path, quickstart):
+    path = tmp_path / "clicks.csv"
+    path.write_text("sid,sku\n01,0007\n01,0012\n")
+    script = quickstart("--events", str(path), "--session", "sid", "--item", "sku")
+    sessions = script.read_sessions(script.parse_arguments())
+    assert sessions.to_lists() == [["0007", "0012"]]
+
+
 def test_quickstart_names_a_wrong_column(clicks, quickstart):
     script = quickstart(
         "--events", f"{clicks}.csv", "--session", "sid", "--item", "sku"
