@@ -108,5 +108,7 @@ def _catalog(items):
     check_hashable(values, "items")
     bad = [value for value in values if not is_id(value)]
     if bad:
-        raise ValueError(f"items has {bad[0]!r}, which is not an item id. Leave it out.")
+        raise ValueError(
+            f"items has {bad[0]!r}, which is not an item id. Leave it out."
+        )
     return factorize_list(values)[0]
