@@ -74,6 +74,7 @@ html_favicon = "_static/logo.svg"
 html_use_index = html_domain_indices = False  # the API pages and the search have all
 html_static_path = ["_static"]
 html_css_files = ["skclip.css"]
+html_js_files = [("accessible.js", {"defer": "defer"})]
 templates_path = ["_templates"]
 html_theme_options = {
     "logo": {
@@ -99,7 +100,6 @@ html_theme_options = {
         "api/index": [],
         "index": [],
     },
-    "pygments_light_style": "tango",
 }
 # Pages that have no others below them need no column for navigation.
 html_sidebars = {name: [] for name in ("index", "get_started", "results")}
