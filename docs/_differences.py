@@ -1,27 +1,12 @@
 """Differences from papers, as the Notes of public docstrings list them."""
 
-import importlib
 import inspect
-import pkgutil
 import re
 
-import skclip
+from api_reference import public_objects, value_of
 
 LEAD = "Differences from the paper and its code:"
 TITLE = re.compile(r"\*\*([^*]+)\.\*\* \S")
-
-
-def public_objects():
-    """Public classes and functions by full name, each once: where it is first found."""
-    names = sorted(module.name for module in pkgutil.iter_modules(skclip.__path__))
-    modules = [importlib.import_module(f"skclip.{n}") for n in names if n[0] != "_"]
-    found = {}
-    for module in [skclip, *modules]:
-        for name in getattr(module, "__all__", ()):
-            value = getattr(module, name)
-            if inspect.isclass(value) or inspect.isroutine(value):
-                found.setdefault(id(value), (f"{module.__name__}.{name}", value))
-    return dict(found.values())
 
 
 def differences(docstring):
@@ -54,8 +39,8 @@ def titles(docstring):
     return found
 
 
-def page(objects):
-    """Markdown of the page: titles of the differences of objects, by full name."""
+def page():
+    """Markdown of the page: titles of the differences of each public object."""
     text = "# Differences from the papers\n\n"
     text += (
         "Papers and their published code often disagree, and some details are in\n"
@@ -63,8 +48,8 @@ def page(objects):
         "paper and its code do, what skclip does and why, and how to get the other\n"
         "form. This page lists these choices by class. Follow a heading to the notes.\n"
     )
-    for name, value in objects.items():
-        found = titles(value.__doc__)
+    for name in dict.fromkeys(public_objects().values()):
+        found = titles(value_of(name).__doc__)
         if found:
             text += f"\n## {{py:obj}}`{name.rsplit('.', 1)[1]} <{name}>`\n\n"
             text += "".join(f"- {title}\n" for title in found)

@@ -61,6 +61,9 @@ WORDS = (
     "catalog",
     "explain",
     "next-item",
+    "timezone",
+    "retrain",
+    "OOV",
 )
 TALLEST = 6000  # pixels of a picture
 
@@ -98,6 +101,10 @@ found.cut = [...header.querySelectorAll("a, button")].filter(visible)
 const column = document.querySelector(".bd-sidebar-primary");
 found.sidebar = column && visible(column) && column.getBoundingClientRect().left >= 0
     ? column.querySelectorAll("nav a").length : null;
+// Images need a text; without one, Sphinx shows the path. Thumbnails have a title.
+found.unnamed = [...document.querySelectorAll("article img")]
+    .filter(e => !e.closest(".sphx-glr-thumbcontainer"))
+    .filter(e => !e.alt || /[.](png|svg)$/.test(e.alt)).map(e => e.getAttribute("src"));
 // Grounds that are nearly white. A PNG is white inside; its frame is checked by eye.
 for (const e of document.body.querySelectorAll("*")) {
     const box = e.getBoundingClientRect();
@@ -190,6 +197,8 @@ def problems_of(page, width, theme, seen):
         yield f"is {seen['width']} px wide in a window of {width} px"
     if seen["beyond"]:
         yield f"has parts beyond the edge: {', '.join(seen['beyond'][:5])}"
+    if seen["unnamed"]:
+        yield f"has images without a text: {', '.join(seen['unnamed'])}"
     if seen["cut"]:
         yield f"has parts of the header beyond the edge: {', '.join(seen['cut'])}"
     if width >= ONE_ROW:

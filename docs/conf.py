@@ -44,6 +44,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 nitpicky = True
+# The gallery warns of a space anywhere in the path, so also in that of a checkout.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
 # Names of other packages, and numpydoc's words for types, have no page here.
 nitpick_ignore_regex = [(r"py:.*", r"(?!skclip\b).*")]
 if os.environ.get("SKCLIP_INTERSPHINX"):
@@ -72,6 +74,7 @@ html_favicon = "_static/logo.svg"
 html_use_index = html_domain_indices = False  # the API pages and the search have all
 html_static_path = ["_static"]
 html_css_files = ["skclip.css"]
+html_js_files = [("accessible.js", {"defer": "defer"})]
 templates_path = ["_templates"]
 html_theme_options = {
     "logo": {
@@ -97,7 +100,6 @@ html_theme_options = {
         "api/index": [],
         "index": [],
     },
-    "pygments_light_style": "tango",
 }
 # Pages that have no others below them need no column for navigation.
 html_sidebars = {name: [] for name in ("index", "get_started", "results")}
@@ -249,7 +251,7 @@ def write_deviations_page():
     """The index of differences from papers, from the Notes of public docstrings."""
     import _differences
 
-    write(DOCS / "deviations.md", _differences.page(_differences.public_objects()))
+    write(DOCS / "deviations.md", _differences.page())
 
 
 def write_lab_pages():

@@ -26,9 +26,11 @@ MAX_NUMBERS = 4  # in 100 words of running text; the same pages
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 HEAD = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # settings of a page
-FENCE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?^\1\s*$", re.DOTALL | re.MULTILINE)
-DIRECTIVE = re.compile(r"^(`{3,})\{(?:toctree|include|raw|image)[^\n]*\n.*?^\1\s*$",
-                       re.DOTALL | re.MULTILINE)  # fmt: skip
+# Code, and directives without text of their own.
+FENCE = re.compile(
+    r"^(`{3,}|~{3,})(?!\{(?:glossary|note|tip|important|warning)\})[^\n]*\n.*?^\1\s*$",
+    re.DOTALL | re.MULTILINE,
+)
 FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d,]*\.?\d*|\.\d+)\s?%?(?![\w])")
 ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|cf|etc|No|Fig|eq)\.")
@@ -62,7 +64,8 @@ def count_words(text):
 
 def running_text(text):
     """Paragraphs and items of lists, each on a line of its own."""
-    text = FENCE.sub("\n\n", DIRECTIVE.sub("\n\n", HEAD.sub("", text)))
+    text = FENCE.sub("\n\n", HEAD.sub("", text))
+    text = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
     text = FORMULA.sub("formula", text)
     text = re.sub(r"<[^>\n]+>", " ", text)  # HTML
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", text)  # pictures

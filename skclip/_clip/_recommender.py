@@ -145,7 +145,7 @@ class CLIPSessionRecommender(
         frame with any transformer of scikit-learn. A pandas data frame of numbers needs
         the item ids as its index. Pass a `Fusion` to choose how features join the
         learned vectors. Cold items that have features join the catalog and can be
-        recommended at once, although nobody has clicked them. Use `set_item_features`
+        recommended at once, before their first click. Use `set_item_features`
         to change features after `fit`.
     click_features : str, tuple of str or None, default="auto"
         Properties of each click that are read beside its item. Each property has
@@ -229,7 +229,7 @@ class CLIPSessionRecommender(
         sums in float32. "auto" is "bf16" where that is clearly faster, else "float32".
         On a CPU this is measured once per process, in less than a tenth of a second,
         and bfloat16 must be 1.3 times as fast. On CUDA it needs compute capability 8.
-        Sampled losses and TAGNN, whose score is no dot product, use "float32".
+        Sampled losses and TAGNN, whose score is not a dot product, use "float32".
     device : str, default="auto"
         Device of PyTorch that trains and ranks, such as "cpu" or "cuda:1". "auto" is
         CUDA where available, else the CPU.
@@ -363,7 +363,7 @@ class CLIPSessionRecommender(
     - **Device.** Two published models run only on the device "cuda:0". skclip runs on
       any device; ``device="auto"`` uses CUDA if it is available, and the CPU otherwise.
     - **Published gains.** The paper's column "Imp. (%)" is the mean of the relative
-      gains in MRR@5 and Recall@5, so its 45.30 for NARM is no gain in either metric.
+      gains in MRR@5 and Recall@5, so its 45.30 for NARM is the gain in neither metric.
       Its rows for CLIP-GC-SAN and CLIP-LESSR share two numbers on Reddit, probably by a
       copying mistake. skclip reports each metric on its own and takes neither row as a
       target.
@@ -395,8 +395,8 @@ class CLIPSessionRecommender(
         "repeats": ["boolean", _AUTO],
         "prompt": [StrOptions(set(KINDS)), tuple, list, Prompt, None],
         "clusterer": [HasMethods(["fit"]), None],
-        "item_features": "no_validation",  # `as_item_features` says more
-        "click_features": "no_validation",  # `as_click_features` says more
+        "item_features": "no_validation",  # checked by `as_item_features`
+        "click_features": "no_validation",  # checked by `as_click_features`
         "loss": [StrOptions({"auto", *LOSSES}), *LOSSES.values()],
         "optimizer": [StrOptions({"auto", "adam", "adamw"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],

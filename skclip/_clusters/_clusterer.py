@@ -263,7 +263,7 @@ class SessionClusterer(ItemClusterer):
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
-        "item_features": "no_validation",  # `as_item_features` says more
+        "item_features": "no_validation",  # checked by `as_item_features`
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "text_weight": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
@@ -363,7 +363,7 @@ class SessionClusterer(ItemClusterer):
         Raises
         ------
         TypeError
-            If `pairs` is no data frame, or a weight is no number.
+            If `pairs` is not a data frame, or a weight is not a number.
         ValueError
             If a column or a value is missing, a weight is negative or infinite, or no
             pair has a weight above 0.

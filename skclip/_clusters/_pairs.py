@@ -61,7 +61,8 @@ def read_pairs(pairs, items=None):
     Raises
     ------
     TypeError
-        `pairs` is no data frame, a weight is no number, or an id cannot be hashed.
+        If `pairs` is not a data frame, a weight is not a number, or an id cannot be
+        hashed.
     ValueError
         A column or a value is missing, a weight is negative or infinite, or no pair
         has a weight above 0.
@@ -107,5 +108,7 @@ def _catalog(items):
     check_hashable(values, "items")
     bad = [value for value in values if not is_id(value)]
     if bad:
-        raise ValueError(f"items holds {bad[0]!r}, which is no item id. Leave it out.")
+        raise ValueError(
+            f"items has {bad[0]!r}, which is not an item id. Leave it out."
+        )
     return factorize_list(values)[0]

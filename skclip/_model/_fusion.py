@@ -423,9 +423,9 @@ class Fusion(BaseEstimator):
     features : ItemFeatures, data frame or mapping
         Feature vectors, one for each item of the sessions. Pass an `ItemFeatures`, a
         pandas data frame of numbers with the item ids as its index, or a mapping of ids
-        to vectors. Further items with features join the catalog as cold items: nobody
-        has clicked them yet, but they can be recommended at once. Cold items with a row
-        of zeros are left out.
+        to vectors. Further items with features join the catalog as cold items. They can
+        be recommended before their first click. Cold items with a row of zeros are left
+        out.
     kind : str, default="gate"
         Combination of features and learned vectors [1]_, before the prompts:
 
@@ -490,7 +490,7 @@ class Fusion(BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "features": "no_validation",  # `as_item_features` says more
+        "features": "no_validation",  # checked by `as_item_features`
         "kind": [StrOptions(set(FUSIONS))],
         "cold_item_weight": [Interval(Real, 0, 1, closed="both")],
     }

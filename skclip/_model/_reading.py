@@ -100,9 +100,10 @@ def reading_tasks(model, instances, states=None):
     """Return functions that encode prefixes, each distinct one once.
 
     No prefix may be empty. `states` encodes a batch and is ``model.states`` by default;
-    it may return other tensors with a row for each query. Each function returns three
-    things: positions of instances, with equal instances side by side; how many of them
-    share each row; and their states, a tensor or a tuple of tensors (n_rows, ...).
+    it may return other tensors with a row for each query. Each function returns
+    positions of instances, with equal instances side by side. It also returns how many
+    of them share each row, and their states: a tensor or a tuple of tensors
+    (n_rows, ...).
     """
     if len(instances) == 0:
         return []

@@ -33,11 +33,11 @@ _SELECTION = 64  # multiplications that take as long as reading a score
 class RankingMixin(CatalogMixin):
     """Ranking methods shared by all recommenders.
 
-    After `fit` a subclass has ``item_ids_`` and ``_index`` (an `ItemIndex`). It has a
-    ``scoring`` parameter, and defines ``_score_chunks(queries)``. That is a generator
-    of ``(positions, scores)``: the numbers of some queries, and their scores as a
-    tensor of shape (len(positions), n_items). The caller may overwrite the scores, but
-    must not keep them: the next chunk may use the same memory.
+    After `fit` a subclass has ``item_ids_`` and ``_index``, an `ItemIndex`. It has a
+    ``scoring`` parameter, and defines ``_score_chunks(queries)``. This generator yields
+    ``positions``, the numbers of some queries, and their ``scores``, a tensor of shape
+    (len(positions), n_items). The caller may overwrite the scores, but must not keep
+    them: the next chunk may use the same memory.
     """
 
     similar_items = NoSimilarItems()  # `SimilarItemsMixin` comes before this class

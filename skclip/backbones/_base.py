@@ -186,7 +186,7 @@ class Backbone(nn.Module):
         Parameters
         ----------
         state : Tensor or tuple of Tensor
-            From `encode`.
+            State that `encode` returned.
 
         Returns
         -------
@@ -298,7 +298,7 @@ class Backbone(nn.Module):
         Parameters
         ----------
         state : Tensor or tuple of Tensor
-            From `encode`.
+            State that `encode` returned.
 
         Returns
         -------

@@ -263,7 +263,7 @@ class PoMRec(BackboneSpec):
     - **Biases before the softmax.** The authors' program has biases that cancel in the
       softmax over tokens. skclip keeps them, so that the numbers of parameters agree.
     - **Number of parameters.** The authors count the padding row of the item table. In
-      skclip it is no parameter, so with 64 dimensions there are 64 fewer.
+      skclip it is not one, so with 64 dimensions there are 64 fewer.
     - **Largest interest.** ``aggregation="max"`` is the rule of ComiRec and not of the
       paper. In training the interest nearest to the target scores all items, and in
       prediction each item is scored by the interest nearest to it.

@@ -12,7 +12,7 @@ class SessionGraph:
     """Graphs of the sessions of a batch, with distinct items as nodes.
 
     There are n sessions of at most `length` events and `size` nodes. Nodes are numbered
-    by ascending item code within their session. Padding is no node.
+    by ascending item code within their session. Padding is not a node.
     """
 
     events: torch.Tensor  # (n, length), bool: whether a place has an event

@@ -49,9 +49,9 @@ def make_titled_sessions(
     sessions : Sessions
         Simulated sessions with times, sorted by the time of their last event.
     truth : Bunch
-        Truth as from `make_sessions`, and three further entries: ``titles`` of shape
-        (n_items,), ``vocabularies`` with a list of words per community, and ``cold`` of
-        shape (n_items,), which is bool and equals ``late``.
+        Truth as from `make_sessions`, with three further entries. ``titles`` has shape
+        (n_items,), and ``vocabularies`` has a list of words per community. ``cold`` is
+        a boolean array of shape (n_items,) and equals ``late``.
 
     Examples
     --------

@@ -27,9 +27,9 @@ class When(BaseEstimator):
     Parameters
     ----------
     rows : {"always", "uncertain", "cold"} or callable, default="always"
-        Rule that chooses rows. "always" takes all rows. "uncertain" takes rows where
-        the softmax of the base's scores is undecided: either the first two items differ
-        by less than `margin`, or the entropy is above `entropy` times its maximum.
+        Rule that chooses rows. "always" takes all rows. "uncertain" computes the
+        softmax of the base's scores. It takes rows where the first two items differ by
+        less than `margin`, or where the entropy is above `entropy` times its maximum.
         "cold" takes sessions with a rare or unseen item. A callable gets a list of
         lists of raw ids and returns a boolean mask.
     margin, entropy : float, default=0.1, 0.9

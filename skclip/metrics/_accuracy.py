@@ -106,7 +106,7 @@ def recall_at_k(ranks, k, offsets=None):
     Returns
     -------
     recall : float
-        In [0, 1].
+        Recall@k, between 0 and 1.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def hit_rate_at_k(ranks, k, offsets=None):
     Returns
     -------
     hit_rate : float
-        In [0, 1].
+        Hit rate@k, between 0 and 1.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def precision_at_k(ranks, k, offsets=None):
     Returns
     -------
     precision : float
-        In [0, 1]; at most 1 / k with one target per row.
+        Precision@k, between 0 and 1. It is at most 1 / k with one target per row.
 
     Notes
     -----
@@ -204,7 +204,7 @@ def mrr_at_k(ranks, k, offsets=None):
     Returns
     -------
     mrr : float
-        In [0, 1].
+        MRR@k, between 0 and 1.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def map_at_k(ranks, k, offsets=None):
     Returns
     -------
     map : float
-        In [0, 1].
+        MAP@k, between 0 and 1.
 
     Examples
     --------
@@ -265,7 +265,7 @@ def ndcg_at_k(ranks, k, offsets=None):
     Returns
     -------
     ndcg : float
-        In [0, 1].
+        NDCG@k, between 0 and 1.
 
     Examples
     --------
@@ -284,7 +284,7 @@ class RankRows:
     Parameters
     ----------
     ranks, offsets : array-like
-        As in `recall_at_k`.
+        Ranks and offsets, as in `recall_at_k`.
     """
 
     def __init__(self, ranks, offsets=None):

@@ -38,7 +38,7 @@ def catalog_coverage(items, catalog, *, k=None):
     Returns
     -------
     coverage : float
-        In [0, 1].
+        Share of the catalog, between 0 and 1.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def gini_index(items, catalog, *, k=None):
     Returns
     -------
     gini : float
-        In [0, 1), or NaN if no item of the catalog is recommended.
+        Gini index from 0 to below 1, or NaN if no item of the catalog is recommended.
 
     Examples
     --------
@@ -109,8 +109,8 @@ def novelty(items, X_train, *, k=None):
     Returns
     -------
     novelty : float
-        In bits, at least 0. Lists without a known item are left out. NaN if no list
-        is left.
+        Novelty in bits, at least 0. Lists without a known item are left out. NaN if no
+        list is left.
 
     References
     ----------
@@ -155,8 +155,8 @@ def popularity_lift(items, X, X_train, *, k=None):
     Returns
     -------
     lift : float
-        At least -1. Rows without a known item in the list or the session are left
-        out. NaN if no row is left.
+        Relative lift, at least -1. Rows without a known item in the list or the session
+        are left out. NaN if no row is left.
 
     Raises
     ------
@@ -210,8 +210,8 @@ def cluster_diversity(items, item_ids, membership, *, k=None):
     Returns
     -------
     diversity : float
-        In [0, 1]. Items without a cluster are left out, and so are lists with fewer
-        than two items. NaN if no list is left.
+        Diversity between 0 and 1. Items without a cluster are left out, and so are
+        lists with fewer than two items. NaN if no list is left.
 
     Raises
     ------

@@ -135,15 +135,19 @@ def evaluate(
     Returns
     -------
     frame : data frame
-        One row per estimator, metric and group. The columns are ``estimator``,
-        ``metric``, ``group`` (only with `by`), ``value``, ``lower``, ``upper``,
-        ``difference`` to the baseline, ``difference_lower``, ``difference_upper``,
-        ``p_value`` and ``adjusted_p_value`` of the difference, ``n_queries`` and
-        ``n_sessions`` of the group, ``fit_seconds``, ``predict_seconds`` for all
-        targets, and ``ms_per_query``. Differences are NaN for the baseline, fit times
-        are NaN with ``fit=False``, and p-values are NaN for a single session.
-        Coverage and Gini have no intervals and no p-values: a resample holds fewer
-        distinct sessions than the test part, which biases both.
+        One row per estimator, metric and group, with these columns:
+
+        - ``estimator``, ``metric``, and ``group`` if you pass `by`.
+        - ``value`` and its interval, ``lower`` and ``upper``.
+        - ``difference`` to the baseline, and its ``difference_lower``,
+          ``difference_upper``, ``p_value`` and ``adjusted_p_value``.
+        - ``n_queries`` and ``n_sessions`` of the group.
+        - ``fit_seconds``, ``predict_seconds`` for all targets, and ``ms_per_query``.
+
+        Differences are NaN for the baseline, fit times are NaN with ``fit=False``, and
+        p-values are NaN for a single session. Coverage and Gini have no intervals and
+        no p-values: a resample contains fewer distinct sessions than the test part,
+        which biases both.
     estimators : dict
         Fitted estimators by name, only with ``return_estimators=True``.
 
@@ -480,11 +484,11 @@ class _Lists:
 class _Table:
     """Statistics of groups of queries, as ratios of sums over sessions.
 
-    Every metric but coverage and Gini is a ratio of two sums over queries: of gains and
-    of ones, or of what the lists have and how many have it. A bootstrap over sessions
-    therefore needs the sums of each session only: a draw is a vector that says how
-    often each session was taken, and all statistics of all draws are one matrix product
-    of these vectors with the sums, and a division.
+    Every metric but coverage and Gini is a ratio of two sums over queries, such as the
+    sum of gains and the number of queries. A bootstrap over sessions therefore only
+    needs the sums of each session. A draw is a vector of counts: how often each session
+    was taken. One matrix product of these vectors with the sums, and a division, give
+    all statistics of all draws.
     """
 
     def __init__(self, codes, n_groups, of_session):
@@ -527,8 +531,8 @@ class _Table:
     def bootstrap(self, n_boot, seed):
         """The statistics of all draws, shape (n_boot, n_statistics, n_groups).
 
-        Draw i takes the sessions ``Generator.integers(n, size=n)``, in order of i. What
-        is no ratio of sums is NaN.
+        Draw i takes the sessions ``Generator.integers(n, size=n)``, in order of i. A
+        metric that is not a ratio of sums is NaN.
         """
         rng, n = np.random.default_rng(seed), self.n_drawn
         cell = self.of_session * self.n_groups + self.codes

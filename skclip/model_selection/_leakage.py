@@ -37,10 +37,10 @@ class LeakageReport:
     Parameters
     ----------
     findings : list of Finding
-        Results of the checks. Each has a name (``check``), a ``level`` ("leak", "ok",
-        "info" or "unchecked"), a ``count`` of the sessions, items or edges concerned,
-        a ``message``, and up to five raw ids as ``examples``. The count is None for
-        checks that could not run.
+        Results of the checks. Each has a name (``check``), a ``message``, and up to
+        five raw ids as ``examples``. The ``level`` is "leak", "ok", "info" or
+        "unchecked". The ``count`` is the number of sessions, items or edges concerned,
+        or None if the check could not run.
 
     See Also
     --------
@@ -129,10 +129,11 @@ def leakage_check(
         - ``duplicates``: test sessions with the items and times of a training session.
           Without times, sessions with equal items are reported as information only,
           because short sessions are often equal.
-        - ``catalog``, ``counts``, ``graph``: items of `estimator` that only the test
-          part has, items with more counts than training events, and edges between
-          items that follow each other only in the test part. Items known through
-          `item_features` are not leaks.
+        - ``catalog``: items of `estimator` that only the test part has. Items known
+          through `item_features` are not leaks.
+        - ``counts``: items that `estimator` counted more often than they occur in
+          `X_train`.
+        - ``graph``: edges between items that follow each other only in the test part.
 
         Two more checks are for information: ``users`` in both parts, and
         ``unseen_items``, the test items without a training event.

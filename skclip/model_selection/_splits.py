@@ -267,7 +267,7 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
     Parameters
     ----------
     X : Sessions
-        With times.
+        Sessions with times.
     test_size, validation_size : int, float, timedelta or str, default=0.1
         Size of each part: a number of sessions, a share of all sessions, or a span of
         time such as ``"7D"`` (see `TemporalSplit`). ``validation_size=None`` returns

@@ -219,9 +219,9 @@ class CandidateRanker(ListReranker):
         Raises
         ------
         TypeError
-            If the base is not a recommender of skclip, if the classifier has neither
-            ``predict_proba`` nor ``decision_function``, or if `fit` of the base or of
-            the clusterer takes no `sample_weight`.
+            If the base is not a recommender of skclip, or if the classifier has neither
+            ``predict_proba`` nor ``decision_function``. Also if you pass
+            `sample_weight`, and `fit` of the base or of the clusterer does not take it.
         ValueError
             If an item of the catalog has no row in `item_columns`.
 

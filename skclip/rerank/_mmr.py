@@ -156,9 +156,9 @@ class MMRReranker(ListReranker):
         Raises
         ------
         TypeError
-            If the base is not a recommender of skclip, if it has no vectors with
-            ``similarity="vectors"``, or if `fit` of the base or of the clusterer takes
-            no `sample_weight`.
+            If the base is not a recommender of skclip, or if it has no vectors with
+            ``similarity="vectors"``. Also if you pass `sample_weight`, and `fit` of the
+            base or of the clusterer does not take it.
         ValueError
             If an item of the catalog has no row of item features.
 

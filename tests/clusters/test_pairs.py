@@ -146,7 +146,7 @@ def test_items_without_a_pair(kitchen_and_workshop):
     more = SessionClusterer(random_state=0).fit_pairs(pairs, items=["moon", "tea"])
     assert set(more.item_ids_) - set(plain.item_ids_) == {"moon"}
     assert more.membership_[more.item_ids_ == "moon"] == 0
-    with pytest.raises(ValueError, match="items holds nan, which is no item id"):
+    with pytest.raises(ValueError, match="items has nan, which is not an item id"):
         plain.fit_pairs(pairs, items=["moon", np.nan])
     with pytest.raises(TypeError, match="items is a str"):
         plain.fit_pairs(pairs, items="moon")
