@@ -61,7 +61,7 @@ def main():
         f"\nThe CLIP model uses {clip.clusterer_.n_clusters_} item clusters "
         f"(modularity {clip.clusterer_.modularity_:.2f}) among {clip.n_items_} items."
     )
-    new_session = max(test, key=len)[:2].tolist()
+    new_session = two_known_items(test, clip)
     print(f"Top 10 for a new session {new_session}:")
     top, scores = clip.predict_topk(
         [new_session], k=min(10, clip.n_items_), return_scores=True
@@ -78,6 +78,13 @@ def main():
         f"The loaded model gives {same} ranking."
     )
     print(path)
+
+
+def two_known_items(sessions, model):
+    """The first two distinct items of a session that the model has seen in fit."""
+    known = set(model.item_ids_.tolist())
+    distinct = (dict.fromkeys(session.tolist()) for session in sessions)
+    return max(([i for i in items if i in known] for items in distinct), key=len)[:2]
 
 
 def parse_arguments():
@@ -116,7 +123,10 @@ def read_sessions(arguments):
             time=arguments.time,
         )
     except (KeyError, ValueError) as error:
-        raise SystemExit(f"{arguments.events}: {error.args[0]}") from error
+        raise SystemExit(
+            f"{arguments.events}: {error.args[0]}\nThe guide page \"From a shop's messy "
+            'CSV" (docs/guide/shop_csv.md) cleans a log step by step.'
+        ) from error
 
 
 def hold_out_later(X, share=0.2):
