@@ -124,8 +124,8 @@ def read_sessions(arguments):
         )
     except (KeyError, ValueError) as error:
         raise SystemExit(
-            f"{arguments.events}: {error.args[0]}\nThe guide page \"From a shop's messy "
-            'CSV" (docs/guide/shop_csv.md) cleans a log step by step.'
+            f"{arguments.events}: {error.args[0]}\n"
+            "To clean a log step by step, see docs/guide/shop_csv.md."
         ) from error
 
 
