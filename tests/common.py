@@ -10,10 +10,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def small(backbone="gru4rec", **params):
-    """A recommender that trains in a moment."""
+    """A recommender that trains in a moment, to the same bits each time."""
     model = CLIPSessionRecommender(
         backbone, embedding_dim=16, max_epochs=2, batch_size=256, random_state=0,
-        n_threads=1, device="cpu", repeats=False,
+        n_threads=1, device="cpu", precision="float32", repeats=False,
     )  # fmt: skip
     return model.set_params(**params)
 

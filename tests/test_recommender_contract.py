@@ -524,7 +524,7 @@ def test_copies_are_the_same_bits(model, name, shop, tmp_path):
         joblib.load(joblib_file, mmap_mode="r"),
     ]
     if name == "candidates":
-        with pytest.raises(TypeError, match="DecisionTreeClassifier of sklearn, and"):
+        with pytest.raises(TypeError, match="DecisionTreeClassifier of sklearn, but"):
             skclip.save(model, own)
     else:
         skclip.save(model, own)

@@ -151,7 +151,7 @@ def test_an_explanation_reads_sessions_with_columns():
 
     X = Sessions.from_lists([["a", "b", "c"]] * 4, events=[["view"] * 3] * 4)
     rec = PopularityRecommender().fit(X)
-    assert len(explain(rec, X[:1], k=2))
+    assert len(explain(rec, X[:1], k=2, exclude_seen=False))
 
 
 def test_a_pickle_without_weights_and_types_opens():

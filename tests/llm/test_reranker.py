@@ -531,7 +531,7 @@ def test_bases_that_are_not_fitted_or_have_changed():
         llm.fit(TRAIN)
     llm.estimator.fit(TRAIN)
     llm.fit(TRAIN).estimator.fit([*TRAIN, ["new"]])
-    with pytest.raises(ValueError, match="base has 7 items now, 6 when"):
+    with pytest.raises(ValueError, match="base has 7 items now, but had 6"):
         llm.predict([["a"]])
 
 

@@ -60,7 +60,6 @@ def model(backbone="gru4rec", **params):
     from common import small
 
     found = small(backbone, batch_size=32, early_stopping=True, scoring="mrr@10")
-    found.set_params(precision="float32")  # "auto" may choose another in each run
     found.set_params(backbone=_without_dropout(backbone))
     return found.set_params(**params)
 
