@@ -461,6 +461,36 @@ def test_a_days_file_with_another_dtype_does_not_poison_the_catalog():
     assert len(model.partial_fit(rows("int", [[1, 13], [13, 2]])).item_ids_) == 13
 
 
+READ_AS_TEXT = r"Read the ids as text, .*dtype=str\), and "
+
+
+@pytest.mark.parametrize(
+    "asked", [["00317956"], ["317956", "00317956"], ["00000274"], [b"00000274"]]
+)
+def test_zeros_that_numbers_have_lost_are_not_dropped_from_text_too(asked):
+    model = PopularityRecommender().fit([[274, 3], [3, 274]])
+    for name, call in (
+        ("X", lambda: model.predict_topk([asked], k=1)),
+        ("deny", lambda: model.predict_topk([[3]], k=1, deny=asked)),
+        ("allow", lambda: model.predict_topk([[3]], k=1, allow=asked)),
+    ):
+        with pytest.warns(IdTypeWarning, match=READ_AS_TEXT + "fit again") as caught:
+            call()
+        (message,) = [str(w.message) for w in caught if w.category is IdTypeWarning]
+        assert message.startswith(name)
+        assert repr(asked[-1]) in message
+        assert "int(...)" not in message
+    with pytest.warns(IdTypeWarning, match=r"Convert them with int\(\.\.\.\)"):
+        PopularityRecommender().fit([[274, 3]]).predict_topk([["274", "0"]], k=1)
+
+
+def test_item_features_that_have_lost_zeros_are_to_be_built_again():
+    features = ItemFeatures([168, 12], np.ones((2, 2)))
+    model = clip(item_features=features)
+    with pytest.raises(ValueError, match=READ_AS_TEXT + "build the features again"):
+        model.fit([["00000168", "00000012"]] * 3)
+
+
 def test_lost_zeros_in_a_part_of_the_log_are_told():
     with pytest.warns(IdTypeWarning, match="'00001' .* looks like '1'"):
         PopularityRecommender().fit(rows("zero-padded text") + rows("text"))
@@ -572,16 +602,14 @@ def test_filters_and_targets_take_what_sessions_take(kind):
         np.testing.assert_array_equal(model.rank_targets(X, given), ranks, name)
         users = Sessions.from_lists(X, users=given).users
         assert users.tolist() == values, name
-    for name, given in missing(values).items():  # a missing id is none
-        result, messages = told(
-            lambda given=given: model.predict_topk(X, k=2, deny=given)
-        )
-        assert messages == [], name
-        np.testing.assert_array_equal(result, denied, name)
+    for given in missing(values).values():
+        for option in ("deny", "allow"):
+            with pytest.raises(ValueError, match=rf"^{option}\[2\] is .* no id"):
+                model.predict_topk(X, k=2, **{option: given})
         with pytest.raises(ValueError, match="y\\[2\\] is|y has masked"):
             model.rank_targets([*X, values], given)
         users = Sessions.from_lists([*X, values], users=given).users
-        assert users.tolist() == [*values, None], name
+        assert users.tolist() == [*values, None]
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -608,7 +636,7 @@ def test_lists_for_each_session_come_in_what_sessions_come_in(kind):
         (["a", ["b"]], r"deny\[0\] is a str: 'a', but other"),
         ([["a"], None], r"deny\[1\] is a NoneType"),
         ([["a"]], r"deny has 1 lists, expected one for each of 2.* is \['a'\]"),
-        ([[["a"]], ["b"]], r"deny holds a list: \['a'\]\. Expected hashable"),
+        ([[["a"]], ["b"]], r"deny\[0\] holds a list: \['a'\]\. Expected hashable"),
         ([{"a": 1}, {"b": 1}], r"deny\[0\] is a dict"),
     ],
     ids=lambda value: str(value)[:20].replace("\n", " "),

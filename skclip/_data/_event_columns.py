@@ -29,7 +29,8 @@ def check_types(types, names):
 
 def flat_rows(values, sessions, lengths, name):
     """Flatten rows of values, one row for each session, to one value for each event."""
-    rows = as_list(values, name, ordered=True)
+    of = "event types" if name == "events" else name
+    rows = as_list(values, name, ordered=True, of=f"lists of {of}")
     if len(rows) != len(lengths):
         raise ValueError(
             f"{name} has {len(rows)} rows, expected {len(lengths)}. Pass one row for "
@@ -37,7 +38,7 @@ def flat_rows(values, sessions, lengths, name):
         )
     flat = []
     for i, (row, session, n) in enumerate(zip(rows, sessions, lengths, strict=True)):
-        row = as_list(row, f"{name}[{i}]", ordered=True)
+        row = as_list(row, f"{name}[{i}]", ordered=True, of=of)
         if len(row) != len(session):
             raise ValueError(
                 f"{name}[{i}] has {len(row)} values, but session {i} has "

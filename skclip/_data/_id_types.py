@@ -15,6 +15,7 @@ from skclip.exceptions import IdTypeWarning
 
 _LOOKED_AT = 50  # ids that are compared
 _WHOLE = re.compile(r"[+-]?\d{1,40}(\.0+)?")
+_ZEROS = re.compile(r"0\d+")
 _KINDS = {"U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"}
 _REMEDIES = {
     ("text", "numbers"): "Convert them with int(...)",
@@ -23,6 +24,10 @@ _REMEDIES = {
     "zeros are kept, and strip spaces",
     ("bytes", "text"): "Decode them",
     ("text", "bytes"): "Encode them",
+}
+_HOW_TO_GO_ON = {  # after the ids were read as text, by the origin of the catalog
+    "which was seen in fit": "fit again",
+    "which has features": "build the features again",
 }
 
 
@@ -59,13 +64,15 @@ def other_type(ids, index, *, kinds=True, where="which was seen in fit"):
         variants = [pair for pair in variants if isinstance(pair[0], Number)]
     codes = index.codes_of(as_id_array([variant for variant, _ in variants]))
     if codes.any():
-        at = int((codes > 0).argmax())
+        found = np.flatnonzero(codes).tolist()
+        at = next((i for i in found if _has_zeros(variants[i][1])), found[0])
         known = index.item_ids[codes[at] - 1 : codes[at]].tolist()[0]
         return _hint(variants[at][1], known, "looks like", where)
     theirs = _kinds(index.item_ids)
     if kinds and theirs.isdisjoint(map(kind_of, examples)):
         known = index.item_ids[:1].tolist()[0]
-        return _hint(examples[0], known, "is of another type than", where)
+        value = next(filter(_has_zeros, examples), examples[0])
+        return _hint(value, known, "is of another type than", where)
     return ""
 
 
@@ -74,6 +81,12 @@ def _hint(value, known, how, where):
     remedy = _REMEDIES.get((mine, theirs), f"Convert them to {theirs}")
     if mine == theirs != "text":
         remedy = "Write both in the same way"
+    if theirs == "numbers" and _has_zeros(value):  # int(...) would merge "07" and "7"
+        remedy = (
+            "Numbers have no leading zeros. Read the ids as text, for instance with "
+            "pd.read_csv(..., dtype=str), and "
+            + _HOW_TO_GO_ON.get(where, "use text everywhere")
+        )
     return (
         f"The id {value!r:.60} ({mine}) {how} {known!r:.60} ({theirs}), {where}. "
         f"{remedy}."
@@ -180,6 +193,12 @@ def kind_of(value):
     if isinstance(value, Number) and not isinstance(value, bool):
         return "numbers"
     return type(value).__name__
+
+
+def _has_zeros(value):
+    """Whether an id is text of digits with leading zeros."""
+    text = _text_of(value) if isinstance(value, (str, bytes)) else ""
+    return _ZEROS.fullmatch(text.strip()) is not None
 
 
 def _kinds(ids):

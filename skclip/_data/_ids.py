@@ -144,7 +144,7 @@ def parts_to_join(parts, kind):
     return flat
 
 
-def as_list(values, what, *, ordered=False):
+def as_list(values, what, *, ordered=False, of="ids"):
     """Return the ids that a caller passes, in whatever container, as a flat list.
 
     Parameters
@@ -154,6 +154,8 @@ def as_list(values, what, *, ordered=False):
         Name of the argument, for messages.
     ordered : bool, default=False
         Whether the order matters, so that a set is refused.
+    of : str, default="ids"
+        Name of the values in plural, for messages.
 
     Returns
     -------
@@ -171,10 +173,10 @@ def as_list(values, what, *, ordered=False):
     if isinstance(values, list):
         return _plain_values(values)
     if values is None:
-        raise TypeError(f"{what} is None. Pass a list of ids.")
+        raise TypeError(f"{what} is None. Pass a list of {of}.")
     if isinstance(values, Mapping):
         raise TypeError(
-            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected ids. Pass "
+            f"{what} is a {type(values).__name__}: {values!r:.40}. Expected {of}. Pass "
             f"list({what}) for its keys, list({what}.values()) for its values."
         )
     native = nw.from_native(as_table(values), allow_series=True, pass_through=True)
@@ -193,13 +195,13 @@ def as_list(values, what, *, ordered=False):
         kind = type(value).__name__
         article = "an" if kind[0] in "aeiou" else "a"
         raise TypeError(
-            f"{what} is {article} {kind}: {value!r:.40}. Expected a list of ids. Wrap "
-            f"a single one: [{value!r:.40}]."
+            f"{what} is {article} {kind}: {value!r:.40}. Expected a list of {of}. "
+            f"Wrap a single one: [{value!r:.40}]."
         )
     if ordered and isinstance(values, (set, frozenset)):
         raise TypeError(
             f"{what} is a {type(values).__name__}, which has no order. Expected a list "
-            "of ids, one for each row."
+            f"of {of}, one for each row."
         )
     if isinstance(values, np.ma.MaskedArray):
         if values.ndim == 2:  # masked cells are padding

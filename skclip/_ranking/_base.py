@@ -84,8 +84,9 @@ class RankingMixin(CatalogMixin):
             Whether to leave out the items of the session itself.
         allow, deny : array-like of ids, or list of n_sessions lists, default=None
             Items to rank exclusively (`allow`), or not at all (`deny`). Pass one list
-            for all sessions, or one for each. Ids outside the catalog are ignored. If
-            ids are tuples, each tuple is an id.
+            for all sessions, or one for each. Ids outside the catalog are ignored. A
+            warning appears if `allow` has no id of the catalog. If ids are tuples, each
+            tuple is an id.
         fill_value : object, default=None
             Value of the places that remain if filters or the catalog leave fewer than
             `k` items. None means ``-1`` for numbers, NaN for floats, ``""`` for text,
@@ -115,9 +116,10 @@ class RankingMixin(CatalogMixin):
         Raises
         ------
         ValueError
-            If `k` is less than 1, `fill_value` is an id, a factor is not above 0, or
-            there are no clusters for `groups`. Also if there is a boost, but the scores
-            of the recommender only define an order, as those of rerankers do.
+            If `k` is less than 1, `fill_value` is an id, a filter has a missing value,
+            a factor is not above 0, or there are no clusters for `groups`. Also if
+            there is a boost, but the scores of the recommender only define an order, as
+            those of rerankers do.
         """
         self._check_fitted()
         k = self._checked_k(k)

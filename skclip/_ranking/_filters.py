@@ -17,6 +17,8 @@ from skclip._data import (
     warn_other_type,
     warn_trailing_zeros,
 )
+from skclip._warnings import warn_once, was_told
+from skclip.exceptions import UnseenItemWarning
 
 
 class Filters:
@@ -77,12 +79,17 @@ class Mask:
 
 
 def _columns_of(ids, name, index, n_rows, rows):
-    if isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
+    padded = isinstance(ids, np.ndarray) and ids.ndim == 2
+    if padded and ids.dtype.kind in "iu":
         warn_trailing_zeros(ids, name, index)
     ids = ids.to_lists() if isinstance(ids, Sessions) else as_list(ids, name)
     per_row = [_is_row(i, index) for i in ids] if needs_care(ids) else [False]
     if not any(per_row):
-        return _known_columns(ids, name, index)
+        _check_ids(ids, name)
+        columns = _known_columns(ids, name, index)
+        if name == "allow":
+            _warn_none_known([ids], [columns], index, rows)
+        return columns
     if not all(per_row):
         at = per_row.index(False)
         raise TypeError(
@@ -97,10 +104,15 @@ def _columns_of(ids, name, index, n_rows, rows):
             f"{ids[0]!r:.60}. An id of the catalog is "
             f"{index.item_ids[:1].tolist()[0]!r:.60}."
         )
-    return [
-        _known_columns(as_list(plain_row(row), f"{name}[{i}]"), name, index)
-        for i, row in enumerate(ids)
-    ]
+    lists = [as_list(plain_row(row), f"{name}[{i}]") for i, row in enumerate(ids)]
+    for i, row in enumerate(lists):
+        if padded and needs_care(row):  # such as earlier lists with fill values
+            lists[i] = row = [value for value in row if not is_missing(value)]
+        _check_ids(row, f"{name}[{i}]")
+    columns = [_known_columns(row, name, index) for row in lists]
+    if name == "allow":
+        _warn_none_known(lists, columns, index, rows)
+    return columns
 
 
 def _is_row(value, index):
@@ -110,10 +122,45 @@ def _is_row(value, index):
     return not (isinstance(value, (tuple, frozenset)) and index.has_tuples)
 
 
+def _check_ids(ids, name):
+    if not needs_care(ids):
+        return
+    for i, value in enumerate(ids):
+        if is_missing(value):
+            raise ValueError(
+                f"{name}[{i}] is {value!r}, which is no id. Drop missing values first."
+            )
+    check_hashable(ids, name)
+
+
+def _warn_none_known(lists, columns, index, rows):
+    """Warn once if lists of `allow` have ids, but none of the catalog."""
+    pairs = zip(lists, columns, strict=True)
+    empty = [ids for ids, known in pairs if len(ids) and not len(known)]
+    if not empty or was_told(index, ("allow", "unknown")):
+        return
+    vocabulary, _ = factorize_list(empty[0])
+    if other_type(vocabulary, index):  # `warn_other_type` has told the remedy
+        return
+    if len(lists) == 1:
+        what = (
+            f"None of the {len(vocabulary):,} ids of allow is in the catalog. All "
+            "rankings"
+        )
+    else:
+        what = (
+            f"{len(empty):,} of {len(lists):,} lists of allow have no id of the "
+            f"catalog. The rankings of these {rows}"
+        )
+    message = (
+        f"{what} are empty and hold only fill values. Check the ids: allow has "
+        f"{empty[0][0]!r:.60}, and the catalog has ids such as "
+        f"{index.item_ids[:1].tolist()[0]!r:.60}."
+    )
+    warn_once(index, ("allow", "unknown"), message, UnseenItemWarning)
+
+
 def _known_columns(ids, name, index):
-    if needs_care(ids):
-        ids = [value for value in ids if not is_missing(value)]
-        check_hashable(ids, name)
     vocabulary, _ = factorize_list(ids)
     codes = index.codes_of(vocabulary)
     warn_other_type(index, name, vocabulary[codes == 0])

@@ -56,8 +56,9 @@ class SimilarItemsMixin:
             Whether to return the similarities too.
         allow, deny : array-like of ids, or list of n_ids lists, default=None
             Items to rank exclusively (`allow`), or not at all (`deny`). Pass one list
-            for all rows, or one for each. Ids outside the catalog are ignored. If ids
-            are tuples, each tuple is an id.
+            for all rows, or one for each. Ids outside the catalog are ignored. A
+            warning appears if `allow` has no id of the catalog. If ids are tuples, each
+            tuple is an id.
         fill_value : object, default=None
             Value of the places that remain if there are fewer than `k` similar items.
             None means ``-1`` for numbers, NaN for floats, ``""`` for text, and None for
@@ -76,7 +77,8 @@ class SimilarItemsMixin:
         TypeError
             If `ids` is a single id, or holds lists.
         ValueError
-            If `k` is less than 1, or `fill_value` is an id.
+            If `k` is less than 1, `fill_value` is an id, or `allow` or `deny` has a
+            missing value.
 
         Warns
         -----

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skclip._inside import clusterer_inside, estimators_inside
 from skclip.inspection._circles import pack_circles, sunflower
-from skclip.inspection._figure import Display, namer, shortened
+from skclip.inspection._figure import Display, check_labels, namer, shortened
 
 _KEY = 0.22  # height of the legend below the map, in widths of the map
 _LIST = 0.6, 0.4  # left edge and width of the list in given Axes
@@ -198,17 +198,34 @@ class ClusterMapDisplay(Display):
         -------
         display : ClusterMapDisplay
             Display with the numbers, already drawn.
+
+        Raises
+        ------
+        TypeError
+            If `item_names` or `item_categories` is a data frame or another object that
+            is no mapping.
+
+        Warns
+        -----
+        IdTypeWarning
+            If ids of `item_names` or `item_categories` look like items of another type.
+        UserWarning
+            If none of their ids is an item.
         """
         numbers = _numbers(graph, np.asarray(membership), max_clusters)
         links, radii = numbers["links"].toarray(), np.sqrt(numbers["sizes"])
         item_ids = np.arange(graph.shape[0]) if item_ids is None else item_ids
+        check_labels(item_names, "item_names", "title", item_ids)
+        check_labels(item_categories, "item_categories", "category", item_ids)
         labels, kind = None, "description"
         if item_categories is not None:
             kind = "most frequent category"
             labels = _by_categories(numbers["members"], item_ids, item_categories)
-        elif item_names is not None:
+        if item_names is not None and not any(labels or []):
             kind = "typical words of the titles"
             labels = _by_words(numbers["members"], item_ids, item_names)
+        if not any(labels or []):  # then there is nothing to announce
+            labels, kind = None, "description"
         return cls(
             **numbers,
             centers=pack_circles(links, radii, check_random_state(random_state)),

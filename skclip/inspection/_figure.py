@@ -4,6 +4,12 @@ Line styles and markers tell curves apart without color. The colors differ in li
 so that a figure can be printed in gray.
 """
 
+import numpy as np
+
+from skclip._data import ItemIndex, factorize_list, is_missing, other_type
+from skclip._warnings import warn_user
+from skclip.exceptions import IdTypeWarning
+
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
 COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -117,8 +123,54 @@ def _plain(value, position):  # a function of the module, so that figures pickle
     return f"{value:,g}"
 
 
+def check_labels(labels, name, column, item_ids=None):
+    """Refuse labels that are no mapping of item ids, and warn of ids that do not fit.
+
+    Parameters
+    ----------
+    labels : mapping or None
+        Labels by item id: a dict, or a pandas Series indexed by id.
+    name : str
+        Name of the argument, for messages.
+    column : str
+        Typical column of a data frame with such labels, for messages.
+    item_ids : ndarray, default=None
+        Ids that the labels are for. None means that they are not compared.
+    """
+    if labels is None:
+        return
+    if hasattr(labels, "columns") or not (
+        hasattr(labels, "get") and hasattr(labels, "items")
+    ):
+        raise TypeError(
+            f"{name} is a {type(labels).__name__}. Expected a mapping of item ids to "
+            "labels: a dict, or a pandas Series by item id, such as "
+            f"df.set_index('item')['{column}']."
+        )
+    if not getattr(getattr(labels, "index", None), "is_unique", True):
+        raise ValueError(f"{name} names an item more than once. Pass one label.")
+    if item_ids is None:
+        return
+    ids = [item for item, _ in labels.items() if not is_missing(item)]
+    vocabulary, _ = factorize_list(ids)
+    index = ItemIndex(np.asarray(item_ids))
+    known = index.codes_of(vocabulary) > 0
+    hint = other_type(
+        vocabulary[~known], index, kinds=not known.any(), where="an item of the map"
+    )
+    if hint:
+        warn_user(f"{name} has ids of another type. {hint}", IdTypeWarning)
+    elif len(ids) and not known.any():
+        warn_user(
+            f"None of the {len(ids):,} ids of {name} is an item of the map, so the map "
+            f"shows none of these labels. Check the ids: {name} has {ids[0]!r:.60}, "
+            f"and the map has {index.item_ids[:1].tolist()[0]!r:.60}."
+        )
+
+
 def namer(item_names):
     """A function from an item id to its short label."""
+    check_labels(item_names, "item_names", "title")
     names = {} if item_names is None else item_names
 
     def label(item, width=20):

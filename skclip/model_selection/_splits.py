@@ -320,7 +320,8 @@ def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
     splits = [
         (order[:start], part) for start, part in zip(starts, parts[1:], strict=True)
     ]
-    splits = _without_straddlers(X, splits, straddling)
+    several = len(splits) > 1
+    splits = _without_straddlers(X, splits, straddling, parts_in_a_row=several)
     return tuple(X[rows] for rows in (parts[0], *(part for _, part in splits)))
 
 
@@ -332,14 +333,21 @@ def _last_part(size, n, ends, name):
     return 0 if in_time else len(ends) - size
 
 
-def _without_straddlers(X, splits, straddling):
-    """Apply `straddling` to the splits."""
+def _without_straddlers(X, splits, straddling, *, parts_in_a_row=False):
+    """Apply `straddling` to the splits.
+
+    `parts_in_a_row` means that these are validation and test part, for messages.
+    """
     if straddling not in _STRADDLING:
         raise ValueError(
             f"straddling must be one of {sorted(_STRADDLING)}, got {straddling!r}."
         )
     if straddling == "keep":
         return splits
+    later, parts, end = "test", "the test part", "the last training event"
+    if parts_in_a_row:
+        later, parts = "held-out", "the validation and test parts"
+        end = "the last event of the parts before them"
     ends = _end_times(X)
     starts = np.full(len(X), np.inf)  # empty sessions never straddle
     filled = np.flatnonzero(X.lengths)
@@ -350,16 +358,16 @@ def _without_straddlers(X, splits, straddling):
         for e in early:
             if len(e) and e.all():
                 raise ValueError(
-                    f"straddling='drop' leaves no session: all {len(e)} test sessions "
-                    "begin before the last training event. Split whole sessions, not "
+                    f"straddling='drop' leaves no session: all {len(e)} {later} "
+                    f"sessions begin before {end}. Split whole sessions, not "
                     "prefixes, or pass a gap."
                 )
         return [(a, b[~e]) for (a, b), e in zip(splits, early, strict=True)]
     if count:
         message = (
-            f"{count} of {total} test sessions straddle the split: they begin before "
-            "the last training event. Pass straddling='drop' to leave them out of the "
-            "test part, or straddling='keep' if a few do not matter."
+            f"{count} of {total} {later} sessions straddle the split: they begin "
+            f"before {end}. Pass straddling='drop' to leave them out of {parts}, or "
+            "straddling='keep' if a few do not matter."
         )
         if straddling == "raise":
             raise ValueError(message)

@@ -535,3 +535,15 @@ def test_the_models_of_both_sides_of_a_frame_agree():
         model.fit(plain).decision_function(plain[:5]),
         model.fit(coded).decision_function(coded[:5]),
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "of"),
+    [("events", "event types"), ("times", "times"), ("weights", "weights")],
+)
+def test_rows_of_a_column_are_lists_of_its_values(column, of):
+    for row in ("view", None, {"view"}):
+        with pytest.raises(TypeError, match=rf"{column}\[0\] .* list of {of}[.,]"):
+            Sessions.from_lists([["a"]], **{column: [row]})
+    with pytest.raises(TypeError, match=f"{column} is a str.* list of lists of {of}"):
+        Sessions.from_lists([["a"]], **{column: "view"})

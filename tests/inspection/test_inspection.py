@@ -5,6 +5,7 @@ import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from skclip import (
 )
 from skclip._inside import fitted_of
 from skclip.controls import RandomClusters
+from skclip.exceptions import IdTypeWarning
 from skclip.inspection import (
     ClusterMapDisplay,
     GateDisplay,
@@ -408,6 +410,36 @@ def test_cluster_map_describes_clusters_by_titles_or_categories(kitchen_and_work
     labels = ["food (67% of its items)", "tools (33% of its items)"]
     assert display.cluster_labels == labels
     assert set(labels) <= set(texts(display.axes_[1].texts))
+
+
+@pytest.mark.parametrize("name", ["item_categories", "item_names"])
+def test_labels_that_fit_no_item_of_the_map(kitchen_and_workshop, name):
+    clusterer = SessionClusterer(random_state=0).fit(kitchen_and_workshop)
+    table = pd.DataFrame({"item": ["cup", "tea"], "category": ["china", "food"]})
+    for wrong in (table, ["china"], "china"):
+        with pytest.raises(TypeError, match=rf"{name} is .*set_index\('item'\)"):
+            ClusterMapDisplay.from_estimator(clusterer, **{name: wrong})
+    twice = pd.Series(["china", "food"], index=["cup", "cup"])
+    with pytest.raises(ValueError, match="more than once"):
+        ClusterMapDisplay.from_estimator(clusterer, **{name: twice})
+    for labels, category, message in (
+        ({1: "china"}, IdTypeWarning, rf"{name} has ids of another type.* id 1 "),
+        ({"x": "china", "y": "food"}, UserWarning, f"None of the 2 ids of {name}"),
+    ):
+        with pytest.warns(category, match=message) as caught:
+            display = drawn(
+                ClusterMapDisplay.from_estimator(clusterer, **{name: labels})
+            )
+        assert [w.category for w in caught] == [category]
+        assert display.cluster_labels is None
+        shown = " ".join(texts(display.axes_[1].texts))
+        assert "category" not in shown
+        assert "titles" not in shown
+    column = table.set_index("item")["category"]
+    options = {name: column, "n_top_items": 1}
+    display = drawn(ClusterMapDisplay.from_estimator(clusterer, **options))
+    if name == "item_categories":
+        assert "most frequent category" in texts(display.axes_[1].texts)[1]
 
 
 def gaps(centers, radii):

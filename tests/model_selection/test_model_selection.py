@@ -206,7 +206,7 @@ def test_straddling_sessions():
         warnings.simplefilter("error")
         ((_, test),) = cv.split(X)
     assert test.tolist() == [2, 3]
-    with pytest.warns(UserWarning, match="1 of 3"):
+    with pytest.warns(UserWarning, match="1 of 3 held-out .* and test parts"):
         temporal_split(X, validation_size=1, test_size=2)
     parts = temporal_split(X, validation_size=1, test_size=2, straddling="drop")
     assert [part.ids.tolist() for part in parts] == [[0], [1], [3]]

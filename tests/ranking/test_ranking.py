@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from skclip import PopularityRecommender
 from skclip._ranking import _topk, target_rank, topk_codes
+from skclip.exceptions import UnseenItemWarning
 from skclip.metrics import target_ranks
 
 score_matrix = st.integers(1, 8).flatmap(
@@ -97,6 +100,40 @@ def test_filters_are_any_collection(kind):
     assert popular.predict_topk([[]], k=1, allow=kind([4, 99])).tolist() == [[4]]
     with pytest.raises(TypeError, match=r"allow\[1\] is a int: 2, but other"):
         popular.predict_topk([[1], [2]], allow=[[1], 2])
+
+
+@pytest.mark.parametrize("name", ["allow", "deny"])
+@pytest.mark.parametrize("value", [None, np.nan, pd.NA])
+def test_missing_values_in_filters_are_refused(name, value):
+    popular = PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+    with pytest.raises(ValueError, match=rf"{name}\[1\] is .*, which is no id"):
+        popular.predict_topk([["a"]], k=1, **{name: ["b", value]})
+    with pytest.raises(ValueError, match=rf"{name}\[0\]\[0\] is .*, which is no id"):
+        popular.predict_topk([["a"]], k=1, **{name: [[value]]})
+    padded = np.array([["b", value], ["c", "b"]], dtype=object)  # as of earlier lists
+    best = popular.predict_topk([["a"]] * 2, k=1, **{name: padded}).ravel().tolist()
+    assert best == (["b", "b"] if name == "allow" else ["a", "a"])
+
+
+def test_allow_without_an_id_of_the_catalog_warns_once_for_each_model():
+    kinds = {"category": UnseenItemWarning, "action": "error"}
+    for rows, allow, message in (
+        ([["a"]] * 2, ["x", "y", "x"], "None of the 2 ids of allow .* All rankings "),
+        ([["a"]] * 3, [["x"], ["b"], []], "1 of 3 lists of allow .* these sessions"),
+    ):
+        popular = PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+        with pytest.warns(UnseenItemWarning, match=message + ".*has 'x', .* 'a'"):
+            top = popular.predict_topk(rows, k=1, allow=allow)
+        assert top[0].tolist() == [""]
+        with warnings.catch_warnings():
+            warnings.simplefilter(**kinds)
+            assert popular.predict_topk(rows, k=1, allow=allow).tolist() == top.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter(**kinds)
+        popular = PopularityRecommender().fit([["a", "b"], ["b", "c"]])
+        popular.predict_topk([["a"]], k=1, allow=[])
+        popular.predict_topk([["a"]], k=1, allow=["x", "b"])
+        popular.predict_topk([["a"]], k=1, deny=["x"])
 
 
 def test_a_tuple_may_be_an_item():
