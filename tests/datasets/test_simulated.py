@@ -71,7 +71,9 @@ def shuffled(X, seed):
     return Sessions(codes, X.offsets, X.vocabulary, times=X.times)
 
 
-@pytest.mark.parametrize("backbone", ["gru4rec", "narm"])
+@pytest.mark.parametrize(
+    "backbone", ["gru4rec", pytest.param("narm", marks=pytest.mark.slow)]
+)
 def test_models_learn_what_is_there_and_nothing_else(backbone):
     X, _ = make_sessions(random_state=0)
     model = CLIPSessionRecommender(backbone, random_state=0, max_epochs=12, n_threads=1)

@@ -69,7 +69,7 @@ def test_quickstart_on_a_file_of_ones_own(clicks):
 @pytest.mark.parametrize(
     "engine",
     [
-        "polars",
+        pytest.param("polars", marks=pytest.mark.slow),  # the guide runs the same code
         pytest.param("dask", marks=pytest.mark.slow),
         pytest.param("spark", marks=pytest.mark.engines),
         pytest.param("ray", marks=pytest.mark.engines),
