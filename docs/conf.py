@@ -284,7 +284,7 @@ def mark_tables(app, doctree):
 
 
 def unlink_metrics(app, doctree):
-    """A metric such as recall@20 in the type of a parameter is no e-mail address."""
+    """A metric such as recall@20 in a parameter's type is not an e-mail address."""
     for link in list(doctree.findall(nodes.reference)):
         if link.get("refuri", "").startswith("mailto:"):
             link.replace_self(nodes.Text(link.astext()))

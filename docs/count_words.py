@@ -6,7 +6,7 @@
 
 Words are counted as by `wc -w`, with tables and code. Running text is what is left
 without code, tables, headings and formulas. A name in backticks is a word, and its
-digits are no number.
+digits do not count as numbers.
 """
 
 import argparse

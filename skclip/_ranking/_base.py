@@ -256,8 +256,9 @@ class RankingMixin(CatalogMixin):
             later items of its session.
         event : object or list, default=None
             Type of the targets, such as "purchase", or several types. Clicks of other
-            types are read, but are no targets. `X` needs types, and `y` must be None.
-            With ``targets="remaining"`` prefixes without a target are left out.
+            types are read, but do not count as targets. `X` needs types, and `y` must
+            be None. With ``targets="remaining"`` prefixes without a target are left
+            out.
 
         Returns
         -------

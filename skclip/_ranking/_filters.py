@@ -128,7 +128,7 @@ def _check_ids(ids, name):
     for i, value in enumerate(ids):
         if is_missing(value):
             raise ValueError(
-                f"{name}[{i}] is {value!r}, which is no id. Drop missing values first."
+                f"{name}[{i}] is {value!r}, not an id. Drop missing values first."
             )
     check_hashable(ids, name)
 

@@ -202,8 +202,8 @@ class ClusterMapDisplay(Display):
         Raises
         ------
         TypeError
-            If `item_names` or `item_categories` is a data frame or another object that
-            is no mapping.
+            If `item_names` or `item_categories` is not a mapping, such as a data
+            frame.
 
         Warns
         -----

@@ -124,7 +124,7 @@ def _plain(value, position):  # a function of the module, so that figures pickle
 
 
 def check_labels(labels, name, column, item_ids=None):
-    """Refuse labels that are no mapping of item ids, and warn of ids that do not fit.
+    """Require a mapping of item ids, and warn of ids that are not on the map.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -460,3 +461,55 @@ def test_tables_are_those_that_the_script_writes(script, arguments, monkeypatch)
     assert written
     for (page, name), lines in written.items():
         assert table(page, name) == lines, name
+
+
+# In the order of the table: settings by their value before and after the change.
+CHANGES = [
+    {"backbone": ("gru4rec", "core")},
+    {
+        "temperature": (0.1, 0.07),
+        "loss": ("cross_entropy", "cross_entropy"),
+        "resolution": (1, 1),
+    },
+    {"prompt": ("cluster", None), "prompt__candidates": ("prompted", None)},
+    {"max_epochs": (10, 20), "resolution": (1, 1)},
+    {"resolution": (1, [1, 16, 256]), "backbone": ("gru4rec", "gru4rec")},
+    {"learning_rate": (0.005, 0.01), "resolution": (1, 1)},
+    {"batch_size": ("auto", 128)},
+    {"early_stopping": (False, True), "max_epochs": (10, 20)},
+]
+
+
+def gains_of(change):
+    """Gain on each log by a change of the settings; unseen items dropped if known."""
+    base = {"backbone": "gru4rec", "resolution": 1, "prompt": "cluster"}
+    base |= {"batch_size": "auto", "loss": "cross_entropy", "unseen_items": "vote"}
+    found = {}
+    for row in results("choose/results/defaults.jsonl"):
+        if "model" not in row["setting"]:
+            setting = base | {"prompt__candidates": None} | row["setting"]
+            value = sum(math.log(row[metric]) for metric in METRICS)
+            found[json.dumps([row["log"], row["seed"], setting], sort_keys=True)] = (
+                value
+            )
+    gains = {}
+    for key, value in found.items():
+        log, seed, setting = json.loads(key)
+        if all(setting.get(name) == old for name, (old, _) in change.items()):
+            changed = setting | {name: new for name, (_, new) in change.items()}
+            after = found.get(json.dumps([log, seed, changed], sort_keys=True))
+            if after is not None:
+                drops = setting["unseen_items"] == "drop"
+                gains.setdefault(log, {}).setdefault(drops, []).append(after - value)
+    return [gain for of_log in gains.values() for gain in of_log[max(of_log)]]
+
+
+def test_what_to_tune_first():
+    shown = table(DOCS / "guide" / "tune.md", "tune_first")
+    for change, (name, *cells) in zip(CHANGES, shown, strict=True):
+        gains = gains_of(change)
+        assert len(gains) >= 3, name
+        expected = [min(gains), max(gains)]
+        assert [float(cell) for cell in cells] == pytest.approx(expected, abs=6e-3), (
+            name
+        )

@@ -106,9 +106,9 @@ def test_filters_are_any_collection(kind):
 @pytest.mark.parametrize("value", [None, np.nan, pd.NA])
 def test_missing_values_in_filters_are_refused(name, value):
     popular = PopularityRecommender().fit([["a", "b"], ["b", "c"]])
-    with pytest.raises(ValueError, match=rf"{name}\[1\] is .*, which is no id"):
+    with pytest.raises(ValueError, match=rf"{name}\[1\] is .*, not an id"):
         popular.predict_topk([["a"]], k=1, **{name: ["b", value]})
-    with pytest.raises(ValueError, match=rf"{name}\[0\]\[0\] is .*, which is no id"):
+    with pytest.raises(ValueError, match=rf"{name}\[0\]\[0\] is .*, not an id"):
         popular.predict_topk([["a"]], k=1, **{name: [[value]]})
     padded = np.array([["b", value], ["c", "b"]], dtype=object)  # as of earlier lists
     best = popular.predict_topk([["a"]] * 2, k=1, **{name: padded}).ravel().tolist()
