@@ -604,7 +604,7 @@ def test_filters_and_targets_take_what_sessions_take(kind):
         assert users.tolist() == values, name
     for given in missing(values).values():
         for option in ("deny", "allow"):
-            with pytest.raises(ValueError, match=rf"^{option}\[2\] is .* no id"):
+            with pytest.raises(ValueError, match=rf"^{option}\[2\] is .*, not an id"):
                 model.predict_topk(X, k=2, **{option: given})
         with pytest.raises(ValueError, match="y\\[2\\] is|y has masked"):
             model.rank_targets([*X, values], given)
