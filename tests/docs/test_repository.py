@@ -78,7 +78,11 @@ def test_actions_are_pinned_by_commit():
 
 def test_the_address_of_the_project_stands_in_one_place():
     (address,) = re.findall(r'^Source = "https://(.+)"$', read("pyproject.toml"), re.M)
-    files = [*ROOT.glob("[!.]*.[mcy]*"), *ROOT.glob(".*.yaml"), *(ROOT / ".ci").iterdir()]
+    files = [
+        *ROOT.glob("[!.]*.[mcy]*"),
+        *ROOT.glob(".*.yaml"),
+        *(ROOT / ".ci").iterdir(),
+    ]
     for folder in (".github", "docs", "examples", "skclip"):
         for suffix in ("md", "py", "yml"):
             files += (ROOT / folder).rglob(f"*.{suffix}")
