@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import small
+from outcomes import pytest_terminal_summary  # noqa: F401, pytest calls it
 
 from skclip.datasets import make_sessions
 
@@ -65,20 +66,3 @@ def data_home():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say how many tests saw real data, so that a run without any is noticed."""
-    ran = sum(
-        "realdata" in report.keywords
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.stats.get(outcome, [])
-        if getattr(report, "when", None) == "call"
-    )
-    terminalreporter.write_line(f"realdata tests run: {ran}")
-    checks = sum(
-        "test_estimator_checks" in report.nodeid
-        for outcome in ("passed", "failed", "xfailed", "xpassed")
-        for report in terminalreporter.stats.get(outcome, [])
-    )
-    terminalreporter.write_line(f"scikit-learn's estimator checks run: {checks}")
