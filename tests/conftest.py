@@ -59,7 +59,7 @@ def data_home():
     """Folder of real data sets, or skip (never silently: see the report)."""
     home = os.environ.get("SKCLIP_DATA")
     if not home or not Path(home).is_dir():
-        pytest.skip("SKCLIP_DATA names no folder of real data sets")
+        pytest.skip("needs real data: SKCLIP_DATA names no folder")
     return Path(home)
 
 

@@ -1,5 +1,6 @@
 """What a run of the tests says at its end: skips and expected failures by reason."""
 
+import re
 from collections import Counter
 
 DID_NOT_RUN = {"skipped": "skipped", "xfailed": "expected to fail"}
@@ -9,7 +10,8 @@ def reason(report):
     """Why a test was skipped, or was expected to fail."""
     if hasattr(report, "wasxfail"):
         return report.wasxfail or "no reason is given"
-    return report.longrepr[2].removeprefix("Skipped: ")  # (file, line, reason)
+    words = report.longrepr[2].removeprefix("Skipped: ")  # (file, line, reason)
+    return re.sub(r"^could not import '(\w+).*", r"needs the package \1", words)
 
 
 def by_reason(stats):

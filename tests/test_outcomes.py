@@ -10,10 +10,10 @@ ONE = """
 import pytest
 
 @pytest.mark.parametrize("n", range(3))
-def test_of_nodes(n):
-    pytest.skip("needs Node.js")
+def test_of_linux(n):
+    pytest.skip("needs Linux")
 
-@pytest.mark.skipif(True, reason="needs Spark")
+@pytest.mark.skipif(True, reason="needs the package spark")
 def test_of_spark():
     pass
 
@@ -33,7 +33,7 @@ def test_of_clicks():
 OTHER = """
 import pytest
 
-pytest.importorskip("no_such_package", reason="needs Spark")
+pytest.importorskip("spark.of_tests")
 
 def test_never():
     assert False
@@ -46,10 +46,10 @@ def test_one_line_for_each_reason(pytester, options):
     pytester.makepyfile(test_one=ONE, test_other=OTHER)
     pytester.makeini("[pytest]\nmarkers = realdata: needs real data")
     lines = pytester.runpytest("-p", "no:randomly", *options).outlines
-    start = lines.index("3 skipped: needs Node.js")
+    start = lines.index("3 skipped: needs Linux")
     assert lines[start:-1] == [
-        "3 skipped: needs Node.js",
-        "2 skipped: needs Spark",  # a test, and a file as a whole
+        "3 skipped: needs Linux",
+        "2 skipped: needs the package spark",  # a test, and a file as a whole
         "2 expected to fail: width is no count",
         "1 expected to fail: no reason is given",
         "realdata tests run: 1",

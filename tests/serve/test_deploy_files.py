@@ -142,7 +142,7 @@ def test_commands_serve(command, model_file, train, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_gunicorn_takes_the_settings(model_file, train, tmp_path):
     config = pytest.importorskip("gunicorn.config")
     pytest.importorskip("uvicorn_worker")
@@ -179,5 +179,5 @@ def test_systemd_accepts_the_unit(tmp_path):
             check=False,
         )
     except FileNotFoundError:
-        pytest.skip("there is no systemd-analyze")
+        pytest.skip("needs systemd-analyze")
     assert (run.returncode, run.stdout + run.stderr) == (0, "")

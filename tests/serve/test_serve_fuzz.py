@@ -12,7 +12,7 @@ from skclip import MarkovRecommender
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
 ]
 MOST_GROWTH = 32  # MB: what one request of the largest size takes for a moment
 

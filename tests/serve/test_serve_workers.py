@@ -17,7 +17,7 @@ import skclip
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
 ]
 KINDS = ["own", "gunicorn", "gunicorn --preload"]
 N_CLIENTS = 4

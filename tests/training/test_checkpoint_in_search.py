@@ -137,7 +137,7 @@ def test_members_of_a_vote_follow_each_other_at_one_path(path):
 @pytest.fixture
 def fifo(tmp_path):
     if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes here")
+        pytest.skip("needs a POSIX system")
     os.mkfifo(tmp_path / "pipe")
     return tmp_path / "pipe"
 
