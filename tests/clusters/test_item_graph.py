@@ -20,7 +20,7 @@ from skclip._clusters import (
     vote_clusters,
 )
 
-CLIP = json.loads((GOLDEN / "CLIP.json").read_text())
+CLIP = json.loads((GOLDEN / "CLIP.json").read_text("utf-8"))
 sessions_of_5 = st.lists(
     st.lists(st.integers(1, 5), max_size=7), min_size=1, max_size=8
 )

@@ -32,7 +32,7 @@ def run(name, launcher=(), **arguments):
 @pytest.mark.parametrize("name", PLOTS)
 def test_example_is_fair(name):
     """It compiles, simulates its data, and where it scores it scores popularity."""
-    text = (EXAMPLES / f"{name}.py").read_text()
+    text = (EXAMPLES / f"{name}.py").read_text("utf-8")
     names = {node.id for node in ast.walk(ast.parse(text)) if hasattr(node, "id")}
     assert names & {"make_sessions", "make_titled_sessions"}
     if ".score(" in text or names & {"SessionScorer", "evaluate"}:

@@ -227,6 +227,7 @@ def test_text_ids_keep_their_zeros(tmp_path):
 # -- the command -----------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_a_port_in_use_is_told(path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
