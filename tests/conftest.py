@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import small
+from hypothesis import HealthCheck, settings
 from outcomes import pytest_terminal_summary  # noqa: F401, pytest calls it
 
 from skclip.datasets import make_sessions
+
+# A busy machine is no fault of what is tested.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture

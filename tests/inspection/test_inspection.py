@@ -447,7 +447,7 @@ def gaps(centers, radii):
     return (apart - radii[:, None] - radii)[np.triu_indices(len(radii), 1)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 30), st.integers(0, 10**6))
 def test_circles_never_overlap(n, seed):
     rng = np.random.default_rng(seed)
