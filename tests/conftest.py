@@ -18,6 +18,14 @@ settings.register_profile(
 settings.load_profile("patient")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patience():
+    """No warning of fits that wait for cores: tests count the warnings they expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skclip._threads._ENOUGH_SECONDS", float("inf"))
+        yield
+
+
 @pytest.fixture
 def kitchen_and_workshop():
     """Edges: cup-tea 2, cup-milk 1, nail-saw 2, glue-saw 1."""
