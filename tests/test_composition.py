@@ -102,8 +102,7 @@ def test_indexing(data):
 # -- searches and curves ---------------------------------------------------------------
 
 
-@JOBS
-@pytest.mark.parametrize("with_y", [False, True])
+@pytest.mark.parametrize(("n_jobs", "with_y"), [(1, True), (2, False)])
 def test_searches(quick, data, n_jobs, with_y):
     X, y = data.to_prefixes() if with_y else (data, None)
     options = {"cv": 2, "n_jobs": n_jobs, "error_score": "raise"}
