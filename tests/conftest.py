@@ -6,8 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import small
+from hypothesis import HealthCheck, settings
+from outcomes import pytest_terminal_summary  # noqa: F401, pytest calls it
 
 from skclip.datasets import make_sessions
+
+# A busy machine is no fault of what is tested.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience():
+    """No warning of fits that wait for cores: tests count the warnings they expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skclip._threads._ENOUGH_SECONDS", float("inf"))
+        yield
 
 
 @pytest.fixture
@@ -58,27 +74,10 @@ def data_home():
     """Folder of real data sets, or skip (never silently: see the report)."""
     home = os.environ.get("SKCLIP_DATA")
     if not home or not Path(home).is_dir():
-        pytest.skip("SKCLIP_DATA names no folder of real data sets")
+        pytest.skip("needs real data: SKCLIP_DATA names no folder")
     return Path(home)
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say how many tests saw real data, so that a run without any is noticed."""
-    ran = sum(
-        "realdata" in report.keywords
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.stats.get(outcome, [])
-        if getattr(report, "when", None) == "call"
-    )
-    terminalreporter.write_line(f"realdata tests run: {ran}")
-    checks = sum(
-        "test_estimator_checks" in report.nodeid
-        for outcome in ("passed", "failed", "xfailed", "xpassed")
-        for report in terminalreporter.stats.get(outcome, [])
-    )
-    terminalreporter.write_line(f"scikit-learn's estimator checks run: {checks}")

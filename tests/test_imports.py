@@ -102,11 +102,11 @@ def imported(tree):
     return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_follow_the_flow(path):
     here = place(path)
     assert here in {*ALLOWED, "__init__"}, f"say in ALLOWED what {here} may import"
-    for name in imported(ast.parse(path.read_text())):
+    for name in imported(ast.parse(path.read_text("utf-8"))):
         top, _, rest = name.partition(".")
         assert top not in {"tests", "examples", "benchmarks"}
         assert top != "torch" or here not in NO_TORCH
@@ -121,11 +121,11 @@ def test_imports_follow_the_flow(path):
         assert allowed is None or there in allowed, f"{here} imports {there}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_optional_package_at_import_time(path):
     if place(path) == "serve" and path.name != "__init__.py":
         return  # its __init__ imports nothing of it before it has FastAPI
-    for node in ast.parse(path.read_text()).body:  # those in functions are lazy
+    for node in ast.parse(path.read_text("utf-8")).body:  # those in functions are lazy
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             tops = {name.split(".")[0] for name in imported(node)}
             assert not OPTIONAL & tops
@@ -144,7 +144,7 @@ def test_backbones_stand_alone(path):
         "exporting",
     )
     shared = {f"skclip.backbones._{name}" for name in shared}
-    names = imported(ast.parse(path.read_text()))
+    names = imported(ast.parse(path.read_text("utf-8")))
     ours = {name for name in names if name.startswith("skclip")}
     assert ours <= shared | {"skclip._sklearn"}
     if path.name != "_base.py":
@@ -167,7 +167,7 @@ print(*(name for name in sys.modules if name.startswith("skclip.")))
 
 
 def test_type_checkers_see_all_names():
-    body = ast.parse((ROOT / "__init__.py").read_text()).body
+    body = ast.parse((ROOT / "__init__.py").read_text("utf-8")).body
     block = next(node for node in body if isinstance(node, ast.If))
     seen = {alias.name for node in block.body for alias in node.names}
     assert seen == set(skclip.__all__)

@@ -203,7 +203,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(events=EVENTS, loops=st.booleans(), once=st.booleans())
 def test_pairs_equal_a_loop(events, loops, once):
     counts, last, seen = {}, {}, set()

@@ -180,6 +180,7 @@ def test_a_crash_leaves_the_old_file(fitted, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_paths_modes_and_links(fitted, tmp_path):
     model = small()
     model.__setstate__(fitted.__getstate__())

@@ -58,7 +58,7 @@ def rows(events):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS, gap=st.integers(1, 20))
 def test_sessions_by_gap(library, events, gap):
     found = rows(sessionize(frame(events, library), user="u", time="t", gap=gap))
@@ -71,7 +71,7 @@ def test_sessions_by_gap(library, events, gap):
     assert [(r["row"], r["session"]) for r in found] == expected
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS, window=st.integers(1, 20))
 def test_sessions_by_window(events, window):
     found = rows(sessionize(frame(events), user="u", time="t", window=window))
@@ -116,7 +116,7 @@ def loops(events):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS)
 def test_filters_equal_loops(library, events):
     table = frame(events).assign(s=[f"{u}-{t}" for u, _, t in events])
@@ -128,7 +128,7 @@ def test_filters_equal_loops(library, events):
         assert [r["row"] for r in rows(found)] == kept[name], name
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS)
 def test_until_stable_is_stable_and_the_largest(events):
     filters = [
@@ -286,7 +286,7 @@ def test_guests_are_no_frequent_user(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS)
 def test_filters_in_order_of_time_equal_loops(library, events):
     kept = {"duplicates": [], "repeats": [], "cut": []}
@@ -310,7 +310,7 @@ def test_filters_in_order_of_time_equal_loops(library, events):
         assert [r["row"] for r in rows(found)] == sorted(kept[name]), name
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS)
 def test_describe_counts_what_drop_duplicates_drops(events):
     def n_duplicates(clicks):

@@ -19,11 +19,13 @@ from skclip import SessionClusterer
 from skclip._clusters import _leiden
 from skclip.datasets import make_sessions
 
-NO_NETWORKIT = importlib.util.find_spec("networkit") is None
+NEEDS_NETWORKIT = pytest.mark.skipif(
+    importlib.util.find_spec("networkit") is None, reason="needs the package networkit"
+)
 ENGINES = [
     "leidenalg",
     "igraph",
-    pytest.param("networkit", marks=pytest.mark.skipif(NO_NETWORKIT, reason="extra")),
+    pytest.param("networkit", marks=NEEDS_NETWORKIT),
 ]
 FORKS = '''
 import json, os, signal, sys, threading, warnings
@@ -120,7 +122,7 @@ print(json.dumps([wrong, told, torch.get_num_threads()]))
 '''
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 def test_forked_children_answer(tmp_path):
     """Nothing hangs: neither after a fit or a load, nor in a fit inside the child."""
     root = Path(skclip.__file__).parents[1]
@@ -152,7 +154,7 @@ def graph_of(n_items=300):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_ctrl_c_ends_a_clustering_that_would_take_for_ever(engine):
     X = graph_of()
     clusterer = SessionClusterer(engine=engine, n_iterations=2, random_state=0).fit(X)

@@ -52,9 +52,9 @@ def test_item_graph_of_diginetica(data_home):
     rows = pd.read_parquet(data_home / "diginetica" / "train.parquet").session
     data = training_data(rows)
     assert (len(rows), len(data.codes), data.n_items) == (186_670, 906_140, 43_097)
-    begun = time.perf_counter()
+    begun = time.process_time()  # others may use the cores
     graph = build_item_graph(data.codes, data.offsets, data.n_items)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     follows = sum(
         a != b for row in rows[:2000] for a, b in zip(row[:-1], row[1:], strict=True)
     )

@@ -86,12 +86,19 @@ ORDERED = ("markov without backoff", "sknn", "vsknn", "stan", "vstan", "votes")
 ORDERED += ("learned blend", "candidates", "mmr")
 OF_SLIST = ("scores", "blend")  # it cannot be updated
 READ_NOTHING = ("popularity", "popularity with half-life", "llm")  # of the items
+HARDLY_TRAINED = ("clip", "clip of the paper", "clip without prompt")
 SECOND_STAGES = ("llm", "mmr", "candidates")
 
 
-@pytest.fixture(scope="module", params=RECOMMENDERS)
+@pytest.fixture(params=RECOMMENDERS)
 def name(request):
     return request.param
+
+
+def only(names):
+    """Mark of a test that concerns some of RECOMMENDERS."""
+    names = [name for name in RECOMMENDERS if name in names]
+    return pytest.mark.parametrize("name", names, indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +108,16 @@ def shop():
 
 
 @pytest.fixture(scope="module")
-def model(name, shop):
-    return clone(RECOMMENDERS[name]).fit(shop[0])
+def models():
+    """Those of RECOMMENDERS that were fitted, each once, by name."""
+    return {}
+
+
+@pytest.fixture
+def model(name, shop, models):
+    if name not in models:
+        models[name] = clone(RECOMMENDERS[name]).fit(shop[0])
+    return models[name]
 
 
 @pytest.fixture
@@ -187,9 +202,8 @@ def test_metrics_are_those_of_the_ranks(model, shop):
         assert scorer(model, shop[1]) == scorer(model, *shop[1].to_prefixes()) == value
 
 
-def test_the_session_tells_more_than_popularity(model, name, shop):
-    if name in READ_NOTHING or type(model) is CLIPSessionRecommender:
-        pytest.skip("counts clicks only, or is hardly trained")
+@only(set(RECOMMENDERS) - {*READ_NOTHING, *HARDLY_TRAINED})
+def test_the_session_tells_more_than_popularity(model, shop):
     popular = PopularityRecommender().fit(shop[0])
     assert model.score(shop[1]) > 1.5 * popular.score(shop[1])
 
@@ -354,9 +368,8 @@ def test_similar_items_are_the_order_of_the_similarities(model, name, shop):
         np.testing.assert_allclose(values[:n], wanted, rtol=2e-5, atol=2e-6)
 
 
-def test_similar_items_with_filters(model, name):
-    if name not in COMPARE:
-        pytest.skip("does not compare items")
+@only(COMPARE)
+def test_similar_items_with_filters(model):
     ids = model.item_ids_[[3, 4, 3, 9]]
     everything = model.similar_items(ids, len(model.item_ids_)).tolist()
     allowed, denied = model.item_ids_[::2].tolist(), model.item_ids_[::3].tolist()
@@ -372,9 +385,8 @@ def test_similar_items_with_filters(model, name):
             assert row == wanted + [-1] * (6 - len(wanted))
 
 
-def test_similar_items_of_unknown_ids(new, name, model):
-    if name not in COMPARE:
-        pytest.skip("does not compare items")
+@only(COMPARE)
+def test_similar_items_of_unknown_ids(new, model):
     with pytest.raises(NotFittedError, match=type(new).__name__):
         new.similar_items(["item-003"])
     model = copied(model)  # one warning for each fitted model
@@ -391,10 +403,9 @@ def test_similar_items_of_unknown_ids(new, name, model):
     assert model.similar_items([], 3).shape == (0, 3)
 
 
+@only(COMPARE)
 @pytest.mark.filterwarnings("ignore:.*sessions have fewer than 2 items")
-def test_similar_items_of_ids_of_another_type(new, name):
-    if name not in COMPARE:
-        pytest.skip("does not compare items")
+def test_similar_items_of_ids_of_another_type(new):
     new.fit([[1, 2], [2, 3]] * 9)
     with pytest.warns(IdTypeWarning, match="^The list has .* '2' .text. looks like 2 "):
         assert new.similar_items(["2"], 1).tolist() == [[-1]]
@@ -403,6 +414,7 @@ def test_similar_items_of_ids_of_another_type(new, name):
     assert items[0][0] in (1, 3)
 
 
+@only(COMPARE)
 @pytest.mark.parametrize(
     ("ids", "options", "error", "message"),
     [
@@ -415,19 +427,17 @@ def test_similar_items_of_ids_of_another_type(new, name):
     ],
     ids=str,
 )
-def test_wrong_options_of_similar_items(model, name, ids, options, error, message):
-    if name in COMPARE:
-        with pytest.raises(error, match=message):
-            model.similar_items(ids, **options)
+def test_wrong_options_of_similar_items(model, ids, options, error, message):
+    with pytest.raises(error, match=message):
+        model.similar_items(ids, **options)
 
 
 # -- what is not known -----------------------------------------------------------------
 
 
+@only(set(RECOMMENDERS) - {"llm"})  # copies leave the client out
 def test_unknown_items_and_empty_sessions_get_an_answer(model, name, shop):
     X = [[], ["new", (1, 2), 500, b"x"], ["item-003"], ["newer", "item-003"]]
-    if name == "llm":
-        pytest.skip("copies leave the client out")
     model = copied(model)  # one warning for each fitted model
     with pytest.warns(UnseenItemWarning) as caught:
         top = model.predict_topk(X, k=5)
@@ -447,10 +457,9 @@ def test_unknown_items_and_empty_sessions_get_an_answer(model, name, shop):
         assert top[0].tolist() == popular.predict_topk([[]], k=5)[0].tolist()
 
 
+@only(set(RECOMMENDERS) - {"llm", "popularity with half-life"})  # client, times
 @pytest.mark.filterwarnings("ignore:.*sessions have fewer than 2 items")
-def test_ids_of_another_type_are_named(new, name, model):
-    if name in ("llm", "popularity with half-life"):
-        pytest.skip("needs a client, or times")
+def test_ids_of_another_type_are_named(new, model):
     with pytest.warns(IdTypeWarning, match="The id 1 .numbers. is of another type"):
         copied(model).predict_topk([[1, 2]])
     new.fit([[1, 2], [2, 3]] * 9)

@@ -83,7 +83,6 @@ def works_or_explains(function):
 
 
 SETTINGS = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

@@ -361,10 +361,10 @@ def test_no_code_of_the_library_changes_what_all_threads_share():
         "setswitchinterval",
     }
     for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             name = getattr(node, "attr", getattr(node, "id", None))
             if isinstance(node, (ast.Attribute, ast.Name)) and name in shared:
-                found.add((str(path.relative_to(root)), name))
+                found.add((path.relative_to(root).as_posix(), name))
     assert found == {
         ("_fork.py", "set_num_threads"),  # in a forked child
         ("_training/_devices.py", "manual_seed"),  # own networks, under a lock

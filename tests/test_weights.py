@@ -258,7 +258,7 @@ def test_slist_solves_the_weighted_ridge(shop):
 # -- the item graph --------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), max_size=6),

@@ -56,7 +56,7 @@ def test_never_more_threads_than_cores(monkeypatch):
         assert number() <= n_cores
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 def test_the_cores_are_those_of_affinity():
     before = os.sched_getaffinity(0)
     try:

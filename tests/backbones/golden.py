@@ -177,7 +177,7 @@ SKIPPED = {
 
 
 def load(name):
-    return json.loads((GOLDEN / f"{name}.json").read_text())
+    return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
 
 
 def golden_model(fixture, variant, dtype, *, clusters=None, extra=None, **options):

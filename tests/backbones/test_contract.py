@@ -140,10 +140,13 @@ def test_chunks_of_candidates_change_nothing(model, monkeypatch):
     close(everything, scores(model, SESSIONS))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [n for n in BACKBONES if new_model(BACKBONES[n](), None).network.shares_prefixes],
+    indirect=True,
+)
 @torch.no_grad()
 def test_one_pass_equals_one_per_prefix(model):
-    if not model.network.shares_prefixes:
-        pytest.skip("this backbone has no shared pass")
     shared = session_vectors(model, SESSIONS, every_prefix=True, shared=True)
     apart = session_vectors(model, SESSIONS, every_prefix=True, shared=False)
     close(shared, apart)
@@ -186,7 +189,7 @@ def test_state_round_trip(model):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()
 def test_gpu_equals_cpu(model):
     expected = scores(model, SESSIONS)

@@ -25,7 +25,7 @@ def test_golden_neighbor_table():
     np.testing.assert_array_equal(found[1], expected["weights"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.lists(st.integers(1, 5), min_size=1, max_size=7), min_size=1, max_size=6

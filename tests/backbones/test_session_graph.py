@@ -45,7 +45,7 @@ def naive(session):
     return nodes, adjacency, relation, shortcut
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(session_lists)
 def test_graphs_equal_loops(sessions):
     graph = graph_of(sessions)
@@ -75,7 +75,7 @@ def test_graphs_equal_loops(sessions):
             assert not matrix[row, :, size:].any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(session_lists)
 def test_in_edges_are_packed_in_order_of_time(sessions):
     graph = graph_of(sessions)

@@ -89,7 +89,7 @@ def as_dict(model):
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows_of_items)
 def test_sequential_rules_are_the_loops(rows):
     weights = {
@@ -106,7 +106,7 @@ def test_sequential_rules_are_the_loops(rows):
     assert as_dict(model) == loop_rules(rows, lambda gap: 1, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows_of_items)
 def test_association_rules_are_the_loops(rows):
     expected = defaultdict(float)
@@ -231,7 +231,7 @@ class LoopKNN:
         return [scores[item] for item in items]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows_of_items,
     st.lists(st.integers(0, 8), max_size=9),
@@ -408,7 +408,7 @@ def loop_slist(model, rows, days=None):
     return np.linalg.solve(S.T @ W @ S + model.reg * np.eye(len(items)), S.T @ W @ T)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows_of_items,
     st.sampled_from([0.0, 0.3, 1.0]),

@@ -131,7 +131,7 @@ def questions(draw, kind):
 def test_answers_errors_and_warnings_are_those_of_the_general_way(kind, repeats):
     model = with_ties(fitted(kind=kind), repeats)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(questions(kind))
     def check(question):
         X, options = question
@@ -144,7 +144,7 @@ PLAIN = st.lists(st.lists(CODES, min_size=1, max_size=9), min_size=1, max_size=8
 
 
 def check_plain(model, n=8):
-    @settings(max_examples=n, deadline=None)
+    @settings(max_examples=n)
     @given(PLAIN, st.booleans())
     def check(X, exclude_seen):
         assert_same(model, X, exclude_seen=exclude_seen)
@@ -213,7 +213,7 @@ def test_a_state_that_is_not_finite_is_refused():
         model.predict_topk([[1, 2]])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(PLAIN)
 def test_baselines_answer_as_in_the_general_way(X):
     popular = PopularityRecommender().fit([[i, i + 1] for i in range(N_ITEMS)])

@@ -191,6 +191,11 @@ def test_files_and_pickles_hold_the_parts(params, train, test, tmp_path):
 # -- effects ---------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def unchanged(train):
+    return small().fit(train[:150])
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -216,13 +221,13 @@ def test_files_and_pickles_hold_the_parts(params, train, test, tmp_path):
     ],
     ids=str,
 )
-def test_every_parameter_has_an_effect(fitted, train, test, change):
-    scores = small(**change).fit(train).decision_function(test)
-    assert (scores != fitted.decision_function(test)).any()
+def test_every_parameter_has_an_effect(unchanged, train, test, change):
+    scores = small(**change).fit(train[:150]).decision_function(test)
+    assert (scores != unchanged.decision_function(test)).any()
 
 
 def test_precision_has_an_effect(train, test):
-    models = [small(precision=name).fit(train) for name in ("float32", "bf16")]
+    models = [small(precision=name).fit(train[:150]) for name in ("float32", "bf16")]
     scores, others = (model.decision_function(test) for model in models)
     assert (scores != others).any()
 

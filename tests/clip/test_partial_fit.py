@@ -36,7 +36,8 @@ def prompts_of(model, kind="cluster"):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_new_items_are_appended_and_recommended(backbone, train, test):
     model = small(backbone, max_epochs=1, early_stopping=False, batch_size=16)
-    model.fit(train[:150]).set_params(max_epochs=18, learning_rate=0.05)
+    model.fit(train[:150])
+    model.set_params(max_epochs=18, learning_rate=0.05, n_rehearsed=20)
     ids, n_prompts = model.item_ids_, len(prompts_of(model))
     frozen = copy.deepcopy(model)
     model.partial_fit(NEW)

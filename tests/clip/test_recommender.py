@@ -73,7 +73,7 @@ def test_a_dataset_of_predictable_sessions_is_learned():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_cpu(fitted, test):
     on_cuda = small(device="cuda")
     on_cuda.__setstate__(fitted.__getstate__() | {"device": "cuda"})

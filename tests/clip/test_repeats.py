@@ -1,5 +1,7 @@
 """Items of the session itself: `repeats` of the recommender."""
 
+import copy
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -92,6 +94,7 @@ def test_partial_fit_keeps_the_bias():
 
 
 def test_unseen_items_of_a_session_have_no_bias(fitted):
+    fitted = copy.deepcopy(fitted)  # one warning for each fitted model
     known = fitted.decision_function([[3, 4]])
     with pytest.warns(UserWarning, match="not seen in fit"):
         found = fitted.decision_function([[3, 999, 4]])

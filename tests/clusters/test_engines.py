@@ -17,7 +17,7 @@ from skclip.datasets import make_sessions
 
 ENGINES = ["leidenalg", "igraph", "networkit"]
 pytestmark = pytest.mark.skipif(
-    find_spec("networkit") is None, reason="NetworKit is not installed"
+    find_spec("networkit") is None, reason="needs the package networkit"
 )
 
 

@@ -20,7 +20,7 @@ from skclip._clusters import (
     vote_clusters,
 )
 
-CLIP = json.loads((GOLDEN / "CLIP.json").read_text())
+CLIP = json.loads((GOLDEN / "CLIP.json").read_text("utf-8"))
 sessions_of_5 = st.lists(
     st.lists(st.integers(1, 5), max_size=7), min_size=1, max_size=8
 )
@@ -64,7 +64,7 @@ def test_golden_graph():
     assert loops[item - 1] == count
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sessions_of_5, st.booleans(), st.booleans())
 def test_graph_equals_a_naive_loop(lists, self_loops, binary):
     options = {"self_loops": self_loops, "per_session_binary": binary}
@@ -87,7 +87,7 @@ def test_golden_partition_is_the_optimum(engine, seed):
     assert modularity(graph, membership) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sessions_of_5, st.lists(st.integers(0, 2), min_size=5, max_size=5))
 def test_modularity_equals_igraph(lists, membership):
     graph = graph_of(lists, 5, self_loops=True)
@@ -178,7 +178,7 @@ def test_golden_unseen_rule():
         assert unseen == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.lists(st.integers(1, 9), max_size=9), min_size=1, max_size=6),
     st.dictionaries(st.integers(1, 9), st.integers(1, 3), max_size=6),

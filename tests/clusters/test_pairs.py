@@ -50,7 +50,7 @@ def assert_same(one, other):
         assert getattr(one, name) == getattr(other, name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ID_SETS).flatmap(
         lambda kind: st.lists(st.lists(kind, max_size=6), min_size=1, max_size=8)

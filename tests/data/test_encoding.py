@@ -23,7 +23,7 @@ def encode(lists):
     return X, X.vocabulary[X.codes].astype(np.int32) if X.n_events else X.codes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sessions_of_3)
 def test_hashes_tell_contents_apart_wherever_they_stand(lists):
     X, codes = encode(lists)
@@ -33,7 +33,7 @@ def test_hashes_tell_contents_apart_wherever_they_stand(lists):
             assert (a == b) == (left == right)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sessions_of_3.filter(lambda x: any(len(s) > 1 for s in x)), st.booleans())
 def test_distinct_prefixes(lists, with_clusters):
     X, codes = encode(lists)

@@ -21,7 +21,7 @@ from skclip.text import ItemTextEncoder
 
 
 @given(st.lists(st.integers(0, 50), unique=True, min_size=1), st.randoms())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_are_found_by_id_whatever_their_order(ids, random):
     rows = np.array([[i, i * i] for i in ids], dtype=float)
     asked = random.sample(ids, len(ids))

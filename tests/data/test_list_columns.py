@@ -37,7 +37,7 @@ def same_sessions(found, rows):
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     rows=st.one_of(
         st.lists(st.lists(st.integers(-(2**62), 2**62), max_size=4), min_size=2),

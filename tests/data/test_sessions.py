@@ -194,7 +194,7 @@ def test_times_of_pandas(times, seconds):
     assert read({"s": 1, "i": [1, 2], "t": times}).times.tolist() == seconds
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 4), st.integers(-3, 3), st.integers(0, 5)),

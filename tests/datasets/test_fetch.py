@@ -99,7 +99,7 @@ def tar_gz(files):
 
 
 def names_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
 def test_the_second_call_asks_nobody(server, home, tmp_path):
@@ -153,7 +153,7 @@ def test_another_file_is_refused(server, home, tmp_path):
         fetch_rsc15_100k("test", **home)
     assert names_in(tmp_path) == []
     path.write_bytes(CLICKS[:-1])
-    with pytest.raises(OSError, match=rf"{path} is not the published.*Delete it"):
+    with pytest.raises(OSError, match=f"{FILE} is not the published.*Delete it"):
         fetch_rsc15_100k("test", **home)
     server.files["/lastfm.tar.gz"] = tar_gz([(TSV, PLAYS + PLAYS)])
     with pytest.raises(OSError, match="its MD5 is .* extract userid-.* from it"):

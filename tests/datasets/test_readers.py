@@ -564,7 +564,6 @@ IDS = st.integers(-(10**17), 10**17)
 EVENT = st.tuples(st.integers(0, 5), IDS, st.integers(-(10**13), 10**13))
 ROUND = settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -21,7 +21,7 @@ METRICS = ("recall@20", "mrr@20")
 def results(name):
     """Rows of a file of results, wherever in ``benchmarks`` it lies."""
     (path,) = (ROOT / "benchmarks").rglob(name)
-    text = path.read_text()
+    text = path.read_text("utf-8")
     if path.suffix == ".json":
         return json.loads(text)["rows"]
     return [json.loads(line) for line in text.splitlines()]
@@ -29,7 +29,7 @@ def results(name):
 
 def table(page, name):
     """Rows of cells of the table between a page's markers, without its head."""
-    _, text = page.read_text().split(f"<!-- table: {name} -->\n")
+    _, text = page.read_text("utf-8").split(f"<!-- table: {name} -->\n")
     text, _ = text.split(f"\n<!-- end of table: {name} -->")
     return [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
 
@@ -43,7 +43,7 @@ def numbers(cell):
 
 def test_every_marked_table_has_rows():
     for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *LAB.glob("*.md")]:
-        for name in re.findall("<!-- table: (.+?) -->", page.read_text()):
+        for name in re.findall("<!-- table: (.+?) -->", page.read_text("utf-8")):
             assert table(page, name), f"{page.name}: {name}"
 
 
@@ -187,7 +187,7 @@ def test_reproduction():
     found_in = {
         name: page
         for page in LAB.glob("*.md")
-        for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text())
+        for name in re.findall(r"<!-- table: (rq1_\w+) -->", page.read_text("utf-8"))
     }
     assert len(found_in) == 8
     for name, page in found_in.items():
@@ -387,7 +387,9 @@ def test_updates_day_by_day():
 
 def test_page_of_results():
     page = DOCS / "results.md"
-    found = json.loads((ROOT / "benchmarks/report/results/eight_logs.json").read_text())
+    found = json.loads(
+        (ROOT / "benchmarks/report/results/eight_logs.json").read_text("utf-8")
+    )
     controls = ("no prompts", "random clusters")
     shown = table(page, "results_prompts")
     logs = sorted(found["clicks_per_item"], key=found["clicks_per_item"].get)
@@ -398,7 +400,7 @@ def test_page_of_results():
             expected = [100 * x for x in found["differences"][log][control][metric]]
             assert numbers(cell) == pytest.approx(expected, abs=0.06), (log, control)
     blends = ROOT / "benchmarks/report/results/eight_logs_blend.json"
-    found = json.loads(blends.read_text())["differences"]
+    found = json.loads(blends.read_text("utf-8"))["differences"]
     for log, (name, *cells) in zip(logs, table(page, "results_models"), strict=True):
         for model, cell in zip(("neighbors", "repeats", "blend"), cells, strict=False):
             values = [eight_logs(name, model, metric) for metric in METRICS]
@@ -412,7 +414,7 @@ def test_page_of_results():
     shown = table(page, "results_backbones")
     assert len(shown) == 12
     gains = json.loads(
-        (ROOT / "benchmarks/report/results/reproduce_gains.json").read_text()
+        (ROOT / "benchmarks/report/results/reproduce_gains.json").read_text("utf-8")
     )["gains"]
     asked = {"data": "rsc15", "form": "strong", "every": 1, "variant": "leiden"}
     for name, _, mrr, *cells in shown:

@@ -89,6 +89,8 @@ def sequential():
 )
 def test_a_search_is_the_sequential_one_to_the_bit(name, monkeypatch, request):
     """Also the second time, when the fitted search travels with each task."""
+    if name == "ray":
+        pytest.importorskip("ray")
     if name == "dask, two processes":
         request.getfixturevalue("dask_workers")
     scores, weights = sequential()

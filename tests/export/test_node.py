@@ -14,9 +14,10 @@ NODE = Path(__file__).parents[2] / "examples" / "onnx_node"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 @pytest.mark.skipif(
-    not (NODE / "node_modules").exists(), reason="npm install in examples/onnx_node"
+    not (NODE / "node_modules").exists(),
+    reason="needs npm install in examples/onnx_node",
 )
 def test_node_answers_as_the_model_does(fitted, test, tmp_path):
     path = tmp_path / "model.onnx"

@@ -1,5 +1,7 @@
 """What PoMRec's interests are, how they are weighted, and what they read."""
 
+import copy
+
 import joblib
 import numpy as np
 import pytest
@@ -49,6 +51,7 @@ def test_long_sessions_are_their_latest_events(pomrec):
 
 
 def test_interests_of_what_cannot_be_read(pomrec):
+    pomrec = copy.deepcopy(pomrec)  # one warning for each fitted model
     with pytest.warns(UserWarning, match="are empty"):
         assignments, share = interest_assignments(pomrec, [[], ["item-001"]])
     assert [row.shape for row in assignments] == [(0, 3), (1, 3)]

@@ -101,7 +101,7 @@ json_text = st.recursive(
 ).map(json.dumps)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.none() | st.text() | json_text, st.sampled_from(["expand", "rerank"]))
 def test_the_parser_is_total(text, task):
     entries, reason = parse_answer(text, task, 3, IDS)
@@ -172,7 +172,7 @@ def test_room_for_the_longest_answer():
     assert longest_answer("expand", 10) == 654
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(), min_size=1, max_size=30))
 def test_titles_never_leave_the_json(titles):
     """Nothing that stands in a title changes the rules or the form of a prompt."""

@@ -264,7 +264,7 @@ def test_a_wrong_key_raises_at_once(endpoint, status, on_error):
     """Also while an earlier row still waits for its answer."""
 
     def script(n, body):
-        late = Answer(GOOD, delay=3.0)
+        late = Answer(GOOD, delay=8.0)
         wrong = Answer({"error": f"bad key {SENTINEL}"}, status)
         return late if asked(body["messages"])["session"] == [TITLES["a"]] else wrong
 
@@ -273,7 +273,7 @@ def test_a_wrong_key_raises_at_once(endpoint, status, on_error):
         began = time.monotonic()
         with pytest.raises(LLMError, match=f"status {status}.*api_key_env") as caught:
             llm.predict(ITEMS)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 6
         assert SENTINEL not in "".join(traceback.format_exception(caught.value))
     assert len(server.requests) <= 3  # nothing more was sent
 
@@ -601,7 +601,7 @@ def test_files_that_are_no_cache_or_break(tmp_path, monkeypatch):
     llm = fit(egg_timer, weight=0.9, cache=tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"notes.txt' is not a cache of skclip"):
         llm.predict([["a"]])
-    assert (tmp_path / "notes.txt").read_text() == "my notes " * 200
+    assert (tmp_path / "notes.txt").read_text("utf-8") == "my notes " * 200
 
     def broken(self, *args):
         raise sqlite3.OperationalError("disk is full")

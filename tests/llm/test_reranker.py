@@ -163,7 +163,7 @@ def naive_order(scores, items, weight, protect):
     return base[:protect] + rest
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.integers(-3, 3), min_size=1, max_size=12),
     st.data(),

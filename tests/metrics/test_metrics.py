@@ -18,7 +18,7 @@ from skclip.metrics import (
     target_ranks,
 )
 
-METRICS = json.loads((GOLDEN / "metrics.json").read_text())
+METRICS = json.loads((GOLDEN / "metrics.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("ties", ["pessimistic", "optimistic", "average"])

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -72,7 +72,6 @@ class Tied(PopularityRecommender):
             yield at, torch.from_numpy(np.stack(rows))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=9), min_size=1).filter(
         lambda X: max(map(len, X)) > 1

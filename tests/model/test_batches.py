@@ -23,7 +23,7 @@ def read(batch):
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sessions_strategy, st.booleans(), st.integers(1, 12))
 def test_an_epoch_reads_every_prefix_once(sessions, shared, batch_size):
     batches = Batches(instances_of(sessions, every_prefix=True), CPU, shared)

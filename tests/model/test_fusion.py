@@ -70,7 +70,7 @@ def test_without_features_scores_are_those_before_features_came(backbone):
               "clusterer": SessionClusterer(), "early_stopping": True,
               "embedding_dim": 8, "batch_size": 64, "n_rehearsed": 0,
               "precision": "float32"}  # fmt: skip
-    expected = json.loads((GOLDEN / "no_features.json").read_text())
+    expected = json.loads((GOLDEN / "no_features.json").read_text("utf-8"))
     for name, params in {
         "plain": {},
         "cosine": {"similarity": "cosine", "prompt__candidates": "prompted"},

@@ -101,7 +101,9 @@ def test_temporal_split(X):
 
 
 def test_golden_within_session_sizes():
-    golden = json.loads((GOLDEN / "within_session_split.json").read_text())["sizes"]
+    golden = json.loads((GOLDEN / "within_session_split.json").read_text("utf-8"))[
+        "sizes"
+    ]
     for m, expected in golden.items():
         assert [int(n) for n in within_session_sizes(int(m))] == expected
     sizes = np.stack(within_session_sizes(np.array([int(m) for m in golden])), axis=1)

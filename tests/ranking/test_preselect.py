@@ -61,7 +61,7 @@ def drawn(seed, n_items=1000, n=40, with_bias=False):
     return chosen, scores, rng
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(1, 40))
 def test_lists_are_those_of_all_scores_with_their_ties(seed, with_bias, k):
     chosen, scores, _ = drawn(seed, with_bias=with_bias)
@@ -71,7 +71,7 @@ def test_lists_are_those_of_all_scores_with_their_ties(seed, with_bias, k):
     np.testing.assert_array_equal(values, np.take_along_axis(scores.numpy(), order, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_ranks_are_those_of_all_scores_with_their_ties(seed, with_bias, shared):
     chosen, scores, rng = drawn(seed, with_bias=with_bias)
@@ -85,7 +85,7 @@ def test_ranks_are_those_of_all_scores_with_their_ties(seed, with_bias, shared):
     np.testing.assert_array_equal(found[kept], (of_rows >= own).sum(axis=1)[kept])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([8, 64, 200]), st.booleans())
 def test_rounded_scores_are_as_near_as_the_bound_says(seed, dim, with_bias):
     generator = torch.Generator().manual_seed(seed)

@@ -22,7 +22,7 @@ score_matrix = st.integers(1, 8).flatmap(
 few_or_many = st.sampled_from([0, 8])  # rows up to which there is a way of their own
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(score_matrix, st.integers(1, 8), few_or_many)
 def test_topk_equals_a_stable_sort(rows, k, few):
     scores = torch.tensor(rows, dtype=torch.float32)
@@ -35,7 +35,7 @@ def test_topk_equals_a_stable_sort(rows, k, few):
     assert values.tolist() == np.take_along_axis(scores.numpy(), expected, 1).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(600, 1500),
     st.integers(1, 4),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from common import small
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -50,7 +50,6 @@ def assert_same(model, other, X):
 # -- lists of candidates ---------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 9), st.integers(2, 12))
 def test_scores_are_given_out_again(data, n_items, n):
     """Against sorting by (place, score of the base): -inf, ties and signs included."""

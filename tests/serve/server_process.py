@@ -45,8 +45,8 @@ def running(command, port, log, **environ):
     try:
         deadline = time.monotonic() + 120
         while True:
-            assert process.poll() is None, Path(log).read_text()
-            assert time.monotonic() < deadline, Path(log).read_text()
+            assert process.poll() is None, Path(log).read_text("utf-8")
+            assert time.monotonic() < deadline, Path(log).read_text("utf-8")
             with contextlib.suppress(OSError, http.client.HTTPException):
                 ask(port)
                 break
@@ -67,7 +67,7 @@ def running(command, port, log, **environ):
 def workers_of(pid):
     """Processes that a server has started to answer requests; Linux only."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
     except OSError:
         return []
     return [int(child) for child in children if _is_worker(child)]
@@ -75,13 +75,13 @@ def workers_of(pid):
 
 def _is_worker(pid):
     with contextlib.suppress(OSError):
-        return "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text()
+        return "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text("utf-8")
     return False
 
 
 def megabytes(pid):
     """Memory of a process that is not of files."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
     raise OSError(f"no memory is told of {pid}")

@@ -20,13 +20,13 @@ from skclip.serve import create_app
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "examples" / "deploy"
-PAGE = (ROOT / "docs" / "guide" / "serving.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "serving.md").read_text("utf-8")
 SERVE = ["python", "-m", "skclip.serve"]
 
 
 def instructions():
     """(instruction, rest) of each line of the Dockerfile, continued ones joined."""
-    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    text = (DEPLOY / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and line[0] != "#"]
     return [tuple(line.split(maxsplit=1)) for line in lines]
 
@@ -76,8 +76,8 @@ def test_what_the_image_copies_exists():
     sources = [one for words in copied for one in words[:-1] if words[0][0] != "-"]
     assert sources == ["pyproject.toml", "README.md", "LICENSE", "skclip"]
     assert all((ROOT / source).exists() for source in sources)
-    built = (ROOT / "pyproject.toml").read_text()
-    assert '"/src[serve]"' in (DEPLOY / "Dockerfile").read_text()
+    built = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert '"/src[serve]"' in (DEPLOY / "Dockerfile").read_text("utf-8")
     assert "\nserve = [" in built
 
 
@@ -138,16 +138,16 @@ def test_commands_serve(command, model_file, train, tmp_path):
         assert (status, len(answer["items"])) == (200, 10)
         process.terminate()
         process.wait(30)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text("utf-8")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_gunicorn_takes_the_settings(model_file, train, tmp_path):
     config = pytest.importorskip("gunicorn.config")
     pytest.importorskip("uvicorn_worker")
     path = DEPLOY / "gunicorn.conf.py"
-    names = re.findall(r"^([a-z_]+) = ", path.read_text(), re.MULTILINE)
+    names = re.findall(r"^([a-z_]+) = ", path.read_text("utf-8"), re.MULTILINE)
     assert set(names) <= set(config.make_settings())
     command = [sys.executable, "-m", "gunicorn", "-c", str(path)]
     environ = {"SKCLIP_MODEL": str(model_file), "OMP_NUM_THREADS": "1"}
@@ -160,7 +160,7 @@ def test_gunicorn_takes_the_settings(model_file, train, tmp_path):
     with running(command, port, tmp_path / "log", **environ):
         status, answer = ask(port, "/recommend", {"session": train[0].tolist()})
         assert (status, len(answer["items"])) == (200, 10)
-    text = (tmp_path / "log").read_text()
+    text = (tmp_path / "log").read_text("utf-8")
     assert "Model a is version" in text
     assert "Traceback" not in text
 
@@ -168,7 +168,7 @@ def test_gunicorn_takes_the_settings(model_file, train, tmp_path):
 @pytest.mark.slow
 def test_systemd_accepts_the_unit(tmp_path):
     """With this Python: the command must exist. It names the keys that it ignores."""
-    text = (DEPLOY / "skclip.service").read_text()
+    text = (DEPLOY / "skclip.service").read_text("utf-8")
     path = tmp_path / "skclip.service"
     path.write_text(text.replace("/opt/skclip/bin/python", sys.executable))
     try:
@@ -179,5 +179,5 @@ def test_systemd_accepts_the_unit(tmp_path):
             check=False,
         )
     except FileNotFoundError:
-        pytest.skip("there is no systemd-analyze")
+        pytest.skip("needs systemd-analyze")
     assert (run.returncode, run.stdout + run.stderr) == (0, "")

@@ -117,7 +117,7 @@ def test_endpoints_of_the_script_exist(client):
 
 def test_curl_commands_of_the_documentation():
     """Each is sent to a model of the page; all of them are understood."""
-    text = (Path(__file__).parents[2] / "docs/guide/serving.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/guide/serving.md").read_text("utf-8")
     commands = re.findall(
         r"^curl -s '?localhost:8000(/[^\s']+)'?(?: -H.*\n +-d '(.*)')?$", text, re.M
     )

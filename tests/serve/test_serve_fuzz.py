@@ -12,7 +12,7 @@ from skclip import MarkovRecommender
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
 ]
 MOST_GROWTH = 32  # MB: what one request of the largest size takes for a moment
 
@@ -51,6 +51,6 @@ def test_generated_requests(fitted, train, tmp_path):
         assert megabytes(process.pid) - before < MOST_GROWTH
         assert ask(port)[0] == 200
         print(f"{n_requests} requests, {megabytes(process.pid) - before:+.1f} MB")
-    log = (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text("utf-8")
     assert '" 5' not in log  # no status of 500 and more
     assert "Traceback" not in log

@@ -227,6 +227,7 @@ def test_text_ids_keep_their_zeros(tmp_path):
 # -- the command -----------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_a_port_in_use_is_told(path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -262,7 +263,7 @@ def test_half_a_character_in_an_id_of_the_model(tmp_path):
         create_app(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
 def test_a_pipe_in_the_place_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "model.skclip")
     with pytest.raises(ValueError, match="is not a regular file"):

@@ -151,11 +151,12 @@ def test_files_are_watched_from_the_start_on(path):
         for X in (SECOND, FIRST, SECOND):
             save(X, path)
             version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while client.get("/health").json()["models"][0]["version"] != version:
                 assert time.monotonic() < deadline
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_the_command_serves_and_stops(path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -177,11 +178,11 @@ def test_the_command_serves_and_stops(path):
             json.dumps({"session": ["b"]}).encode(),
             {"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["items"] == ["a", "c"]
             assert "server" not in answer.headers
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)  # raised again at the end
+        assert process.wait(60) in (0, -signal.SIGTERM)  # raised again at the end
         assert "Application shutdown complete" in process.stderr.read()
     finally:
         process.kill()

@@ -17,7 +17,7 @@ import skclip
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
 ]
 KINDS = ["own", "gunicorn", "gunicorn --preload"]
 N_CLIENTS = 4
@@ -107,8 +107,8 @@ def test_workers(kind, train, tmp_path):
         assert old not in clients.versions[-50:]
         status = finish_while_stopping(process, port)
         assert status == 200
-        assert process.wait(30) == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
+        assert process.wait(30) == 0, log.read_text("utf-8")
+    assert "Traceback" not in log.read_text("utf-8")
 
 
 @pytest.mark.parametrize("mended", [True, False])
@@ -131,15 +131,15 @@ def test_a_new_worker_waits_for_a_sound_file(mended, train, tmp_path):
             path.write_bytes(whole)
             wait_for_line(log, "Application startup complete", 3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, log.read_text()
-    assert log.read_text().count("A new worker waits") == 1
-    assert "Traceback" not in log.read_text()
+        assert process.wait(20) == 0, log.read_text("utf-8")
+    assert log.read_text("utf-8").count("A new worker waits") == 1
+    assert "Traceback" not in log.read_text("utf-8")
 
 
 def wait_for_line(log, line, n):
     deadline = time.monotonic() + 60
-    while log.read_text().count(line) < n:
-        assert time.monotonic() < deadline, log.read_text()
+    while log.read_text("utf-8").count(line) < n:
+        assert time.monotonic() < deadline, log.read_text("utf-8")
         time.sleep(0.1)
 
 

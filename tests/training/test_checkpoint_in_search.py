@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import sys
 
 import joblib
 import numpy as np
@@ -137,7 +138,7 @@ def test_members_of_a_vote_follow_each_other_at_one_path(path):
 @pytest.fixture
 def fifo(tmp_path):
     if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes here")
+        pytest.skip("needs a POSIX system")
     os.mkfifo(tmp_path / "pipe")
     return tmp_path / "pipe"
 
@@ -157,6 +158,7 @@ def test_save_and_checkpoint_leave_named_pipes_alone(fifo, fitted):
     assert sorted(fifo.parent.iterdir()) == [link, fifo]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_sockets_and_folders_are_left_alone_too(tmp_path, fitted, monkeypatch):
     monkeypatch.chdir(tmp_path)  # paths of sockets must be short
     (tmp_path / "folder").mkdir()
@@ -171,6 +173,7 @@ def test_sockets_and_folders_are_left_alone_too(tmp_path, fitted, monkeypatch):
     assert sorted(os.listdir()) == ["folder", "socket"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 def test_regular_files_and_links_to_them_are_replaced(tmp_path, fitted):
     path, link = tmp_path / "model", tmp_path / "link"
     path.write_text("old")

@@ -69,7 +69,7 @@ def test_equals_the_plain_formula(precision, spread, tolerance, scale, with_bias
     assert_close(found, expected, tolerance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 9),
     st.integers(1, 40),
