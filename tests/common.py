@@ -10,8 +10,8 @@ from skclip import CLIPSessionRecommender
 
 GOLDEN = Path(__file__).parent / "golden"
 # Engines of SessionClusterer that are extras, and what they import.
-EXTRA_ENGINES = [
-    pytest.param(
+EXTRA_ENGINES = {
+    engine: pytest.param(
         engine,
         marks=pytest.mark.skipif(find_spec(package) is None, reason=f"extra {engine}"),
     )
@@ -19,7 +19,7 @@ EXTRA_ENGINES = [
         "networkit": "networkit",
         "graspologic": "graspologic_native",
     }.items()
-]
+}
 
 
 def small(backbone="gru4rec", **params):

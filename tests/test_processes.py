@@ -19,7 +19,7 @@ from skclip import SessionClusterer
 from skclip._clusters import _leiden
 from skclip.datasets import make_sessions
 
-ENGINES = ["leidenalg", "igraph", *EXTRA_ENGINES]
+ENGINES = ["leidenalg", "igraph", *EXTRA_ENGINES.values()]
 FORKS = '''
 import json, os, signal, sys, threading, warnings
 import joblib

@@ -37,7 +37,7 @@ def quality(graph, membership, resolution):
     return (weights * np.equal.outer(membership, membership)).sum() / strength.sum()
 
 
-@pytest.mark.parametrize("engine", ["igraph", *EXTRA_ENGINES])
+@pytest.mark.parametrize("engine", ["igraph", *EXTRA_ENGINES.values()])
 def test_resolution_and_loops_mean_the_same_to_all_engines(engine):
     graph, resolution = graph_with_loops(), 3.0
     found = {}
@@ -50,7 +50,7 @@ def test_resolution_and_loops_mean_the_same_to_all_engines(engine):
     assert found[engine] == pytest.approx(found["leidenalg"], abs=0.02)
 
 
-@pytest.mark.parametrize("engine", EXTRA_ENGINES)
+@pytest.mark.parametrize("engine", EXTRA_ENGINES.values())
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_extra_engine_recovers_planted_clusters_and_repeats_itself(engine, seed):
     X, truth = make_sessions(random_state=seed)
@@ -94,7 +94,7 @@ def test_auto_takes_igraph_for_large_graphs(monkeypatch, kitchen_and_workshop):
     assert clusterer.partial_fit([["saw", "oak"]]).engine_ == "igraph"
 
 
-@pytest.mark.parametrize("engine", EXTRA_ENGINES)
+@pytest.mark.parametrize("engine", EXTRA_ENGINES.values())
 def test_partial_fit_begins_with_the_clusters_of_an_extra_engine(engine, tmp_path):
     X, _ = make_sessions(n_sessions=300, n_items=80, random_state=0)
     clusterer = SessionClusterer(engine=engine, random_state=0).fit(X[:280])
