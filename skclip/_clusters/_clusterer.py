@@ -370,6 +370,8 @@ class SessionClusterer(ItemClusterer):
 
         Raises
         ------
+        ImportError
+            As in `fit`.
         TypeError
             If `pairs` is not a data frame, or a weight is not a number.
         ValueError
@@ -437,6 +439,8 @@ class SessionClusterer(ItemClusterer):
 
         Raises
         ------
+        ImportError
+            As in `fit`. With ``engine="networkit"``, igraph is needed.
         ValueError
             As in `fit`, or if the number of resolutions differs from that of `fit`.
         """
