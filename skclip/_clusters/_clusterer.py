@@ -245,8 +245,9 @@ class SessionClusterer(ItemClusterer):
     .. [2] V. A. Traag, L. Waltman, N. J. van Eck, "From Louvain to Leiden:
            guaranteeing well-connected communities", Scientific Reports 9, 5233
            (2019), doi:10.1038/s41598-019-41695-z.
-    .. [3] graspologic-native, a package of the graspologic project under the MIT
-           license, https://github.com/graspologic-org/graspologic-native.
+    .. [3] `graspologic-native
+           <https://github.com/graspologic-org/graspologic-native>`__, a package of the
+           graspologic project under the MIT license.
 
     Examples
     --------
