@@ -1,12 +1,25 @@
 """What several test files share beside fixtures."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from skclip import CLIPSessionRecommender
 
 GOLDEN = Path(__file__).parent / "golden"
+# Engines of SessionClusterer that are extras, and what they import.
+EXTRA_ENGINES = {
+    engine: pytest.param(
+        engine,
+        marks=pytest.mark.skipif(find_spec(package) is None, reason=f"extra {engine}"),
+    )
+    for engine, package in {
+        "networkit": "networkit",
+        "graspologic": "graspologic_native",
+    }.items()
+}
 
 
 def small(backbone="gru4rec", **params):

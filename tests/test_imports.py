@@ -76,9 +76,14 @@ OPTIONAL = {
     "distributed",
     "duckdb",
     "networkit",
+    "graspologic_native",
     "pyspark",
     "ray",
+    # Required, but under the GPL: who removes them must still import skclip.
+    "igraph",
+    "leidenalg",
 }
+ENGINES_OF_CLUSTERS = {"igraph", "leidenalg", "networkit", "graspologic_native"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -110,7 +115,7 @@ def test_imports_follow_the_flow(path):
         top, _, rest = name.partition(".")
         assert top not in {"tests", "examples", "benchmarks"}
         assert top != "torch" or here not in NO_TORCH
-        assert top not in {"igraph", "leidenalg", "networkit"} or here == "_clusters"
+        assert top not in ENGINES_OF_CLUSTERS or here == "_clusters"
         if top != "skclip" or here == "__init__":
             continue
         there, _, inner = rest.partition(".")

@@ -1,6 +1,6 @@
 """Forked children answer; Ctrl-C is obeyed; logs have lines; dir() is for users."""
 
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -12,21 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import small
+from common import EXTRA_ENGINES, small
 
 import skclip
 from skclip import SessionClusterer
 from skclip._clusters import _leiden
 from skclip.datasets import make_sessions
 
-NEEDS_NETWORKIT = pytest.mark.skipif(
-    importlib.util.find_spec("networkit") is None, reason="needs the package networkit"
-)
-ENGINES = [
-    "leidenalg",
-    "igraph",
-    pytest.param("networkit", marks=NEEDS_NETWORKIT),
-]
+ENGINES = ["leidenalg", "igraph", *EXTRA_ENGINES.values()]
 FORKS = '''
 import json, os, signal, sys, threading, warnings
 import joblib
@@ -179,9 +172,10 @@ def test_ctrl_c_ends_a_clustering_that_would_take_for_ever(engine):
 
 
 def test_ctrl_c_is_obeyed_between_passes(monkeypatch):
+    leidenalg = pytest.importorskip("leidenalg")
     passes = []
 
-    class Optimiser(_leiden.leidenalg.Optimiser):
+    class Optimiser(leidenalg.Optimiser):
         def optimise_partition(self, *args, **kwargs):
             if len(passes) == 3:
                 raise KeyboardInterrupt
@@ -190,7 +184,7 @@ def test_ctrl_c_is_obeyed_between_passes(monkeypatch):
 
     X = graph_of(60)
     expected = SessionClusterer(n_iterations=3, random_state=0).fit(X).membership_
-    monkeypatch.setattr(_leiden.leidenalg, "Optimiser", Optimiser)
+    monkeypatch.setattr(leidenalg, "Optimiser", Optimiser)
     found = SessionClusterer(n_iterations=3, random_state=0).fit(X).membership_
     np.testing.assert_array_equal(found, expected)
     assert passes == [{"n_iterations": 1}] * 3

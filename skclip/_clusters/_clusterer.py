@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skclip._base import SessionEstimator
 from skclip._clusters._item_graph import build_item_graph, grown_graph, text_graph
 from skclip._clusters._leiden import (
+    PACKAGES,
     align_clusters,
     check_engine,
     engine_for,
@@ -135,19 +136,22 @@ class SessionClusterer(ItemClusterer):
     n_iterations : int, default=2
         Number of passes of the Leiden algorithm. A negative number runs it until
         nothing changes. The default is that of leidenalg.
-    engine : {"auto", "leidenalg", "igraph", "networkit"}, default="auto"
+    engine : str, default="auto"
         Implementation of the Leiden algorithm. All maximize modularity with the
         configuration null model, but their partitions may differ.
 
         - "leidenalg" is its ``RBConfigurationVertexPartition``;
         - "igraph" is the implementation in C;
         - "networkit" is ``ParallelLeiden``, the fastest one with least memory on large
-          graphs. It needs ``pip install 'skclip[networkit]'``.
+          graphs. It needs ``pip install 'skclip[networkit]'``;
+        - "graspologic" is ``leiden`` of graspologic-native [3]_. It needs
+          ``pip install 'skclip[graspologic]'`` and loads no code under the GPL.
 
         "auto" is "leidenalg" for graphs of up to a million edges and "igraph" for
         larger ones. NetworKit runs on one thread, because with several threads clusters
         differ from run to run. It cannot start from given clusters, so `partial_fit`
-        uses igraph instead.
+        uses igraph instead. igraph and leidenalg are under the GPL. With "graspologic"
+        you can remove both.
     self_loops : bool, default=False
         Whether to keep transitions from an item to itself as weighted loops.
     per_session_binary : bool, default=False
@@ -193,7 +197,7 @@ class SessionClusterer(ItemClusterer):
     modularity_ : float
         Newman's modularity of the partition. It is always computed at resolution 1, so
         that partitions can be compared.
-    engine_ : {"leidenalg", "igraph", "networkit"}
+    engine_ : {"leidenalg", "igraph", "networkit", "graspologic"}
         Engine of the last `fit` or `partial_fit`.
     cluster_drift_ : float
         Change of the clusters of known items in the last `partial_fit`: 1 minus the
@@ -241,6 +245,9 @@ class SessionClusterer(ItemClusterer):
     .. [2] V. A. Traag, L. Waltman, N. J. van Eck, "From Louvain to Leiden:
            guaranteeing well-connected communities", Scientific Reports 9, 5233
            (2019), doi:10.1038/s41598-019-41695-z.
+    .. [3] `graspologic-native
+           <https://github.com/graspologic-org/graspologic-native>`__, a package of the
+           graspologic project under the MIT license.
 
     Examples
     --------
@@ -259,7 +266,7 @@ class SessionClusterer(ItemClusterer):
             Interval(Integral, 1, None, closed="left"),
             Interval(Integral, None, -1, closed="right"),
         ],
-        "engine": [StrOptions({"auto", "leidenalg", "igraph", "networkit"})],
+        "engine": [StrOptions(set(PACKAGES))],
         "self_loops": ["boolean"],
         "per_session_binary": ["boolean"],
         "graph_edges": [StrOptions({"cooccurrence", "text", "both"})],
@@ -316,6 +323,8 @@ class SessionClusterer(ItemClusterer):
 
         Raises
         ------
+        ImportError
+            If a package of the `engine` is not installed.
         ValueError
             If no session has two items, an item id is missing, or a weight is negative,
             missing or infinite. If `resolution` is neither a number above 0 nor a
@@ -362,6 +371,8 @@ class SessionClusterer(ItemClusterer):
 
         Raises
         ------
+        ImportError
+            As in `fit`.
         TypeError
             If `pairs` is not a data frame, or a weight is not a number.
         ValueError
@@ -429,12 +440,14 @@ class SessionClusterer(ItemClusterer):
 
         Raises
         ------
+        ImportError
+            As in `fit`. With ``engine="networkit"``, igraph is needed.
         ValueError
             As in `fit`, or if the number of resolutions differs from that of `fit`.
         """
         if not hasattr(self, "membership_"):
             return self.fit(X, y, sample_weight)
-        check_engine(self.engine)
+        check_engine(self.engine, begun=True)
         resolutions = self._resolutions()
         if len(resolutions) != self.levels_.shape[1]:
             raise ValueError(

@@ -8,8 +8,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import igraph
-import leidenalg
 import numpy as np
 from scipy import sparse
 
@@ -17,13 +15,39 @@ LARGE = 1_000_000  # with more edges, "auto" is igraph
 _WORKER = str(Path(__file__).with_name("_engine_worker.py"))
 
 
-def check_engine(engine):
-    """Refuse an engine that is not installed."""
-    if engine == "networkit" and find_spec("networkit") is None:
-        raise ImportError(
-            "engine='networkit' needs NetworKit, which is not installed. Run "
-            "pip install 'skclip[networkit]', or pass engine='igraph'."
+# igraph and leidenalg are required by default, but under the GPL. Who must not ship
+# them can remove them, so nothing is imported before an engine needs it.
+PACKAGES = {
+    "auto": ["leidenalg", "igraph"],
+    "leidenalg": ["leidenalg", "igraph"],
+    "igraph": ["igraph"],
+    "networkit": ["networkit"],
+    "graspologic": ["graspologic_native"],
+}
+
+
+def check_engine(engine, *, begun=False):
+    """Refuse an engine that is not installed.
+
+    `begun` says that the search starts from given clusters, as in `engine_for`.
+    """
+    runs = "igraph" if engine == "networkit" and begun else engine
+    missing = [name for name in PACKAGES[runs] if find_spec(name) is None]
+    if not missing:
+        return
+    if runs in ("networkit", "graspologic"):
+        remedy = f"Run pip install 'skclip[{runs}]', or pass another engine."
+    else:
+        remedy = (
+            f"Run pip install {' '.join(missing)}, or use "
+            "SessionClusterer(engine='graspologic'), which needs "
+            "pip install 'skclip[graspologic]'."
         )
+    where = "" if runs == engine else "partial_fit with "
+    raise ImportError(
+        f"{where}engine={engine!r} needs {' and '.join(missing)}, which cannot be "
+        f"imported. {remedy}"
+    )
 
 
 def engine_for(engine, graph, *, begun=False):
@@ -76,10 +100,14 @@ def _edges(graph, linked):
 
 
 def _search(engine):
-    return _leidenalg if engine == "leidenalg" else partial(_in_own_process, engine)
+    here = {"leidenalg": _leidenalg, "graspologic": _graspologic}
+    return here.get(engine) or partial(_in_own_process, engine)
 
 
 def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations, seed):
+    import igraph
+    import leidenalg
+
     partition = leidenalg.RBConfigurationVertexPartition(
         igraph.Graph(n=n_items, edges=np.column_stack([row, column])),
         initial_membership=start.tolist() or None,
@@ -94,6 +122,32 @@ def _leidenalg(row, column, weights, start, *, n_items, resolution, n_iterations
         gain = optimizer.optimise_partition(partition, n_iterations=1)
         done += 1
     return np.array(partition.membership)
+
+
+def _graspologic(
+    row, column, weights, start, *, n_items, resolution, n_iterations, seed
+):
+    from graspologic_native import leiden
+
+    # Loops would not count in the strengths. An edge of the same weight to a node of
+    # its own, in the cluster of its item, adds to modularity exactly what a loop adds.
+    loops = row == column
+    column = column.copy()
+    column[loops] = n_items + np.arange(loops.sum())
+    names = [str(node) for node in range(n_items + loops.sum())]
+    lists = row.tolist(), column.tolist(), weights.tolist()
+    edges = [(names[i], names[j], w) for i, j, w in zip(*lists, strict=True)]
+    if len(start):
+        start = np.concatenate([start, start[row[loops]]])
+    found = dict(zip(names, start.tolist(), strict=False))
+    done, gain, before = 0, 1.0, -np.inf
+    # One pass per call, so that Ctrl-C works between calls.
+    while done < n_iterations or (n_iterations < 0 and gain > 0):
+        quality, found = leiden(
+            edges, found or None, resolution=resolution, seed=seed + done
+        )
+        done, gain, before = done + 1, quality - before, quality
+    return np.array([found[name] for name in names[:n_items]])
 
 
 def _in_own_process(engine, *arrays, **task):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import igraph
 import numpy as np
 import pytest
-from common import GOLDEN
+from common import EXTRA_ENGINES, GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +75,9 @@ def test_graph_equals_a_naive_loop(lists, self_loops, binary):
     np.testing.assert_array_equal(dense, expected)
 
 
-@pytest.mark.parametrize("engine", ["leidenalg", "igraph"])
+@pytest.mark.parametrize(
+    "engine", ["leidenalg", "igraph", EXTRA_ENGINES["graspologic"]]
+)
 @pytest.mark.parametrize("seed", range(5))
 def test_golden_partition_is_the_optimum(engine, seed):
     golden = CLIP["graph"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from common import same, small
+from common import EXTRA_ENGINES, same, small
 from golden import OPTIONS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +47,9 @@ def assert_close(tables, others):
 # -- the clusterer ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["leidenalg", "igraph"])
+@pytest.mark.parametrize(
+    "engine", ["leidenalg", "igraph", EXTRA_ENGINES["graspologic"]]
+)
 def test_each_level_is_the_partition_of_its_resolution(shop, engine):
     X, _ = shop
     several = leveled(engine=engine).fit(X[:300])

@@ -430,6 +430,7 @@ def test_page_of_results():
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
+        ("choose.leiden_without_gpl", ["table"]),
         ("choose.pomrec", ["table"]),
         ("choose.updates", ["table"]),
         ("report.incremental", ["--table"]),
