@@ -46,6 +46,7 @@ from skclip._typing import (
     Ids,
     IntArray,
     ItemIds,
+    PathLike,
     RandomState,
     Scoring,
     Self,
@@ -485,7 +486,7 @@ class CLIPSessionRecommender(
         device: str = "auto",
         n_threads: int | None = None,
         max_time: float | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: PathLike | None = None,
         random_state: RandomState = None,
         verbose: bool = False,
     ) -> None:

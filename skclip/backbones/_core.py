@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -134,7 +134,7 @@ class CORE(BackboneSpec):
     temperature: float = parameter(0.07, POSITIVE)
     training: dict[str, Any] | None = parameter(None, dict, None)
 
-    default_training = {"learning_rate": 0.005}
+    default_training: ClassVar[dict[str, Any]] = {"learning_rate": 0.005}
 
     @classmethod
     def published(cls) -> Self:
