@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Union
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +73,11 @@ class TopKOptions(SimilarOptions, total=False):
     boost_seen: float | None
     max_per_group: int | None
     groups: str | Mapping[Any, Any] | None
+
+
+Labels: TypeAlias = Any
+"""Values by item id: a mapping, or a pandas Series indexed by id."""
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Span: TypeAlias = float | timedelta | str
+FrameT = TypeVar("FrameT")
