@@ -310,16 +310,14 @@ class ClusterMapDisplay(Display):
                 options["figsize"] = (11, 7.9)
             figure, grid = plt.subplots(1, 1 + with_list, squeeze=False, **options)
             figure.patch.set_facecolor("white")
-            self.axes_ = list(grid[0])
+            self._set_axes(grid[0, 0], list(grid[0]))
         elif with_list:
             ax.set_axis_off()
             left, width = _LIST
             bounds = [0, 0, left - 0.02, 1], [left, 0, width, 1]
-            self.axes_ = [ax.inset_axes(place) for place in bounds]
+            self._set_axes(ax, [ax.inset_axes(place) for place in bounds])
         else:
-            self.axes_ = [ax]
-        self.ax_ = self.axes_[0] if ax is None else ax
-        self.figure_ = self.ax_.figure
+            self._set_axes(ax, [ax])
 
     def _points(self, panel, width):
         """Points (of 1/72 inch) per unit of the map."""

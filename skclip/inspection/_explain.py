@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -27,6 +27,7 @@ from skclip._typing import (
     Ids,
     Labels,
     Lists,
+    Params,
     Self,
     SessionsLike,
 )
@@ -509,7 +510,14 @@ def _formatter(values):
 # -- occlusion -------------------------------------------------------------------------
 
 
-def occlusion(estimator, X, k, measure, filters, by_item=False):
+def occlusion(
+    estimator: Estimator,
+    X: SessionsLike,
+    k: int | None,
+    measure: str,
+    filters: Params,
+    by_item: bool = False,
+) -> dict[str, Any]:
     """Recommendations (n, k), and drops of each event (n_events, k), as arrays.
 
     With `by_item` all clicks on the item of an event are left out, too ("item_drop").

@@ -88,8 +88,11 @@ class Display:
             ax = panels[0]
         else:
             panels = [ax] if n == 1 else _divided(ax, heights)
-        self.ax_, self.axes_, self.figure_ = ax, panels, ax.figure
+        self._set_axes(ax, panels)
         return panels
+
+    def _set_axes(self, ax, panels):
+        self.ax_, self.axes_, self.figure_ = ax, panels, ax.figure
 
 
 def _divided(ax, heights, gap=0.07):

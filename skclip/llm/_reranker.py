@@ -422,7 +422,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
 
     # -- state -----------------------------------------------------------------
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Return the state without clients and locks, and with a small catalog."""
         state, client = dict(super().__getstate__()), self.client
         if not isinstance(client, (str, type(None))):
@@ -432,7 +432,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             state["_catalog"] = self._catalog.state
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "_catalog" in state:
             self._meter = Meter(self.usage_)

@@ -22,7 +22,7 @@ from skclip.serve import MAX_BODY, RELOAD_SECONDS, create_app
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-logger = logging.getLogger("skclip.serve")
+logger: logging.Logger = logging.getLogger("skclip.serve")
 
 _SETTINGS = "SKCLIP_SERVE"  # where worker processes find the arguments of create_app
 
