@@ -58,6 +58,7 @@ if os.environ.get("SKCLIP_INTERSPHINX"):
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+autodoc_typehints = "none"  # the parameter descriptions say more
 autosummary_generate = False  # api_reference.py writes the pages
 toc_object_entries_show_parents = "hide"
 smartquotes = False  # they would turn default="auto" into curly quotes

@@ -10,7 +10,7 @@ From the items of an anonymous session, rank the whole catalog for the next item
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skclip._base import VERSION as __version__  # noqa: F401
 
@@ -97,7 +97,7 @@ _SUBPACKAGES = (
 )
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return importlib.import_module(f"skclip.{name}")
     if name in __all__:
@@ -107,5 +107,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'skclip' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*__all__, *_SUBPACKAGES, "__version__"])

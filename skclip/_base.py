@@ -1,16 +1,20 @@
 """Base class of all estimators: fitted attributes, nested parameters, versions."""
 
+from __future__ import annotations
+
 import copy
 import difflib
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
+from skclip._sklearn import BaseEstimator
+from skclip._typing import Self
 from skclip._warnings import warn_user
 
-VERSION = version("skclip")
+VERSION: str = version("skclip")
 
 
 class SessionEstimator(BaseEstimator):
@@ -22,7 +26,7 @@ class SessionEstimator(BaseEstimator):
     pickled state includes the version of skclip.
     """
 
-    def _adopt(self, X=None, **fitted):
+    def _adopt(self, X: Any = None, **fitted: Any) -> Self:
         """Set all fitted attributes at once and return the estimator.
 
         `X` is the argument of `fit`. scikit-learn expects the width of 2-D arrays.
@@ -40,7 +44,7 @@ class SessionEstimator(BaseEstimator):
         """
         return {}
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, nested ones as ``part__name``.
 
         Parameters
@@ -62,7 +66,7 @@ class SessionEstimator(BaseEstimator):
                     params |= {f"{name}__{key}": value for key, value in nested}
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters. A nested key replaces a name by its object first.
 
         Parts are set before their nested keys, in whatever order you pass them.
@@ -118,16 +122,16 @@ class SessionEstimator(BaseEstimator):
             f"{type(self).__name__}().get_params() lists all of them."
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.target_tags.required = False
         return tags
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_skclip_version": VERSION}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         saved_by = state.pop("_skclip_version", "unknown")
         if saved_by != VERSION:

@@ -4,12 +4,28 @@ This is the only file that searches inside estimators that hold others. It is al
 only one outside an estimator's own package that reads its private attributes.
 """
 
+from __future__ import annotations
+
 import copy
+from typing import Any, Literal, TypeVar, overload
 
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from skclip._typing import (
+    Estimator,
+    Ids,
+    ItemIds,
+    SessionsLike,
+    TopK,
+    TopKOptions,
+    Unpack,
+    Weights,
+)
+
+_Fitted = TypeVar("_Fitted")
 
 # Attributes that hold one estimator, best first: the winner of a search, the fitted
 # copy of a wrapper, and the estimator passed to one that is not fitted.
@@ -88,7 +104,27 @@ def clusterer_inside(estimator):
     return None
 
 
-def predict_topk(estimator, X, k=None, **options):
+@overload
+def predict_topk(
+    estimator: Estimator,
+    X: SessionsLike,
+    k: int | None = None,
+    *,
+    return_scores: Literal[False] = False,
+    **options: Unpack[TopKOptions],
+) -> ItemIds: ...
+@overload
+def predict_topk(
+    estimator: Estimator,
+    X: SessionsLike,
+    k: int | None = None,
+    *,
+    return_scores: Literal[True],
+    **options: Unpack[TopKOptions],
+) -> TopK: ...
+def predict_topk(
+    estimator: Estimator, X: SessionsLike, k: int | None = None, **options: Any
+) -> ItemIds | TopK:
     """Rank the catalog with a recommender inside a Pipeline or a search.
 
     scikit-learn's Pipeline and GridSearchCV do not forward ``predict_topk``.
@@ -166,7 +202,12 @@ def weight_argument(estimator, sample_weight):
     return {"sample_weight": sample_weight}
 
 
-def partial_fit(estimator, X, y=None, sample_weight=None):
+def partial_fit(
+    estimator: _Fitted,
+    X: SessionsLike,
+    y: Ids | None = None,
+    sample_weight: Weights = None,
+) -> _Fitted:
     """Update a recommender inside a Pipeline or a search with further sessions.
 
     scikit-learn's Pipeline and GridSearchCV have no ``partial_fit``. This function

@@ -1,8 +1,17 @@
-"""The only file that uses private or unstable names of scikit-learn."""
+"""The only file that uses private or unstable names of scikit-learn.
+
+Base classes and decorators come from here too: `_sklearn.pyi` gives them types.
+"""
 
 import sys
 
-from sklearn.base import _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -26,11 +35,15 @@ CALLBACKS = "_skl_callbacks"  # the attribute of an estimator that holds its cal
 
 __all__ = [
     "CALLBACKS",
+    "BaseEstimator",
     "CallbackSupportMixin",
+    "ClassNamePrefixFeaturesOutMixin",
     "Composition",
     "HasMethods",
     "Interval",
+    "MetaEstimatorMixin",
     "StrOptions",
+    "TransformerMixin",
     "_fit_context",
     "inside_search",
     "on_behalf_of_search",

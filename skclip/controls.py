@@ -4,6 +4,8 @@ Use them instead of `SessionClusterer` in a comparison. If they bring the same g
 comes from the additional parameters and not from the clusters.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -18,6 +20,14 @@ from skclip._clusters import (
 from skclip._data import training_data
 from skclip._inside import weight_argument
 from skclip._sklearn import HasMethods, _fit_context
+from skclip._typing import (
+    Estimator,
+    Ids,
+    RandomState,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip._warnings import told_already
 
 __all__ = ["OneCluster", "RandomClusters"]
@@ -31,7 +41,12 @@ class _Control(ItemClusterer):
     """
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Put the items of `X` and `y` into clusters.
 
         Parameters
@@ -100,12 +115,16 @@ class RandomClusters(_Control):
     [3, 2]
     """
 
+    clusterer_: Estimator
+
     _parameter_constraints: dict = {
         "clusterer": [HasMethods(["fit"]), None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, clusterer=None, *, random_state=None):
+    def __init__(
+        self, clusterer: Estimator | None = None, *, random_state: RandomState = None
+    ) -> None:
         self.clusterer = clusterer
         self.random_state = random_state
 

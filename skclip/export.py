@@ -1,5 +1,7 @@
 """Export a fitted recommender as an ONNX graph that runs without skclip and torch."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import itertools
@@ -23,6 +25,7 @@ from skclip._data import as_sessions
 from skclip._inside import recommender_inside
 from skclip._model import N_COUNTS, N_STEPS
 from skclip._ranking import topk_codes
+from skclip._typing import Estimator, PathLike, SessionsLike
 from skclip._warnings import warn_user
 from skclip.backbones import Batch, ExportedGRU
 
@@ -44,7 +47,14 @@ _ONE = threading.RLock()  # torch's exporter changes settings of the process
 _OF_THE_MACHINE = ("checkpoint", "device", "n_threads", "verbose")  # parameters
 
 
-def export_onnx(estimator, path, *, k=None, exclude_seen=False, sessions=None):
+def export_onnx(
+    estimator: Estimator,
+    path: PathLike,
+    *,
+    k: int | None = None,
+    exclude_seen: bool = False,
+    sessions: SessionsLike | None = None,
+) -> None:
     """Write a fitted recommender as a graph for ONNX Runtime.
 
     The graph does the same as ``predict_topk``, with integer codes instead of ids. You

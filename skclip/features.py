@@ -1,7 +1,11 @@
 """Features of items, and sessions as shares of item clusters."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._base import SessionEstimator
@@ -14,7 +18,14 @@ from skclip._data import (
     training_data,
     warn_other_type,
 )
-from skclip._sklearn import HasMethods, StrOptions, _fit_context
+from skclip._sklearn import (
+    ClassNamePrefixFeaturesOutMixin,
+    HasMethods,
+    StrOptions,
+    TransformerMixin,
+    _fit_context,
+)
+from skclip._typing import Estimator, FloatArray, Self, SessionsLike
 from skclip._warnings import told_already
 
 __all__ = ["ClusterFeatures", "ItemFeatures"]
@@ -58,17 +69,22 @@ class ClusterFeatures(
            [0.  , 0.  ]])
     """
 
+    clusterer_: Estimator
+    n_features_out_: int
+
     _parameter_constraints: dict = {
         "clusterer": [HasMethods(["fit"]), None],
         "values": [StrOptions({"share", "count"})],
     }
 
-    def __init__(self, clusterer=None, *, values="share"):
+    def __init__(
+        self, clusterer: Estimator | None = None, *, values: str = "share"
+    ) -> None:
         self.clusterer = clusterer
         self.values = values
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: SessionsLike, y: object = None) -> Self:
         """Find the clusters of the items.
 
         Parameters
@@ -98,7 +114,7 @@ class ClusterFeatures(
             n_features_out_=int(np.max(clusterer.membership_)) + 1,
         )
 
-    def transform(self, X):
+    def transform(self, X: SessionsLike) -> FloatArray:
         """Count the events of each session in each cluster.
 
         Parameters
@@ -129,7 +145,7 @@ class ClusterFeatures(
     def _n_features_out(self):  # for `get_feature_names_out`
         return self.n_features_out_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags

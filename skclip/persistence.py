@@ -6,9 +6,13 @@ parameters, and arrays in the safetensors format, with a checksum. `load` only c
 objects of classes that it has in its own list.
 """
 
+from __future__ import annotations
+
 import base64
 import inspect
 import os
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -36,6 +40,7 @@ from skclip._container import read_container, write_container
 from skclip._data import ItemFeatures
 from skclip._model import Fusion, Prompt
 from skclip._sklearn import CALLBACKS
+from skclip._typing import Estimator, PathLike
 from skclip._warnings import warn_user
 from skclip.backbones import BackboneSpec
 from skclip.metrics import SessionScorer
@@ -51,7 +56,7 @@ class _Damaged(ValueError):
     """The content of the file is not what `save` writes."""
 
 
-def save(estimator, path):
+def save(estimator: Estimator, path: PathLike) -> None:
     """Write an estimator to one file.
 
     Parameters
@@ -116,7 +121,7 @@ def save(estimator, path):
     write_container(path, _MAGIC, document, arrays)
 
 
-def load(path, *, backbones=()):
+def load(path: PathLike, *, backbones: Collection[type[BackboneSpec]] = ()) -> Any:
     """Load a file that `save` wrote. No code in the file is executed.
 
     Parameters

@@ -4,12 +4,16 @@
 it to its workers, and each process opens the file once.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import threading
 from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -24,6 +28,8 @@ from skclip._data import (
 from skclip._fork import after_fork
 from skclip._inside import ranked_columns, recommender_inside
 from skclip._threads import Workers
+from skclip._typing import Frame, Ids, PathLike
+from skclip.backbones import BackboneSpec
 from skclip.persistence import load
 
 __all__ = ["TopK"]
@@ -122,20 +128,20 @@ class TopK:
 
     def __init__(
         self,
-        path,
-        k=20,
+        path: PathLike,
+        k: int | None = 20,
         *,
-        session="session",
-        items="items",
-        users=None,
-        times=None,
-        events=None,
-        exclude_seen=False,
-        allow=None,
-        deny=None,
-        backbones=(),
-        n_threads=1,
-    ):
+        session: str | None = "session",
+        items: str = "items",
+        users: str | None = None,
+        times: str | None = None,
+        events: str | None = None,
+        exclude_seen: bool = False,
+        allow: Ids | None = None,
+        deny: Ids | None = None,
+        backbones: Collection[type[BackboneSpec]] = (),
+        n_threads: int | None = 1,
+    ) -> None:
         path = os.fsdecode(path)
         if "://" in path:
             raise ValueError(
@@ -150,16 +156,23 @@ class TopK:
             )
         if n_threads is not None and not n_threads >= 1:
             raise ValueError(f"n_threads={n_threads}. Pass 1 or more, or None.")
-        self.path, self.k = os.path.abspath(path), k
-        self.session, self.items, self.users = session, items, users
-        self.times, self.events = times, events
-        self.exclude_seen, self.allow, self.deny = exclude_seen, allow, deny
-        self.backbones, self.n_threads = tuple(backbones), n_threads
+        self.path: str = os.path.abspath(path)
+        self.k: int | None = k
+        self.session = session
+        self.items = items
+        self.users = users
+        self.times = times
+        self.events = events
+        self.exclude_seen = exclude_seen
+        self.allow = allow
+        self.deny = deny
+        self.backbones: tuple[type[BackboneSpec], ...] = tuple(backbones)
+        self.n_threads = n_threads
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"TopK({self.path!r}, k={self.k})"
 
-    def __call__(self, batch):
+    def __call__(self, batch: Frame) -> Frame:
         """Rank the catalog for each session of a batch.
 
         Parameters
@@ -199,7 +212,7 @@ class TopK:
         lists = nw.from_dict(columns).to_native()
         return _as_record_batch(lists) if _is_record_batch(batch) else lists
 
-    def iterate(self, batches):
+    def iterate(self, batches: Iterable[Frame]) -> Iterator[Frame]:
         """Rank batch by batch, as Spark's ``mapInArrow`` requires.
 
         Parameters
@@ -215,7 +228,11 @@ class TopK:
         for batch in batches:
             yield self(batch)
 
-    def schema(self, library, frame=None):
+    def schema(
+        self,
+        library: Literal["pandas", "polars", "pyarrow", "spark"],
+        frame: Frame | None = None,
+    ) -> Any:
         """Return the columns of the result, which some engines need in advance.
 
         This opens the file, because the type of the item ids is stored there.

@@ -1,14 +1,17 @@
 """`ItemTextEncoder`: turn titles of items into vectors."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from scipy import sparse
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
@@ -17,7 +20,15 @@ from sklearn.utils.validation import check_is_fitted
 from skclip._base import SessionEstimator
 from skclip._cache import FileCache
 from skclip._data import as_frame, is_id
-from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skclip._sklearn import (
+    ClassNamePrefixFeaturesOutMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    TransformerMixin,
+    _fit_context,
+)
+from skclip._typing import FloatArray, Frame, PathLike, RandomState, Self
 
 __all__ = ["ItemTextEncoder"]
 
@@ -108,6 +119,11 @@ class ItemTextEncoder(
     [True, True, False, False]
     """
 
+    missing_: list[Any]
+    n_features_out_: int
+    mean_: FloatArray | None
+    projection_: FloatArray | None
+
     _parameter_constraints: dict = {
         "encoder": [str, HasMethods(["encode"]), callable],
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -121,16 +137,16 @@ class ItemTextEncoder(
 
     def __init__(
         self,
-        encoder="tfidf",
+        encoder: Any = "tfidf",
         *,
-        n_components=128,
-        whiten="pca",
-        normalize=True,
-        text_columns=None,
-        batch_size=64,
-        cache_dir=None,
-        random_state=0,
-    ):
+        n_components: int = 128,
+        whiten: str | None = "pca",
+        normalize: bool = True,
+        text_columns: Sequence[str] | None = None,
+        batch_size: int = 64,
+        cache_dir: PathLike | None = None,
+        random_state: RandomState = 0,
+    ) -> None:
         self.encoder = encoder
         self.n_components = n_components
         self.whiten = whiten
@@ -141,7 +157,7 @@ class ItemTextEncoder(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Collection[Any] | Frame, y: object = None) -> Self:
         """Learn terms and directions from the titles of a catalog.
 
         Parameters
@@ -168,7 +184,7 @@ class ItemTextEncoder(
         return self._adopt(**fitted)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Collection[Any] | Frame, y: object = None) -> FloatArray:
         """Fit to titles and return their vectors. Each title is encoded once.
 
         Parameters
@@ -186,7 +202,7 @@ class ItemTextEncoder(
         fitted, raw, of_row = self._learned(X)
         return self._adopt(**fitted)._finished(raw, of_row)
 
-    def transform(self, X):
+    def transform(self, X: Collection[Any] | Frame) -> FloatArray:
         """Return the vectors of titles, including titles that were not in `fit`.
 
         Parameters
@@ -298,7 +314,7 @@ class ItemTextEncoder(
             rows += list(_checked_rows(encode(part), part, self.encoder))
         return rows
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False

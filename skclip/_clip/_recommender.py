@@ -1,7 +1,10 @@
 """CLIPSessionRecommender: parameters, docstrings, delegation."""
 
+from __future__ import annotations
+
 import os
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -13,7 +16,7 @@ from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps, snapshot
 from skclip._clip._new_features import with_item_features
 from skclip._clusters import SessionClusterer
-from skclip._model import KINDS, Prompt, as_fusion, as_prompt
+from skclip._model import KINDS, Fusion, Prompt, as_fusion, as_prompt
 from skclip._ranking import (
     Preselected,
     RankingMixin,
@@ -28,7 +31,28 @@ from skclip._sklearn import (
     _fit_context,
     with_callbacks,
 )
-from skclip._training import LOSSES, FitCallbacks, as_loss, device_or_auto
+from skclip._training import (
+    LOSSES,
+    CrossEntropy,
+    FitCallbacks,
+    SampledLoss,
+    as_loss,
+    device_or_auto,
+)
+from skclip._typing import (
+    Auto,
+    FeaturesLike,
+    FloatArray,
+    Ids,
+    IntArray,
+    ItemIds,
+    PathLike,
+    RandomState,
+    Scoring,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip.backbones import BACKBONES, BackboneSpec
 
 _AUTO = StrOptions({"auto"})
@@ -383,6 +407,16 @@ class CLIPSessionRecommender(
     (2, 3)
     """
 
+    n_items_: int
+    item_counts_: FloatArray
+    clusterer_: Any
+    membership_: IntArray | None
+    user_ids_: ItemIds | None
+    resolved_params_: dict[str, Any]
+    history_: list[dict[str, Any]]
+    n_iter_: int
+    best_validation_score_: float | None
+
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
         "preset": "no_validation",  # the message names the two that exist
@@ -421,41 +455,41 @@ class CLIPSessionRecommender(
 
     def __init__(
         self,
-        backbone="gru4rec",
+        backbone: str | BackboneSpec = "gru4rec",
         *,
-        preset=None,
-        embedding_dim="auto",
-        similarity="auto",
-        temperature="auto",
-        max_session_length=50,
-        min_item_count=1,
-        unseen_items="auto",
-        repeats="auto",
-        prompt="cluster",
-        clusterer=None,
-        item_features=None,
-        click_features="auto",
-        loss="auto",
-        optimizer="auto",
-        learning_rate="auto",
-        lr_schedule="auto",
-        weight_decay="auto",
-        batch_size="auto",
-        max_epochs="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        scoring="auto",
-        warm_start=False,
-        n_rehearsed=100_000,
-        precision="auto",
-        device="auto",
-        n_threads=None,
-        max_time=None,
-        checkpoint=None,
-        random_state=None,
-        verbose=False,
-    ):
+        preset: Literal["paper"] | None = None,
+        embedding_dim: int | Auto = "auto",
+        similarity: Literal["auto", "dot", "cosine"] | None = "auto",
+        temperature: float | Auto = "auto",
+        max_session_length: int = 50,
+        min_item_count: int = 1,
+        unseen_items: Literal["auto", "drop", "vote"] = "auto",
+        repeats: bool | Auto = "auto",
+        prompt: str | tuple[str, ...] | Prompt | None = "cluster",
+        clusterer: Any = None,
+        item_features: FeaturesLike | Fusion | None = None,
+        click_features: str | tuple[str, ...] | None = "auto",
+        loss: str | CrossEntropy | SampledLoss = "auto",
+        optimizer: Literal["auto", "adam", "adamw"] = "auto",
+        learning_rate: float | Auto = "auto",
+        lr_schedule: Literal["auto", "constant", "cosine", "step"] = "auto",
+        weight_decay: float | Auto = "auto",
+        batch_size: int | Auto = "auto",
+        max_epochs: int | Auto = "auto",
+        early_stopping: bool | Auto = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | Auto = "auto",
+        scoring: Scoring = "auto",
+        warm_start: bool = False,
+        n_rehearsed: int = 100_000,
+        precision: Literal["auto", "float32", "bf16"] = "auto",
+        device: str = "auto",
+        n_threads: int | None = None,
+        max_time: float | None = None,
+        checkpoint: PathLike | None = None,
+        random_state: RandomState = None,
+        verbose: bool = False,
+    ) -> None:
         self.backbone = backbone
         self.preset = preset
         self.embedding_dim = embedding_dim
@@ -512,7 +546,13 @@ class CLIPSessionRecommender(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, eval_set=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        eval_set: tuple[SessionsLike, Ids | None] | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Cluster the items of `X` and train the model.
 
         Parameters
@@ -565,7 +605,9 @@ class CLIPSessionRecommender(
             callbacks.close(lambda: snapshot(self, fitted))
         return self._adopt_fit(fitted, X)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: SessionsLike, y: Ids | None = None, sample_weight: Weights = None
+    ) -> Self:
         """Update the model with further sessions and their new items.
 
         New items, users and sessions are appended. The clusterer extends its clusters
@@ -621,7 +663,7 @@ class CLIPSessionRecommender(
         )
         return self._adopt_fit(fitted, X)
 
-    def set_item_features(self, features):
+    def set_item_features(self, features: FeaturesLike) -> Self:
         """Replace features of items and add new items, without training.
 
         Use it for features that change, such as a price or whether an item is in stock.
@@ -717,7 +759,7 @@ class CLIPSessionRecommender(
 
     # -- what was learned ------------------------------------------------------
 
-    def session_vectors(self, X):
+    def session_vectors(self, X: SessionsLike) -> FloatArray:
         """Return the vectors of sessions, whose products with item vectors are scores.
 
         Parameters
@@ -750,7 +792,7 @@ class CLIPSessionRecommender(
         return vectors
 
     @property
-    def item_vectors_(self):
+    def item_vectors_(self) -> FloatArray:
         """Vectors of the items, ndarray of shape (n_items, n_dims), float32.
 
         Row i belongs to ``item_ids_[i]``. Their products with `session_vectors` are the
@@ -774,7 +816,7 @@ class CLIPSessionRecommender(
             )
 
     @property
-    def fusion_weight_(self):
+    def fusion_weight_(self) -> float | None:
         """Mean weight of learned vectors ("gate") or of features ("add", "late").
 
         None for other kinds of `Fusion`.
@@ -785,7 +827,7 @@ class CLIPSessionRecommender(
         return None if model.fusion is None else model.fusion.weight(model.item_table)
 
     @property
-    def repeat_bias_(self):
+    def repeat_bias_(self) -> FloatArray | None:
         """Bias of items that are in the session, ndarray of shape (12, 4), or None.
 
         It is added to the scores. Row p is for items whose last click is p clicks
@@ -798,7 +840,7 @@ class CLIPSessionRecommender(
         repeats = self._fitted.repeats
         return None if repeats is None else repeats.table()
 
-    def parameter_report(self):
+    def parameter_report(self) -> dict[str, int]:
         """Return the number of learned values of each component.
 
         Returns
@@ -828,7 +870,7 @@ class CLIPSessionRecommender(
     def _check_fitted(self):
         check_is_fitted(self, "item_ids_")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         fitted = state.get("_fitted")
         if fitted is not None:
@@ -836,7 +878,7 @@ class CLIPSessionRecommender(
             state["_fitted"] = fitted.to_state()
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         for part, key in (("prompt", "gate"), ("loss", "n_negatives")):
             if key in state:
                 raise ValueError(

@@ -1,9 +1,12 @@
 """SessionClusterer: an item graph, and its Leiden clusters."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import TransformerMixin
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +26,7 @@ from skclip._clusters._votes import vote_clusters
 from skclip._data import (
     CatalogMixin,
     ItemIndex,
+    Sessions,
     append_ids,
     as_item_features,
     as_sessions,
@@ -30,7 +34,18 @@ from skclip._data import (
     training_data,
     warn_other_type,
 )
-from skclip._sklearn import Interval, StrOptions, _fit_context
+from skclip._sklearn import Interval, StrOptions, TransformerMixin, _fit_context
+from skclip._typing import (
+    FeaturesLike,
+    Frame,
+    Ids,
+    IntArray,
+    RandomState,
+    Self,
+    SessionsLike,
+    SparseMatrix,
+    Weights,
+)
 
 
 class ItemClusterer(
@@ -38,7 +53,12 @@ class ItemClusterer(
 ):
     """Methods of a clusterer of items, all based on its ``membership_``."""
 
-    def transform(self, X):
+    membership_: IntArray
+    levels_: IntArray
+    n_clusters_: int
+    cluster_sizes_: IntArray
+
+    def transform(self, X: SessionsLike) -> Sessions:
         """Return the sessions with the cluster of each event.
 
         Parameters
@@ -59,7 +79,7 @@ class ItemClusterer(
         clusters = np.pad(self.levels_ + 1, ((1, 0), (0, 0)))[codes]
         return sessions.with_clusters(clusters[sessions.codes])
 
-    def predict(self, X):
+    def predict(self, X: SessionsLike) -> IntArray:
         """Return the cluster of each event, also of items not seen in `fit`.
 
         The neighbors of an unseen item in its session vote for its cluster. All events
@@ -90,12 +110,12 @@ class ItemClusterer(
         padded[np.arange(lengths.max()) < lengths[:, None]] = clusters - 1
         return padded
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # Sessions have none
         return tags
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         if "membership_" in state and "levels_" not in state:
             raise ValueError("this version stores clusters in another form")
         super().__setstate__(state)
@@ -260,6 +280,11 @@ class SessionClusterer(ItemClusterer):
     [1, 1, 1, 1, 1, 2, 2, 2, 2]
     """
 
+    graph_: SparseMatrix
+    modularity_: float
+    cluster_drift_: float
+    engine_: str
+
     _parameter_constraints: dict = {
         "resolution": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "n_iterations": [
@@ -278,18 +303,18 @@ class SessionClusterer(ItemClusterer):
 
     def __init__(
         self,
-        resolution=1.0,
+        resolution: float | Sequence[float] = 1.0,
         *,
-        n_iterations=2,
-        engine="auto",
-        self_loops=False,
-        per_session_binary=False,
-        graph_edges="cooccurrence",
-        item_features=None,
-        n_neighbors=10,
-        text_weight=0.2,
-        random_state=None,
-    ):
+        n_iterations: int = 2,
+        engine: str = "auto",
+        self_loops: bool = False,
+        per_session_binary: bool = False,
+        graph_edges: Literal["cooccurrence", "text", "both"] = "cooccurrence",
+        item_features: FeaturesLike | None = None,
+        n_neighbors: int = 10,
+        text_weight: float = 0.2,
+        random_state: RandomState = None,
+    ) -> None:
         self.resolution = resolution
         self.n_iterations = n_iterations
         self.engine = engine
@@ -302,7 +327,9 @@ class SessionClusterer(ItemClusterer):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: SessionsLike, y: Ids | None = None, sample_weight: Weights = None
+    ) -> Self:
         """Build the item graph of `X` and find its clusters.
 
         Parameters
@@ -347,7 +374,7 @@ class SessionClusterer(ItemClusterer):
         return self._fit_graph(X, data.index.item_ids, followed, features, resolutions)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_pairs(self, pairs, *, items=None):
+    def fit_pairs(self, pairs: Frame, *, items: Ids | None = None) -> Self:
         """Build the item graph from counted pairs and find its clusters.
 
         The clusters equal those of `fit` on the sessions in which the pairs were
@@ -417,7 +444,9 @@ class SessionClusterer(ItemClusterer):
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: SessionsLike, y: Ids | None = None, sample_weight: Weights = None
+    ) -> Self:
         """Add sessions to the graph and update the clusters.
 
         New items are appended to `item_ids_`. Leiden starts from the present clusters.

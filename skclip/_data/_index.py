@@ -1,7 +1,10 @@
 """The catalog of an estimator: raw ids to codes 1..n_items."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from skclip._data._ids import (
     factorize_list,
     python_numbers,
 )
+from skclip._typing import ItemIds
 
 
 def append_ids(ids, new):
@@ -33,12 +37,14 @@ def joined_ids(first, second):
 class CatalogMixin:
     """Keep the index of ``item_ids_`` as ``_index``, outside the pickled state."""
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
+    item_ids_: ItemIds
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_index", None)
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "item_ids_" in state:
             self._index = ItemIndex(self.item_ids_)

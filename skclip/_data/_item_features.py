@@ -1,10 +1,13 @@
 """Feature vectors of items, by raw id."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +23,7 @@ from skclip._data._ids import (
 )
 from skclip._data._index import ItemIndex, append_ids
 from skclip._data._item_rows import Recipe, refuse_columns_without_numbers
+from skclip._typing import FloatArray, Frame, Ids, ItemIds
 
 _HOW_TO_NAME_IDS = (
     "If it holds the item ids, name it: ItemFeatures.from_frame(frame, item={0}). "
@@ -71,16 +75,25 @@ class ItemFeatures:
     (3, 2)
     """
 
+    item_ids: ItemIds
+    vectors: FloatArray
     _recipe = None  # set for features made by a transformer or from a frame
 
-    def __init__(self, item_ids, vectors):
+    def __init__(self, item_ids: Ids, vectors: Any) -> None:
         self.item_ids, self._place = _checked_ids(item_ids)
         check_own_types(self._place, "item_ids", portable=False)
         self.vectors = _checked_vectors(vectors, self.item_ids, "vectors")
         self.vectors.flags.writeable = False
 
     @classmethod
-    def from_frame(cls, frame, item, *, columns=None, transformer=None):
+    def from_frame(
+        cls,
+        frame: Frame,
+        item: str,
+        *,
+        columns: Sequence[str] | None = None,
+        transformer: Any = None,
+    ) -> ItemFeatures:
         """Make features from the columns of a data frame.
 
         Parameters
@@ -133,7 +146,9 @@ class ItemFeatures:
         return _encoded(recipe, ids, vectors, f"frame[{item!r}]")
 
     @classmethod
-    def from_mapping(cls, mapping, *, transformer=None):
+    def from_mapping(
+        cls, mapping: Mapping[Any, Any], *, transformer: Any = None
+    ) -> ItemFeatures:
         """Make features from a mapping of item ids.
 
         Parameters
@@ -173,11 +188,11 @@ class ItemFeatures:
         return _encoded(recipe, ids, vectors, "mapping")
 
     @property
-    def transformer(self):
+    def transformer(self) -> Any:
         """The fitted transformer that made the vectors, or None."""
         return None if self._recipe is None else self._recipe.transformer
 
-    def encode(self, rows):
+    def encode(self, rows: Frame | Mapping[Any, Any]) -> ItemFeatures:
         """Make features of further or changed items in the same way.
 
         Parameters
@@ -211,16 +226,16 @@ class ItemFeatures:
         return _encoded(self._recipe, ids, vectors, ids_name)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """Shape of the vectors: (n_items, n_features)."""
         return self.vectors.shape
 
     @property
-    def missing(self):
+    def missing(self) -> ItemIds:
         """Ids of the items whose row is zero."""
         return self.item_ids[~self.vectors.any(axis=1)]
 
-    def rows_of(self, item_ids):
+    def rows_of(self, item_ids: ItemIds) -> FloatArray:
         """Return the vectors of some items.
 
         Parameters
@@ -240,7 +255,7 @@ class ItemFeatures:
         """
         return rows_of_items(self, item_ids, "item_features")
 
-    def concat(*parts):
+    def concat(*parts: ItemFeatures | Sequence[ItemFeatures]) -> ItemFeatures:
         """Join features of different items, such as known and new ones.
 
         Parameters
@@ -275,7 +290,7 @@ class ItemFeatures:
         features = ItemFeatures(ids, np.concatenate([part.vectors for part in parts]))
         return _with_recipe_of(features, *parts)
 
-    def covering(self, item_ids):
+    def covering(self, item_ids: Ids) -> ItemFeatures:
         """Return features that also have rows for these items, with zeros for new ones.
 
         Parameters
@@ -297,7 +312,7 @@ class ItemFeatures:
         )
         return _with_recipe_of(features, self)
 
-    def known_ids(self):
+    def known_ids(self) -> ItemIds:
         """Return the ids of the items whose row is not zero, in order.
 
         Returns
@@ -313,20 +328,20 @@ class ItemFeatures:
         digest.update(repr(self.item_ids.tolist()).encode())
         return digest.hexdigest()[:16]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.item_ids)
 
-    def __repr__(self):  # identifies the content, for checkpoints
+    def __repr__(self) -> str:  # identifies the content, for checkpoints
         n_items, n_features = self.shape
         return f"ItemFeatures({n_items} x {n_features}, {self._digest})"
 
-    def __copy__(self):
+    def __copy__(self) -> ItemFeatures:
         return self
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> ItemFeatures:
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         made = type(self), (self.item_ids, self.vectors)
         return made if self._recipe is None else (*made, {"_recipe": self._recipe})
 

@@ -1,8 +1,12 @@
 """Sessions: raw item ids in order, flat and dictionary-encoded."""
 
+from __future__ import annotations
+
 import itertools
 import sys
+from collections.abc import Iterator
 from numbers import Integral
+from typing import Any, overload
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -34,6 +38,16 @@ from skclip._data._ids import (
     without_padding,
 )
 from skclip._data._ragged import flat_positions, gathered, picked, prefix_ends
+from skclip._typing import (
+    ArrayLike,
+    FloatArray,
+    Frame,
+    Ids,
+    IntArray,
+    ItemIds,
+    Lists,
+    SessionsLike,
+)
 
 _SAMPLE = 1000  # number of objects from which the size of an array is estimated
 
@@ -99,6 +113,17 @@ class Sessions:
     Sessions(n_sessions=1, n_events=3, n_items=2)
     """
 
+    codes: IntArray
+    offsets: IntArray
+    vocabulary: ItemIds
+    times: FloatArray | None
+    clusters: IntArray | None
+    weights: FloatArray | None
+    types: IntArray | None
+    type_names: ItemIds | None
+    ids: ItemIds | None
+    users: ItemIds | None
+
     _COLUMNS = (
         "codes",
         "offsets",
@@ -125,18 +150,18 @@ class Sessions:
 
     def __init__(
         self,
-        codes,
-        offsets,
-        vocabulary,
+        codes: ArrayLike,
+        offsets: ArrayLike,
+        vocabulary: Ids,
         *,
-        times=None,
-        clusters=None,
-        weights=None,
-        types=None,
-        type_names=None,
-        ids=None,
-        users=None,
-    ):
+        times: ArrayLike | None = None,
+        clusters: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        types: ArrayLike | None = None,
+        type_names: Ids | None = None,
+        ids: Ids | None = None,
+        users: Ids | None = None,
+    ) -> None:
         given = {
             "codes": codes,
             "offsets": offsets,
@@ -229,8 +254,16 @@ class Sessions:
 
     @classmethod
     def from_events(
-        cls, events, *, session, item, time=None, user=None, weight=None, event=None
-    ):
+        cls,
+        events: Frame,
+        *,
+        session: str,
+        item: str,
+        time: str | None = None,
+        user: str | None = None,
+        weight: str | None = None,
+        event: str | None = None,
+    ) -> Sessions:
         """Build sessions from an event log with one row per click.
 
         Parameters
@@ -316,15 +349,15 @@ class Sessions:
     @classmethod
     def from_lists(
         cls,
-        sessions,
+        sessions: Lists,
         *,
-        ids=None,
-        users=None,
-        padding=None,
-        times=None,
-        weights=None,
-        events=None,
-    ):
+        ids: Ids | None = None,
+        users: Ids | None = None,
+        padding: int | None = None,
+        times: Lists | None = None,
+        weights: Lists | None = None,
+        events: Lists | None = None,
+    ) -> Sessions:
         """Build sessions from one sequence of item ids per session.
 
         Parameters
@@ -376,35 +409,36 @@ class Sessions:
 
     # -- the sequence protocol that scikit-learn uses ------------------------
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int]:
         """Shape ``(n_sessions,)``, as scikit-learn expects."""
         return (len(self),)
 
     @property
-    def lengths(self):
+    def lengths(self) -> IntArray:
         """Number of events in each session, ndarray of shape (n_sessions,)."""
         return np.diff(self.offsets)
 
     @property
-    def n_events(self):
+    def n_events(self) -> int:
         """Number of events in all sessions."""
         return len(self.codes)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of all arrays, including an estimate for Python objects."""
         columns = (getattr(self, name) for name in self._COLUMNS)
         return sum(_nbytes(column) for column in columns if column is not None)
 
-    def __sizeof__(self):  # dask ships large objects once instead of with each task
+    # dask ships large objects once instead of with each task
+    def __sizeof__(self) -> int:
         return super().__sizeof__() + self.nbytes
 
     @property
-    def end_times(self):
+    def end_times(self) -> FloatArray | None:
         """Time of each session's last event, seconds; NaN for an empty session."""
         if self.times is None:
             return None
@@ -413,7 +447,11 @@ class Sessions:
         ends[filled] = self.times[self.offsets[1:][filled] - 1]
         return ends
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: int) -> ItemIds: ...
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> Sessions: ...
+    def __getitem__(self, key: Any) -> ItemIds | Sessions:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn indexes anything with a shape this way
         if isinstance(key, Integral):
@@ -444,7 +482,10 @@ class Sessions:
             )
         return self._take(np.arange(len(self))[rows])
 
-    def __contains__(self, item):
+    def __iter__(self) -> Iterator[ItemIds]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __contains__(self, item: object) -> bool:
         raise TypeError(
             "`in` is ambiguous: it could mean an item or a session. Use "
             "`session in X.to_lists()`, or `(X.vocabulary[X.codes] == item).any()`."
@@ -459,7 +500,7 @@ class Sessions:
             vocabulary = vocabulary[used]
         return self._of_fresh(codes, offsets, vocabulary, **columns_at(self, at, rows))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Sessions(n_sessions={len(self)}, n_events={self.n_events}, "
             f"n_items={len(np.unique(self.codes))})"
@@ -467,13 +508,13 @@ class Sessions:
 
     # -- immutability and pickling -------------------------------------------
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Sessions are immutable, so {name!r} cannot be set.")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._COLUMNS}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         for name in self._COLUMNS:
             value = state.get(name)  # old pickles have no weights and types
             if value is not None and value.flags.writeable:
@@ -483,7 +524,7 @@ class Sessions:
 
     # -- views and conversions -----------------------------------------------
 
-    def with_clusters(self, clusters):
+    def with_clusters(self, clusters: ArrayLike) -> Sessions:
         """Return the same sessions carrying a cluster per event.
 
         Parameters
@@ -498,7 +539,7 @@ class Sessions:
         """
         return self._with(clusters=clusters)
 
-    def with_ids(self, ids):
+    def with_ids(self, ids: Ids) -> Sessions:
         """Return the same sessions with session ids.
 
         Parameters
@@ -513,7 +554,7 @@ class Sessions:
         """
         return self._with(ids=labels(ids))
 
-    def with_users(self, users):
+    def with_users(self, users: Ids) -> Sessions:
         """Return the same sessions with user ids.
 
         Parameters
@@ -534,7 +575,7 @@ class Sessions:
             state.pop("codes"), state.pop("offsets"), state.pop("vocabulary"), **state
         )
 
-    def to_lists(self):
+    def to_lists(self) -> list[list[Any]]:
         """Return the raw item ids.
 
         Returns
@@ -546,7 +587,7 @@ class Sessions:
         ends = self.offsets.tolist()
         return [items[a:b] for a, b in itertools.pairwise(ends)]
 
-    def to_frame(self, backend="pandas"):
+    def to_frame(self, backend: str = "pandas") -> Frame:
         """Return one row per event as a data frame.
 
         Parameters
@@ -587,7 +628,7 @@ class Sessions:
                 "backend='pandas', or convert the ids to one type first."
             ) from error
 
-    def to_prefixes(self):
+    def to_prefixes(self) -> tuple[Sessions, ItemIds]:
         """Return every prefix that has a next item, and that item.
 
         Returns
@@ -608,7 +649,7 @@ class Sessions:
         )
         return prefixes, self.vocabulary[self.codes[self.offsets[:-1][rows] + ends]]
 
-    def concat(*parts):
+    def concat(*parts: SessionsLike) -> Sessions:
         """Join several `Sessions` into one, in the given order.
 
         A column is dropped if one of the parts does not have it. Weights and types are
@@ -663,7 +704,7 @@ class Sessions:
             **joined,
         )
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return a dictionary that summarizes the sessions.
 
         Returns

@@ -1,15 +1,17 @@
 """Fusion of item features with learned item vectors, after section 4 of SemSR."""
 
+from __future__ import annotations
+
 from numbers import Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
 from skclip._data import as_item_features
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import BaseEstimator, Interval, StrOptions
+from skclip._typing import FeaturesLike
 
 _NO_CANDIDATE = -1e30  # added to a score to make its exponential 0
 
@@ -495,7 +497,13 @@ class Fusion(BaseEstimator):
         "cold_item_weight": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, features, *, kind="gate", cold_item_weight=0.1):
+    def __init__(
+        self,
+        features: FeaturesLike,
+        *,
+        kind: str = "gate",
+        cold_item_weight: float = 0.1,
+    ) -> None:
         self.features = features
         self.kind = kind
         self.cold_item_weight = cold_item_weight

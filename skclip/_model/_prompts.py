@@ -1,13 +1,16 @@
 """Prompts: learned vectors of clusters, users and sessions, gated into item vectors."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
 from skclip._model._item_table import gate_rows, unit_rows
-from skclip._sklearn import StrOptions
+from skclip._sklearn import BaseEstimator, StrOptions
 from skclip.backbones import is_exporting
 
 KINDS = ("cluster", "user", "session")
@@ -114,14 +117,14 @@ class Prompt(BaseEstimator):
 
     def __init__(
         self,
-        kinds="cluster",
+        kinds: str | tuple[str, ...] = "cluster",
         *,
-        gate="auto",
-        normalization="auto",
-        candidates="auto",
-        session="table",
-        unknown_user="zero",
-    ):
+        gate: Literal["auto", "elementwise", "scalar", "add"] = "auto",
+        normalization: Literal["auto", "unit", "none"] = "auto",
+        candidates: Literal["auto", "raw", "prompted"] = "auto",
+        session: Literal["table", "pooled"] = "table",
+        unknown_user: Literal["zero", "mean"] = "zero",
+    ) -> None:
         self.kinds = kinds
         self.gate = gate
         self.normalization = normalization

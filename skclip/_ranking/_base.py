@@ -1,6 +1,10 @@
 """The methods that all recommenders share: from scores to lists, ranks and metrics."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -24,6 +28,17 @@ from skclip._ranking._rules import Boosts, as_caps, check_boosts
 from skclip._ranking._similar import NoSimilarItems
 from skclip._ranking._topk import ranks_in_sets, target_rank, topk_codes
 from skclip._threads import Workers
+from skclip._typing import (
+    FloatArray,
+    Ids,
+    IntArray,
+    ItemIds,
+    Lists,
+    SessionsLike,
+    TopK,
+    TopKOptions,
+    Unpack,
+)
 from skclip.metrics import parse_metric
 
 _ROWS = 64  # rows of scores that a thread selects from at a time
@@ -40,7 +55,7 @@ class RankingMixin(CatalogMixin):
     them: the next chunk may use the same memory.
     """
 
-    similar_items = NoSimilarItems()  # `SimilarItemsMixin` comes before this class
+    similar_items: Any = NoSimilarItems()  # `SimilarItemsMixin` comes before this class
     # How a blend turns scores into probabilities. "logits": by their softmax.
     # "weights", which are not negative: by their sum. None: not at all, as the scores
     # only define an order.
@@ -53,21 +68,39 @@ class RankingMixin(CatalogMixin):
         starts = queries.offsets[:-1][queries.rows]
         return n_known[starts + queries.ends] == n_known[starts]
 
+    @overload
     def predict_topk(
         self,
-        X,
-        k=None,
+        X: SessionsLike,
+        k: int | None = None,
         *,
-        return_scores=False,
-        exclude_seen=False,
-        allow=None,
-        deny=None,
-        fill_value=None,
-        boost=None,
-        boost_seen=None,
-        max_per_group=None,
-        groups=None,
-    ):
+        return_scores: Literal[False] = False,
+        **options: Unpack[TopKOptions],
+    ) -> ItemIds: ...
+    @overload
+    def predict_topk(
+        self,
+        X: SessionsLike,
+        k: int | None = None,
+        *,
+        return_scores: Literal[True],
+        **options: Unpack[TopKOptions],
+    ) -> TopK: ...
+    def predict_topk(
+        self,
+        X: SessionsLike,
+        k: int | None = None,
+        *,
+        return_scores: bool = False,
+        exclude_seen: bool = False,
+        allow: Ids | Lists | None = None,
+        deny: Ids | Lists | None = None,
+        fill_value: object = None,
+        boost: Mapping[Any, float] | Sequence[Mapping[Any, float]] | None = None,
+        boost_seen: float | None = None,
+        max_per_group: int | None = None,
+        groups: str | Mapping[Any, Any] | None = None,
+    ) -> ItemIds | TopK:
         """Rank the catalog for the next item of each session.
 
         Parameters
@@ -200,7 +233,7 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries, select, mask if mask else None, preselect=preselect)
         return columns, values
 
-    def predict(self, X):
+    def predict(self, X: SessionsLike) -> ItemIds:
         """Return the best next item of each session.
 
         Parameters
@@ -215,7 +248,7 @@ class RankingMixin(CatalogMixin):
         """
         return self.predict_topk(X, k=1)[:, 0]
 
-    def decision_function(self, X):
+    def decision_function(self, X: SessionsLike) -> FloatArray:
         """Return the scores of all items as a dense array, for small inputs.
 
         Parameters
@@ -240,7 +273,32 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries, keep)
         return result
 
-    def rank_targets(self, X, y=None, *, targets="next", event=None):
+    @overload
+    def rank_targets(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        *,
+        targets: Literal["next"] = "next",
+        event: object = None,
+    ) -> FloatArray: ...
+    @overload
+    def rank_targets(
+        self,
+        X: SessionsLike,
+        y: SessionsLike | None = None,
+        *,
+        targets: Literal["remaining"],
+        event: object = None,
+    ) -> tuple[FloatArray, IntArray]: ...
+    def rank_targets(
+        self,
+        X: SessionsLike,
+        y: Ids | SessionsLike | None = None,
+        *,
+        targets: Literal["next", "remaining"] = "next",
+        event: object = None,
+    ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Return the rank of each target in the full catalog.
 
         Parameters
@@ -335,7 +393,9 @@ class RankingMixin(CatalogMixin):
         self._each_chunk(queries.take(asked), rank, preselect=True)
         return n_reaching
 
-    def score(self, X, y=None, *, event=None):
+    def score(
+        self, X: SessionsLike, y: Ids | None = None, *, event: object = None
+    ) -> float:
         """Return the ``scoring`` metric over every prefix, or over given targets.
 
         Parameters

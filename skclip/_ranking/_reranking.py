@@ -1,13 +1,17 @@
 """Base of the recommenders that reorder the lists of another recommender."""
 
-from dataclasses import replace
+from __future__ import annotations
 
-from sklearn.base import MetaEstimatorMixin, clone
+from dataclasses import replace
+from typing import Any
+
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._data import query_data
 from skclip._inside import unwrap, weight_argument
 from skclip._ranking._base import RankingMixin
+from skclip._sklearn import MetaEstimatorMixin
 from skclip._warnings import told_already
 
 
@@ -19,10 +23,14 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
     before reordering.
     """
 
+    estimator: Any
+    estimator_: Any
+    prefit: bool
+
     _shared_by_clones = ()  # parameters that are not copied
 
     @property
-    def similar_items(self):
+    def similar_items(self) -> Any:
         """Method of the base; missing if the base does not compare items."""
         base, _ = unwrap(getattr(self, "estimator_", self.estimator), None)
         return base.similar_items
@@ -64,7 +72,7 @@ class RerankingMixin(MetaEstimatorMixin, RankingMixin):
     def _check_fitted(self):
         check_is_fitted(self, "estimator_")
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         """Copy the parameters; clones share a fitted base (`prefit`)."""
         shared = {*self._shared_by_clones, *(["estimator"] if self.prefit else [])}
         params = self.get_params(deep=False)

@@ -1,5 +1,9 @@
 """Similar items, for recommenders that compare items."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
 import numpy as np
 import torch
 
@@ -13,6 +17,7 @@ from skclip._data import (
 from skclip._ranking._filters import Filters
 from skclip._ranking._topk import rows_per_product, topk_codes
 from skclip._threads import Workers
+from skclip._typing import Ids, ItemIds, Lists, SimilarOptions, TopK, Unpack
 from skclip._warnings import warn_once
 from skclip.exceptions import UnseenItemWarning
 
@@ -29,16 +34,34 @@ class SimilarItemsMixin:
     tensor. Threads call the function at the same time.
     """
 
+    @overload
     def similar_items(
         self,
-        ids,
-        k=None,
+        ids: Ids,
+        k: int | None = None,
         *,
-        return_scores=False,
-        allow=None,
-        deny=None,
-        fill_value=None,
-    ):
+        return_scores: Literal[False] = False,
+        **options: Unpack[SimilarOptions],
+    ) -> ItemIds: ...
+    @overload
+    def similar_items(
+        self,
+        ids: Ids,
+        k: int | None = None,
+        *,
+        return_scores: Literal[True],
+        **options: Unpack[SimilarOptions],
+    ) -> TopK: ...
+    def similar_items(
+        self,
+        ids: Ids,
+        k: int | None = None,
+        *,
+        return_scores: bool = False,
+        allow: Ids | Lists | None = None,
+        deny: Ids | Lists | None = None,
+        fill_value: object = None,
+    ) -> ItemIds | TopK:
         """Rank the other items of the catalog by their similarity to each item.
 
         An item is never in its own list. The meaning of "similar" depends on the model,
@@ -138,7 +161,7 @@ class _NoSimilarItemsError(AttributeError, TypeError):
 class NoSimilarItems:
     """Replacement of the method for recommenders that do not compare items."""
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance: object, owner: type) -> Any:
         raise _NoSimilarItemsError(
             f"{owner.__name__} has no vectors or weights of items, so it has no "
             "similar_items. Use a fitted CLIPSessionRecommender, MarkovRecommender, "

@@ -6,12 +6,15 @@ scores that are no dot product, `queries` is a state and ``scorer=`` computes th
 scores. ``weights=`` of the targets make the mean of their losses a weighted one.
 """
 
+from __future__ import annotations
+
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 
+from skclip._sklearn import BaseEstimator
 from skclip._threads import map_shared
 from skclip._training._sampled_losses import (
     SAMPLED_LOSSES,
@@ -68,7 +71,7 @@ class CrossEntropy(BaseEstimator):
     """
 
     _parameter_constraints: dict = {}
-    name = "cross_entropy"
+    name: ClassVar[str] = "cross_entropy"
 
 
 class FullSoftmax:

@@ -1,15 +1,18 @@
 """Losses over a sample of the items, for catalogs too large for the full softmax."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import ClassVar, Literal
 
 import torch
-from sklearn.base import BaseEstimator
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from skclip._model import take_rows
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import BaseEstimator, Interval, StrOptions
 from skclip._threads import map_shared
+from skclip._typing import Auto
 
 _MOST_SAMPLED_BYTES = 2**31
 
@@ -25,9 +28,16 @@ class SampledLoss(BaseEstimator):
         "sampling": [StrOptions({"uniform", "popularity"})],
         "shared": ["boolean", StrOptions({"auto"})],
     }
-    arrays = 1  # of scores (n, n_negatives) that a step holds at its peak
+    name: ClassVar[str]
+    arrays: ClassVar[int] = 1  # of scores (n, n_negatives), held at the peak
 
-    def __init__(self, n_negatives=None, *, sampling="uniform", shared="auto"):
+    def __init__(
+        self,
+        n_negatives: int | None = None,
+        *,
+        sampling: Literal["uniform", "popularity"] = "uniform",
+        shared: bool | Auto = "auto",
+    ) -> None:
         self.n_negatives = n_negatives
         self.sampling = sampling
         self.shared = shared
@@ -135,8 +145,13 @@ class GBCE(SampledLoss):
     }
 
     def __init__(
-        self, n_negatives=None, *, sampling="uniform", shared="auto", t="auto"
-    ):
+        self,
+        n_negatives: int | None = None,
+        *,
+        sampling: Literal["uniform", "popularity"] = "uniform",
+        shared: bool | Auto = "auto",
+        t: float | Auto = "auto",
+    ) -> None:
         super().__init__(n_negatives, sampling=sampling, shared=shared)
         self.t = t
 

@@ -17,7 +17,7 @@ from skclip.backbones._srgnn import SRGNN
 from skclip.backbones._stamp import STAMP
 from skclip.backbones._tagnn import TAGNN
 
-BACKBONES = {
+BACKBONES: dict[str, type[BackboneSpec]] = {
     "gru4rec": GRU4Rec,
     "narm": NARM,
     "stamp": STAMP,
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-def backbone_spec(backbone):
+def backbone_spec(backbone: str | BackboneSpec) -> BackboneSpec:
     """Return the spec object for a name or a spec object."""
     if isinstance(backbone, str):
         if backbone not in BACKBONES:

@@ -1,13 +1,20 @@
 """Base classes of a backbone: a spec with hyperparameters, and a network."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import Field, dataclass
 from functools import partial
+from typing import Any, ClassVar, TypeAlias
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
+
+from skclip._sklearn import BaseEstimator
+from skclip._typing import IntArray
+
+State: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -64,15 +71,15 @@ class Batch:
     rows: torch.Tensor
     ends: torch.Tensor
     targets: torch.Tensor
-    clusters: torch.Tensor = None
-    users: torch.Tensor = None
-    sessions: torch.Tensor = None
-    click_codes: torch.Tensor = None
-    weights: torch.Tensor = None
-    lookup: Callable = None
-    candidates: Callable = None
+    clusters: torch.Tensor | None = None
+    users: torch.Tensor | None = None
+    sessions: torch.Tensor | None = None
+    click_codes: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    lookup: Callable[[torch.Tensor], torch.Tensor] | None = None
+    candidates: Callable[[torch.Tensor], torch.Tensor] | None = None
 
-    def last(self, h):
+    def last(self, h: torch.Tensor) -> torch.Tensor:
         """Return the entry at the last event of each query.
 
         Parameters
@@ -87,7 +94,7 @@ class Batch:
         """
         return h[self.rows, self.ends - 1]
 
-    def of_rows(self, h):
+    def of_rows(self, h: torch.Tensor) -> torch.Tensor:
         """Return the entry of its session for each query.
 
         Parameters
@@ -103,7 +110,7 @@ class Batch:
         return h.index_select(0, self.rows)  # its gradient adds up in a fixed order
 
     @property
-    def mask(self):
+    def mask(self) -> torch.Tensor:
         """True where an event belongs to the query, (n_queries, length)."""
         positions = torch.arange(self.codes.shape[1], device=self.codes.device)
         return positions < self.ends[:, None]
@@ -152,18 +159,19 @@ class Backbone(nn.Module):
     tensor([[0.5000, 1.5000]])
     """
 
-    shares_prefixes = False
-    similarity = "dot"
-    scale = 1.0
-    normalize_items = False
-    merges_equal_items = False
-    dot_product = True
+    shares_prefixes: bool = False
+    similarity: str = "dot"
+    scale: float = 1.0
+    normalize_items: bool = False
+    merges_equal_items: bool = False
+    dot_product: bool = True
+    bias: torch.Tensor | None
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_parameter("bias", None)
 
-    def encode(self, x, batch):
+    def encode(self, x: torch.Tensor, batch: Batch) -> State:
         """Return a state for each query, given the item vectors of the sessions.
 
         Parameters
@@ -180,7 +188,7 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode(x, batch)")
 
-    def query(self, state):
+    def query(self, state: Any) -> torch.Tensor:
         """Return session vectors.
 
         Parameters
@@ -195,7 +203,7 @@ class Backbone(nn.Module):
         """
         return state
 
-    def keys(self, item_table):
+    def keys(self, item_table: torch.Tensor) -> torch.Tensor:
         """Return candidate vectors.
 
         Parameters
@@ -210,7 +218,7 @@ class Backbone(nn.Module):
         """
         return item_table
 
-    def score_chunk(self, state, keys):
+    def score_chunk(self, state: Any, keys: torch.Tensor) -> torch.Tensor:
         """Score some candidates, for ``dot_product = False`` only.
 
         Parameters
@@ -229,7 +237,9 @@ class Backbone(nn.Module):
             f"{type(self).__name__} must define score_chunk(state, keys)"
         )
 
-    def scorer(self, state, empty=None):
+    def scorer(
+        self, state: Any, empty: Callable[..., torch.Tensor] | None = None
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return a function that scores candidates, for ``dot_product = False`` only.
 
         Override it to compute once what the scores of all candidates share.
@@ -250,7 +260,7 @@ class Backbone(nn.Module):
         """
         return partial(self.score_chunk, state)
 
-    def normalize(self, state):
+    def normalize(self, state: Any) -> Any:
         """Scale the session vectors to length 1, for cosine scores.
 
         Define it if the state is a tuple of tensors.
@@ -273,7 +283,7 @@ class Backbone(nn.Module):
             )
         return F.normalize(state, dim=-1)
 
-    def floats_per_query(self, length, dim):
+    def floats_per_query(self, length: int, dim: int) -> int:
         """Estimate how many numbers `encode` holds in memory for each query.
 
         Parameters
@@ -290,7 +300,7 @@ class Backbone(nn.Module):
         """
         return 16 * length * dim
 
-    def floats_per_score(self, state):
+    def floats_per_score(self, state: Any) -> int:
         """Estimate how many numbers `score_chunk` holds in memory for each score.
 
         Include those that gradients need.
@@ -307,7 +317,7 @@ class Backbone(nn.Module):
         """
         return 1
 
-    def init_table_(self, table, n_items):
+    def init_table_(self, table: torch.Tensor, n_items: int) -> None:
         """Draw the first rows of an item or prompt table, as published for items.
 
         Parameters
@@ -319,14 +329,14 @@ class Backbone(nn.Module):
         """
         nn.init.normal_(table, std=(2.0 / (n_items + 1 + table.shape[1])) ** 0.5)
 
-    def init_beside_unit_items_(self):
+    def init_beside_unit_items_(self) -> None:
         """Draw parameters again that are added to item vectors of length 1.
 
         Called once, if the vectors given to `encode` begin with length 1. Does nothing
         by default.
         """
 
-    def init_for_cosine_(self):
+    def init_for_cosine_(self) -> None:
         """Change parameters that must not begin with the wrong sign.
 
         Called when a network with cosine scores is built, before weights are copied or
@@ -334,7 +344,9 @@ class Backbone(nn.Module):
         whole vector cannot change its sign in training. Does nothing by default.
         """
 
-    def prepare(self, codes, offsets, ends):
+    def prepare(
+        self, codes: IntArray, offsets: IntArray, ends: IntArray | None
+    ) -> None:
         """Fill buffers from the training sessions, before training.
 
         Does nothing by default.
@@ -351,7 +363,7 @@ class Backbone(nn.Module):
             all events count.
         """
 
-    def update(self, codes, offsets, ends):
+    def update(self, codes: IntArray, offsets: IntArray, ends: IntArray | None) -> None:
         """Add further training sessions to the buffers that `prepare` filled.
 
         New items may have been appended to the catalog. The rows of old items in the
@@ -363,7 +375,7 @@ class Backbone(nn.Module):
             New sessions, as in `prepare`.
         """
 
-    def constrain_(self, item_table):
+    def constrain_(self, item_table: torch.Tensor) -> None:
         """Change the item table in place, before training and after each step.
 
         Does nothing by default.
@@ -374,7 +386,7 @@ class Backbone(nn.Module):
             Item vectors without a padding row.
         """
 
-    def param_groups(self):
+    def param_groups(self) -> list[dict[str, Any]]:
         """Return the parameters in groups, as torch's optimizers expect them.
 
         Returns
@@ -441,11 +453,11 @@ class BackboneSpec(BaseEstimator):
     """
 
     _parameter_constraints: dict = {}
-    training = None
-    default_training: dict = {}
-    scores_repeats = False
+    training: dict[str, Any] | None = None
+    default_training: ClassVar[dict[str, Any]] = {}
+    scores_repeats: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         declared = {
             name: field.metadata.get("constraints", "no_validation")
@@ -454,7 +466,7 @@ class BackboneSpec(BaseEstimator):
         }
         cls._parameter_constraints = cls._parameter_constraints | declared
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         """Return a new, randomly initialized network.
 
         Parameters

@@ -1,11 +1,15 @@
 """CORE: a weighted mean of the session's item vectors, scored by cosine."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from skclip._sklearn import StrOptions
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._parameters import AT_LEAST_1, POSITIVE, RATE, parameter
 from skclip.backbones._published import RECBOLE
@@ -128,14 +132,14 @@ class CORE(BackboneSpec):
     hidden_dropout: float = parameter(0.5, RATE)
     attention_dropout: float = parameter(0.5, RATE)
     temperature: float = parameter(0.07, POSITIVE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
-    default_training = {"learning_rate": 0.005}
+    default_training: ClassVar[dict[str, Any]] = {"learning_rate": 0.005}
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of the authors' program."""
         return cls(training=RECBOLE | {"embedding_dim": 100, "n_iter_no_change": 5})
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return CORENetwork(embedding_dim, max_length, self)

@@ -1,7 +1,10 @@
 """GCE-GNN: a session graph and a global graph, read by attention with positions."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._exporting import is_exporting
 from skclip.backbones._global_graph import neighbor_table
@@ -263,13 +267,13 @@ class GCEGNN(BackboneSpec):
     dropout_gcn: float = parameter(0.0, RATE)
     dropout_local: float = parameter(0.0, RATE)
     dropout_global: float = parameter(0.5, RATE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the authors' configuration for Diginetica."""
         training = SRGNN_FAMILY | {"max_epochs": 20, "n_iter_no_change": 3}
         return cls(n_hops=2, dropout_gcn=0.2, training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return GCEGNNNetwork(embedding_dim, n_items, max_length, self)

@@ -1,12 +1,16 @@
 """GC-SAN: a gated graph network, then self-attention over the session."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import nn
 
 from skclip._sklearn import Interval
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
@@ -110,12 +114,12 @@ class GCSAN(BackboneSpec):
     inner_dim: int = parameter(256, AT_LEAST_1)
     dropout: float = parameter(0.2, RATE)
     weight: float = parameter(0.6, Interval(Real, 0, 1, closed="both"))
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the sizes that CLIP-SBR used, with RecBole's training settings."""
         return cls(n_layers=2, n_heads=2, dropout=0.5, training=dict(RECBOLE))
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return GCSANNetwork(embedding_dim, self)

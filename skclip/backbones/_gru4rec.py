@@ -1,10 +1,14 @@
 """GRU4Rec: a GRU over the session. Its last state is the session vector."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._published import RECBOLE
@@ -115,12 +119,12 @@ class GRU4Rec(BackboneSpec):
     dropout: float = parameter(0.3, RATE)
     tied: bool = parameter(False, "boolean")
     state_dropout: float = parameter(0.0, RATE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of CLIP-SBR, with RecBole's training settings."""
         return cls(training=dict(RECBOLE))
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return GRU4RecNetwork(embedding_dim, n_items, self)

@@ -1,12 +1,16 @@
 """LESSR: layers of order-preserving aggregation and of shortcuts, alternating."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
 from skclip.backbones._exporting import gru_operator, is_exporting
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
@@ -355,10 +359,10 @@ class LESSR(BackboneSpec):
 
     n_layers: int = parameter(4, AT_LEAST_1)
     dropout: float = parameter(0.2, RATE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the authors' configuration for Diginetica.
 
         They drop the last batch of an epoch if it is incomplete. skclip keeps it.
@@ -373,5 +377,5 @@ class LESSR(BackboneSpec):
         training |= {"lr_schedule": "constant", "n_iter_no_change": 2}
         return cls(training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return LESSRNetwork(embedding_dim, self)

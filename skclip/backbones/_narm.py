@@ -1,11 +1,15 @@
 """NARM: a GRU, and attention from its last state to all states."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from skclip._sklearn import StrOptions
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 
@@ -100,10 +104,10 @@ class NARM(BackboneSpec):
     dropout: float = parameter(0.25, RATE)
     context_dropout: float = parameter(0.5, RATE)
     attention: str = parameter("plain", StrOptions({"plain", "softmax"}))
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the authors' configuration.
 
         They also cut sessions to 19 items, which is ``max_session_length=19`` of the
@@ -119,5 +123,5 @@ class NARM(BackboneSpec):
         training |= {"n_iter_no_change": 30}
         return cls(hidden_dim=100, training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return NARMNetwork(embedding_dim, self)

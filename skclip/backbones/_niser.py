@@ -1,10 +1,14 @@
 """NISER: SR-GNN on vectors of length 1, which removes a bias to popular items."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
 from skclip.backbones._parameters import AT_LEAST_1, POSITIVE, RATE, parameter
@@ -108,12 +112,12 @@ class NISER(BackboneSpec):
     item_dropout: float = parameter(0.1, RATE)
     step: int = parameter(1, AT_LEAST_1)
     temperature: float = parameter(0.0625, POSITIVE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of RecBole-GNN. The authors' is not public."""
         return cls(training=dict(RECBOLE))
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return NISERNetwork(embedding_dim, max_length, self)

@@ -2,6 +2,7 @@
 
 from dataclasses import field
 from numbers import Integral, Real
+from typing import Any
 
 from skclip._sklearn import Interval
 
@@ -10,6 +11,6 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 RATE = Interval(Real, 0, 1, closed="left")
 
 
-def parameter(default, *constraints):
+def parameter(default: Any, *constraints: Any) -> Any:
     """Return a field with a default. `BackboneSpec` collects the constraints."""
     return field(default=default, metadata={"constraints": list(constraints)})

@@ -1,14 +1,17 @@
 """PoMRec: several interests per session, from attention with prompt tokens."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from skclip._sklearn import Interval, StrOptions
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout, spare_biases
 from skclip.backbones._parameters import AT_LEAST_1, parameter
 
@@ -295,10 +298,10 @@ class PoMRec(BackboneSpec):
     aggregation: str = parameter("weighted", StrOptions({"weighted", "mean", "max"}))
     legacy_ones_padding: int = parameter(0, Interval(Integral, 0, None, closed="left"))
     frozen_prompts: bool = parameter(False, "boolean")
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the authors' configuration, with the one-negative BPR loss.
 
         The authors also read the latest 20 items only and stop by NDCG@5. Pass
@@ -310,5 +313,5 @@ class PoMRec(BackboneSpec):
         training |= {"weight_decay": 1e-6, "n_iter_no_change": 20}
         return cls(training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return PoMRecNetwork(embedding_dim, max_length, self)

@@ -1,10 +1,14 @@
 """SASRec: causal self-attention over the events of a session."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, Dropout
 from skclip.backbones._parameters import AT_LEAST_1, RATE, parameter
 from skclip.backbones._transformer import PreNormLayer, causal_mask
@@ -125,10 +129,10 @@ class SASRec(BackboneSpec):
     n_layers: int = parameter(2, AT_LEAST_1)
     n_heads: int = parameter(1, AT_LEAST_1)
     dropout: float = parameter(0.2, RATE)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of the authors' program for sparse data.
 
         The authors score by the dot product. Pass ``similarity=None`` or
@@ -142,5 +146,5 @@ class SASRec(BackboneSpec):
         training |= {"weight_decay": 0.0, "n_iter_no_change": 20}
         return cls(dropout=0.5, training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return SASRecNetwork(embedding_dim, max_length, self)

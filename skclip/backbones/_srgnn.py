@@ -1,9 +1,13 @@
 """SR-GNN: a gated graph network over the session's items, and soft attention."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
 from skclip.backbones._parameters import AT_LEAST_1, parameter
@@ -93,12 +97,12 @@ class SRGNN(BackboneSpec):
 
     step: int = parameter(1, AT_LEAST_1)
     hybrid: bool = parameter(True, "boolean")
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of the authors' program."""
         return cls(training=dict(SRGNN_FAMILY))
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return SRGNNNetwork(embedding_dim, self)

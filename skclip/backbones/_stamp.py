@@ -1,10 +1,14 @@
 """STAMP: attention with the last item and the mean of the session."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec
 from skclip.backbones._parameters import parameter
 
@@ -86,10 +90,10 @@ class STAMP(BackboneSpec):
     """
 
     add_mean: bool = parameter(True, "boolean")
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of the authors' program, without its clipping."""
         training = {
             "loss": "cross_entropy",
@@ -101,5 +105,5 @@ class STAMP(BackboneSpec):
         training |= {"n_iter_no_change": 10}
         return cls(training=training)
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return STAMPNetwork(embedding_dim, self)

@@ -1,11 +1,15 @@
 """TAGNN: SR-GNN with attention from each candidate to the session."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skclip._typing import Self
 from skclip.backbones._base import Backbone, BackboneSpec, init_uniform_
 from skclip.backbones._gated_graph import GatedGraph, SoftAttention
 from skclip.backbones._parameters import AT_LEAST_1, parameter
@@ -108,14 +112,14 @@ class TAGNN(BackboneSpec):
     """
 
     step: int = parameter(1, AT_LEAST_1)
-    training: dict | None = parameter(None, dict, None)
+    training: dict[str, Any] | None = parameter(None, dict, None)
 
     scores_repeats = True  # candidates attend to the session, and so to themselves
 
     @classmethod
-    def published(cls):
+    def published(cls) -> Self:
         """Return the configuration of the authors' program."""
         return cls(training=dict(SRGNN_FAMILY))
 
-    def build(self, embedding_dim, n_items, max_length):
+    def build(self, embedding_dim: int, n_items: int, max_length: int) -> Backbone:
         return TAGNNNetwork(embedding_dim, self)

@@ -1,5 +1,7 @@
 """Code that the baselines share: training data sorted by time, scores in chunks."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -12,6 +14,14 @@ from skclip._base import SessionEstimator
 from skclip._data import flat_positions, newest_first, training_data
 from skclip._ranking import RankingMixin, SimilarItemsMixin, rows_per_chunk
 from skclip._sklearn import Interval, StrOptions, _fit_context
+from skclip._typing import (
+    FloatArray,
+    Ids,
+    IntArray,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip.metrics import parse_metric
 
 POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -67,6 +77,8 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
     of shape (n_queries, n_items).
     """
 
+    item_counts_: IntArray | FloatArray
+
     _parameter_constraints: dict = {
         "backoff": [StrOptions({"popularity"}), None],
         "scoring": [str, callable],
@@ -74,7 +86,12 @@ class BaselineRecommender(RankingMixin, SessionEstimator):
     _scores_are = "weights"
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Learn from training sessions.
 
         Parameters
@@ -177,7 +194,12 @@ class CountingRecommender(BaselineRecommender):
 
     _read_at_prediction = ("backoff", "scoring")
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Add further sessions to the counts, as if `fit` had read all sessions.
 
         Scores equal those of a `fit` on the old sessions followed by the further ones,

@@ -1,12 +1,16 @@
 """Session-based nearest neighbors in four published variants, by sparse products."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from skclip._data import flat_positions
 from skclip._sklearn import Interval, StrOptions
+from skclip._typing import Auto, Scoring
 from skclip.baselines._base import (
     BACKOFF_TOTAL,
     POSITIVE,
@@ -194,6 +198,8 @@ class SessionKNN(CountingRecommender):
     [['c', 'd', 'e']]
     """
 
+    resolved_params_: dict[str, Any]
+
     _parameter_constraints: dict = {
         "variant": [StrOptions(set(_VARIANTS))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -211,20 +217,20 @@ class SessionKNN(CountingRecommender):
 
     def __init__(
         self,
-        variant="vsknn",
+        variant: str = "vsknn",
         *,
-        n_neighbors=500,
-        sample_size=5000,
-        weighting="auto",
-        decay="auto",
-        idf_weight="auto",
-        lambda1="auto",
-        lambda2="auto",
-        lambda3="auto",
-        lambda4="auto",
-        backoff="popularity",
-        scoring="mrr@20",
-    ):
+        n_neighbors: int = 500,
+        sample_size: int | None = 5000,
+        weighting: str = "auto",
+        decay: str = "auto",
+        idf_weight: float | Auto = "auto",
+        lambda1: float | Auto = "auto",
+        lambda2: float | Auto | None = "auto",
+        lambda3: float | Auto = "auto",
+        lambda4: float | Auto = "auto",
+        backoff: str | None = "popularity",
+        scoring: Scoring = "mrr@20",
+    ) -> None:
         self.variant = variant
         self.n_neighbors = n_neighbors
         self.sample_size = sample_size
@@ -395,12 +401,12 @@ class SessionKNN(CountingRecommender):
         order = np.lexsort((-first, rows))  # as the product: the last one found first
         return rows, sessions[order], sums[order]
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_sessions_of_item", None)  # __setstate__ builds it again
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "sessions_" in state:
             if "_votes" not in state:  # saved by a version without event weights

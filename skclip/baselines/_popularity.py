@@ -1,7 +1,10 @@
 """Popularity ranking, the same for every session."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from skclip._typing import FloatArray, Scoring
 from skclip.baselines._base import (
     POSITIVE,
     SECONDS_PER_DAY,
@@ -43,12 +46,16 @@ class PopularityRecommender(CountingRecommender):
     [['b', 'a']]
     """
 
+    item_scores_: FloatArray
+
     _parameter_constraints: dict = {
         "half_life": [POSITIVE, None],
         "scoring": [str, callable],
     }
 
-    def __init__(self, *, half_life=None, scoring="mrr@20"):
+    def __init__(
+        self, *, half_life: float | None = None, scoring: Scoring = "mrr@20"
+    ) -> None:
         self.half_life = half_life
         self.scoring = scoring
 

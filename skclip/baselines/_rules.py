@@ -1,11 +1,14 @@
 """Rules of the last item: its direct or later followers, or items seen with it."""
 
+from __future__ import annotations
+
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 
 from skclip._sklearn import Interval, StrOptions
+from skclip._typing import Scoring, SparseMatrix
 from skclip.baselines._base import (
     CountingRecommender,
     ItemWeightsMixin,
@@ -18,6 +21,8 @@ from skclip.baselines._base import (
 
 class _LastItemRules(ItemWeightsMixin, CountingRecommender):
     """Rank by the row of the last known item in the sparse matrix ``rules_``."""
+
+    rules_: SparseMatrix
 
     _item_weights = "rules_"
 
@@ -89,7 +94,13 @@ class MarkovRecommender(_LastItemRules):
         **CountingRecommender._parameter_constraints,
     }
 
-    def __init__(self, *, tie_break=None, backoff="popularity", scoring="mrr@20"):
+    def __init__(
+        self,
+        *,
+        tie_break: str | None = None,
+        backoff: str | None = "popularity",
+        scoring: Scoring = "mrr@20",
+    ) -> None:
         self.tie_break = tie_break
         self.backoff = backoff
         self.scoring = scoring
@@ -219,8 +230,13 @@ class SequentialRules(_LastItemRules):
     }
 
     def __init__(
-        self, *, max_gap=10, weighting="div", backoff="popularity", scoring="mrr@20"
-    ):
+        self,
+        *,
+        max_gap: int = 10,
+        weighting: str = "div",
+        backoff: str | None = "popularity",
+        scoring: Scoring = "mrr@20",
+    ) -> None:
         self.max_gap = max_gap
         self.weighting = weighting
         self.backoff = backoff
@@ -282,7 +298,9 @@ class AssociationRules(_LastItemRules):
     [['b', 'c']]
     """
 
-    def __init__(self, *, backoff="popularity", scoring="mrr@20"):
+    def __init__(
+        self, *, backoff: str | None = "popularity", scoring: Scoring = "mrr@20"
+    ) -> None:
         self.backoff = backoff
         self.scoring = scoring
 

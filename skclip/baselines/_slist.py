@@ -1,5 +1,7 @@
 """SLIST: item-to-item weights learned from sessions in closed form."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 
 import numpy as np
@@ -7,6 +9,7 @@ from scipy import linalg, sparse
 
 from skclip._data import flat_positions
 from skclip._sklearn import Interval, StrOptions
+from skclip._typing import Auto, FloatArray, Scoring
 from skclip.baselines._base import (
     POSITIVE,
     BaselineRecommender,
@@ -106,6 +109,8 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
     [['b']]
     """
 
+    weights_: FloatArray
+
     _parameter_constraints: dict = {
         "alpha": [Interval(Real, 0, 1, closed="both")],
         "reg": [POSITIVE],
@@ -116,22 +121,22 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         "max_items": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable],
     }
-    backoff = "popularity"  # for sessions without known items
+    backoff: str = "popularity"  # for sessions without known items
     _scores_are = "logits"
     _item_weights = "weights_"
 
     def __init__(
         self,
         *,
-        alpha=0.5,
-        reg=10.0,
-        delta_pos=1.0,
-        delta_inf=1.0,
-        delta_time="auto",
-        direction="part",
-        max_items=20_000,
-        scoring="mrr@20",
-    ):
+        alpha: float = 0.5,
+        reg: float = 10.0,
+        delta_pos: float = 1.0,
+        delta_inf: float = 1.0,
+        delta_time: float | Auto | None = "auto",
+        direction: str = "part",
+        max_items: int = 20_000,
+        scoring: Scoring = "mrr@20",
+    ) -> None:
         self.alpha = alpha
         self.reg = reg
         self.delta_pos = delta_pos

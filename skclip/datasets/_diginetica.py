@@ -1,5 +1,9 @@
 """Diginetica, the CIKM Cup 2016."""
 
+from __future__ import annotations
+
+from skclip._data import Sessions
+from skclip._typing import PathLike
 from skclip.datasets._text_table import (
     Field,
     TextTable,
@@ -8,7 +12,7 @@ from skclip.datasets._text_table import (
 )
 
 
-def read_diginetica(path, *, known_users=False):
+def read_diginetica(path: PathLike, *, known_users: bool = False) -> Sessions:
     """Read the raw views of Diginetica, the CIKM Cup 2016.
 
     The time of an event is the date of its session plus ``timeframe``. If a session has

@@ -1,8 +1,12 @@
 """Simulated sessions with a known number of interests."""
 
+from __future__ import annotations
+
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from skclip._data import Sessions
+from skclip._typing import RandomState
 from skclip.datasets._simulated import (
     DAY,
     check_at_least,
@@ -14,18 +18,18 @@ from skclip.datasets._simulated import (
 
 
 def make_multi_interest_sessions(
-    n_sessions=2000,
-    n_items=300,
+    n_sessions: int = 2000,
+    n_items: int = 300,
     *,
-    n_clusters=15,
-    n_interests=2,
-    mean_length=8.0,
-    max_length=50,
-    popularity_exponent=1.0,
-    recency=0.7,
-    n_days=30.0,
-    random_state=None,
-):
+    n_clusters: int = 15,
+    n_interests: int = 2,
+    mean_length: float = 8.0,
+    max_length: int = 50,
+    popularity_exponent: float = 1.0,
+    recency: float = 0.7,
+    n_days: float = 30.0,
+    random_state: RandomState = None,
+) -> tuple[Sessions, Bunch]:
     """Simulate sessions that jump between a known number of interests.
 
     Each session draws `n_interests` different clusters of items. Each click first picks

@@ -1,7 +1,12 @@
 """Last.fm-1K, the listening histories of a thousand users."""
 
-from functools import partial
+from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+from skclip._data import Sessions
+from skclip._typing import PathLike, Span
 from skclip.datasets._fetch import PublicFile, fetch
 from skclip.datasets._text_table import Field, TextTable
 from skclip.datasets._visits import clip_sessions, visits_of
@@ -22,14 +27,14 @@ LASTFM_1K = PublicFile(
 
 
 def read_lastfm_1k(
-    path,
+    path: PathLike,
     *,
-    gap=8 * 3600,
-    max_length=20,
-    n_items=40_000,
-    min_session_length=3,
-    min_user_sessions=5,
-):
+    gap: Span = 8 * 3600,
+    max_length: int = 20,
+    n_items: int = 40_000,
+    min_session_length: int = 3,
+    min_user_sessions: int = 5,
+) -> Sessions:
     """Read Last.fm-1K as sessions of artists, as in the CLIP-SBR experiments.
 
     The function first takes the steps of HG-GNN's program:
@@ -113,12 +118,12 @@ def _plays(path):
 
 def fetch_lastfm_1k(
     *,
-    data_home=None,
-    download_if_missing=True,
-    n_retries=3,
-    delay=1.0,
-    **options,
-):
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+    **options: Any,
+) -> Sessions:
     """Fetch Last.fm-1K and read it as in the CLIP-SBR experiments.
 
     The file is record 6090214 of Zenodo. The download has 670 MB and is unpacked to

@@ -1,8 +1,11 @@
 """Atomic files of RecBole."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from skclip._data import times_fall
+from skclip._data import Sessions, times_fall
+from skclip._typing import ItemIds, PathLike
 from skclip.datasets._text_table import (
     Field,
     TextTable,
@@ -18,7 +21,7 @@ _OF_LINES = [  # optional columns of a file of lists
 ]
 
 
-def read_recbole(path, *, session="session_id"):
+def read_recbole(path: PathLike, *, session: str = "session_id") -> Sessions:
     """Read an atomic file of RecBole, with one event or one session per line.
 
     Parameters
@@ -78,7 +81,7 @@ def read_recbole(path, *, session="session_id"):
     return _rows_of_lists(table, frame)[0]
 
 
-def read_recbole_prefixes(path):
+def read_recbole_prefixes(path: PathLike) -> tuple[Sessions, ItemIds]:
     """Read an atomic file of RecBole that holds prefixes and their targets.
 
     Parameters

@@ -1,10 +1,20 @@
 """Reddit: the subreddits that users comment in."""
 
+from __future__ import annotations
+
+from skclip._data import Sessions
+from skclip._typing import PathLike, Span
 from skclip.datasets._text_table import Field, TextTable
 from skclip.datasets._visits import clip_sessions, visits_of
 
 
-def read_reddit(path, *, gap=3600, min_session_length=3, min_user_sessions=5):
+def read_reddit(
+    path: PathLike,
+    *,
+    gap: Span = 3600,
+    min_session_length: int = 3,
+    min_user_sessions: int = 5,
+) -> Sessions:
     """Read comments as sessions of the subreddits that a user visits.
 
     A visit ends after an idle gap of more than 60 minutes. Immediate repeats are

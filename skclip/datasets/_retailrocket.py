@@ -1,10 +1,18 @@
 """RetailRocket: the views, carts and purchases of a shop."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skclip._data import Sessions
+from skclip._typing import PathLike, Span
 from skclip.datasets._text_table import Field, TextTable, sessions_of
 from skclip.preprocessing import sessionize
 
 
-def read_retailrocket(path, *, gap=1800, events=("view",)):
+def read_retailrocket(
+    path: PathLike, *, gap: Span = 1800, events: Sequence[str] = ("view",)
+) -> Sessions:
     """Read the events of RetailRocket as visits of its visitors.
 
     Parameters

@@ -1,5 +1,9 @@
 """Prepared files of session-rec, and its sample of YooChoose."""
 
+from __future__ import annotations
+
+from skclip._data import Sessions
+from skclip._typing import PathLike
 from skclip.datasets._fetch import PublicFile, fetch
 from skclip.datasets._text_table import Field, read_events
 
@@ -23,7 +27,7 @@ RSC15_100K = {
 }
 
 
-def read_session_rec(path):
+def read_session_rec(path: PathLike) -> Sessions:
     """Read a prepared file of session-rec.
 
     Parameters
@@ -64,13 +68,13 @@ def read_session_rec(path):
 
 
 def fetch_rsc15_100k(
-    subset="train_full",
+    subset: str = "train_full",
     *,
-    data_home=None,
-    download_if_missing=True,
-    n_retries=3,
-    delay=1.0,
-):
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+) -> Sessions:
     """Fetch session-rec's sample of YooChoose: 100,000 clicks, split in time.
 
     The files come from a commit of the repository rn5l/session-rec on GitHub. All parts

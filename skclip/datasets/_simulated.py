@@ -1,30 +1,33 @@
 """Simulated sessions with a known truth."""
 
+from __future__ import annotations
+
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skclip._data import Sessions
+from skclip._typing import RandomState
 
 DAY = 86_400.0  # seconds
 
 
 def make_sessions(
-    n_sessions=2000,
-    n_items=200,
+    n_sessions: int = 2000,
+    n_items: int = 200,
     *,
-    n_communities=8,
-    mean_length=5.0,
-    max_length=50,
-    popularity_exponent=0.8,
-    n_habits=3,
-    p_habit=0.6,
-    p_return=0.1,
-    p_stray=0.02,
-    late_share=0.05,
-    late_from=0.8,
-    n_days=30.0,
-    random_state=None,
-):
+    n_communities: int = 8,
+    mean_length: float = 5.0,
+    max_length: int = 50,
+    popularity_exponent: float = 0.8,
+    n_habits: int = 3,
+    p_habit: float = 0.6,
+    p_return: float = 0.1,
+    p_stray: float = 0.02,
+    late_share: float = 0.05,
+    late_from: float = 0.8,
+    n_days: float = 30.0,
+    random_state: RandomState = None,
+) -> tuple[Sessions, Bunch]:
     """Simulate the clicks of a shop with communities of items.
 
     Each session starts in a random community, with one of its items drawn by

@@ -1,16 +1,19 @@
 """Prefixes and sessions in the files of SR-GNN and GCE-GNN."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
 
 from skclip._data import Sessions
+from skclip._typing import ItemIds, PathLike
 from skclip.datasets._text_table import prefixes_and_targets, read_text
 
 _QUOTED_OR_ROUND = re.compile(r'"(?:\\.|[^"\\])*"|[()]')
 
 
-def read_srgnn(path):
+def read_srgnn(path: PathLike) -> tuple[Sessions, ItemIds]:
     """Read prefixes and labels of SR-GNN and GCE-GNN, written as text.
 
     The programs of SR-GNN, GCE-GNN and their followers write a pair of prefixes and
@@ -65,7 +68,7 @@ def read_srgnn(path):
     return prefixes_and_targets(*_pair(path, _read_lists(path)))
 
 
-def read_srgnn_sessions(path):
+def read_srgnn_sessions(path: PathLike) -> Sessions:
     """Read the whole sessions of SR-GNN and GCE-GNN, written as text.
 
     Parameters

@@ -1,25 +1,31 @@
 """Simulated sessions whose items have titles."""
 
-import numpy as np
-from sklearn.utils import check_random_state
+from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch, check_random_state
+
+from skclip._data import Sessions
+from skclip._typing import RandomState
 from skclip.datasets._simulated import check_at_least, make_sessions
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
 def make_titled_sessions(
-    n_sessions=2000,
-    n_items=200,
+    n_sessions: int = 2000,
+    n_items: int = 200,
     *,
-    n_community_words=12,
-    n_shared_words=2,
-    n_own_words=1,
-    cold_share=0.1,
-    cold_from=0.8,
-    random_state=None,
-    **options,
-):
+    n_community_words: int = 12,
+    n_shared_words: int = 2,
+    n_own_words: int = 1,
+    cold_share: float = 0.1,
+    cold_from: float = 0.8,
+    random_state: RandomState = None,
+    **options: Any,
+) -> tuple[Sessions, Bunch]:
     """Simulate clicks like `make_sessions`, on items with titles.
 
     A title has `n_shared_words` words from the vocabulary of its community, where some

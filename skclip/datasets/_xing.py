@@ -1,10 +1,20 @@
 """Xing, the RecSys Challenge 2016."""
 
+from __future__ import annotations
+
+from skclip._data import Sessions
+from skclip._typing import PathLike, Span
 from skclip.datasets._text_table import Field, TextTable
 from skclip.datasets._visits import clip_sessions, visits_of
 
 
-def read_xing(path, *, gap=1800, min_session_length=3, min_user_sessions=5):
+def read_xing(
+    path: PathLike,
+    *,
+    gap: Span = 1800,
+    min_session_length: int = 3,
+    min_user_sessions: int = 5,
+) -> Sessions:
     """Read the interactions of the RecSys Challenge 2016 (Xing) as sessions of jobs.
 
     A visit ends after an idle gap of more than 30 minutes, as in Quadrana et al.

@@ -1,9 +1,13 @@
 """YooChoose, the RecSys Challenge 2015."""
 
+from __future__ import annotations
+
+from skclip._data import Sessions
+from skclip._typing import PathLike
 from skclip.datasets._text_table import Field, read_events
 
 
-def read_yoochoose(path):
+def read_yoochoose(path: PathLike) -> Sessions:
     """Read the raw clicks of YooChoose, the RecSys Challenge 2015.
 
     Parameters

@@ -1,7 +1,10 @@
 """`VotingRecommender`: combine rankings or probabilities of several recommenders."""
 
+from __future__ import annotations
+
 import copy
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +27,17 @@ from skclip._inside import (
     without_checkpoint,
 )
 from skclip._sklearn import Composition, Interval, StrOptions, _fit_context
+from skclip._typing import (
+    ArrayLike,
+    Auto,
+    Estimator,
+    FloatArray,
+    Ids,
+    Scoring,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip._warnings import told_already, warn_user
 from skclip.baselines import BaselineRecommender, fitted_catalog
 from skclip.ensemble._mixture import (
@@ -135,6 +149,11 @@ class VotingRecommender(BaselineRecommender, Composition):
     [[0.27 0.59 0.14]]
     """
 
+    estimators_: list[Estimator]
+    named_estimators_: Bunch
+    weights_: FloatArray
+    temperatures_: FloatArray
+
     _parameter_constraints: dict = {
         "estimators": [list],
         "method": [StrOptions({"rrf", "score", "blend"})],
@@ -143,18 +162,18 @@ class VotingRecommender(BaselineRecommender, Composition):
         "prefit": ["boolean"],
         "scoring": [str, callable],
     }
-    backoff = "popularity"
+    backoff: str = "popularity"
 
     def __init__(
         self,
-        estimators,
+        estimators: list[tuple[str, Estimator]],
         *,
-        method="rrf",
-        weights=None,
-        n_candidates=200,
-        prefit=False,
-        scoring="mrr@20",
-    ):
+        method: str = "rrf",
+        weights: ArrayLike | Auto | None = None,
+        n_candidates: int = 200,
+        prefit: bool = False,
+        scoring: Scoring = "mrr@20",
+    ) -> None:
         self.estimators = estimators
         self.method = method
         self.weights = weights
@@ -162,17 +181,22 @@ class VotingRecommender(BaselineRecommender, Composition):
         self.prefit = prefit
         self.scoring = scoring
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, with ``name__parameter`` for those of the members."""
         return self._get_params("estimators", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, or replace members by name, such as ``knn=SLIST()``."""
         self._set_params("estimators", **params)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Fit every member on the same sessions and next items.
 
         Weights and temperatures of the members are learned from unweighted clicks.
@@ -286,7 +310,12 @@ class VotingRecommender(BaselineRecommender, Composition):
         )
         return np.full(n_members, 1 / n_members), np.ones(n_members)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Update every member with further sessions, and keep the weights.
 
         Temperatures stay as well. The method updates copies of the members. Members
@@ -427,7 +456,7 @@ class VotingRecommender(BaselineRecommender, Composition):
         votes[row[known], ranked[known] - 1] = 1 / (_RRF + 1 + rank[known])
         return votes
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "_weights" in state:  # saved by a version without temperatures
             state["weights_"] = state.pop("_weights")

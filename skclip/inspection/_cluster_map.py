@@ -1,9 +1,12 @@
 """ClusterMapDisplay: the item clusters as a map."""
 
+from __future__ import annotations
+
 import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -11,8 +14,20 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.utils import check_random_state
 
 from skclip._inside import clusterer_inside, estimators_inside
+from skclip._typing import (
+    ArrayLike,
+    Estimator,
+    ItemIds,
+    Labels,
+    RandomState,
+    Self,
+    SparseMatrix,
+)
 from skclip.inspection._circles import pack_circles, sunflower
 from skclip.inspection._figure import Display, check_labels, namer, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _KEY = 0.22  # height of the legend below the map, in widths of the map
 _LIST = 0.6, 0.4  # left edge and width of the list in given Axes
@@ -109,15 +124,15 @@ class ClusterMapDisplay(Display):
     item_ids: np.ndarray
     item_strength: np.ndarray
     item_inside_share: np.ndarray
-    members: list
-    n_left_out: tuple = (0, 0)
+    members: list[np.ndarray]
+    n_left_out: tuple[int, int] = (0, 0)
     inside_share_left_out: float = np.nan
-    item_names: dict | None = None
-    cluster_labels: list | None = None
+    item_names: Labels | None = None
+    cluster_labels: list[str] | None = None
     label_kind: str = "description"
 
     @classmethod
-    def from_estimator(cls, estimator, **options):
+    def from_estimator(cls, estimator: Estimator, **options: Any) -> Self:
         """Lay out the clusters of a fitted estimator and plot them.
 
         Parameters
@@ -159,16 +174,16 @@ class ClusterMapDisplay(Display):
     @classmethod
     def from_membership(
         cls,
-        graph,
-        membership,
+        graph: SparseMatrix,
+        membership: ArrayLike,
         *,
-        item_ids=None,
-        item_names=None,
-        item_categories=None,
-        max_clusters=60,
-        random_state=0,
-        **options,
-    ):
+        item_ids: ItemIds | None = None,
+        item_names: Labels | None = None,
+        item_categories: Labels | None = None,
+        max_clusters: int = 60,
+        random_state: RandomState = 0,
+        **options: Any,
+    ) -> Self:
         """Lay out any partition of an item graph and plot it.
 
         Parameters
@@ -236,7 +251,14 @@ class ClusterMapDisplay(Display):
             label_kind=kind,
         ).plot(**options)
 
-    def plot(self, ax=None, *, max_items=5000, n_labels=15, n_top_items=3):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        max_items: int = 5000,
+        n_labels: int = 15,
+        n_top_items: int = 3,
+    ) -> Self:
         """Draw the map.
 
         Parameters
@@ -288,16 +310,14 @@ class ClusterMapDisplay(Display):
                 options["figsize"] = (11, 7.9)
             figure, grid = plt.subplots(1, 1 + with_list, squeeze=False, **options)
             figure.patch.set_facecolor("white")
-            self.axes_ = list(grid[0])
+            self._set_axes(grid[0, 0], list(grid[0]))
         elif with_list:
             ax.set_axis_off()
             left, width = _LIST
             bounds = [0, 0, left - 0.02, 1], [left, 0, width, 1]
-            self.axes_ = [ax.inset_axes(place) for place in bounds]
+            self._set_axes(ax, [ax.inset_axes(place) for place in bounds])
         else:
-            self.axes_ = [ax]
-        self.ax_ = self.axes_[0] if ax is None else ax
-        self.figure_ = self.ax_.figure
+            self._set_axes(ax, [ax])
 
     def _points(self, panel, width):
         """Points (of 1/72 inch) per unit of the map."""

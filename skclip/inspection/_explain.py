@@ -1,6 +1,9 @@
 """explain: the clicks and clusters that raised a recommendation, by occlusion."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -17,8 +20,22 @@ from skclip._data import (
 )
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
+from skclip._typing import (
+    Estimator,
+    FloatArray,
+    Frame,
+    Ids,
+    Labels,
+    Lists,
+    Params,
+    Self,
+    SessionsLike,
+)
 from skclip._warnings import told_already
 from skclip.inspection._figure import DARK, LIGHT, SMALL, Display, namer
+
+if TYPE_CHECKING:
+    from skclip.inspection._figure import AxesLike
 
 _MEASURES = ("score", "log_probability")
 _ROWS = ("items", "clicks")
@@ -35,17 +52,17 @@ _NEW_ITEM = "This item was not seen in fit."
 
 
 def explain(
-    estimator,
-    X,
-    k=None,
+    estimator: Estimator,
+    X: SessionsLike,
+    k: int | None = None,
     *,
-    rows="items",
-    measure="score",
-    exclude_seen=True,
-    allow=None,
-    deny=None,
-    backend="pandas",
-):
+    rows: str = "items",
+    measure: str = "score",
+    exclude_seen: bool = True,
+    allow: Ids | Lists | None = None,
+    deny: Ids | Lists | None = None,
+    backend: str = "pandas",
+) -> Frame:
     """Explain recommendations by the clicks that raised them.
 
     The method is occlusion: leave a click out of the session and measure how far the
@@ -288,23 +305,23 @@ class SessionExplanationDisplay(Display):
     drop: np.ndarray
     cluster_drop: np.ndarray | None
     measure: str = "score"
-    item_names: dict | None = None
+    item_names: Labels | None = None
 
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        k=None,
+        estimator: Estimator,
+        X: SessionsLike,
+        k: int | None = None,
         *,
-        measure="score",
-        exclude_seen=True,
-        allow=None,
-        deny=None,
-        item_names=None,
-        max_clicks=12,
-        ax=None,
-    ):
+        measure: str = "score",
+        exclude_seen: bool = True,
+        allow: Ids | Lists | None = None,
+        deny: Ids | Lists | None = None,
+        item_names: Labels | None = None,
+        max_clicks: int = 12,
+        ax: AxesLike | None = None,
+    ) -> Self:
         """Explain the recommendations of one session and plot the result.
 
         Parameters
@@ -353,11 +370,11 @@ class SessionExplanationDisplay(Display):
         return cls(**found, item_names=item_names).plot(ax, max_clicks=max_clicks)
 
     @property
-    def weight(self):
+    def weight(self) -> FloatArray:
         """Mean drop of each click over the recommendations, shape (n_clicks,)."""
         return self.drop.mean(axis=1)
 
-    def plot(self, ax=None, *, max_clicks=12):
+    def plot(self, ax: AxesLike | None = None, *, max_clicks: int = 12) -> Self:
         """Draw the bars, the clusters of the clicks, and the table.
 
         Parameters
@@ -493,7 +510,14 @@ def _formatter(values):
 # -- occlusion -------------------------------------------------------------------------
 
 
-def occlusion(estimator, X, k, measure, filters, by_item=False):
+def occlusion(
+    estimator: Estimator,
+    X: SessionsLike,
+    k: int | None,
+    measure: str,
+    filters: Params,
+    by_item: bool = False,
+) -> dict[str, Any]:
     """Recommendations (n, k), and drops of each event (n_events, k), as arrays.
 
     With `by_item` all clicks on the item of an event are left out, too ("item_drop").

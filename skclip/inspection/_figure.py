@@ -4,11 +4,23 @@ Line styles and markers tell curves apart without color. The colors differ in li
 so that a figure can be printed in gray.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from skclip._data import ItemIndex, factorize_list, is_missing, other_type
+from skclip._typing import Self
 from skclip._warnings import warn_user
 from skclip.exceptions import IdTypeWarning
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    AxesLike: TypeAlias = Axes | Iterable[Axes]
 
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
 COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")
@@ -25,7 +37,11 @@ class Display:
     unit) and draws on them in `_draw`.
     """
 
-    def plot(self, ax=None):
+    ax_: Axes
+    axes_: list[Axes]
+    figure_: Figure | SubFigure
+
+    def plot(self, ax: AxesLike | None = None) -> Self:
         """Draw the panels, one below the other.
 
         Parameters
@@ -72,8 +88,11 @@ class Display:
             ax = panels[0]
         else:
             panels = [ax] if n == 1 else _divided(ax, heights)
-        self.ax_, self.axes_, self.figure_ = ax, panels, ax.figure
+        self._set_axes(ax, panels)
         return panels
+
+    def _set_axes(self, ax, panels):
+        self.ax_, self.axes_, self.figure_ = ax, panels, ax.figure
 
 
 def _divided(ax, heights, gap=0.07):

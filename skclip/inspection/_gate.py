@@ -1,12 +1,19 @@
 """GateDisplay: shares of item and prompt, by how often the item is clicked."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from skclip._inside import fitted_of, recommender_inside
+from skclip._typing import Estimator, FloatArray, IntArray, Self
 from skclip.inspection._figure import DARK, Display, light_grid, whole_numbers
+
+if TYPE_CHECKING:
+    from skclip.inspection._figure import AxesLike
 
 _CHUNK = 2**16  # items gated at a time
 
@@ -74,22 +81,24 @@ class GateDisplay(Display):
     prompt_share: np.ndarray
     gate: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         top = max(1, int(self.frequency.max()))
         edges = 2 ** np.arange(int(np.log2(top)) + 2)
         which = np.searchsorted(edges, np.maximum(self.frequency, 1), side="right") - 1
         sizes = np.bincount(which)
         filled = np.flatnonzero(sizes)
         # A bin reaches to the next one that holds items, so that no gap is drawn.
-        self.bin_edges_ = np.append(edges[filled], edges[-1]).astype(float)
-        self.bin_sizes_ = sizes[filled]
+        self.bin_edges_: FloatArray = np.append(edges[filled], edges[-1]).astype(float)
+        self.bin_sizes_: IntArray = sizes[filled]
         shares = (self.prompt_share[which == i] for i in filled)
-        self.bin_quartiles_ = np.array(
+        self.bin_quartiles_: FloatArray = np.array(
             [np.quantile(share, [0.25, 0.5, 0.75]) for share in shares]
         ).T
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(
+        cls, estimator: Estimator, *, ax: AxesLike | None = None
+    ) -> Self:
         """Compute the shares of a fitted recommender and plot them.
 
         Parameters

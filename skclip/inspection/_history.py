@@ -1,11 +1,18 @@
 """TrainingHistoryDisplay: loss and validation score over epochs."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skclip._inside import recommender_inside, scoring_name_of
+from skclip._typing import Estimator, Self
 from skclip.inspection._figure import DARK, LIGHT, Display, light_grid, whole_numbers
+
+if TYPE_CHECKING:
+    from skclip.inspection._figure import AxesLike
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -53,7 +60,13 @@ class TrainingHistoryDisplay(Display):
     score_name: str = "score"
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, against="epoch"):
+    def from_estimator(
+        cls,
+        estimator: Estimator,
+        *,
+        ax: AxesLike | None = None,
+        against: str = "epoch",
+    ) -> Self:
         """Plot the training history of a fitted recommender.
 
         Parameters
@@ -95,13 +108,13 @@ class TrainingHistoryDisplay(Display):
         ).plot(ax, against=against)
 
     @property
-    def best_epoch(self):
+    def best_epoch(self) -> int | None:
         """Epoch of the best validation score, the first of equal scores, or None."""
         if np.isnan(self.validation_score).all():
             return None
         return int(self.epochs[np.nanargmax(self.validation_score)])
 
-    def plot(self, ax=None, *, against="epoch"):
+    def plot(self, ax: AxesLike | None = None, *, against: str = "epoch") -> Self:
         """Draw the loss and, below it, the validation score.
 
         Parameters

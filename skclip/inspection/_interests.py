@@ -1,5 +1,9 @@
 """Vectors, weights and attention of PoMRec's interests."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -7,10 +11,11 @@ from torch.nn import functional as F
 from skclip._data import query_data, warn_unknown
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._model import read_states
+from skclip._typing import Estimator, FloatArray, SessionsLike
 from skclip.backbones import PoMRec
 
 
-def interest_vectors(recommender, X):
+def interest_vectors(recommender: Estimator, X: SessionsLike) -> FloatArray:
     """Return the interests of sessions.
 
     Parameters
@@ -41,7 +46,7 @@ def interest_vectors(recommender, X):
     return vectors
 
 
-def interest_weights(recommender, X):
+def interest_weights(recommender: Estimator, X: SessionsLike) -> FloatArray:
     """Return the weights of the interests.
 
     Parameters
@@ -80,7 +85,9 @@ def interest_weights(recommender, X):
 
 
 @torch.no_grad()
-def interest_assignments(recommender, X):
+def interest_assignments(
+    recommender: Estimator, X: SessionsLike
+) -> tuple[list[FloatArray], FloatArray]:
     """Return the attention of each interest to each event.
 
     Parameters
@@ -132,7 +139,7 @@ def interest_assignments(recommender, X):
     return result, share
 
 
-def interest_report(recommender, X):
+def interest_report(recommender: Estimator, X: SessionsLike) -> dict[str, Any]:
     """Return statistics that show whether the interests are used.
 
     Parameters

@@ -1,12 +1,20 @@
 """RankCurveDisplay: Recall@k and MRR@k over k."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skclip._inside import recommender_inside, unwrap
+from skclip._typing import ArrayLike, Estimator, Ids, Self, SessionsLike
 from skclip.inspection._figure import Display, light_grid, style_of, whole_numbers
 from skclip.metrics import mrr_at_k, recall_at_k
+
+if TYPE_CHECKING:
+    from skclip.inspection._figure import AxesLike
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,11 +57,19 @@ class RankCurveDisplay(Display):
 
     _HEIGHTS, _FIGSIZE = (1, 1), (6.4, 6.0)
     ks: np.ndarray
-    recall: dict
-    mrr: dict
+    recall: dict[str, np.ndarray]
+    mrr: dict[str, np.ndarray]
 
     @classmethod
-    def from_estimators(cls, estimators, X, y=None, *, ks=None, ax=None):
+    def from_estimators(
+        cls,
+        estimators: Mapping[str, Estimator],
+        X: SessionsLike,
+        y: Ids | None = None,
+        *,
+        ks: ArrayLike | None = None,
+        ax: AxesLike | None = None,
+    ) -> Self:
         """Rank the same targets with several recommenders and plot the curves.
 
         Parameters
@@ -91,7 +107,16 @@ class RankCurveDisplay(Display):
         return cls.from_ranks(ranks, ks=ks, ax=ax)
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, ks=None, name=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Estimator,
+        X: SessionsLike,
+        y: Ids | None = None,
+        *,
+        ks: ArrayLike | None = None,
+        name: str | None = None,
+        ax: AxesLike | None = None,
+    ) -> Self:
         """Rank targets with one recommender and plot the curves.
 
         Parameters
@@ -115,7 +140,13 @@ class RankCurveDisplay(Display):
         return cls.from_estimators({name: estimator}, X, y, ks=ks, ax=ax)
 
     @classmethod
-    def from_ranks(cls, ranks, *, ks=None, ax=None):
+    def from_ranks(
+        cls,
+        ranks: Mapping[str, ArrayLike],
+        *,
+        ks: ArrayLike | None = None,
+        ax: AxesLike | None = None,
+    ) -> Self:
         """Plot the curves of given ranks.
 
         Parameters

@@ -1,14 +1,15 @@
 """Limits and counters of requests, exact under threads."""
 
+from __future__ import annotations
+
 import json
 import math
 import threading
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from skclip._sklearn import Interval
+from skclip._sklearn import BaseEstimator, Interval
 
 SENT = ("requests", "prompt_tokens", "completion_tokens")
 
@@ -45,8 +46,15 @@ class Budget(BaseEstimator):
         "completion_price": [Interval(Real, 0, None, closed="left"), None],
     }
 
-    def __init__(self, max_requests=None, *, max_tokens=None, max_cost=None,
-                 prompt_price=None, completion_price=None):  # fmt: skip
+    def __init__(
+        self,
+        max_requests: int | None = None,
+        *,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        prompt_price: float | None = None,
+        completion_price: float | None = None,
+    ) -> None:
         self.max_requests = max_requests
         self.max_tokens = max_tokens
         self.max_cost = max_cost

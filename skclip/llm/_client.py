@@ -1,14 +1,15 @@
 """Language models behind an endpoint: connection, replies and errors."""
 
+from __future__ import annotations
+
 import os
 import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from urllib.parse import urlsplit
 
-from sklearn.base import BaseEstimator
-
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import BaseEstimator, Interval, StrOptions
+from skclip._typing import Auto
 
 WRONG_KEY = (401, 403)
 REFUSED = (400, 422, 500)  # status codes for an unknown parameter
@@ -67,9 +68,18 @@ class ChatModel(BaseEstimator):
         "max_concurrency": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, name=None, *, base_url=None, api_key_env="OPENAI_API_KEY",
-                 temperature=0.0, max_output_tokens="auto", timeout=30.0,
-                 max_retries=3, max_concurrency=4):  # fmt: skip
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
+        temperature: float = 0.0,
+        max_output_tokens: int | Auto = "auto",
+        timeout: float = 30.0,
+        max_retries: int = 3,
+        max_concurrency: int = 4,
+    ) -> None:
         self.name = name
         self.base_url = base_url
         self.api_key_env = api_key_env
@@ -165,9 +175,17 @@ class LLMError(RuntimeError):
     ('The server is busy.', 'http_5xx', 503)
     """
 
-    def __init__(self, message, reason="error", status=None, n_requests=1):
+    def __init__(
+        self,
+        message: str,
+        reason: str = "error",
+        status: int | None = None,
+        n_requests: int = 1,
+    ) -> None:
         super().__init__(message)
-        self.reason, self.status, self.n_requests = reason, status, n_requests
+        self.reason = reason
+        self.status = status
+        self.n_requests = n_requests
 
 
 def check_client(client):

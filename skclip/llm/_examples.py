@@ -1,17 +1,18 @@
 """Training sessions as examples in a prompt."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 
 from skclip._data import flat_positions
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import BaseEstimator, Interval, StrOptions
 
 _MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
 
@@ -40,7 +41,7 @@ class Examples(BaseEstimator):
         "n_shots": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(self, selection="knn", *, n_shots=3):
+    def __init__(self, selection: str = "knn", *, n_shots: int = 3) -> None:
         self.selection = selection
         self.n_shots = n_shots
 

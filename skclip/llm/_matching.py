@@ -1,18 +1,21 @@
 """Titles of items, their vectors, and matching of written titles to items."""
 
+from __future__ import annotations
+
 import unicodedata
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import make_union
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import safe_sparse_dot
 
 from skclip._data import is_nan
-from skclip._sklearn import HasMethods, Interval
+from skclip._sklearn import BaseEstimator, HasMethods, Interval
 from skclip.text import ItemTextEncoder
 
 
@@ -60,7 +63,7 @@ class TitleMatching(BaseEstimator):
         "min_similarity": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, encoder=None, *, min_similarity=0.55):
+    def __init__(self, encoder: Any = None, *, min_similarity: float = 0.55) -> None:
         self.encoder = encoder
         self.min_similarity = min_similarity
 

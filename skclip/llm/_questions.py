@@ -1,14 +1,18 @@
 """Requests to a language model about the rows of a ranking."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from functools import cached_property
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from skclip._ranking import topk_codes
-from skclip._sklearn import Interval, StrOptions
+from skclip._sklearn import BaseEstimator, Interval, StrOptions
+from skclip._typing import ArrayLike
 from skclip.llm._asking import Job
 from skclip.llm._contract import (
     MAX_TITLE_LENGTH,
@@ -52,7 +56,14 @@ class When(BaseEstimator):
         "rare_count": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(self, rows="always", *, margin=0.1, entropy=0.9, rare_count=5):
+    def __init__(
+        self,
+        rows: str | Callable[[list[list[Any]]], ArrayLike] = "always",
+        *,
+        margin: float = 0.1,
+        entropy: float = 0.9,
+        rare_count: int = 5,
+    ) -> None:
         self.rows = rows
         self.margin = margin
         self.entropy = entropy

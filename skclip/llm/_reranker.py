@@ -1,9 +1,13 @@
 """`LLMReranker` merges a recommender's lists with answers of a language model."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
+from collections.abc import Callable
 from numbers import Integral, Real
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +15,16 @@ from skclip._base import SessionEstimator, plain_number, with_plain_numbers
 from skclip._data import query_data, training_data
 from skclip._ranking import RerankingMixin
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skclip._typing import (
+    ArrayLike,
+    Estimator,
+    Ids,
+    Labels,
+    PathLike,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip._warnings import warn_user
 from skclip.llm._asking import Asking
 from skclip.llm._budget import SENT, Budget, Meter, token_bound
@@ -145,6 +159,10 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     (1, {})
     """
 
+    n_missing_titles_: int
+    usage_: dict[str, Any]
+    fallbacks_: dict[str, int]
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"])],
         "item_titles": [HasMethods(["get"]), callable],
@@ -167,11 +185,28 @@ class LLMReranker(RerankingMixin, SessionEstimator):
     }
     _shared_by_clones = ("client",)
 
-    def __init__(self, estimator, item_titles, *, model=None, client=None,
-                 mode="expand", n_generate=10, n_candidates=20, n_permutations=1,
-                 examples="knn", matching=None, when="always", weight=0.3,
-                 protect_top=1, budget=None, cache=None, on_error="fallback", seed=0,
-                 prefit=False):  # fmt: skip
+    def __init__(
+        self,
+        estimator: Estimator,
+        item_titles: Labels,
+        *,
+        model: str | ChatModel | None = None,
+        client: Any = None,
+        mode: str = "expand",
+        n_generate: int = 10,
+        n_candidates: int = 20,
+        n_permutations: int = 1,
+        examples: str | Examples | None = "knn",
+        matching: TitleMatching | None = None,
+        when: str | Callable[[list[list[Any]]], ArrayLike] | When = "always",
+        weight: float = 0.3,
+        protect_top: int = 1,
+        budget: Budget | None = None,
+        cache: PathLike | None = None,
+        on_error: str = "fallback",
+        seed: int = 0,
+        prefit: bool = False,
+    ) -> None:
         self.estimator = estimator
         self.item_titles = item_titles
         self.model = model
@@ -210,7 +245,12 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         return SimpleNamespace(**(given | parts))
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Fit the base and read the sessions for examples. No request is sent.
 
         Parameters
@@ -281,7 +321,9 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             )
         return n_missing
 
-    def estimate_cost(self, X, *, every_prefix=False):
+    def estimate_cost(
+        self, X: SessionsLike, *, every_prefix: bool = False
+    ) -> dict[str, Any]:
         """Estimate what ranking these sessions would send, without sending it.
 
         Parameters
@@ -380,7 +422,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
 
     # -- state -----------------------------------------------------------------
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Return the state without clients and locks, and with a small catalog."""
         state, client = dict(super().__getstate__()), self.client
         if not isinstance(client, (str, type(None))):
@@ -390,7 +432,7 @@ class LLMReranker(RerankingMixin, SessionEstimator):
             state["_catalog"] = self._catalog.state
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "_catalog" in state:
             self._meter = Meter(self.usage_)

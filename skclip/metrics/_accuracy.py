@@ -1,14 +1,19 @@
 """Ranking metrics with one target per row, or several."""
 
+from __future__ import annotations
+
 import re
 from functools import partial
 
 import numpy as np
 
 from skclip._data import unmasked
+from skclip._typing import ArrayLike, FloatArray
 
 
-def target_ranks(scores, targets, *, ties="pessimistic"):
+def target_ranks(
+    scores: ArrayLike, targets: ArrayLike, *, ties: str = "pessimistic"
+) -> FloatArray:
     r"""Return the rank of each row's target among all columns, 1 = best.
 
     .. math:: \mathrm{rank} = 1 + \#\{j: s_j > s_t\} + \mathrm{ties}
@@ -83,7 +88,7 @@ def _check_columns(scores, targets):
         raise ValueError(f"Row {row} of scores has a value that is not finite.")
 
 
-def recall_at_k(ranks, k, offsets=None):
+def recall_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the mean share of a row's targets that are in the top k.
 
     .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{|T_i|}
@@ -125,7 +130,7 @@ def recall_at_k(ranks, k, offsets=None):
     return _mean_gain("recall", ranks, k, offsets)
 
 
-def hit_rate_at_k(ranks, k, offsets=None):
+def hit_rate_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the share of rows with a target in the top k.
 
     .. math:: \frac{1}{n} \sum_i [\min_{t \in T_i} \mathrm{rank}_t \le k]
@@ -151,7 +156,7 @@ def hit_rate_at_k(ranks, k, offsets=None):
     return _mean_gain("hit_rate", ranks, k, offsets)
 
 
-def precision_at_k(ranks, k, offsets=None):
+def precision_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the share of the top k that are targets.
 
     .. math:: \frac{1}{n} \sum_i \frac{\#\{t \in T_i: \mathrm{rank}_t \le k\}}{k}
@@ -189,7 +194,7 @@ def precision_at_k(ranks, k, offsets=None):
     return _mean_gain("precision", ranks, k, offsets)
 
 
-def mrr_at_k(ranks, k, offsets=None):
+def mrr_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the mean reciprocal rank, 0 for rows without a target in the top k.
 
     .. math:: \frac{1}{n} \sum_i [\mathrm{rank}_i \le k] / \mathrm{rank}_i
@@ -217,7 +222,7 @@ def mrr_at_k(ranks, k, offsets=None):
     return _mean_gain("mrr", ranks, k, offsets)
 
 
-def map_at_k(ranks, k, offsets=None):
+def map_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the mean average precision of the top k.
 
     .. math::
@@ -247,7 +252,7 @@ def map_at_k(ranks, k, offsets=None):
     return _mean_gain("map", ranks, k, offsets)
 
 
-def ndcg_at_k(ranks, k, offsets=None):
+def ndcg_at_k(ranks: ArrayLike, k: int, offsets: ArrayLike | None = None) -> float:
     r"""Return the normalized discounted cumulative gain. Each target has gain 1.
 
     .. math::

@@ -1,5 +1,10 @@
 """Metrics by group: popularity of the target, length of the session, position."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from skclip._data import (
@@ -12,13 +17,19 @@ from skclip._data import (
     prefix_ends,
     unmasked,
 )
+from skclip._typing import ArrayLike, Ids, IntArray, SessionsLike
 from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 from skclip.metrics._lists import item_counts
 
 
 def by_group(
-    ranks, groups, metrics=("recall@20", "mrr@20"), *, names=None, offsets=None
-):
+    ranks: ArrayLike,
+    groups: ArrayLike,
+    metrics: str | Sequence[str] = ("recall@20", "mrr@20"),
+    *,
+    names: Sequence[str] | None = None,
+    offsets: ArrayLike | None = None,
+) -> dict[str, list[Any]]:
     r"""Compute ranking metrics for each group of rows.
 
     .. math:: m_g = \frac{1}{n_g} \sum_{i: g_i = g} \mathrm{gain}_m(\mathrm{rank}_i)
@@ -79,7 +90,9 @@ def by_group(
     return columns
 
 
-def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
+def popularity_groups(
+    targets: Ids, X_train: SessionsLike, *, bins: Sequence[int] = (0, 5, 20)
+) -> tuple[IntArray, list[str]]:
     r"""Group targets by their number of training events.
 
     .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{count}(t_i)\}
@@ -112,7 +125,9 @@ def popularity_groups(targets, X_train, *, bins=(0, 5, 20)):
     return _binned(np.concatenate([[0], counts])[codes], bins, 0)
 
 
-def length_groups(X, y=None, *, bins=(2, 4, 9)):
+def length_groups(
+    X: SessionsLike, y: Ids | None = None, *, bins: Sequence[int] = (2, 4, 9)
+) -> tuple[IntArray, list[str]]:
     r"""Group test rows by the length of the whole session, including targets.
 
     .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{session of } i)\}
@@ -155,7 +170,9 @@ def length_groups(X, y=None, *, bins=(2, 4, 9)):
     return _binned(lengths + 1, bins, 2)
 
 
-def position_groups(X, y=None, *, bins=(1, 2, 4, 9)):
+def position_groups(
+    X: SessionsLike, y: Ids | None = None, *, bins: Sequence[int] = (1, 2, 4, 9)
+) -> tuple[IntArray, list[str]]:
     r"""Group test rows by the number of items before the target.
 
     .. math:: g_i = \#\{b \in \mathrm{bins}: b < \mathrm{length}(\text{prefix } i)\}

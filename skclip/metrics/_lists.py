@@ -4,6 +4,8 @@ All functions take lists as ``predict_topk`` returns them. Unknown ids count as 
 places. Examples are fill values and items without a training event.
 """
 
+from __future__ import annotations
+
 from numbers import Integral
 
 import numpy as np
@@ -16,9 +18,10 @@ from skclip._data import (
     checked_codes,
     unmasked,
 )
+from skclip._typing import ArrayLike, Ids, Lists, SessionsLike
 
 
-def catalog_coverage(items, catalog, *, k=None):
+def catalog_coverage(items: Lists, catalog: Ids, *, k: int | None = None) -> float:
     r"""Return the share of the catalog that appears in at least one list.
 
     .. math:: \Big| \bigcup_q L_q \cap C \Big| \, / \, |C|
@@ -50,7 +53,7 @@ def catalog_coverage(items, catalog, *, k=None):
     return coverage_of(exposure_of(list_codes(items, index, k), len(index)))
 
 
-def gini_index(items, catalog, *, k=None):
+def gini_index(items: Lists, catalog: Ids, *, k: int | None = None) -> float:
     r"""Return the Gini index of how often each catalog item is recommended.
 
     .. math::
@@ -86,7 +89,7 @@ def gini_index(items, catalog, *, k=None):
     return gini_of(exposure_of(list_codes(items, index, k), len(index)))
 
 
-def novelty(items, X_train, *, k=None):
+def novelty(items: Lists, X_train: SessionsLike, *, k: int | None = None) -> float:
     r"""Return the mean self-information of the recommended items, in bits.
 
     .. math::
@@ -128,7 +131,9 @@ def novelty(items, X_train, *, k=None):
     return _mean(novelty_of(list_codes(items, index, k), counts))
 
 
-def popularity_lift(items, X, X_train, *, k=None):
+def popularity_lift(
+    items: Lists, X: SessionsLike, X_train: SessionsLike, *, k: int | None = None
+) -> float:
     r"""Return how much more popular lists are than the sessions they were made for.
 
     .. math::
@@ -188,7 +193,9 @@ def popularity_lift(items, X, X_train, *, k=None):
     return float(ours.sum() / theirs.sum() - 1) if ours.any() else np.nan
 
 
-def cluster_diversity(items, item_ids, membership, *, k=None):
+def cluster_diversity(
+    items: Lists, item_ids: Ids, membership: ArrayLike, *, k: int | None = None
+) -> float:
     r"""Return the share of item pairs in a list that are from different clusters.
 
     .. math::

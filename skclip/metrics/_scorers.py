@@ -1,7 +1,10 @@
 """SessionScorer: ranking metrics as a scikit-learn scorer."""
 
+from __future__ import annotations
+
 from skclip._data import check_protocol
 from skclip._inside import unwrap
+from skclip._typing import Estimator, Ids, SessionsLike
 from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 
 
@@ -36,15 +39,21 @@ class SessionScorer:
     0.75
     """
 
-    def __init__(self, *names, targets="next", event=None):
+    def __init__(
+        self, *names: str, targets: str = "next", event: object = None
+    ) -> None:
         if not names:
             raise ValueError("SessionScorer needs at least one metric, like 'mrr@20'.")
         for name in names:
             split_metric(name, GAINS)
         check_protocol(targets)
-        self.names, self.targets, self.event = names, targets, event
+        self.names: tuple[str, ...] = names
+        self.targets = targets
+        self.event = event
 
-    def __call__(self, estimator, X, y=None):
+    def __call__(
+        self, estimator: Estimator, X: SessionsLike, y: Ids | SessionsLike | None = None
+    ) -> float | dict[str, float]:
         """Score a fitted estimator.
 
         Parameters
@@ -70,7 +79,7 @@ class SessionScorer:
             values[name] = float(rows.gains(*split_metric(name, GAINS)).mean())
         return values if len(self.names) > 1 else values[self.names[0]]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = "" if self.targets == "next" else f", targets={self.targets!r}"
         options += "" if self.event is None else f", event={self.event!r}"
         return f"SessionScorer({', '.join(map(repr, self.names))}{options})"

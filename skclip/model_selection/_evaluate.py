@@ -1,7 +1,10 @@
 """evaluate: several recommenders on the same targets, with intervals and times."""
 
+from __future__ import annotations
+
 import importlib.util
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from numbers import Integral, Real
 
@@ -28,6 +31,7 @@ from skclip._data import (
     with_targets,
 )
 from skclip._inside import unwrap
+from skclip._typing import ArrayLike, Estimator, Frame, Ids, RandomState, SessionsLike
 from skclip.metrics import (
     GAINS,
     LIST_METRICS,
@@ -54,26 +58,26 @@ _CHUNK = 2**20
 
 
 def evaluate(
-    estimators,
-    X_train,
-    X_test,
-    y_test=None,
+    estimators: dict[str, Estimator] | Sequence[tuple[str, Estimator]],
+    X_train: SessionsLike | None,
+    X_test: SessionsLike,
+    y_test: Ids | SessionsLike | None = None,
     *,
-    y_train=None,
-    metrics=("recall@20", "mrr@20"),
-    by=None,
-    baseline=None,
-    fit=True,
-    clusterer=None,
-    n_boot=10_000,
-    confidence_level=0.95,
-    random_state=None,
-    backend="pandas",
-    return_estimators=False,
-    verbose=False,
-    targets="next",
-    event=None,
-):
+    y_train: Ids | None = None,
+    metrics: str | Sequence[str] = ("recall@20", "mrr@20"),
+    by: str | ArrayLike | None = None,
+    baseline: str | None = None,
+    fit: bool = True,
+    clusterer: Estimator | None = None,
+    n_boot: int = 10_000,
+    confidence_level: float = 0.95,
+    random_state: RandomState = None,
+    backend: str = "pandas",
+    return_estimators: bool = False,
+    verbose: bool = False,
+    targets: str = "next",
+    event: object = None,
+) -> Frame:
     """Fit recommenders, rank the same targets with each, and compare them.
 
     Intervals come from a percentile bootstrap over whole test *sessions*, because the

@@ -1,6 +1,10 @@
 """leakage_check: test data that a model may have seen."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,7 @@ from skclip._data import (
     prefix_ends,
 )
 from skclip._inside import clicked_graph_of, estimators_inside
+from skclip._typing import Estimator, Ids, SessionsLike
 from skclip._warnings import warn_user
 
 
@@ -28,7 +33,7 @@ class Finding:
     level: str
     count: int | None
     message: str
-    examples: list = field(default_factory=list)
+    examples: list[Any] = field(default_factory=list)
 
 
 class LeakageReport:
@@ -58,31 +63,31 @@ class LeakageReport:
       info  unseen_items: 1 of 4 test items without a training event, in 0.250 of the...
     """
 
-    def __init__(self, findings):
-        self.findings = list(findings)
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings: list[Finding] = list(findings)
 
     @property
-    def leaks(self):
+    def leaks(self) -> list[Finding]:
         """Findings of level "leak"."""
         return [finding for finding in self.findings if finding.level == "leak"]
 
     @property
-    def unchecked(self):
+    def unchecked(self) -> list[Finding]:
         """Checks that could not run because ids, times or users are missing."""
         return [finding for finding in self.findings if finding.level == "unchecked"]
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether no check found a leak."""
         return not self.leaks
 
-    def __getitem__(self, check):
+    def __getitem__(self, check: str) -> Finding:
         for finding in self.findings:
             if finding.check == check:
                 return finding
         raise KeyError(f"No check {check!r} among {[f.check for f in self.findings]}.")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         marks = {"leak": "LEAK", "ok": "ok", "info": "info", "unchecked": "?"}
         n = len(self.leaks)
         head = "no leak found" if n == 0 else f"{n} leak{'s' if n > 1 else ''}"
@@ -97,8 +102,14 @@ class LeakageReport:
 
 
 def leakage_check(
-    X_train, X_test, *, y_train=None, y_test=None, estimator=None, on_leak="warn"
-):
+    X_train: SessionsLike,
+    X_test: SessionsLike,
+    *,
+    y_train: Ids | None = None,
+    y_test: Ids | None = None,
+    estimator: Estimator | None = None,
+    on_leak: str = "warn",
+) -> LeakageReport:
     """Look for test data in the training part or in a fitted model.
 
     Parameters

@@ -1,5 +1,8 @@
 """Splits between sessions, in time."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
@@ -11,6 +14,7 @@ from skclip._data import (
     own_codes,
     span_seconds,
 )
+from skclip._typing import IntArray, Span
 from skclip._warnings import warn_user
 
 _STRADDLING = ("warn", "keep", "drop", "raise")
@@ -19,9 +23,11 @@ _STRADDLING = ("warn", "keep", "drop", "raise")
 class Splitter:
     """Base of the splitters: number of splits and representation."""
 
-    n_splits = 1
+    n_splits: int = 1
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
         """Return the number of splits.
 
         Parameters
@@ -36,7 +42,7 @@ class Splitter:
         """
         return self.n_splits
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         params = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({params})"
 
@@ -44,7 +50,9 @@ class Splitter:
 class _TimeSplitter(Splitter):
     """Base of splits in time. `_parts` yields parts of rows in order of time."""
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Sessions, y: object = None, groups: object = None
+    ) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield the training and test rows of each split.
 
         Parameters
@@ -130,7 +138,14 @@ class TemporalSplit(_TimeSplitter):
     ([1], [3])
     """
 
-    def __init__(self, n_splits=5, *, test_size=None, gap=0, straddling="warn"):
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        test_size: Span | None = None,
+        gap: Span = 0,
+        straddling: str = "warn",
+    ) -> None:
         self.n_splits = n_splits
         self.test_size = test_size
         self.gap = gap
@@ -218,9 +233,15 @@ class SlidingWindowSplit(_TimeSplitter):
     """
 
     def __init__(
-        self, n_splits=5, *, train_size, test_size, gap=None, step=None,
-        straddling="warn",
-    ):  # fmt: skip
+        self,
+        n_splits: int = 5,
+        *,
+        train_size: Span,
+        test_size: Span,
+        gap: Span | None = None,
+        step: Span | None = None,
+        straddling: str = "warn",
+    ) -> None:
         self.n_splits = n_splits
         self.train_size = train_size
         self.test_size = test_size
@@ -258,7 +279,13 @@ class SlidingWindowSplit(_TimeSplitter):
         return spans, step
 
 
-def temporal_split(X, *, test_size=0.1, validation_size=0.1, straddling="warn"):
+def temporal_split(
+    X: Sessions,
+    *,
+    test_size: Span = 0.1,
+    validation_size: Span | None = 0.1,
+    straddling: str = "warn",
+) -> tuple[Sessions, ...]:
     """Split sessions in time into training, validation and test part.
 
     By default, the latest tenth of the sessions is the test part, and the tenth before

@@ -1,12 +1,19 @@
 """Splits within sessions: first prefixes train, last ones test."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 
 from skclip._data import Sessions, as_sessions, columns_at, flat_positions, own_codes
+from skclip._typing import IntArray, ItemIds, SessionsLike
 from skclip.model_selection._splits import Splitter
 
 
-def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
+def within_session_sizes(
+    n_prefixes: int | IntArray, *, validation_size: float = 0.1, test_size: float = 0.1
+) -> tuple[IntArray, IntArray, IntArray]:
     """Return the number of prefixes in the training, validation and test part.
 
     This is the rule of RecBole's ratio split, which the released settings of CLIP-SBR
@@ -49,7 +56,9 @@ def within_session_sizes(n_prefixes, *, validation_size=0.1, test_size=0.1):
     return train, valid, test
 
 
-def within_session_split(X, *, validation_size=0.1, test_size=0.1):
+def within_session_split(
+    X: SessionsLike, *, validation_size: float = 0.1, test_size: float = 0.1
+) -> tuple[Sessions, tuple[Sessions, ItemIds], tuple[Sessions, ItemIds]]:
     """Split inside each session: first prefixes train, last prefixes test.
 
     The prefixes between them are for validation. This is the protocol of the released
@@ -108,7 +117,7 @@ def _with_ids(X):
     return X.with_ids(np.arange(len(X))) if X.ids is None else X
 
 
-def last_targets(X):
+def last_targets(X: SessionsLike) -> tuple[Sessions, ItemIds]:
     """Return one row per session: all items but the last, and the last as its target.
 
     Use it to evaluate the last item only, so that each session counts once. Evaluation
@@ -149,7 +158,7 @@ def last_targets(X):
     return _without_last(X), X.vocabulary[X.codes[X.offsets[1:] - 1]]
 
 
-def leave_last_out(X):
+def leave_last_out(X: SessionsLike) -> tuple[Sessions, tuple[Sessions, ItemIds]]:
     """Split off the last item of each session for testing.
 
     This is common in the literature on sequential recommendation. The beginning of
@@ -210,7 +219,9 @@ class LeaveLastOut(Splitter):
     ([0, 1], [2, 3], ['d', 'b'])
     """
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Sessions, y: object = None, groups: object = None
+    ) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield the training and test rows.
 
         Parameters

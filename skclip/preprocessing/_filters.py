@@ -1,16 +1,20 @@
 """Filters that keep some rows of a click log."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
 from numbers import Integral
 
 import numpy as np
 
+from skclip._typing import FrameT
 from skclip.preprocessing import _eager, _lazy
 from skclip.preprocessing._eager import codes_of, kept
 from skclip.preprocessing._reading import read, tie_breakers
 
 
-def drop_short_sessions(events, *, session, min_length):
+def drop_short_sessions(events: FrameT, *, session: str, min_length: int) -> FrameT:
     """Keep sessions with at least `min_length` events.
 
     Parameters
@@ -43,7 +47,9 @@ def drop_short_sessions(events, *, session, min_length):
     return kept(frame, np.bincount(rows)[rows] >= min_length).to_native()
 
 
-def drop_rare_users(events, *, user, session, min_sessions):
+def drop_rare_users(
+    events: FrameT, *, user: str, session: str, min_sessions: int
+) -> FrameT:
     """Keep users with at least `min_sessions` sessions.
 
     Rows without a user are dropped, because visits of guests cannot be linked.
@@ -82,7 +88,7 @@ def drop_rare_users(events, *, user, session, min_sessions):
     return kept(frame, counts[users + 1] >= min_sessions).to_native()
 
 
-def drop_rare_items(events, *, item, min_count):
+def drop_rare_items(events: FrameT, *, item: str, min_count: int) -> FrameT:
     """Keep items with at least `min_count` events.
 
     Parameters
@@ -115,7 +121,7 @@ def drop_rare_items(events, *, item, min_count):
     return kept(frame, np.bincount(codes)[codes] >= min_count).to_native()
 
 
-def keep_top_items(events, *, item, n_items):
+def keep_top_items(events: FrameT, *, item: str, n_items: int) -> FrameT:
     """Keep the `n_items` items with the most events, and smaller ids among ties.
 
     Parameters
@@ -149,7 +155,15 @@ def keep_top_items(events, *, item, n_items):
     return kept(frame, np.isin(codes, top)).to_native()
 
 
-def drop_duplicates(events, *, session, item, time, event=None, by=None):
+def drop_duplicates(
+    events: FrameT,
+    *,
+    session: str,
+    item: str,
+    time: str,
+    event: str | None = None,
+    by: str | Sequence[str] | None = None,
+) -> FrameT:
     """Drop events with the session, item and time of an earlier row.
 
     Use it if a log was loaded twice, for example.
@@ -201,7 +215,16 @@ def drop_duplicates(events, *, session, item, time, event=None, by=None):
     return _lazy.first_rows(frame, same, 1, by).to_native()
 
 
-def drop_repeats(events, *, session, item, time=None, event=None, by=None, check=False):
+def drop_repeats(
+    events: FrameT,
+    *,
+    session: str,
+    item: str,
+    time: str | None = None,
+    event: str | None = None,
+    by: str | Sequence[str] | None = None,
+    check: bool = False,
+) -> FrameT:
     """Drop events on the same item as the event before it in the session.
 
     Parameters
@@ -256,7 +279,15 @@ def drop_repeats(events, *, session, item, time=None, event=None, by=None, check
     return _lazy.without_repeats(frame, session, same, order).to_native()
 
 
-def truncate_sessions(events, *, session, max_length, time=None, by=None, check=False):
+def truncate_sessions(
+    events: FrameT,
+    *,
+    session: str,
+    max_length: int,
+    time: str | None = None,
+    by: str | Sequence[str] | None = None,
+    check: bool = False,
+) -> FrameT:
     """Keep the first `max_length` events of each session.
 
     Parameters

@@ -1,28 +1,32 @@
 """Pairs of items that follow each other: the item graph as a data frame."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._data import check_weight_type, column, read_weights
+from skclip._typing import FrameT
 from skclip.preprocessing import _lazy
 from skclip.preprocessing._eager import codes_of, in_order
 from skclip.preprocessing._reading import read, tie_breakers
 
 
 def item_pairs(
-    events,
+    events: FrameT,
     *,
-    session,
-    item,
-    time,
-    by=None,
-    check=False,
-    self_loops=False,
-    per_session_binary=False,
-    weight=None,
-):
+    session: str,
+    item: str,
+    time: str | None,
+    by: str | Sequence[str] | None = None,
+    check: bool = False,
+    self_loops: bool = False,
+    per_session_binary: bool = False,
+    weight: str | None = None,
+) -> FrameT:
     """Count how often two items follow each other, in either direction.
 
     These pairs are the edges of the item graph that `SessionClusterer` builds. The

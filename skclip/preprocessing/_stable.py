@@ -1,16 +1,23 @@
 """Repeat filters until none of them drops a row."""
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import narwhals.stable.v2 as nw
 
+from skclip._typing import FrameT, PathLike
 from skclip.preprocessing import _lazy
 from skclip.preprocessing._reading import read
 
 
-def until_stable(events, *filters, scratch=None):
+def until_stable(
+    events: FrameT, *filters: Callable[[Any], Any], scratch: PathLike | None = None
+) -> FrameT:
     """Apply filters in turn, again and again, until none of them drops a row.
 
     Parameters

@@ -1,5 +1,7 @@
 """Split the clicks of users into visits, by idle gap or by windows of time."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 from functools import partial
 
@@ -7,6 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from skclip._data import read_times, span_seconds, wall_times
+from skclip._typing import FrameT, Span
 from skclip.preprocessing import _lazy
 from skclip.preprocessing._eager import codes_of
 from skclip.preprocessing._reading import read
@@ -17,7 +20,15 @@ _TIME, _ALONE, _BEFORE = "_skclip_time", "_skclip_alone", "_skclip_before"
 _NEW, _NUMBER = "_skclip_new", "_skclip_number"
 
 
-def sessionize(events, *, user, time, gap=None, window=None, session="session"):
+def sessionize(
+    events: FrameT,
+    *,
+    user: str,
+    time: str,
+    gap: Span | None = None,
+    window: Span | None = None,
+    session: str = "session",
+) -> FrameT:
     """Number the visits of each user by idle gap or by fixed windows.
 
     Parameters

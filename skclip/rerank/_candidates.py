@@ -1,9 +1,13 @@
 """`CandidateRanker`: a classifier that reorders the candidates of a recommender."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
@@ -23,6 +27,17 @@ from skclip._data import (
 from skclip._inside import estimators_inside, weight_argument, without_checkpoint
 from skclip._ranking import base_of, queries_of_base
 from skclip._sklearn import HasMethods, Interval, _fit_context
+from skclip._typing import (
+    Estimator,
+    FeaturesLike,
+    FloatArray,
+    Ids,
+    IntArray,
+    RandomState,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip._warnings import told_already, warn_user
 from skclip.exceptions import TrainingWarning
 from skclip.rerank._features import candidate_features, column_names, item_facts
@@ -142,6 +157,10 @@ class CandidateRanker(ListReranker):
     ['score', 'relative_score', 'rank']
     """
 
+    classifier_: Estimator
+    feature_names_: NDArray[Any]
+    candidate_recall_: float
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"])],
         "classifier": [HasMethods(["fit"]), None],
@@ -158,19 +177,19 @@ class CandidateRanker(ListReranker):
 
     def __init__(
         self,
-        estimator,
-        classifier=None,
+        estimator: Estimator,
+        classifier: Estimator | None = None,
         *,
-        n_candidates=100,
-        held_out_fraction=0.2,
-        n_negatives=20,
-        max_targets=20_000,
-        clusterer=None,
-        item_columns=None,
-        refit=True,
-        prefit=False,
-        random_state=None,
-    ):
+        n_candidates: int = 100,
+        held_out_fraction: float = 0.2,
+        n_negatives: int | None = 20,
+        max_targets: int | None = 20_000,
+        clusterer: Estimator | None = None,
+        item_columns: FeaturesLike | None = None,
+        refit: bool = True,
+        prefit: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.classifier = classifier
         self.n_candidates = n_candidates
@@ -196,7 +215,12 @@ class CandidateRanker(ListReranker):
         return {"classifier": classifier, "clusterer": clusterer}
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Fit the base, the classifier on its candidates, and the base again.
 
         Parameters
@@ -370,7 +394,9 @@ class CandidateRanker(ListReranker):
             "compare them with. Pass more sessions, or a larger n_candidates."
         )
 
-    def candidate_features(self, X, y=None):
+    def candidate_features(
+        self, X: SessionsLike, y: Ids | None = None
+    ) -> tuple[FloatArray, IntArray, IntArray]:
         """Return the features that the classifier gets, for the candidates of targets.
 
         Use it for inspection, for example with

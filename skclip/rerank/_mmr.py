@@ -1,5 +1,7 @@
 """`MMRReranker`: lists that trade relevance against similarity of their items."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from numbers import Integral, Real
 
@@ -7,6 +9,15 @@ import numpy as np
 
 from skclip._data import ItemFeatures, training_data
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skclip._typing import (
+    Estimator,
+    FeaturesLike,
+    Ids,
+    RandomState,
+    Self,
+    SessionsLike,
+    Weights,
+)
 from skclip._warnings import told_already, warn_user
 from skclip.exceptions import UnseenItemWarning
 from skclip.rerank._lists import ListReranker, shares_items
@@ -98,6 +109,8 @@ class MMRReranker(ListReranker):
     [['tea', 'mint tea', 'cup']]
     """
 
+    similarity_: str
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"])],
         "diversity": [Interval(Real, 0, 1, closed="both")],
@@ -116,15 +129,15 @@ class MMRReranker(ListReranker):
 
     def __init__(
         self,
-        estimator,
+        estimator: Estimator,
         *,
-        diversity=0.1,
-        n_candidates=100,
-        similarity="auto",
-        relevance="scores",
-        prefit=False,
-        random_state=None,
-    ):
+        diversity: float = 0.1,
+        n_candidates: int = 100,
+        similarity: str | Estimator | FeaturesLike = "auto",
+        relevance: str = "scores",
+        prefit: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.diversity = diversity
         self.n_candidates = n_candidates
@@ -134,7 +147,12 @@ class MMRReranker(ListReranker):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: SessionsLike,
+        y: Ids | None = None,
+        sample_weight: Weights = None,
+    ) -> Self:
         """Fit the base, and prepare the similarity of its items.
 
         Parameters

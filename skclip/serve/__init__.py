@@ -8,6 +8,16 @@ Start it with ``python -m skclip.serve model.skclip``. It needs FastAPI and uvic
         "skclip.serve:create_app('model.skclip')"
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skclip._typing import PathLike
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 __all__ = ["create_app"]
 
 MAX_BODY = 2**20
@@ -15,13 +25,13 @@ RELOAD_SECONDS = 2.0
 
 
 def create_app(
-    models,
-    titles=None,
+    models: PathLike | Sequence[PathLike],
+    titles: PathLike | None = None,
     *,
-    reload_seconds=RELOAD_SECONDS,
-    max_body=MAX_BODY,
-    rules=None,
-):
+    reload_seconds: float = RELOAD_SECONDS,
+    max_body: int = MAX_BODY,
+    rules: PathLike | None = None,
+) -> FastAPI:
     """Make the ASGI application that answers requests with saved models.
 
     This function loads the models, so processes that are forked later share their

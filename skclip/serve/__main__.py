@@ -1,5 +1,7 @@
 """Command line of the server: ``python -m skclip.serve model.skclip``."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import copy
@@ -12,15 +14,20 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from skclip.serve import MAX_BODY, RELOAD_SECONDS, create_app
 
-logger = logging.getLogger("skclip.serve")
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger: logging.Logger = logging.getLogger("skclip.serve")
 
 _SETTINGS = "SKCLIP_SERVE"  # where worker processes find the arguments of create_app
 
 
-def app_from_environment():
+def app_from_environment() -> FastAPI:
     """Make the application of a worker process, once its files can be read.
 
     A worker that replaces a dead one may find a damaged file. It then waits for a valid
@@ -53,7 +60,7 @@ def _ended_by_signals():
             signal.signal(each, handler)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     try:
         import uvicorn
     except ImportError:
