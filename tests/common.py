@@ -13,7 +13,9 @@ GOLDEN = Path(__file__).parent / "golden"
 EXTRA_ENGINES = {
     engine: pytest.param(
         engine,
-        marks=pytest.mark.skipif(find_spec(package) is None, reason=f"needs the package {package}"),
+        marks=pytest.mark.skipif(
+            find_spec(package) is None, reason=f"needs the package {package}"
+        ),
     )
     for engine, package in {
         "networkit": "networkit",

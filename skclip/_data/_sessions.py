@@ -622,6 +622,11 @@ class Sessions:
         data = {k: v.tolist() if v.dtype.kind in "OU" else v for k, v in data.items()}
         try:
             return nw.from_dict(data, backend=backend).to_native()
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"to_frame(backend={backend!r}) needs {error.name}. Run: pip install "
+                f"{error.name}. Or name another backend: pandas, polars or pyarrow."
+            ) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(
                 f"{backend} cannot hold these ids in one column ({error!s:.80}). Pass "

@@ -418,6 +418,12 @@ def test_to_frame_and_back(backend):
     assert again.users.tolist() == X.users.tolist()
 
 
+def test_to_frame_says_that_pandas_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas. Or .* backend"):
+        Sessions.from_lists([["a"]]).to_frame()
+
+
 def test_concat_joins_vocabularies():
     joined = Sessions.concat([[["b", "a"]], [["c", "a"], []]])
     assert joined.to_lists() == [["b", "a"], ["c", "a"], []]

@@ -99,7 +99,7 @@ def test_the_gate_finds_the_commands_of_the_readme():
     """.ci/run takes the second line below a marker and runs it."""
     text = (ROOT / "README.md").read_text("utf-8")
     for name in ("quickstart", "test"):
-        assert f"<!-- command: {name} -->\n```bash\npython -m venv .venv && " in text
+        assert f"<!-- command: {name} -->\n```bash\npython -m venv " in text
 
 
 def test_reasons_for_keeping_the_base_list_are_documented():
@@ -114,7 +114,5 @@ def test_figures_and_citation_are_sound():
     for path in (DOCS / "figures").glob("*.svg"):
         assert ET.parse(path).getroot().tag.endswith("svg")
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    (version,) = re.findall(r'^version = "(.*)"', project, re.MULTILINE)
-    assert f"version: {version}\n" in citation
+    assert "\nversion:" not in citation  # pyproject.toml has the version
     assert 'name: "The skclip developers"' in citation  # no invented people
