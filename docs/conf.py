@@ -67,7 +67,7 @@ numpydoc_xref_param_type = False
 
 # The address of the source repository stands in pyproject.toml alone.
 (SOURCE,) = re.findall(
-    r'^Source = "(.+)"$', (DOCS.parent / "pyproject.toml").read_text(), re.MULTILINE
+    r'^Source = "(.+)"$', (DOCS.parent / "pyproject.toml").read_text("utf-8"), re.M
 )
 html_theme = "pydata_sphinx_theme"
 html_title = "skclip"

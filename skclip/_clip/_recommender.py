@@ -589,6 +589,8 @@ class CLIPSessionRecommender(
             becomes infinite or NaN.
         TypeError
             If `X` is a data frame, or a session is not a sequence.
+        ImportError
+            If the engine of the clusterer is not installed.
         """
         before = getattr(self, "_fitted", None) if self.warm_start else None
         callbacks = FitCallbacks.of(self, X, y)

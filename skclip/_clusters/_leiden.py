@@ -1,6 +1,7 @@
 """Leiden partitions of an item graph, and the numbers of their clusters."""
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -140,13 +141,15 @@ def _graspologic(
     if len(start):
         start = np.concatenate([start, start[row[loops]]])
     found = dict(zip(names, start.tolist(), strict=False))
-    done, gain, before = 0, 1.0, -np.inf
+    best = -np.inf
     # One pass per call, so that Ctrl-C works between calls.
-    while done < n_iterations or (n_iterations < 0 and gain > 0):
-        quality, found = leiden(
+    for done in itertools.count() if n_iterations < 0 else range(n_iterations):
+        quality, latest = leiden(
             edges, found or None, resolution=resolution, seed=seed + done
         )
-        done, gain, before = done + 1, quality - before, quality
+        if n_iterations < 0 and quality <= best:
+            break
+        best, found = quality, latest
     return np.array([found[name] for name in names[:n_items]])
 
 

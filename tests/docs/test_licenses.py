@@ -106,7 +106,7 @@ def test_all_packages_and_who_needs_them(tmp_path, monkeypatch):
 
 def test_the_page_has_every_direct_dependency():
     groups = licenses.direct_requirements(licenses.read_project())
-    text = PAGE.read_text().split("<!-- table: licenses -->\n")[1]
+    text = PAGE.read_text("utf-8").split("<!-- table: licenses -->\n")[1]
     text = text.split("\n<!-- end of table: licenses -->")[0]
     shown = [line[2:-2].split(" | ") for line in text.split("\n")[2:]]
     expected = licenses.direct_rows(groups)
