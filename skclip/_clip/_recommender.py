@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -416,6 +417,7 @@ class CLIPSessionRecommender(
     history_: list[dict[str, Any]]
     n_iter_: int
     best_validation_score_: float | None
+    set_partial_fit_request: Callable[..., Self]
 
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
