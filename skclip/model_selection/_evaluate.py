@@ -38,9 +38,9 @@ from skclip._typing import (
     Estimator,
     Frame,
     Ids,
-    Protocol,
     RandomState,
     SessionsLike,
+    Targets,
 )
 from skclip.metrics import (
     GAINS,
@@ -86,7 +86,7 @@ def evaluate(
     backend: Backend = "pandas",
     return_estimators: Literal[False] = False,
     verbose: bool = False,
-    targets: Protocol = "next",
+    targets: Targets = "next",
     event: object = None,
 ) -> Frame: ...
 @overload
@@ -108,7 +108,7 @@ def evaluate(
     backend: Backend = "pandas",
     return_estimators: Literal[True],
     verbose: bool = False,
-    targets: Protocol = "next",
+    targets: Targets = "next",
     event: object = None,
 ) -> tuple[Frame, dict[str, Estimator]]: ...
 def evaluate(
@@ -129,7 +129,7 @@ def evaluate(
     backend: Backend = "pandas",
     return_estimators: bool = False,
     verbose: bool = False,
-    targets: Protocol = "next",
+    targets: Targets = "next",
     event: object = None,
 ) -> Any:
     """Fit recommenders, rank the same targets with each, and compare them.
