@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ForwardRef,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):
+    from typing import Self as Self
+    from typing import Unpack as Unpack
+else:
     from typing_extensions import Self as Self
     from typing_extensions import Unpack as Unpack
 
+if TYPE_CHECKING:
     from skclip._data import Sessions
-else:
-    Self = Unpack = None  # only annotations use them, and nothing evaluates these
+else:  # `get_type_hints` finds the class, although this file does not import it
+    Sessions = ForwardRef("Sessions", module="skclip._data")
 
 ItemId: TypeAlias = Hashable
 """A raw item id: text, a number, a tuple."""
@@ -30,7 +44,7 @@ Ids: TypeAlias = Collection[Hashable]
 Lists: TypeAlias = Collection[Collection[Hashable]]
 """A list with one list of ids per session, a column of lists or a padded array."""
 
-SessionsLike: TypeAlias = Union["Sessions", Lists]
+SessionsLike: TypeAlias = Union[Sessions, Lists]  # noqa: UP007 (a ForwardRef in 3.10)
 """Sessions, or what they can be made of."""
 
 Frame: TypeAlias = Any
@@ -48,6 +62,10 @@ Scoring: TypeAlias = str | Callable[..., Any]
 Weights: TypeAlias = Sequence[float] | NDArray[Any] | None
 TopK: TypeAlias = tuple[ItemIds, NDArray[np.float32]]
 Auto: TypeAlias = Literal["auto"]
+Backend: TypeAlias = Literal["pandas", "polars", "pyarrow"]
+Backoff: TypeAlias = Literal["popularity"]
+Targets: TypeAlias = Literal["next", "remaining"]
+Weighting: TypeAlias = Literal["same", "linear", "div", "quadratic", "log"]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 BoolArray: TypeAlias = NDArray[np.bool_]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import clone
@@ -78,7 +78,10 @@ class ClusterFeatures(
     }
 
     def __init__(
-        self, clusterer: Estimator | None = None, *, values: str = "share"
+        self,
+        clusterer: Estimator | None = None,
+        *,
+        values: Literal["share", "count"] = "share",
     ) -> None:
         self.clusterer = clusterer
         self.values = values

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -140,7 +140,7 @@ class ItemTextEncoder(
         encoder: Any = "tfidf",
         *,
         n_components: int = 128,
-        whiten: str | None = "pca",
+        whiten: Literal["pca", "zca", "relaxed", "center"] | None = "pca",
         normalize: bool = True,
         text_columns: Sequence[str] | None = None,
         batch_size: int = 64,

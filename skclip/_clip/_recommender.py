@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +17,7 @@ from skclip._clip._fitted import Fitted
 from skclip._clip._fitting import fit_steps, snapshot
 from skclip._clip._new_features import with_item_features
 from skclip._clusters import SessionClusterer
-from skclip._model import KINDS, Fusion, Prompt, as_fusion, as_prompt
+from skclip._model import KINDS, Fusion, Kind, Prompt, as_fusion, as_prompt
 from skclip._ranking import (
     Preselected,
     RankingMixin,
@@ -56,6 +57,9 @@ from skclip._typing import (
 from skclip.backbones import BACKBONES, BackboneSpec
 
 _AUTO = StrOptions({"auto"})
+_Loss: TypeAlias = Literal[
+    "auto", "cross_entropy", "sampled_softmax", "gbce", "bpr", "bpr-max", "bpr-softmax"
+]
 
 
 class CLIPSessionRecommender(
@@ -416,6 +420,7 @@ class CLIPSessionRecommender(
     history_: list[dict[str, Any]]
     n_iter_: int
     best_validation_score_: float | None
+    set_partial_fit_request: Callable[..., Self]
 
     _parameter_constraints: dict = {
         "backbone": [str, BackboneSpec],
@@ -465,11 +470,11 @@ class CLIPSessionRecommender(
         min_item_count: int = 1,
         unseen_items: Literal["auto", "drop", "vote"] = "auto",
         repeats: bool | Auto = "auto",
-        prompt: str | tuple[str, ...] | Prompt | None = "cluster",
+        prompt: Kind | tuple[Kind, ...] | Prompt | None = "cluster",
         clusterer: Any = None,
         item_features: FeaturesLike | Fusion | None = None,
         click_features: str | tuple[str, ...] | None = "auto",
-        loss: str | CrossEntropy | SampledLoss = "auto",
+        loss: _Loss | CrossEntropy | SampledLoss = "auto",
         optimizer: Literal["auto", "adam", "adamw"] = "auto",
         learning_rate: float | Auto = "auto",
         lr_schedule: Literal["auto", "constant", "cosine", "step"] = "auto",

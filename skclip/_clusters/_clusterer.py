@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from skclip._base import SessionEstimator
 from skclip._clusters._item_graph import build_item_graph, grown_graph, text_graph
 from skclip._clusters._leiden import (
     PACKAGES,
+    Engine,
     align_clusters,
     check_engine,
     engine_for,
@@ -57,6 +58,7 @@ class ItemClusterer(
     levels_: IntArray
     n_clusters_: int
     cluster_sizes_: IntArray
+    set_fit_request: Callable[..., Self]
 
     def transform(self, X: SessionsLike) -> Sessions:
         """Return the sessions with the cluster of each event.
@@ -284,6 +286,7 @@ class SessionClusterer(ItemClusterer):
     modularity_: float
     cluster_drift_: float
     engine_: str
+    set_partial_fit_request: Callable[..., Self]
 
     _parameter_constraints: dict = {
         "resolution": [Interval(Real, 0, None, closed="neither"), "array-like"],
@@ -306,7 +309,7 @@ class SessionClusterer(ItemClusterer):
         resolution: float | Sequence[float] = 1.0,
         *,
         n_iterations: int = 2,
-        engine: str = "auto",
+        engine: Engine = "auto",
         self_loops: bool = False,
         per_session_binary: bool = False,
         graph_edges: Literal["cooccurrence", "text", "both"] = "cooccurrence",

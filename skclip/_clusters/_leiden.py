@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,10 +16,11 @@ from scipy import sparse
 LARGE = 1_000_000  # with more edges, "auto" is igraph
 _WORKER = str(Path(__file__).with_name("_engine_worker.py"))
 
+Engine: TypeAlias = Literal["auto", "leidenalg", "igraph", "networkit", "graspologic"]
 
 # igraph and leidenalg are required by default, but under the GPL. Who must not ship
 # them can remove them, so nothing is imported before an engine needs it.
-PACKAGES = {
+PACKAGES: dict[Engine, list[str]] = {
     "auto": ["leidenalg", "igraph"],
     "leidenalg": ["leidenalg", "igraph"],
     "igraph": ["igraph"],

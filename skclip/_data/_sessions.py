@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -448,7 +448,7 @@ class Sessions:
         return ends
 
     @overload
-    def __getitem__(self, key: int) -> ItemIds: ...
+    def __getitem__(self, key: SupportsIndex) -> ItemIds: ...
     @overload
     def __getitem__(self, key: slice | ArrayLike) -> Sessions: ...
     def __getitem__(self, key: Any) -> ItemIds | Sessions:

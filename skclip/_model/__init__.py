@@ -4,7 +4,7 @@ from skclip._model._batches import Batches
 from skclip._model._draws import Draws
 from skclip._model._fusion import FUSIONS, Fusion, as_fusion, used_features
 from skclip._model._growth import Holders, grown_model, model_with_features, new_model
-from skclip._model._prompts import KINDS, Prompt, as_prompt, kinds_of
+from skclip._model._prompts import KINDS, Kind, Prompt, as_prompt, kinds_of
 from skclip._model._reading import (
     most_read,
     observed_prefixes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -412,6 +413,11 @@ FUSIONS = {
 }
 
 
+_Kind: TypeAlias = Literal[
+    "gate", "add", "concat", "late", "nullspace", "init", "init_frozen"
+]
+
+
 class Fusion(BaseEstimator):
     """Item features, and the way they are combined with learned item vectors.
 
@@ -501,7 +507,7 @@ class Fusion(BaseEstimator):
         self,
         features: FeaturesLike,
         *,
-        kind: str = "gate",
+        kind: _Kind = "gate",
         cold_item_weight: float = 0.1,
     ) -> None:
         self.features = features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from skclip._model._item_table import gate_rows, unit_rows
 from skclip._sklearn import BaseEstimator, StrOptions
 from skclip.backbones import is_exporting
 
-KINDS = ("cluster", "user", "session")
+Kind: TypeAlias = Literal["cluster", "user", "session"]
+KINDS = get_args(Kind)
 
 
 class Prompt(BaseEstimator):
@@ -117,7 +118,7 @@ class Prompt(BaseEstimator):
 
     def __init__(
         self,
-        kinds: str | tuple[str, ...] = "cluster",
+        kinds: Kind | tuple[Kind, ...] = "cluster",
         *,
         gate: Literal["auto", "elementwise", "scalar", "add"] = "auto",
         normalization: Literal["auto", "unit", "none"] = "auto",

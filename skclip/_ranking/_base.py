@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, overload
 
@@ -34,6 +34,7 @@ from skclip._typing import (
     IntArray,
     ItemIds,
     Lists,
+    Self,
     SessionsLike,
     TopK,
     TopKOptions,
@@ -55,6 +56,8 @@ class RankingMixin(CatalogMixin):
     them: the next chunk may use the same memory.
     """
 
+    set_fit_request: Callable[..., Self]
+    set_score_request: Callable[..., Self]
     similar_items: Any = NoSimilarItems()  # `SimilarItemsMixin` comes before this class
     # How a blend turns scores into probabilities. "logits": by their softmax.
     # "weights", which are not negative: by their sum. None: not at all, as the scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -123,7 +123,9 @@ class CORE(BackboneSpec):
     CORE(encoder='average')
     """
 
-    encoder: str = parameter("transformer", StrOptions({"transformer", "average"}))
+    encoder: Literal["transformer", "average"] = parameter(
+        "transformer", StrOptions({"transformer", "average"})
+    )
     n_layers: int = parameter(2, AT_LEAST_1)
     n_heads: int = parameter(2, AT_LEAST_1)
     inner_dim: int = parameter(256, AT_LEAST_1)

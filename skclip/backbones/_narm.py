@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -103,7 +103,9 @@ class NARM(BackboneSpec):
     hidden_dim: int = parameter(128, AT_LEAST_1)
     dropout: float = parameter(0.25, RATE)
     context_dropout: float = parameter(0.5, RATE)
-    attention: str = parameter("plain", StrOptions({"plain", "softmax"}))
+    attention: Literal["plain", "softmax"] = parameter(
+        "plain", StrOptions({"plain", "softmax"})
+    )
     training: dict[str, Any] | None = parameter(None, dict, None)
 
     @classmethod

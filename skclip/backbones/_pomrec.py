@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -289,13 +289,15 @@ class PoMRec(BackboneSpec):
 
     n_interests: int = parameter(3, AT_LEAST_1)
     n_prompt_tokens: int = parameter(4, Interval(Integral, 0, None, closed="left"))
-    dispersion: str = parameter("std", StrOptions({"std", "var"}))
+    dispersion: Literal["std", "var"] = parameter("std", StrOptions({"std", "var"}))
     dispersion_weight: float = parameter(3.0, Interval(Real, 0, None, closed="left"))
     attention_dim: int = parameter(8, AT_LEAST_1)
     weight_layers: int = parameter(1, AT_LEAST_1)
     use_extractor_prompts: bool = parameter(True, "boolean")
     use_aggregator_prompts: bool = parameter(True, "boolean")
-    aggregation: str = parameter("weighted", StrOptions({"weighted", "mean", "max"}))
+    aggregation: Literal["weighted", "mean", "max"] = parameter(
+        "weighted", StrOptions({"weighted", "mean", "max"})
+    )
     legacy_ones_padding: int = parameter(0, Interval(Integral, 0, None, closed="left"))
     frozen_prompts: bool = parameter(False, "boolean")
     training: dict[str, Any] | None = parameter(None, dict, None)

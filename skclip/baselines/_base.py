@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -192,6 +193,7 @@ class CountingRecommender(BaselineRecommender):
     sessions and `data`, which is encoded with the extended catalog.
     """
 
+    set_partial_fit_request: Callable[..., Self]
     _read_at_prediction = ("backoff", "scoring")
 
     def partial_fit(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from skclip._data import flat_positions
 from skclip._sklearn import Interval, StrOptions
-from skclip._typing import Auto, Scoring
+from skclip._typing import Auto, Backoff, Scoring, Weighting
 from skclip.baselines._base import (
     BACKOFF_TOTAL,
     POSITIVE,
@@ -217,18 +217,18 @@ class SessionKNN(CountingRecommender):
 
     def __init__(
         self,
-        variant: str = "vsknn",
+        variant: Literal["sknn", "vsknn", "stan", "vstan"] = "vsknn",
         *,
         n_neighbors: int = 500,
         sample_size: int | None = 5000,
-        weighting: str = "auto",
-        decay: str = "auto",
+        weighting: Weighting | Auto = "auto",
+        decay: Weighting | Auto = "auto",
         idf_weight: float | Auto = "auto",
         lambda1: float | Auto = "auto",
         lambda2: float | Auto | None = "auto",
         lambda3: float | Auto = "auto",
         lambda4: float | Auto = "auto",
-        backoff: str | None = "popularity",
+        backoff: Backoff | None = "popularity",
         scoring: Scoring = "mrr@20",
     ) -> None:
         self.variant = variant

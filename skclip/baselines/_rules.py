@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 from skclip._sklearn import Interval, StrOptions
-from skclip._typing import Scoring, SparseMatrix
+from skclip._typing import Backoff, Scoring, SparseMatrix, Weighting
 from skclip.baselines._base import (
     CountingRecommender,
     ItemWeightsMixin,
@@ -97,8 +98,8 @@ class MarkovRecommender(_LastItemRules):
     def __init__(
         self,
         *,
-        tie_break: str | None = None,
-        backoff: str | None = "popularity",
+        tie_break: Literal["first"] | None = None,
+        backoff: Backoff | None = "popularity",
         scoring: Scoring = "mrr@20",
     ) -> None:
         self.tie_break = tie_break
@@ -233,8 +234,8 @@ class SequentialRules(_LastItemRules):
         self,
         *,
         max_gap: int = 10,
-        weighting: str = "div",
-        backoff: str | None = "popularity",
+        weighting: Weighting = "div",
+        backoff: Backoff | None = "popularity",
         scoring: Scoring = "mrr@20",
     ) -> None:
         self.max_gap = max_gap
@@ -299,7 +300,7 @@ class AssociationRules(_LastItemRules):
     """
 
     def __init__(
-        self, *, backoff: str | None = "popularity", scoring: Scoring = "mrr@20"
+        self, *, backoff: Backoff | None = "popularity", scoring: Scoring = "mrr@20"
     ) -> None:
         self.backoff = backoff
         self.scoring = scoring

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from scipy import linalg, sparse
@@ -133,7 +134,7 @@ class SLIST(ItemWeightsMixin, BaselineRecommender):
         delta_pos: float = 1.0,
         delta_inf: float = 1.0,
         delta_time: float | Auto | None = "auto",
-        direction: str = "part",
+        direction: Literal["part", "sr"] = "part",
         max_items: int = 20_000,
         scoring: Scoring = "mrr@20",
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from skclip._data import Sessions
 from skclip._typing import PathLike
 from skclip.datasets._fetch import PublicFile, fetch
@@ -68,7 +70,7 @@ def read_session_rec(path: PathLike) -> Sessions:
 
 
 def fetch_rsc15_100k(
-    subset: str = "train_full",
+    subset: Literal["train_full", "train_tr", "train_valid", "test"] = "train_full",
     *,
     data_home: PathLike | None = None,
     download_if_missing: bool = True,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -153,6 +154,7 @@ class VotingRecommender(BaselineRecommender, Composition):
     named_estimators_: Bunch
     weights_: FloatArray
     temperatures_: FloatArray
+    set_partial_fit_request: Callable[..., Self]
 
     _parameter_constraints: dict = {
         "estimators": [list],
@@ -168,7 +170,7 @@ class VotingRecommender(BaselineRecommender, Composition):
         self,
         estimators: list[tuple[str, Estimator]],
         *,
-        method: str = "rrf",
+        method: Literal["rrf", "score", "blend"] = "rrf",
         weights: ArrayLike | Auto | None = None,
         n_candidates: int = 200,
         prefit: bool = False,

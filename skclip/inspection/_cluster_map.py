@@ -28,6 +28,8 @@ from skclip.inspection._figure import Display, check_labels, namer, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+else:  # matplotlib is optional
+    Axes = Any
 
 _KEY = 0.22  # height of the legend below the map, in widths of the map
 _LIST = 0.6, 0.4  # left edge and width of the list in given Axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -21,6 +21,7 @@ from skclip._data import (
 from skclip._inside import fitted_of, recommender_inside, unwrap
 from skclip._ranking import rows_per_chunk
 from skclip._typing import (
+    Backend,
     Estimator,
     FloatArray,
     Frame,
@@ -32,12 +33,10 @@ from skclip._typing import (
     SessionsLike,
 )
 from skclip._warnings import told_already
-from skclip.inspection._figure import DARK, LIGHT, SMALL, Display, namer
+from skclip.inspection._figure import DARK, LIGHT, SMALL, AxesLike, Display, namer
 
-if TYPE_CHECKING:
-    from skclip.inspection._figure import AxesLike
-
-_MEASURES = ("score", "log_probability")
+_Measure: TypeAlias = Literal["score", "log_probability"]
+_MEASURES = get_args(_Measure)
 _ROWS = ("items", "clicks")
 _ROUNDING = 1e-5  # relative to the score: a smaller drop is none
 
@@ -56,12 +55,12 @@ def explain(
     X: SessionsLike,
     k: int | None = None,
     *,
-    rows: str = "items",
-    measure: str = "score",
+    rows: Literal["items", "clicks"] = "items",
+    measure: _Measure = "score",
     exclude_seen: bool = True,
     allow: Ids | Lists | None = None,
     deny: Ids | Lists | None = None,
-    backend: str = "pandas",
+    backend: Backend = "pandas",
 ) -> Frame:
     """Explain recommendations by the clicks that raised them.
 
@@ -304,7 +303,7 @@ class SessionExplanationDisplay(Display):
     item_clusters: np.ndarray | None
     drop: np.ndarray
     cluster_drop: np.ndarray | None
-    measure: str = "score"
+    measure: _Measure = "score"
     item_names: Labels | None = None
 
     @classmethod
@@ -314,7 +313,7 @@ class SessionExplanationDisplay(Display):
         X: SessionsLike,
         k: int | None = None,
         *,
-        measure: str = "score",
+        measure: _Measure = "score",
         exclude_seen: bool = True,
         allow: Ids | Lists | None = None,
         deny: Ids | Lists | None = None,
@@ -514,7 +513,7 @@ def occlusion(
     estimator: Estimator,
     X: SessionsLike,
     k: int | None,
-    measure: str,
+    measure: _Measure,
     filters: Params,
     by_item: bool = False,
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ so that a figure can be printed in gray.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from skclip.exceptions import IdTypeWarning
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+else:  # matplotlib is optional
+    Axes = Figure = SubFigure = Any
 
-    AxesLike: TypeAlias = Axes | Iterable[Axes]
+AxesLike: TypeAlias = Axes | Iterable[Axes]
 
 # Blue, orange, green, purple, yellow, black: all differ in lightness.
 COLORS = ("#0b4f8a", "#d4622a", "#52c285", "#7a46a8", "#e3b341", "#1c1c1c")

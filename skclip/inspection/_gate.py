@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from skclip._inside import fitted_of, recommender_inside
 from skclip._typing import Estimator, FloatArray, IntArray, Self
-from skclip.inspection._figure import DARK, Display, light_grid, whole_numbers
-
-if TYPE_CHECKING:
-    from skclip.inspection._figure import AxesLike
+from skclip.inspection._figure import DARK, AxesLike, Display, light_grid, whole_numbers
 
 _CHUNK = 2**16  # items gated at a time
 

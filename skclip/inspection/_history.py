@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from skclip._inside import recommender_inside, scoring_name_of
 from skclip._typing import Estimator, Self
-from skclip.inspection._figure import DARK, LIGHT, Display, light_grid, whole_numbers
+from skclip.inspection._figure import (
+    DARK,
+    LIGHT,
+    AxesLike,
+    Display,
+    light_grid,
+    whole_numbers,
+)
 
-if TYPE_CHECKING:
-    from skclip.inspection._figure import AxesLike
+_Against: TypeAlias = Literal["epoch", "seconds"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -65,7 +71,7 @@ class TrainingHistoryDisplay(Display):
         estimator: Estimator,
         *,
         ax: AxesLike | None = None,
-        against: str = "epoch",
+        against: _Against = "epoch",
     ) -> Self:
         """Plot the training history of a fitted recommender.
 
@@ -114,7 +120,7 @@ class TrainingHistoryDisplay(Display):
             return None
         return int(self.epochs[np.nanargmax(self.validation_score)])
 
-    def plot(self, ax: AxesLike | None = None, *, against: str = "epoch") -> Self:
+    def plot(self, ax: AxesLike | None = None, *, against: _Against = "epoch") -> Self:
         """Draw the loss and, below it, the validation score.
 
         Parameters

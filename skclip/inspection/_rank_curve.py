@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skclip._inside import recommender_inside, unwrap
 from skclip._typing import ArrayLike, Estimator, Ids, Self, SessionsLike
-from skclip.inspection._figure import Display, light_grid, style_of, whole_numbers
+from skclip.inspection._figure import (
+    AxesLike,
+    Display,
+    light_grid,
+    style_of,
+    whole_numbers,
+)
 from skclip.metrics import mrr_at_k, recall_at_k
-
-if TYPE_CHECKING:
-    from skclip.inspection._figure import AxesLike
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

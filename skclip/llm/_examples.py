@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from numbers import Integral
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +16,9 @@ from skclip._data import flat_positions
 from skclip._sklearn import BaseEstimator, Interval, StrOptions
 
 _MAX_SESSIONS = 100_000  # latest training sessions that examples are taken from
+
+
+Selection: TypeAlias = Literal["knn", "random", "recent"]
 
 
 class Examples(BaseEstimator):
@@ -41,7 +45,7 @@ class Examples(BaseEstimator):
         "n_shots": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(self, selection: str = "knn", *, n_shots: int = 3) -> None:
+    def __init__(self, selection: Selection = "knn", *, n_shots: int = 3) -> None:
         self.selection = selection
         self.n_shots = n_shots
 

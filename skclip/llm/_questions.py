@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from skclip.llm._contract import (
 )
 from skclip.llm._examples import Shots, seed_of
 from skclip.llm._matching import TitleIndex, encoded, titles_of
+
+Rows: TypeAlias = (
+    Literal["always", "uncertain", "cold"] | Callable[[list[list[Any]]], ArrayLike]
+)
 
 
 class When(BaseEstimator):
@@ -58,7 +62,7 @@ class When(BaseEstimator):
 
     def __init__(
         self,
-        rows: str | Callable[[list[list[Any]]], ArrayLike] = "always",
+        rows: Rows = "always",
         *,
         margin: float = 0.1,
         entropy: float = 0.9,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from numbers import Integral, Real
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from skclip._data import query_data, training_data
 from skclip._ranking import RerankingMixin
 from skclip._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skclip._typing import (
-    ArrayLike,
     Estimator,
     Ids,
     Labels,
@@ -29,9 +27,9 @@ from skclip._warnings import warn_user
 from skclip.llm._asking import Asking
 from skclip.llm._budget import SENT, Budget, Meter, token_bound
 from skclip.llm._client import ChatModel, LLMError, check_client
-from skclip.llm._examples import Examples
+from skclip.llm._examples import Examples, Selection
 from skclip.llm._matching import TitleMatching, titles_of
-from skclip.llm._questions import Catalog, Questions, When
+from skclip.llm._questions import Catalog, Questions, Rows, When
 from skclip.llm._rank_fusion import borda, fused_scores
 
 
@@ -192,18 +190,18 @@ class LLMReranker(RerankingMixin, SessionEstimator):
         *,
         model: str | ChatModel | None = None,
         client: Any = None,
-        mode: str = "expand",
+        mode: Literal["expand", "rerank", "agent"] = "expand",
         n_generate: int = 10,
         n_candidates: int = 20,
         n_permutations: int = 1,
-        examples: str | Examples | None = "knn",
+        examples: Selection | Examples | None = "knn",
         matching: TitleMatching | None = None,
-        when: str | Callable[[list[list[Any]]], ArrayLike] | When = "always",
+        when: Rows | When = "always",
         weight: float = 0.3,
         protect_top: int = 1,
         budget: Budget | None = None,
         cache: PathLike | None = None,
-        on_error: str = "fallback",
+        on_error: Literal["fallback", "raise"] = "fallback",
         seed: int = 0,
         prefit: bool = False,
     ) -> None:

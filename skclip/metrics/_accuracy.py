@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from skclip._typing import ArrayLike, FloatArray
 
 
 def target_ranks(
-    scores: ArrayLike, targets: ArrayLike, *, ties: str = "pessimistic"
+    scores: ArrayLike,
+    targets: ArrayLike,
+    *,
+    ties: Literal["pessimistic", "average", "optimistic"] = "pessimistic",
 ) -> FloatArray:
     r"""Return the rank of each row's target among all columns, 1 = best.
 

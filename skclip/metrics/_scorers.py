@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skclip._data import check_protocol
 from skclip._inside import unwrap
-from skclip._typing import Estimator, Ids, SessionsLike
+from skclip._typing import Estimator, Ids, SessionsLike, Targets
 from skclip.metrics._accuracy import GAINS, RankRows, split_metric
 
 
@@ -40,7 +40,7 @@ class SessionScorer:
     """
 
     def __init__(
-        self, *names: str, targets: str = "next", event: object = None
+        self, *names: str, targets: Targets = "next", event: object = None
     ) -> None:
         if not names:
             raise ValueError("SessionScorer needs at least one metric, like 'mrr@20'.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from numbers import Integral, Real
+from typing import Any, Literal, overload
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -31,7 +32,16 @@ from skclip._data import (
     with_targets,
 )
 from skclip._inside import unwrap
-from skclip._typing import ArrayLike, Estimator, Frame, Ids, RandomState, SessionsLike
+from skclip._typing import (
+    ArrayLike,
+    Backend,
+    Estimator,
+    Frame,
+    Ids,
+    RandomState,
+    SessionsLike,
+    Targets,
+)
 from skclip.metrics import (
     GAINS,
     LIST_METRICS,
@@ -57,6 +67,7 @@ from skclip.model_selection._p_values import bootstrap_p_values, holm
 _CHUNK = 2**20
 
 
+@overload
 def evaluate(
     estimators: dict[str, Estimator] | Sequence[tuple[str, Estimator]],
     X_train: SessionsLike | None,
@@ -72,12 +83,55 @@ def evaluate(
     n_boot: int = 10_000,
     confidence_level: float = 0.95,
     random_state: RandomState = None,
-    backend: str = "pandas",
+    backend: Backend = "pandas",
+    return_estimators: Literal[False] = False,
+    verbose: bool = False,
+    targets: Targets = "next",
+    event: object = None,
+) -> Frame: ...
+@overload
+def evaluate(
+    estimators: dict[str, Estimator] | Sequence[tuple[str, Estimator]],
+    X_train: SessionsLike | None,
+    X_test: SessionsLike,
+    y_test: Ids | SessionsLike | None = None,
+    *,
+    y_train: Ids | None = None,
+    metrics: str | Sequence[str] = ("recall@20", "mrr@20"),
+    by: str | ArrayLike | None = None,
+    baseline: str | None = None,
+    fit: bool = True,
+    clusterer: Estimator | None = None,
+    n_boot: int = 10_000,
+    confidence_level: float = 0.95,
+    random_state: RandomState = None,
+    backend: Backend = "pandas",
+    return_estimators: Literal[True],
+    verbose: bool = False,
+    targets: Targets = "next",
+    event: object = None,
+) -> tuple[Frame, dict[str, Estimator]]: ...
+def evaluate(
+    estimators: dict[str, Estimator] | Sequence[tuple[str, Estimator]],
+    X_train: SessionsLike | None,
+    X_test: SessionsLike,
+    y_test: Ids | SessionsLike | None = None,
+    *,
+    y_train: Ids | None = None,
+    metrics: str | Sequence[str] = ("recall@20", "mrr@20"),
+    by: str | ArrayLike | None = None,
+    baseline: str | None = None,
+    fit: bool = True,
+    clusterer: Estimator | None = None,
+    n_boot: int = 10_000,
+    confidence_level: float = 0.95,
+    random_state: RandomState = None,
+    backend: Backend = "pandas",
     return_estimators: bool = False,
     verbose: bool = False,
-    targets: str = "next",
+    targets: Targets = "next",
     event: object = None,
-) -> Frame:
+) -> Any:
     """Fit recommenders, rank the same targets with each, and compare them.
 
     Intervals come from a percentile bootstrap over whole test *sessions*, because the

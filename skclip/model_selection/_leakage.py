@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def leakage_check(
     y_train: Ids | None = None,
     y_test: Ids | None = None,
     estimator: Estimator | None = None,
-    on_leak: str = "warn",
+    on_leak: Literal["warn", "raise", "ignore"] = "warn",
 ) -> LeakageReport:
     """Look for test data in the training part or in a fitted model.
 

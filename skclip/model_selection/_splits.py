@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from numbers import Integral
+from typing import Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from skclip._data import (
 from skclip._typing import IntArray, Span
 from skclip._warnings import warn_user
 
-_STRADDLING = ("warn", "keep", "drop", "raise")
+_Straddling: TypeAlias = Literal["warn", "keep", "drop", "raise"]
+_STRADDLING = get_args(_Straddling)
 
 
 class Splitter:
@@ -144,7 +146,7 @@ class TemporalSplit(_TimeSplitter):
         *,
         test_size: Span | None = None,
         gap: Span = 0,
-        straddling: str = "warn",
+        straddling: _Straddling = "warn",
     ) -> None:
         self.n_splits = n_splits
         self.test_size = test_size
@@ -240,7 +242,7 @@ class SlidingWindowSplit(_TimeSplitter):
         test_size: Span,
         gap: Span | None = None,
         step: Span | None = None,
-        straddling: str = "warn",
+        straddling: _Straddling = "warn",
     ) -> None:
         self.n_splits = n_splits
         self.train_size = train_size
@@ -279,12 +281,28 @@ class SlidingWindowSplit(_TimeSplitter):
         return spans, step
 
 
+@overload
+def temporal_split(
+    X: Sessions,
+    *,
+    test_size: Span = 0.1,
+    validation_size: Span = 0.1,
+    straddling: _Straddling = "warn",
+) -> tuple[Sessions, Sessions, Sessions]: ...
+@overload
+def temporal_split(
+    X: Sessions,
+    *,
+    test_size: Span = 0.1,
+    validation_size: None,
+    straddling: _Straddling = "warn",
+) -> tuple[Sessions, Sessions]: ...
 def temporal_split(
     X: Sessions,
     *,
     test_size: Span = 0.1,
     validation_size: Span | None = 0.1,
-    straddling: str = "warn",
+    straddling: _Straddling = "warn",
 ) -> tuple[Sessions, ...]:
     """Split sessions in time into training, validation and test part.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, overload
 
 import numpy as np
 
@@ -11,9 +12,17 @@ from skclip._typing import IntArray, ItemIds, SessionsLike
 from skclip.model_selection._splits import Splitter
 
 
+@overload
+def within_session_sizes(
+    n_prefixes: int, *, validation_size: float = 0.1, test_size: float = 0.1
+) -> tuple[np.integer[Any], np.integer[Any], np.integer[Any]]: ...
+@overload
+def within_session_sizes(
+    n_prefixes: IntArray, *, validation_size: float = 0.1, test_size: float = 0.1
+) -> tuple[IntArray, IntArray, IntArray]: ...
 def within_session_sizes(
     n_prefixes: int | IntArray, *, validation_size: float = 0.1, test_size: float = 0.1
-) -> tuple[IntArray, IntArray, IntArray]:
+) -> Any:
     """Return the number of prefixes in the training, validation and test part.
 
     This is the rule of RecBole's ratio split, which the released settings of CLIP-SBR

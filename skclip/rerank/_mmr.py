@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 
@@ -134,7 +135,7 @@ class MMRReranker(ListReranker):
         diversity: float = 0.1,
         n_candidates: int = 100,
         similarity: str | Estimator | FeaturesLike = "auto",
-        relevance: str = "scores",
+        relevance: Literal["scores", "ranks"] = "scores",
         prefit: bool = False,
         random_state: RandomState = None,
     ) -> None:

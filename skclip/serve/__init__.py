@@ -11,12 +11,14 @@ Start it with ``python -m skclip.serve model.skclip``. It needs FastAPI and uvic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skclip._typing import PathLike
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+else:  # it is optional
+    FastAPI = Any
 
 __all__ = ["create_app"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from typing_extensions import assert_type
 
 import skclip
 from skclip import CLIPSessionRecommender, Prompt, SessionClusterer, Sessions
@@ -21,14 +22,6 @@ from skclip.losses import SampledSoftmax
 from skclip.metrics import SessionScorer, mrr_at_k
 from skclip.model_selection import TemporalSplit, evaluate, temporal_split
 from skclip.scoring import TopK
-
-if TYPE_CHECKING:
-    from typing_extensions import assert_type
-else:
-
-    def assert_type(value, _):
-        return value
-
 
 Ids = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
@@ -48,12 +41,17 @@ def mean_rank(model: Any, X: Sessions, y: Ids | None = None) -> float:
     return -float(np.median(model.rank_targets(X, y)))
 
 
+def with_weights(model: skclip.SessionKNN) -> skclip.SessionKNN:
+    return model.set_fit_request(sample_weight=True)
+
+
 def main() -> None:
     simulated, _ = make_sessions(300, n_items=40, random_state=0)
     X = sessions_of(simulated.to_frame())
     train, test = temporal_split(X, validation_size=None)
     assert_type(train, Sessions)
-    assert_type(X[0], Ids)
+    assert_type(temporal_split(X), tuple[Sessions, Sessions, Sessions])
+    assert_type(X[np.argmax(X.lengths)], Ids)
     assert_type(X[10:20], Sessions)
     print(max(len(session) for session in X), X.describe()["n_events"])
 
@@ -93,6 +91,8 @@ def main() -> None:
         "blend": skclip.VotingRecommender([("a", skclip.MarkovRecommender())]),
     }
     print(evaluate(models, train, test, metrics=["mrr@5"], n_boot=20, random_state=0))
+    table, fits = evaluate(models, train, test, n_boot=20, return_estimators=True)
+    print(len(table), list(fits))
     neighbors = skclip.SessionKNN().fit(train)
     assert_type(neighbors, skclip.SessionKNN)
     assert_type(neighbors.predict_topk(test, return_scores=True), Lists)

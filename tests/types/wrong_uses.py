@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from skclip import CLIPSessionRecommender, SessionClusterer, Sessions
+from skclip import CLIPSessionRecommender, SessionClusterer, SessionKNN, Sessions
+from skclip.model_selection import temporal_split
 
 
 def mistakes(X: Sessions, frame: pd.DataFrame) -> None:
@@ -13,5 +14,8 @@ def mistakes(X: Sessions, frame: pd.DataFrame) -> None:
     recommender.predict_topk(X, exclude=True)  # type: ignore[call-overload]
     recommender.fit(["a", "b"], y=3)  # type: ignore[arg-type]
     SessionClusterer(graph_edges="titles")  # type: ignore[arg-type]
+    SessionClusterer().set_score_request(event=True)  # type: ignore[attr-defined]
+    SessionKNN("knn")  # type: ignore[arg-type]
+    a, b = temporal_split(X)  # type: ignore[misc]
     Sessions.from_events(frame, session="sid")  # type: ignore[call-arg]
     recommender.score(X) + "%"  # type: ignore[operator]
