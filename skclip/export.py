@@ -83,7 +83,7 @@ def export_onnx(
     Raises
     ------
     ImportError
-        If the extra ``skclip[onnx]`` is missing, or torch is older than 2.8.
+        If the extra ``skclip[onnx]`` is missing.
     TypeError
         If `estimator` contains no `CLIPSessionRecommender`, if a parameter has a wrong
         type, or if an id cannot be written as JSON.
@@ -194,7 +194,7 @@ def export_onnx(
 
 
 def _check_extra():
-    """Raise an error if packages are missing or torch is too old."""
+    """Raise an error if packages are missing."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -204,11 +204,6 @@ def _check_extra():
             f"export_onnx needs {error.name}, which is not installed. Run: pip "
             "install 'skclip[onnx]'."
         ) from error
-    if not hasattr(torch.onnx, "ops"):
-        raise ImportError(
-            f"export_onnx needs torch 2.8 or later, but torch {torch.__version__} is "
-            "installed. Run: pip install --upgrade torch."
-        )
 
 
 def _checked_k(k, n_items):

@@ -50,6 +50,8 @@ def in_child(function, seconds=60):
         signal.alarm(seconds)  # a child that hangs is killed
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            # Python warns of forks in general.
+            warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
             try:
                 result = function()
             except BaseException as error:

@@ -9,8 +9,7 @@ def is_exporting():
 
     The sizes in such a graph may depend on the sizes of its inputs only.
     """
-    ask = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
-    return ask is not None and ask()
+    return torch.compiler.is_exporting()
 
 
 class ExportedGRU(nn.GRU):

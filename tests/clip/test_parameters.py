@@ -402,7 +402,7 @@ def test_the_groups_of_the_docstring_hold_each_parameter_once_in_order():
     assert named == list(signature.parameters)
     assert named == list(CLIPSessionRecommender._parameter_constraints)
     assert sorted(named) == sorted(CLIPSessionRecommender().get_params(deep=False))
-    described = re.findall(r"^    (\w+) : ", CLIPSessionRecommender.__doc__, re.M)
+    described = re.findall(r"^ *(\w+) : ", CLIPSessionRecommender.__doc__, re.M)
     assert described[: len(named)] == named
     words = ["Model", "Prompt", "Features", "Loss", "Training", "Run"]
     assert re.findall(r"- \*\*(\w+)\*\*:", groups) == words

@@ -66,9 +66,11 @@ def test_they_are_not_loaded_where_they_are_installed(tmp_path):
     """Neither here nor in a process that this one starts."""
     code = """
 import subprocess, sys
-def refused(*_, **__):
-    raise AssertionError("a process was started")
-subprocess.Popen.__init__ = refused
+start = subprocess.Popen.__init__
+def refuse_python(process, command, *args, **kwargs):
+    assert sys.executable not in command, "a process was started"
+    start(process, command, *args, **kwargs)
+subprocess.Popen.__init__ = refuse_python
 """
     code += EVERYTHING + "print(*{n.partition('.')[0] for n in sys.modules})"
     loaded = run(code, tmp_path).split()

@@ -2,10 +2,12 @@
 
 import gc
 import gzip
+import inspect
 import json
 import pickle
 import re
 import sys
+import textwrap
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -375,8 +377,8 @@ def test_pickles_are_not_loaded(write, protocol, content):
 
 def test_what_the_docstring_says_of_pickles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = read_srgnn.__doc__.split("::\n\n")[1].split("\n    Parameters")[0]
-    code = "\n".join(line[8:] for line in lines.splitlines())
+    text = inspect.getdoc(read_srgnn).split("::\n\n")[1].split("\nParameters")[0]
+    code = textwrap.dedent(text)
     pairs = ([[1, 2], [1]], [3, 2])
     (tmp_path / "train.txt").write_bytes(pickle.dumps(pairs))
     exec(code, {})

@@ -338,12 +338,6 @@ def test_a_missing_package_is_named(halved, tmp_path, monkeypatch, name):
         skclip.export_onnx(halved, tmp_path / "m.onnx")
 
 
-def test_an_old_torch_is_named(halved, tmp_path, monkeypatch):
-    monkeypatch.delattr(torch.onnx, "ops")
-    with pytest.raises(ImportError, match=r"needs torch 2\.8 or later"):
-        skclip.export_onnx(halved, tmp_path / "m.onnx")
-
-
 def test_what_the_graph_cannot_read_is_told(train, tmp_path, monkeypatch, path):
     monkeypatch.setattr(exporting, "_onnx_model", lambda ranker: onnx.load(path))
     monkeypatch.setattr(exporting, "_largest_difference", lambda *_, **__: 0.0)
