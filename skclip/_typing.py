@@ -29,8 +29,10 @@ else:
 
 if TYPE_CHECKING:
     from skclip._data import Sessions
-else:  # `get_type_hints` finds the class, although this file does not import it
-    Sessions = ForwardRef("Sessions", module="skclip._data")
+else:
+    # `get_type_hints` evaluates it where it is used, which knows no `Sessions`. It is
+    # not imported here, because `_data` imports this file.
+    Sessions = ForwardRef("__import__('skclip').Sessions")
 
 ItemId: TypeAlias = Hashable
 """A raw item id: text, a number, a tuple."""
