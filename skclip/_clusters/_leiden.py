@@ -18,8 +18,8 @@ _WORKER = str(Path(__file__).with_name("_engine_worker.py"))
 
 Engine: TypeAlias = Literal["auto", "leidenalg", "igraph", "networkit", "graspologic"]
 
-# igraph and leidenalg are required by default, but under the GPL. Who must not ship
-# them can remove them, so nothing is imported before an engine needs it.
+# igraph and leidenalg are required, but under the GPL. Users who must not ship them
+# can remove them, so nothing is imported before an engine needs it.
 PACKAGES: dict[Engine, list[str]] = {
     "auto": ["leidenalg", "igraph"],
     "leidenalg": ["leidenalg", "igraph"],
@@ -149,7 +149,7 @@ def _graspologic(
         quality, latest = leiden(
             edges, found or None, resolution=resolution, seed=seed + done
         )
-        if n_iterations < 0 and quality <= best:
+        if n_iterations < 0 and not quality > best:  # also where it is NaN
             break
         best, found = quality, latest
     return np.array([found[name] for name in names[:n_items]])
